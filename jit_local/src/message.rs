@@ -1,0 +1,242 @@
+//! The messages of the local protocol: what pam_jit, jitctl and jitd-sync say to jitd, and what it answers.
+//!
+//! Every message may grow optional fields; none may lose one within two versions. A receiver ignores fields it does not know.
+
+use serde::{Deserialize, Serialize};
+
+/// Methods on `pam.sock`. Called by PAM modules inside sshd, sudo and su.
+pub mod pam {
+    use super::{Deserialize, Serialize};
+
+    /// `io.jit.Pam.Account`: may this go on? Parameters: [`Call`]; reply: [`Verdict`].
+    pub const ACCOUNT: &str = "io.jit.Pam.Account";
+    /// `io.jit.Pam.OpenBefore`: the session line before pam_systemd. Parameters: [`Call`]; reply: [`Verdict`].
+    pub const OPEN_BEFORE: &str = "io.jit.Pam.OpenBefore";
+    /// `io.jit.Pam.OpenAfter`: the session line after pam_systemd. Parameters: [`Call`]; reply: [`Verdict`].
+    pub const OPEN_AFTER: &str = "io.jit.Pam.OpenAfter";
+    /// `io.jit.Pam.Close`: the session closes. Parameters: [`Call`]; reply: [`Verdict`], never acted on.
+    pub const CLOSE: &str = "io.jit.Pam.Close";
+
+    /// What a PAM module knows. It decides nothing from it; the caller's identity comes from the socket, not from here.
+    #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct Call {
+        /// PAM_SERVICE, such as `sshd`.
+        pub service: String,
+        /// PAM_USER: the login for sshd, the target for su and for sudo's session phase.
+        pub user: String,
+        /// PAM_RUSER, where set: who calls su or sudo.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub ruser: Option<String>,
+        /// PAM_RHOST, where set.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub rhost: Option<String>,
+        /// PAM_TTY, where set.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub tty: Option<String>,
+        /// SSH_AUTH_INFO_0 of the PAM environment, where set: how sshd authenticated.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub auth_info: Option<String>,
+        /// XDG_SESSION_ID of the PAM environment, where set (after pam_systemd).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub logind_session: Option<String>,
+        /// True where the line says `enforce` (and is not past its time); false in monitor mode.
+        pub enforce: bool,
+    }
+
+    /// The answer. In monitor mode jitd says what it would have said; the module lets everything pass.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct Verdict {
+        /// True: go on.
+        pub allow: bool,
+        /// Why not, as a stable code (`JIT-101`). Absent when allowed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub code: Option<String>,
+        /// What to show to the person, in one to three lines, already cleaned. The module cleans it again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub message: Option<String>,
+        /// The grant that it was allowed by.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub grant: Option<String>,
+        /// Until when it is allowed, RFC 3339.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub until: Option<String>,
+    }
+}
+
+/// Methods on `ctl.sock`. Each is authorised from the caller's uid.
+pub mod control {
+    use super::{Deserialize, Serialize};
+
+    /// `io.jit.Control.Status`: how this host stands. No parameters; reply: [`Status`]. Anyone.
+    pub const STATUS: &str = "io.jit.Control.Status";
+    /// `io.jit.Control.Sessions`: what is open. No parameters; reply: [`Sessions`]. Root sees all, others their own.
+    pub const SESSIONS: &str = "io.jit.Control.Sessions";
+    /// `io.jit.Control.Whoami`: the session that the caller sits in. No parameters; reply: [`Whoami`]. Anyone.
+    pub const WHOAMI: &str = "io.jit.Control.Whoami";
+    /// `io.jit.Control.Reload`: read settings and trust.json again (after enrolment). No parameters or reply. Root.
+    pub const RELOAD: &str = "io.jit.Control.Reload";
+    /// `io.jit.Control.Enroll`: make or read the host's key. No parameters; reply: [`Enroll`]. Root.
+    pub const ENROLL: &str = "io.jit.Control.Enroll";
+    /// `io.jit.Control.Gated`: note in the record that gating or mode changed. Parameters: [`Gated`]; no reply. Root.
+    pub const GATED: &str = "io.jit.Control.Gated";
+
+    /// How this host stands with its server.
+    #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct Status {
+        /// jitd's version.
+        pub version: String,
+        /// The host's name, once enrolled.
+        pub host: Option<String>,
+        /// The host's id, once enrolled.
+        pub host_id: Option<String>,
+        /// The server's URL, once enrolled.
+        pub server: Option<String>,
+        /// Revision of the bundle in force.
+        pub revision: Option<u64>,
+        /// Grants in that bundle.
+        pub grants: usize,
+        /// Milliseconds since the making of the nonce in the last signed word heard, on the boot clock. None: no word since boot.
+        pub heard_ms_ago: Option<u64>,
+        /// After so many milliseconds without word no grant counts.
+        pub max_staleness_ms: u64,
+        /// True when grants count now.
+        pub current: bool,
+        /// Where grants don't count: the code that says why.
+        pub code: Option<String>,
+        /// Live sessions and elevations.
+        pub sessions: usize,
+        /// False when events can't be written to disk.
+        pub recording: bool,
+    }
+
+    /// Reply of [`SESSIONS`].
+    #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct Sessions {
+        /// The sessions and elevations.
+        pub sessions: Vec<Session>,
+    }
+
+    /// A session or elevation.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct Session {
+        /// jitd's id of it.
+        pub id: String,
+        /// `login` or `elevation`.
+        pub kind: String,
+        /// For an elevation: the session that it was started from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub parent: Option<String>,
+        /// The principal whose grant holds it open. None in monitor mode without a grant.
+        pub principal: Option<String>,
+        /// The Unix account.
+        pub login: String,
+        /// PAM service.
+        pub service: String,
+        /// The systemd scopes that end with it.
+        pub scopes: Vec<String>,
+        /// The grant that holds it open.
+        pub grant: Option<String>,
+        /// When it began, RFC 3339.
+        pub since: String,
+        /// When it ends unless something changes, RFC 3339. None in monitor mode without a grant.
+        pub until: Option<String>,
+        /// Address it came from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub rhost: Option<String>,
+        /// Terminal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub tty: Option<String>,
+        /// True where the PAM line enforces; in monitor mode nothing is ended.
+        pub enforced: bool,
+    }
+
+    /// Reply of [`WHOAMI`].
+    #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct Whoami {
+        /// The innermost session or elevation that the caller's process belongs to.
+        pub session: Option<Session>,
+    }
+
+    /// Reply of [`ENROLL`].
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct Enroll {
+        /// The host's public key: 32 bytes, base64url without padding.
+        pub public_key: String,
+    }
+
+    /// Parameters of [`GATED`].
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct Gated {
+        /// `gate`, `ungate`, `monitor`, `enforce`, `confirm`.
+        pub what: String,
+        /// The PAM services concerned.
+        pub services: Vec<String>,
+        /// In words.
+        pub detail: String,
+    }
+}
+
+/// Methods on `sync.sock`. Nothing said here can grant anything: what counts is signed.
+pub mod sync {
+    use super::{Deserialize, Serialize};
+
+    /// `io.jit.Sync.Hello`: what jitd-sync needs to speak for this host. No parameters; reply: [`Hello`].
+    /// Fails with `io.jit.Sync.NotEnrolled` until there is a server.
+    pub const HELLO: &str = "io.jit.Sync.Hello";
+    /// `io.jit.Sync.Bundle`: a signed bundle, as a file descriptor sent with the message. Parameters: none; reply: [`Taken`].
+    pub const BUNDLE: &str = "io.jit.Sync.Bundle";
+    /// `io.jit.Sync.Word`: a signed heartbeat. Parameters: [`Word`]; reply: [`Taken`].
+    pub const WORD: &str = "io.jit.Sync.Word";
+    /// `io.jit.Sync.Events`: recorded events after a number; the reply waits until there is one, at most 30 s. Parameters: [`After`];
+    /// reply: [`Events`].
+    pub const EVENTS: &str = "io.jit.Sync.Events";
+
+    /// Reply of [`HELLO`].
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct Hello {
+        /// The server's URL: `unix:/path` or `https://…`.
+        pub server: String,
+        /// The host's id.
+        pub host_id: String,
+        /// A token signed by jitd (`jit-host+jwt`), good for five minutes.
+        pub token: String,
+        /// A new nonce for the next word, bound to the boot clock.
+        pub nonce: String,
+        /// Revision of the bundle that jitd holds, 0 for none.
+        pub revision: u64,
+    }
+
+    /// Parameters of [`WORD`].
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct Word {
+        /// `jit-word+jwt`.
+        pub word: String,
+    }
+
+    /// Whether jitd took what it was offered.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct Taken {
+        /// True: verified and in force.
+        pub taken: bool,
+        /// Where not: the code that says why (JIT-2xx).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub code: Option<String>,
+    }
+
+    /// Parameters of [`EVENTS`].
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct After {
+        /// The last number that the server has.
+        pub seq: u64,
+    }
+
+    /// Reply of [`EVENTS`].
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct Events {
+        /// Lines of the event chain as written, oldest first; together below 32 KiB.
+        pub lines: Vec<String>,
+        /// Checkpoint over the chain up to the last of them (`jit-events+jwt`), where there are any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub checkpoint: Option<String>,
+    }
+}
