@@ -1,1 +1,4 @@
+//! See the library.
+#![forbid(unsafe_code)]
+
 fn main() {}

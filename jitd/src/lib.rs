@@ -1,0 +1,7 @@
+//! jitd: believes signed bundles, answers PAM, holds sessions and elevations, ends them, records all of it.
+//!
+//! Read `server.rs` for how a call comes in, `handlers/` for what each method does, `grants.rs` for what is believed and
+//! `session/` for how a session is held and ended.
+#![forbid(unsafe_code)]
+
+pub mod peer;

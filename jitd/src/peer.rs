@@ -1,0 +1,160 @@
+//! Who is at the other end of a Unix socket, from the kernel and never from what that end says.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{getsockopt, sockopt};
+
+/// A process that connected to us, as it was when it connected.
+///
+/// The pid alone would name whoever has that number next, so it always goes with the start time and, from Linux 6.5, with a
+/// pidfd that the kernel made for the very process that connected (`SO_PEERPIDFD`).
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Process id, in our pid namespace.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot: field 22 of /proc/PID/stat (proc_pid_stat(5)).
+    pub start_time: u64,
+    /// A descriptor of the process itself, where the kernel has `SO_PEERPIDFD`.
+    pub pidfd: Option<Arc<OwnedFd>>,
+    /// Effective uid at connect, from `SO_PEERCRED`. Zero for sudo and su, whoever runs them.
+    pub uid: u32,
+    /// Real uid, from /proc/PID/status: who runs sudo or su.
+    pub real_uid: u32,
+}
+
+impl Peer {
+    /// Reads who connected `socket`.
+    ///
+    /// # Errors
+    /// Where the kernel does not say, the process is of another pid namespace, or it has already gone.
+    pub fn of(socket: &impl AsFd) -> io::Result<Self> {
+        let credentials = getsockopt(socket, sockopt::PeerCredentials)?;
+        let pid = credentials.pid();
+        if pid <= 0 {
+            return Err(io::Error::other("the caller is a process of another pid namespace"));
+        }
+        let pidfd = getsockopt(socket, sockopt::PeerPidfd).ok().map(Arc::new);
+        let peer = Self {
+            pid,
+            start_time: start_time(pid)?,
+            pidfd,
+            uid: credentials.uid(),
+            real_uid: real_uid(pid)?,
+        };
+        // What was read from /proc belongs to the caller only where the caller still holds that pid.
+        if peer.still_there() { Ok(peer) } else { Err(gone(pid)) }
+    }
+
+    /// True while that very process exists, be it as a zombie's last moment before its exit is noticed.
+    #[must_use]
+    pub fn still_there(&self) -> bool {
+        match &self.pidfd {
+            Some(pidfd) => !exited(pidfd),
+            None => start_time(self.pid).is_ok_and(|now| now == self.start_time),
+        }
+    }
+
+    /// The cgroup that the process is in now: the path of the `0::` line of /proc/PID/cgroup, such as
+    /// `/user.slice/user-1000.slice/session-3.scope`.
+    ///
+    /// # Errors
+    /// Where the process has gone or the kernel has no unified hierarchy.
+    pub fn cgroup(&self) -> io::Result<String> {
+        let table = fs::read_to_string(format!("/proc/{}/cgroup", self.pid))?;
+        if !self.still_there() {
+            return Err(gone(self.pid));
+        }
+        table
+            .lines()
+            .find_map(|line| line.strip_prefix("0::"))
+            .map(str::to_owned)
+            .ok_or_else(|| io::Error::other("no unified cgroup hierarchy (cgroup v2) on this host"))
+    }
+}
+
+/// A pidfd becomes readable when its process has exited (pidfd_open(2)).
+fn exited(pidfd: &OwnedFd) -> bool {
+    let mut watched = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    !matches!(poll(&mut watched, PollTimeout::ZERO), Ok(0))
+}
+
+fn gone(pid: i32) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("process {pid} has gone"))
+}
+
+/// Field 22 of /proc/PID/stat. The second field is the program's name in brackets and may itself hold spaces and brackets, so
+/// the fields are counted from the last closing one.
+fn start_time(pid: i32) -> io::Result<u64> {
+    let stat = fs::read(format!("/proc/{pid}/stat"))?;
+    parse_start_time(&stat).ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat is not as proc_pid_stat(5) says")))
+}
+
+fn parse_start_time(stat: &[u8]) -> Option<u64> {
+    let after_name = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(after_name + 1..)?).ok()?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// The first number of the `Uid:` line of /proc/PID/status.
+fn real_uid(pid: i32) -> io::Result<u32> {
+    let status = fs::read(format!("/proc/{pid}/status"))?;
+    parse_real_uid(&status).ok_or_else(|| io::Error::other(format!("/proc/{pid}/status has no Uid line")))
+}
+
+fn parse_real_uid(status: &[u8]) -> Option<u32> {
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
+    std::str::from_utf8(line).ok()?.split_ascii_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_connection_names_its_own_process() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let peer = Peer::of(&ours).unwrap();
+        assert_eq!(peer.pid, std::process::id() as i32);
+        assert_eq!(peer.real_uid, nix::unistd::getuid().as_raw());
+        assert_eq!(peer.uid, nix::unistd::geteuid().as_raw());
+        assert!(peer.still_there());
+        assert!(peer.cgroup().unwrap().starts_with('/'));
+    }
+
+    #[test]
+    fn a_process_that_ended_is_no_longer_there_with_and_without_a_pidfd() {
+        let mut child = Command::new("/bin/cat").stdin(Stdio::piped()).spawn().unwrap();
+        let pid = child.id() as i32;
+        let peer = Peer { pid, start_time: start_time(pid).unwrap(), pidfd: None, uid: 0, real_uid: 0 };
+        assert!(peer.still_there());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!peer.still_there());
+        assert!(peer.cgroup().is_err());
+    }
+
+    #[test]
+    fn another_process_with_the_same_pid_is_not_taken_for_the_caller() {
+        let pid = std::process::id() as i32;
+        let peer = Peer { pid, start_time: start_time(pid).unwrap() + 1, pidfd: None, uid: 0, real_uid: 0 };
+        assert!(!peer.still_there());
+    }
+
+    #[test]
+    fn a_program_name_cannot_shift_the_fields_of_its_stat_line() {
+        let stat = b"7 (a) 1 2 (b) R 1 7 7 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 4711 100 200";
+        assert_eq!(parse_start_time(stat), Some(4711));
+        assert_eq!(parse_start_time(b"7 no name"), None);
+    }
+
+    #[test]
+    fn a_program_name_cannot_forge_the_uid_line() {
+        assert_eq!(parse_real_uid(b"Name:\tx\\nUid:\t0\nUmask:\t0022\nUid:\t1000\t0\t0\t0\n"), Some(1000));
+    }
+}
