@@ -1,0 +1,48 @@
+# jit: `make demo` and `make test` do all that they need, from a clean clone on a fresh Debian machine, as root.
+#
+#   make demo [KEEP=1]    the whole story on a booted host; KEEP=1 keeps that host and says how to enter it
+#   make test             everything: unit, integration and end-to-end tests on booted hosts
+#   make e2e T=NAME       one group of host tests (tests/tests/NAME.rs)
+#   make bench            figures, as a table and in target/bench/figures.json
+#   make soak             the long runs, not part of make test
+#   make deb              target/packages/*.deb
+#   make lint             format, clippy without warnings, licences and advisories
+#   make man              the man pages, into target/man
+
+SHELL := /bin/bash
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+export KEEP
+
+.PHONY: demo test e2e bench soak deb lint man needs
+
+demo: deb
+	cargo run --quiet --locked -p jit_tests --bin demo
+
+test: deb
+	cargo test --locked --workspace
+
+e2e: deb
+	@test -n "$(T)" || { echo "make e2e needs T=NAME, one of: $(basename $(notdir $(wildcard tests/tests/*.rs)))" >&2; exit 2; }
+	cargo test --locked -p jit_tests --test $(T) -- --nocapture
+
+bench: deb
+	cargo run --quiet --locked --release -p jit_tests --bin bench
+
+soak: deb
+	cargo run --quiet --locked --release -p jit_tests --bin soak
+
+deb: needs
+	packaging/build-deb
+
+lint: needs
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed; get it with: cargo install cargo-deny --locked"; fi
+
+man: needs
+	mkdir -p target/man
+	for binary in jitd jitd-sync jitctl jit-server; do cargo run --quiet --locked --bin $$binary -- generate man target/man || exit; done
+	@ls target/man
+
+needs:
+	@packaging/install-needs
