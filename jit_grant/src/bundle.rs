@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::fingerprint::Fingerprint;
 use crate::name::{GrantId, HostId, Login, Principal, RequestId, RoleName};
 
 /// What a grant may open. Configuration maps PAM services to these.
@@ -78,7 +79,8 @@ pub struct Grant {
     /// Who approved it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<Approval>,
-    /// Names of fields that the host must know; a host that does not know one of them treats this grant as void.
+    /// Names of fields that the host must enforce, members of `allow` as `allow.ssh`. A host that lacks one of them
+    /// (see [`ENFORCED`](crate::ENFORCED)) treats this grant as void.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub crit: Vec<String>,
     /// Reserved: the canonical statement that approvers sign with keys of their own.
@@ -138,8 +140,3 @@ pub struct Approval {
     #[serde(default)]
     pub stage: u32,
 }
-
-/// An OpenSSH key fingerprint: `SHA256:` and unpadded base64 of SHA-256 over the key blob, as `ssh-keygen -l` prints it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Fingerprint(String);

@@ -3,6 +3,26 @@
 //! Pure: no I/O, and the time is always a parameter.
 #![forbid(unsafe_code)]
 
+mod bundle;
+mod code;
+mod decide;
+mod envelope;
+mod fingerprint;
+mod key;
 mod name;
+mod refusal;
+mod signed;
+mod token;
 
-pub use name::{GrantId, HostId, HostName, Login, NameError, Principal, RequestId, RoleName};
+pub use bundle::{Action, Allow, Approval, Bundle, Grant, RequestNote, VoidGrant};
+pub use code::{Code, UnknownCode};
+pub use decide::{Allowed, Credential, Decision, Query, deadline, decide};
+pub use envelope::{DocumentRefused, NotSigned};
+pub use fingerprint::{Fingerprint, FingerprintError};
+pub use key::{KeyError, PublicKey, SigningKey, TrustedKeys};
+pub use name::{
+    ChainHead, GrantId, HostId, HostName, Login, NameError, Nonce, Principal, RequestId, RoleName,
+};
+pub use refusal::Refusal;
+pub use signed::ENFORCED;
+pub use token::{Checkpoint, HostToken, Word};

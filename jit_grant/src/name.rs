@@ -68,16 +68,28 @@ macro_rules! name_type {
 /// True for 1 to `longest` bytes, the first accepted by `first`, the others by `rest`.
 fn shaped(text: &str, longest: usize, first: fn(u8) -> bool, rest: fn(u8) -> bool) -> bool {
     let bytes = text.as_bytes();
-    bytes.len() <= longest && bytes.first().is_some_and(|b| first(*b)) && bytes[1..].iter().all(|b| rest(*b))
+    bytes.len() <= longest
+        && bytes.first().is_some_and(|b| first(*b))
+        && bytes[1..].iter().all(|b| rest(*b))
 }
 
 fn lower_or_digit(b: u8) -> bool {
     b.is_ascii_lowercase() || b.is_ascii_digit()
 }
 
+fn lower_hex(b: u8) -> bool {
+    b.is_ascii_digit() || (b'a'..=b'f').contains(&b)
+}
+
+fn base64url(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b == b'-' || b == b'_'
+}
+
 fn numbered(text: &str, letter: char) -> bool {
     text.strip_prefix(letter).is_some_and(|digits| {
-        (1..=15).contains(&digits.len()) && !digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit())
+        (1..=15).contains(&digits.len())
+            && !digits.starts_with('0')
+            && digits.bytes().all(|b| b.is_ascii_digit())
     })
 }
 
@@ -101,7 +113,7 @@ name_type! {
 name_type! {
     /// A host's identity, given by the server at enrolment: the audience of what is signed for it.
     HostId, "host id", "h and 32 hexadecimal digits",
-    |t| t.strip_prefix('h').is_some_and(|hex| hex.len() == 32 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)))
+    |t| t.strip_prefix('h').is_some_and(|hex| hex.len() == 32 && hex.bytes().all(lower_hex))
 }
 name_type! {
     /// What may be asked for.
@@ -117,4 +129,14 @@ name_type! {
     /// One grant: one principal, one host.
     GrantId, "grant id", "g and a number, such as g17",
     |t| numbered(t, 'g')
+}
+name_type! {
+    /// What jitd made up for one heartbeat, so that an old one can't be played back.
+    Nonce, "nonce", "22 to 64 characters of base64url",
+    |t| t.len() >= 22 && shaped(t, 64, base64url, base64url)
+}
+name_type! {
+    /// The head of an event chain: SHA-256 in hexadecimal.
+    ChainHead, "chain head", "64 hexadecimal digits in lower case",
+    |t| t.len() == 64 && shaped(t, 64, lower_hex, lower_hex)
 }

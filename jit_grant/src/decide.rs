@@ -1,0 +1,199 @@
+//! The one place that says yes, and until when.
+
+use std::cmp::Reverse;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::{Action, Bundle, Grant};
+use crate::code::Code;
+use crate::fingerprint::Fingerprint;
+use crate::name::{GrantId, Login, Principal, RoleName};
+use crate::refusal::Refusal;
+
+/// How the caller showed who he is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Credential {
+    /// Not known yet: sshd's account phase with a key. To be decided again in the session phase, with what is known then.
+    Pending,
+    /// This ssh key.
+    Key(Fingerprint),
+    /// Something else, such as `password`. It says which login, not which principal.
+    Method(String),
+    /// The parent login session of a sudo or su vouches for this principal.
+    Principal(Principal),
+    /// A sudo or su without a parent login session: nobody vouches for anyone.
+    Unbound,
+}
+
+/// A question to [`decide`]. A session is its query: it lives while the answer is yes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Query {
+    /// Whose account. For sudo and su the caller's, not the target's.
+    pub login: Login,
+    /// To do what.
+    pub action: Action,
+    /// Who is asking.
+    pub credential: Credential,
+    /// Address that the caller came from, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rhost: Option<String>,
+    /// Terminal, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tty: Option<String>,
+    /// PAM service.
+    pub service: String,
+    /// The time to decide for.
+    pub now: Timestamp,
+}
+
+/// The answer to a [`Query`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Yes.
+    Allow(Allowed),
+    /// No.
+    Refuse(Refusal),
+}
+
+/// A yes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowed {
+    /// The grant: of several the one that lasts longest.
+    pub grant: GrantId,
+    /// Whose grant it is. With [`Credential::Pending`] on a shared login that is not settled yet.
+    pub principal: Principal,
+    /// The role that was asked for.
+    pub role: RoleName,
+    /// The first instant at which the answer is no, as things stand; see [`deadline`].
+    pub until: Timestamp,
+}
+
+/// Whether `bundle` lets this happen at `query.now`. The order of its grants never matters.
+#[must_use]
+pub fn decide(bundle: &Bundle, query: &Query) -> Decision {
+    let holding = bundle
+        .grants
+        .iter()
+        .filter(|grant| opens(grant, query) && in_force(grant, query.now));
+    match (
+        holding.max_by_key(|grant| (grant.expires, &grant.id)),
+        deadline(bundle, query),
+    ) {
+        (Some(grant), Some(until)) => Decision::Allow(Allowed {
+            grant: grant.id.clone(),
+            principal: grant.principal.clone(),
+            role: grant.role.clone(),
+            until,
+        }),
+        _ => Decision::Refuse(why_not(bundle, query)),
+    }
+}
+
+/// Until when [`decide`] goes on saying yes, from `query.now`: the first instant at which it says no. None where it says
+/// no now. Grants that overlap or touch hold a session open one after the other.
+#[must_use]
+pub fn deadline(bundle: &Bundle, query: &Query) -> Option<Timestamp> {
+    let mut spans: Vec<_> = bundle
+        .grants
+        .iter()
+        .filter(|grant| grant.expires > query.now && opens(grant, query))
+        .map(|grant| (grant.not_before, grant.expires))
+        .collect();
+    spans.sort_unstable();
+    let mut held_until = query.now;
+    for (not_before, expires) in spans {
+        if not_before > held_until {
+            break;
+        }
+        held_until = held_until.max(expires);
+    }
+    (held_until > query.now).then_some(held_until)
+}
+
+fn in_force(grant: &Grant, now: Timestamp) -> bool {
+    grant.not_before <= now && now < grant.expires
+}
+
+/// True where the grant would say yes at some time.
+fn opens(grant: &Grant, query: &Query) -> bool {
+    grant.login == query.login
+        && grant.allow.covers(query.action)
+        && fit(grant, &query.credential) == Fit::Yes
+}
+
+/// Whether the caller is the principal whose grant it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    Yes,
+    /// Another key.
+    OtherKey,
+    /// Several principals have this login, and this does not tell which it is.
+    NeedsKey,
+    /// Known to be somebody else.
+    Somebody,
+}
+
+fn fit(grant: &Grant, credential: &Credential) -> Fit {
+    match credential {
+        // Refusing now could refuse what the key, known a moment later, would open.
+        Credential::Pending => Fit::Yes,
+        Credential::Key(key) if grant.keys.contains(key) => Fit::Yes,
+        Credential::Key(_) if grant.keys.is_empty() && !grant.shared => Fit::Yes,
+        Credential::Key(_) => Fit::OtherKey,
+        Credential::Method(_) | Credential::Unbound if grant.shared => Fit::NeedsKey,
+        // The login is one principal's alone, so whoever proved to be the login is that principal.
+        Credential::Method(_) | Credential::Unbound => Fit::Yes,
+        Credential::Principal(principal) if *principal == grant.principal => Fit::Yes,
+        Credential::Principal(_) => Fit::Somebody,
+    }
+}
+
+/// Why a grant does not help now, the most helpful reason last. Times are ordered so that the greatest is the one to name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Miss<'a> {
+    Action(&'a RoleName),
+    Expired(Timestamp, &'a RoleName),
+    Void(&'a str),
+    NotYet(Reverse<Timestamp>),
+    NeedsKey,
+    OtherKey,
+}
+
+fn why_not(bundle: &Bundle, query: &Query) -> Refusal {
+    let grants = bundle.grants.iter().filter_map(|grant| miss(grant, query));
+    let void = bundle
+        .void
+        .iter()
+        .filter(|void| void.login.as_ref() == Some(&query.login))
+        .map(|v| Miss::Void(&v.unknown));
+    let refusal = match grants.chain(void).max() {
+        None => Refusal::because(Code::NoGrant),
+        Some(Miss::Action(role)) => Refusal::because(Code::ActionNotCovered).of_role(role),
+        Some(Miss::Expired(at, role)) => Refusal::because(Code::Expired).at(at).of_role(role),
+        Some(Miss::Void(unknown)) => Refusal::because(Code::DemandsUnknown).with_detail(unknown),
+        Some(Miss::NotYet(Reverse(at))) => Refusal::because(Code::NotYetStarted).at(at),
+        Some(Miss::NeedsKey) => Refusal::because(Code::NeedsKey),
+        Some(Miss::OtherKey) => Refusal::because(Code::OtherKey),
+    };
+    refusal.to(query.action)
+}
+
+fn miss<'a>(grant: &'a Grant, query: &Query) -> Option<Miss<'a>> {
+    if grant.login != query.login {
+        return None;
+    }
+    let now = query.now;
+    match (
+        fit(grant, &query.credential),
+        grant.allow.covers(query.action),
+    ) {
+        (Fit::Yes, true) if now < grant.not_before => Some(Miss::NotYet(Reverse(grant.not_before))),
+        (Fit::Yes, true) => Some(Miss::Expired(grant.expires, &grant.role)),
+        (Fit::Yes, false) if in_force(grant, now) => Some(Miss::Action(&grant.role)),
+        (Fit::NeedsKey, true) if in_force(grant, now) => Some(Miss::NeedsKey),
+        (Fit::OtherKey, true) if in_force(grant, now) => Some(Miss::OtherKey),
+        _ => None,
+    }
+}

@@ -1,0 +1,178 @@
+//! A bundle as it travels: signed by the server, verified by the host that it is for.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::bundle::{Bundle, Grant, VoidGrant};
+use crate::envelope::{
+    DocumentRefused, Kind, NotSigned, Sealed, check_not_from_the_future, clean, seal, unparsable,
+};
+use crate::key::{SigningKey, TrustedKeys};
+use crate::name::HostId;
+
+const BUNDLE: Kind = Kind {
+    typ: "jit-bundle+jwt",
+    max_bytes: Bundle::MAX_BYTES,
+};
+
+/// What this version enforces: the names that a grant's `crit` may hold without voiding it here. `statement` and
+/// `signatures` are not among them, since nobody checks those yet.
+pub const ENFORCED: &[&str] = &[
+    "allow.ssh",
+    "allow.su",
+    "allow.sudo",
+    "expires",
+    "keys",
+    "login",
+    "not_before",
+    "principal",
+    "shared",
+];
+
+#[derive(Serialize)]
+struct ClaimsToSign<'a> {
+    aud: &'a HostId,
+    revision: u64,
+    issued_at: Timestamp,
+    grants: &'a [Grant],
+}
+
+#[derive(Deserialize)]
+struct ClaimsToCheck<'a> {
+    aud: String,
+    revision: u64,
+    issued_at: Timestamp,
+    #[serde(borrow)]
+    grants: Vec<&'a RawValue>,
+}
+
+impl Bundle {
+    /// The signed form, as a host verifies it. `void` is not part of it: it is what a host made of the rest.
+    ///
+    /// # Errors
+    /// [`NotSigned::WouldBeRefused`] where every host would refuse it: too many grants, too large, an id twice.
+    pub fn sign(&self, key: &SigningKey) -> Result<String, NotSigned> {
+        check_count(self.grants.len())?;
+        check_ids_differ(&self.grants)?;
+        let claims = ClaimsToSign {
+            aud: &self.host,
+            revision: self.revision,
+            issued_at: self.issued_at,
+            grants: &self.grants,
+        };
+        seal(BUNDLE, &claims, key)
+    }
+
+    /// Believes `document` only if a trusted key signed it for `host`, it is no older than `after_revision`, and it is
+    /// not dated ahead of `now`.
+    ///
+    /// A bundle of exactly `after_revision` is returned too: a host that starts reads its own copy back so. A host that
+    /// already holds that revision has nothing to change.
+    ///
+    /// # Errors
+    /// The first that applies, in the order size, UTF-8, JWS, algorithm and type, key, signature, host, revision, date, grants.
+    pub fn verify(
+        document: &[u8],
+        trusted: &TrustedKeys,
+        host: &HostId,
+        after_revision: u64,
+        now: Timestamp,
+    ) -> Result<Self, DocumentRefused> {
+        let sealed = Sealed::parse(BUNDLE, document)?;
+        let key = trusted
+            .find(&sealed.kid)
+            .ok_or_else(|| DocumentRefused::UnknownKey(clean(&sealed.kid, 64)))?;
+        sealed.check_signature(key)?;
+        let claims: ClaimsToCheck<'_> = sealed.claims()?;
+        if claims.aud != host.as_str() {
+            return Err(DocumentRefused::OtherAudience(clean(&claims.aud, 64)));
+        }
+        if claims.revision < after_revision {
+            return Err(DocumentRefused::LowerRevision {
+                offered: claims.revision,
+                seen: after_revision,
+            });
+        }
+        check_not_from_the_future(claims.issued_at, now)?;
+        let (grants, void) = read_grants(&claims.grants)?;
+        Ok(Self {
+            host: host.clone(),
+            revision: claims.revision,
+            issued_at: claims.issued_at,
+            grants,
+            void,
+        })
+    }
+}
+
+fn read_grants(raw: &[&RawValue]) -> Result<(Vec<Grant>, Vec<VoidGrant>), DocumentRefused> {
+    check_count(raw.len())?;
+    let mut grants = Vec::with_capacity(raw.len());
+    let mut void = Vec::new();
+    for grant in raw {
+        match void_here(grant.get())? {
+            Some(unheeded) => void.push(unheeded),
+            None => grants.push(
+                serde_json::from_str(grant.get())
+                    .map_err(|error| unparsable(&format!("grant: {error}")))?,
+            ),
+        }
+    }
+    check_ids_differ(&grants)?;
+    Ok((grants, void))
+}
+
+/// What can be read of a grant of any version: what it demands, and enough to name it.
+#[derive(Deserialize)]
+struct Demands<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    login: Option<&'a RawValue>,
+    #[serde(borrow)]
+    crit: Option<&'a RawValue>,
+}
+
+/// Looks at `crit` before anything else of the grant, since the rest may have shapes of a later version.
+fn void_here(grant: &str) -> Result<Option<VoidGrant>, DocumentRefused> {
+    let demands: Demands<'_> =
+        serde_json::from_str(grant).map_err(|error| unparsable(&format!("grant: {error}")))?;
+    let Some(crit) = demands.crit else {
+        return Ok(None);
+    };
+    let unknown = match serde_json::from_str::<Vec<String>>(crit.get()) {
+        Ok(names) => names
+            .into_iter()
+            .find(|name| !ENFORCED.contains(&name.as_str())),
+        // Whatever it demands, it is not something known here.
+        Err(_) => Some("crit".to_owned()),
+    };
+    Ok(unknown.map(|unknown| VoidGrant {
+        id: clean(demands.id.map_or("", RawValue::get).trim_matches('"'), 64),
+        login: demands
+            .login
+            .and_then(|login| serde_json::from_str(login.get()).ok()),
+        unknown: clean(&unknown, 64),
+    }))
+}
+
+fn check_count(grants: usize) -> Result<(), DocumentRefused> {
+    if grants > Bundle::MAX_GRANTS {
+        return Err(DocumentRefused::TooManyGrants {
+            grants,
+            limit: Bundle::MAX_GRANTS,
+        });
+    }
+    Ok(())
+}
+
+fn check_ids_differ(grants: &[Grant]) -> Result<(), DocumentRefused> {
+    let mut seen = HashSet::with_capacity(grants.len());
+    match grants.iter().find(|grant| !seen.insert(&grant.id)) {
+        Some(twice) => Err(unparsable(&format!("grant {} is in it twice", twice.id))),
+        None => Ok(()),
+    }
+}
