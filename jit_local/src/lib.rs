@@ -7,5 +7,6 @@ pub mod call;
 pub mod client;
 pub mod descriptor;
 pub mod frame;
+pub mod interface;
 pub mod limits;
 pub mod message;
