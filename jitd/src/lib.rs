@@ -4,4 +4,7 @@
 //! `session/` for how a session is held and ended.
 #![forbid(unsafe_code)]
 
+pub mod atomic;
+pub mod clock;
 pub mod peer;
+pub mod record;

@@ -49,7 +49,7 @@ impl Peer {
         if peer.still_there() { Ok(peer) } else { Err(gone(pid)) }
     }
 
-    /// True while that very process exists, be it as a zombie's last moment before its exit is noticed.
+    /// True while that very process exists.
     #[must_use]
     pub fn still_there(&self) -> bool {
         match &self.pidfd {

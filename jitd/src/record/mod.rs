@@ -1,0 +1,308 @@
+//! Evidence: every decision and event, written before it takes effect.
+//!
+//! Two records: the event chain on disk and the system's log. A write has failed only when both have (T23). The chain is synced
+//! and a signed checkpoint of it stored at most a second later, in the background, so that no caller waits for the disk.
+
+mod chain;
+mod journal;
+mod reader;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, watch};
+
+use crate::atomic;
+use crate::clock::Clock;
+use chain::{Chain, Damage};
+pub(crate) use journal::DEV_LOG;
+use journal::Journal;
+
+/// A line of more bytes than this is not written; a note that it was too long is. Several must fit one reply to jitd-sync.
+pub const LINE_BYTES: usize = 8 * 1024;
+
+/// How long after a write the chain is synced, so that a burst costs one sync.
+const SYNC_DELAY: Duration = Duration::from_millis(200);
+
+/// Neither the disk nor the system's log took an event.
+#[derive(Debug, thiserror::Error)]
+#[error("an event could be written neither to the event chain ({disk}) nor to the system's log ({log}); free some disk space")]
+pub struct NotRecorded {
+    disk: String,
+    log: String,
+}
+
+/// A head of the chain, signed by this host: `jit-events+jwt`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Number of the last event it covers.
+    pub seq: u64,
+    /// SHA-256 of that event's line, in hexadecimal; every line holds that of the line before.
+    pub head: String,
+    /// The signed form.
+    pub token: String,
+}
+
+/// Signs a head of the chain: number and SHA-256 in hexadecimal to `jit-events+jwt`. None before enrolment.
+pub type Signer = Arc<dyn Fn(u64, &str) -> Option<String> + Send + Sync>;
+
+/// The record. Cheap to write to from anywhere in the daemon.
+pub struct Record {
+    directory: PathBuf,
+    clock: Clock,
+    inner: Mutex<Inner>,
+    unsynced: Notify,
+    last: watch::Sender<u64>,
+}
+
+struct Inner {
+    chain: Chain,
+    journal: Journal,
+    signer: Option<Signer>,
+    reader: reader::Position,
+    /// Number of the next event. Mostly one more than the chain's last.
+    next: u64,
+    /// Events that the disk refused since it last took one.
+    missed: u64,
+    line: Vec<u8>,
+}
+
+#[derive(Serialize)]
+struct Line<'a, F: Serialize> {
+    event: Event<'a, F>,
+    prev: &'a str,
+}
+
+#[derive(Serialize)]
+struct Event<'a, F: Serialize> {
+    seq: u64,
+    at: jiff::Timestamp,
+    kind: &'a str,
+    #[serde(flatten)]
+    fields: F,
+}
+
+impl Record {
+    /// Opens the record in `directory` (made where missing), with the log daemon's socket at `log`.
+    ///
+    /// What is amiss with the chain is recorded and never fatal: a torn last line is cut off, and where lines that the last
+    /// checkpoint covers are gone the numbers go on after it, so that the server sees the gap.
+    ///
+    /// # Errors
+    /// Where the directory can't be made or read.
+    pub fn open(directory: &Path, log: &Path, clock: Clock) -> io::Result<Arc<Self>> {
+        let (chain, damage) = Chain::open(directory)?;
+        let covered = stored_checkpoint(directory).map_or(0, |checkpoint| checkpoint.seq);
+        let seq = chain.seq;
+        let inner = Inner {
+            next: seq.max(covered) + 1,
+            chain,
+            journal: Journal::new(log),
+            signer: None,
+            reader: reader::Position::default(),
+            missed: 0,
+            line: Vec::with_capacity(1024),
+        };
+        let record = Arc::new(Self {
+            directory: directory.to_owned(),
+            clock,
+            inner: Mutex::new(inner),
+            unsynced: Notify::new(),
+            last: watch::Sender::new(seq),
+        });
+        record.note_damage(&damage, seq, covered);
+        Ok(record)
+    }
+
+    fn note_damage(&self, damage: &Damage, seq: u64, covered: u64) {
+        #[derive(Serialize)]
+        struct Torn {
+            bytes: u64,
+        }
+        #[derive(Serialize)]
+        struct Lost {
+            after: u64,
+            checkpoint: u64,
+        }
+        // A record that can't take even this says so at the first decision.
+        if damage.torn_bytes > 0 {
+            let _ = self.write("record.torn", Torn { bytes: damage.torn_bytes });
+        }
+        if covered > seq {
+            let _ = self.write("record.lost", Lost { after: seq, checkpoint: covered });
+        }
+    }
+
+    /// Appends an event. When this returns the kernel has it; a power cut may still take what is younger than a second.
+    ///
+    /// `fields` must serialise to an object; `seq`, `at` and `kind` are not its to set.
+    ///
+    /// # Errors
+    /// When neither the disk nor the system's log took it. Entry is refused then; kills go on.
+    pub fn write(&self, kind: &str, fields: impl Serialize) -> Result<(), NotRecorded> {
+        let mut inner = self.lock();
+        let at = self.clock.now();
+        inner.note_missed(at);
+        let result = inner.write(at, kind, &fields);
+        let seq = inner.chain.seq;
+        drop(inner);
+        if *self.last.borrow() != seq {
+            self.last.send_replace(seq);
+            self.unsynced.notify_one();
+        }
+        result
+    }
+
+    /// Number of the last event, to be awaited.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.last.subscribe()
+    }
+
+    /// False when the last event could not be written to disk.
+    #[must_use]
+    pub fn on_disk(&self) -> bool {
+        self.lock().missed == 0
+    }
+
+    /// From now on checkpoints are signed with this.
+    pub fn sign_with(&self, signer: Signer) {
+        self.lock().signer = Some(signer);
+        self.unsynced.notify_one();
+    }
+
+    /// Lines after number `after`, oldest first, together at most `most_bytes`, and a checkpoint over the last of them.
+    ///
+    /// # Errors
+    /// Where the disk can't be read.
+    pub fn read_after(&self, after: u64, most_bytes: usize) -> io::Result<(Vec<String>, Option<Checkpoint>)> {
+        let mut inner = self.lock();
+        let Inner { reader, chain, signer, .. } = &mut *inner;
+        let lines = reader.read(&self.directory, chain.seq, after, most_bytes)?;
+        let checkpoint = lines.last().and_then(|(seq, line)| checkpoint(signer.as_ref(), *seq, &chain::hash(line.as_bytes())));
+        Ok((lines.into_iter().map(|(_, line)| line).collect(), checkpoint))
+    }
+
+    /// Syncs and signs in the background, for as long as the daemon runs.
+    pub async fn keep(self: Arc<Self>) {
+        loop {
+            self.unsynced.notified().await;
+            tokio::time::sleep(SYNC_DELAY).await;
+            self.sync().await;
+        }
+    }
+
+    /// Syncs what has been written and stores a signed checkpoint over it.
+    pub async fn sync(&self) {
+        let (file, checkpoint) = {
+            let inner = self.lock();
+            let checkpoint = match inner.chain.seq {
+                0 => None,
+                seq => checkpoint(inner.signer.as_ref(), seq, &inner.chain.head),
+            };
+            (inner.chain.file(), checkpoint)
+        };
+        let path = self.directory.join(CHECKPOINT);
+        let synced = tokio::task::spawn_blocking(move || sync_and_store(&file, &path, checkpoint.as_ref())).await;
+        if let Ok(Err(error)) = synced {
+            tracing::warn!("the event chain is not synced: {error}");
+        }
+    }
+
+    /// A thread that panicked while it held the lock can't leave a half-changed chain: lines go out in one call.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// When the disk takes events again, the first of them says how many it did not.
+    fn note_missed(&mut self, at: jiff::Timestamp) {
+        #[derive(Serialize)]
+        struct Missed {
+            events: u64,
+        }
+        if self.missed > 0 {
+            let events = self.missed;
+            if self.write_to_disk(at, "record.missed", &Missed { events }).is_ok() {
+                self.missed = 0;
+            }
+        }
+    }
+
+    fn write(&mut self, at: jiff::Timestamp, kind: &str, fields: &impl Serialize) -> Result<(), NotRecorded> {
+        let disk = self.write_to_disk(at, kind, fields);
+        let text = String::from_utf8_lossy(self.line.strip_suffix(b"\n").unwrap_or(&self.line));
+        let log = self.journal.write(&text);
+        match (disk, log) {
+            (Ok(()), _) => Ok(()),
+            (Err(_), Ok(())) => {
+                self.missed += 1;
+                Ok(())
+            }
+            (Err(disk), Err(log)) => {
+                self.missed += 1;
+                Err(NotRecorded { disk: disk.to_string(), log: log.to_string() })
+            }
+        }
+    }
+
+    /// Leaves the line in `self.line` whatever happens, for the log.
+    fn write_to_disk(&mut self, at: jiff::Timestamp, kind: &str, fields: &impl Serialize) -> io::Result<()> {
+        #[derive(Serialize)]
+        struct TooLong {
+            too_long_bytes: usize,
+        }
+        let seq = self.next;
+        let prev = hex(&self.chain.head);
+        format_line(&mut self.line, &Line { event: Event { seq, at, kind, fields }, prev: &prev })?;
+        if self.line.len() > LINE_BYTES {
+            let too_long_bytes = self.line.len();
+            format_line(&mut self.line, &Line { event: Event { seq, at, kind, fields: TooLong { too_long_bytes } }, prev: &prev })?;
+        }
+        self.chain.append(seq, &self.line)?;
+        self.next = seq + 1;
+        Ok(())
+    }
+}
+
+fn format_line(line: &mut Vec<u8>, content: &impl Serialize) -> io::Result<()> {
+    line.clear();
+    serde_json::to_writer(&mut *line, content)?;
+    line.push(b'\n');
+    Ok(())
+}
+
+const CHECKPOINT: &str = "checkpoint.json";
+
+fn checkpoint(signer: Option<&Signer>, seq: u64, head: &[u8; 32]) -> Option<Checkpoint> {
+    let head = hex(head);
+    let token = signer.and_then(|sign| sign(seq, &head))?;
+    Some(Checkpoint { seq, head, token })
+}
+
+fn sync_and_store(file: &File, path: &Path, checkpoint: Option<&Checkpoint>) -> io::Result<()> {
+    file.sync_data()?;
+    match checkpoint {
+        Some(checkpoint) => atomic::write(path, &serde_json::to_vec(checkpoint)?),
+        None => Ok(()),
+    }
+}
+
+fn stored_checkpoint(directory: &Path) -> Option<Checkpoint> {
+    let text = atomic::read(&directory.join(CHECKPOINT), 16 * 1024).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+}
+
+#[cfg(test)]
+mod tests;
