@@ -1,1 +1,24 @@
-//! placeholder
+//! Boots real Debian hosts in containers and plays people on them: ssh, sudo and su with the stock programs, on a terminal
+//! where one is asked for.
+//!
+//! | idea | file |
+//! |---|---|
+//! | a base image a release, made once | `image.rs` |
+//! | a booted host, and its end whatever happens | `host.rs` |
+//! | running a command in it, with a deadline | `run.rs` |
+//! | waiting for an event rather than for a while | `wait.rs` |
+//! | typing at a terminal | `terminal.rs` |
+//! | accounts, passwords, keys | `people.rs` |
+//! | ssh, sftp, scp, forwards | `ssh.rs` |
+//! | several hosts and the links between them | `net.rs` |
+//! | a host with jit installed, enrolled and gated | `site.rs` |
+//! | something else than jitd behind its socket | `impostor.rs` |
+//! | promises kept by hosts of both releases, in parallel | `group.rs` |
+//! | a story told step by step | `story.rs` |
+#![forbid(unsafe_code)]
+
+pub mod host;
+pub mod image;
+pub mod machine;
+pub mod run;
+pub mod wait;
