@@ -39,8 +39,9 @@ pub(crate) enum State {
     Ungated,
     /// Both blocks are where they belong, in one mode.
     Gated(Mode),
-    /// Some of our lines are there, but not all, or not where they belong. `jitctl gate` puts that right.
-    Damaged,
+    /// Some of our lines are there, but not all, or not where they belong. The mode is what the first of them says, where one
+    /// says it. `jitctl gate` puts that right.
+    Damaged(Option<Mode>),
 }
 
 /// `text` with our two blocks, in `mode`; blocks that it has already are replaced.
@@ -99,7 +100,7 @@ pub(crate) fn state(text: &[u8]) -> State {
     });
     match mode {
         Some(mode) if gate(text, &mode).is_ok_and(|right| right == text) => State::Gated(mode),
-        _ => State::Damaged,
+        mode => State::Damaged(mode),
     }
 }
 

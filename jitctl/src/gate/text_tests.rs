@@ -130,7 +130,7 @@ fn a_last_line_without_end_and_a_line_added_after_our_block_stay_two_lines() {
     let mut gated = gate(b"account required pam_unix.so", &Mode::Monitor).expect("gateable");
     gated.extend_from_slice(b"session optional pam_late.so\n");
     assert_eq!(ungate(&gated), b"account required pam_unix.so\nsession optional pam_late.so\n");
-    assert_eq!(state(&gated), State::Damaged);
+    assert_eq!(state(&gated), State::Damaged(Some(Mode::Monitor)));
     let right = gate(&gated, &Mode::Monitor).expect("gateable");
     assert_eq!(state(&right), State::Gated(Mode::Monitor), "gating again puts the closing block last");
 }
@@ -153,9 +153,9 @@ fn a_continued_last_line_is_refused() {
 fn half_of_our_lines_is_damage_and_gating_again_repairs_it() {
     let whole = gate(b"@include common-account\n", &Mode::Enforce).expect("gateable");
     let half = &whole[..whole.len() - 40];
-    assert_eq!(state(half), State::Damaged);
+    assert_eq!(state(half), State::Damaged(Some(Mode::Enforce)));
     let lone_marker = format!("{BEGIN}\n@include common-account\n");
-    assert_eq!(state(lone_marker.as_bytes()), State::Damaged);
+    assert_eq!(state(lone_marker.as_bytes()), State::Damaged(None));
     assert_eq!(ungate(lone_marker.as_bytes()), b"@include common-account\n");
 }
 
