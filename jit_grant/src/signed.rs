@@ -56,7 +56,7 @@ impl Bundle {
     /// [`NotSigned::WouldBeRefused`] where every host would refuse it: too many grants, too large, an id twice.
     pub fn sign(&self, key: &SigningKey) -> Result<String, NotSigned> {
         check_count(self.grants.len())?;
-        check_ids_differ(&self.grants)?;
+        check_ids_differ(&self.grants, &[])?;
         let claims = ClaimsToSign {
             aud: &self.host,
             revision: self.revision,
@@ -121,7 +121,7 @@ fn read_grants(raw: &[&RawValue]) -> Result<(Vec<Grant>, Vec<VoidGrant>), Docume
             ),
         }
     }
-    check_ids_differ(&grants)?;
+    check_ids_differ(&grants, &void)?;
     Ok((grants, void))
 }
 
@@ -169,10 +169,20 @@ fn check_count(grants: usize) -> Result<(), DocumentRefused> {
     Ok(())
 }
 
-fn check_ids_differ(grants: &[Grant]) -> Result<(), DocumentRefused> {
+/// Void grants count only against the others: of a shape that is not known here, several may have no readable id.
+fn check_ids_differ(grants: &[Grant], void: &[VoidGrant]) -> Result<(), DocumentRefused> {
     let mut seen = HashSet::with_capacity(grants.len());
-    match grants.iter().find(|grant| !seen.insert(&grant.id)) {
-        Some(twice) => Err(unparsable(&format!("grant {} is in it twice", twice.id))),
+    let twice = grants
+        .iter()
+        .map(|grant| grant.id.as_str())
+        .find(|id| !seen.insert(*id));
+    let twice = twice.or_else(|| {
+        void.iter()
+            .map(|grant| grant.id.as_str())
+            .find(|id| seen.contains(id))
+    });
+    match twice {
+        Some(id) => Err(unparsable(&format!("grant {id} is in it twice"))),
         None => Ok(()),
     }
 }

@@ -1,0 +1,290 @@
+//! Laws that hold for every bundle and every question. The worlds are small so that grants, logins and times collide often.
+
+use jiff::{SignedDuration, Timestamp};
+use jit_grant::{
+    Action, Allow, Bundle, Code, Credential, Decision, Grant, Query, deadline, decide,
+};
+use proptest::prelude::*;
+use proptest::sample::{Index, select, subsequence};
+use serde_json::json;
+
+use crate::fixtures::{
+    SERVER_KEY, bundle, bundle_header, fingerprint, grant, host, minute, query, sign_anything,
+    trusted,
+};
+
+const LAST_MINUTE: i64 = 12;
+
+fn actions() -> impl Strategy<Value = Action> {
+    select(vec![Action::Ssh, Action::Sudo, Action::Su])
+}
+
+fn grants_without_id() -> impl Strategy<Value = Grant> {
+    (
+        select(vec!["ann", "ben"]),
+        select(vec!["alice", "deploy"]),
+        (0..LAST_MINUTE, 0..LAST_MINUTE),
+        any::<(bool, bool, bool)>(),
+        subsequence(vec![1, 2, 3], 0..=2),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(principal, login, (not_before, expires), (ssh, sudo, su), keys, shared)| Grant {
+                principal: principal.parse().unwrap(),
+                login: login.parse().unwrap(),
+                not_before: minute(not_before),
+                expires: minute(expires),
+                allow: Allow { ssh, sudo, su },
+                keys: keys.into_iter().map(fingerprint).collect(),
+                shared,
+                ..grant()
+            },
+        )
+}
+
+fn bundles() -> impl Strategy<Value = Bundle> {
+    prop::collection::vec(grants_without_id(), 0..10).prop_map(|grants| {
+        let numbered = grants.into_iter().enumerate();
+        bundle(
+            numbered
+                .map(|(n, grant)| Grant {
+                    id: format!("g{}", n + 1).parse().unwrap(),
+                    ..grant
+                })
+                .collect(),
+        )
+    })
+}
+
+fn credentials() -> impl Strategy<Value = Credential> {
+    prop_oneof![
+        Just(Credential::Pending),
+        (1_u8..=4).prop_map(|key| Credential::Key(fingerprint(key))),
+        Just(Credential::Method("password".to_owned())),
+        select(vec!["ann", "ben", "eve"])
+            .prop_map(|who| Credential::Principal(who.parse().unwrap())),
+        Just(Credential::Unbound),
+    ]
+}
+
+fn queries() -> impl Strategy<Value = Query> {
+    (
+        select(vec!["alice", "deploy"]),
+        actions(),
+        credentials(),
+        0..LAST_MINUTE,
+    )
+        .prop_map(|(login, action, credential, now)| Query {
+            login: login.parse().unwrap(),
+            action,
+            credential,
+            now: minute(now),
+            ..query()
+        })
+}
+
+fn allows(bundle: &Bundle, query: &Query) -> bool {
+    matches!(decide(bundle, query), Decision::Allow(_))
+}
+
+fn at(query: &Query, now: Timestamp) -> Query {
+    Query {
+        now,
+        ..query.clone()
+    }
+}
+
+/// Every instant at which an answer can change, and those just before.
+fn instants() -> impl Iterator<Item = Timestamp> {
+    (0..=LAST_MINUTE).flat_map(|m| [minute(m) - SignedDuration::from_nanos(1), minute(m)])
+}
+
+/// The rule in other words than decide()'s, for one grant.
+fn rightly_opens(grant: &Grant, query: &Query) -> bool {
+    let in_time = query.now >= grant.not_before && query.now < grant.expires;
+    let in_scope = match query.action {
+        Action::Ssh => grant.allow.ssh,
+        Action::Sudo => grant.allow.sudo,
+        Action::Su => grant.allow.su,
+    };
+    let by_its_principal = match &query.credential {
+        Credential::Pending => true,
+        Credential::Key(key) => {
+            grant.keys.iter().any(|k| k == key) || (grant.keys.is_empty() && !grant.shared)
+        }
+        Credential::Method(_) | Credential::Unbound => !grant.shared,
+        Credential::Principal(principal) => grant.principal == *principal,
+    };
+    in_time && in_scope && by_its_principal && grant.login == query.login
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn yes_means_a_grant_in_force_for_this_login_action_and_principal(bundle in bundles(), query in queries()) {
+        let some_grant_opens = bundle.grants.iter().any(|grant| rightly_opens(grant, &query));
+        match decide(&bundle, &query) {
+            Decision::Allow(allowed) => {
+                let grant = bundle.grants.iter().find(|grant| grant.id == allowed.grant).unwrap();
+                prop_assert!(rightly_opens(grant, &query));
+                prop_assert_eq!((&allowed.principal, &allowed.role), (&grant.principal, &grant.role));
+                prop_assert!(allowed.until >= grant.expires);
+            }
+            Decision::Refuse(_) => prop_assert!(!some_grant_opens),
+        }
+    }
+
+    #[test]
+    fn never_outside_the_time_of_the_grants(bundle in bundles(), query in queries()) {
+        let begins = bundle.grants.iter().map(|grant| grant.not_before).min();
+        let ends = bundle.grants.iter().map(|grant| grant.expires).max();
+        for now in instants() {
+            if begins.is_none_or(|begins| now < begins) || ends.is_none_or(|ends| now >= ends) {
+                prop_assert!(!allows(&bundle, &at(&query, now)));
+            }
+        }
+    }
+
+    #[test]
+    fn never_for_another_login(bundle in bundles(), query in queries()) {
+        let other = Query { login: "carol".parse().unwrap(), ..query };
+        prop_assert!(!allows(&bundle, &other));
+    }
+
+    #[test]
+    fn never_for_another_action(mut bundle in bundles(), query in queries()) {
+        for grant in &mut bundle.grants {
+            match query.action {
+                Action::Ssh => grant.allow.ssh = false,
+                Action::Sudo => grant.allow.sudo = false,
+                Action::Su => grant.allow.su = false,
+            }
+        }
+        prop_assert!(!allows(&bundle, &query));
+    }
+
+    #[test]
+    fn adding_a_grant_never_takes_access_away(bundle in bundles(), added in grants_without_id(), query in queries()) {
+        let mut more = bundle.clone();
+        more.grants.push(Grant { id: "g99".parse().unwrap(), ..added });
+        prop_assert!(deadline(&more, &query) >= deadline(&bundle, &query));
+        prop_assert!(allows(&more, &query) || !allows(&bundle, &query));
+    }
+
+    #[test]
+    fn the_order_of_grants_never_matters(
+        (bundle, shuffled) in bundles().prop_flat_map(|bundle| {
+            let grants = Just(bundle.grants.clone()).prop_shuffle();
+            (Just(bundle), grants)
+        }),
+        query in queries(),
+    ) {
+        let shuffled = Bundle { grants: shuffled, ..bundle.clone() };
+        prop_assert_eq!(decide(&shuffled, &query), decide(&bundle, &query));
+    }
+
+    #[test]
+    fn the_deadline_agrees_with_the_decision_at_every_instant(bundle in bundles(), query in queries()) {
+        match deadline(&bundle, &query) {
+            None => prop_assert!(!allows(&bundle, &query)),
+            Some(deadline) => {
+                prop_assert!(deadline > query.now);
+                for now in instants().chain([query.now]).filter(|now| (query.now..deadline).contains(now)) {
+                    prop_assert!(allows(&bundle, &at(&query, now)), "no at {now}, before the deadline {deadline}");
+                }
+                prop_assert!(!allows(&bundle, &at(&query, deadline)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_pending_credential_never_refuses_what_a_later_one_would_allow(bundle in bundles(), query in queries()) {
+        let pending = Query { credential: Credential::Pending, ..query.clone() };
+        prop_assert!(allows(&bundle, &pending) || !allows(&bundle, &query));
+        prop_assert!(deadline(&bundle, &pending) >= deadline(&bundle, &query));
+    }
+
+    #[test]
+    fn a_refusal_has_a_code_of_the_first_hundred(bundle in bundles(), query in queries()) {
+        if let Decision::Refuse(refusal) = decide(&bundle, &query) {
+            prop_assert!((Code::NoGrant..=Code::NeedsKey).contains(&refusal.code));
+            prop_assert_eq!(refusal.action, Some(query.action));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_was_signed_is_what_is_verified(mut bundle in bundles(), reason in ".{0,200}", nanos in 0_i64..1_000_000_000) {
+        bundle.issued_at -= SignedDuration::from_nanos(nanos);
+        for grant in &mut bundle.grants {
+            grant.request.reason.clone_from(&reason);
+        }
+        let signed = bundle.sign(&SERVER_KEY).unwrap();
+        prop_assert_eq!(Bundle::verify(signed.as_bytes(), &trusted(), &host(), 7, minute(0)), Ok(bundle));
+    }
+
+    #[test]
+    fn one_changed_byte_anywhere_is_refused(bundle in bundles(), position in any::<Index>(), change in 1_u8..=255) {
+        let mut signed = bundle.sign(&SERVER_KEY).unwrap().into_bytes();
+        let position = position.index(signed.len());
+        signed[position] ^= change;
+        prop_assert!(Bundle::verify(&signed, &trusted(), &host(), 0, minute(0)).is_err());
+    }
+
+    #[test]
+    fn never_on_another_host(bundle in bundles(), digits in "[0-9a-f]{32}") {
+        let signed = bundle.sign(&SERVER_KEY).unwrap();
+        let other = format!("h{digits}").parse().unwrap();
+        prop_assume!(other != host());
+        let refused = Bundle::verify(signed.as_bytes(), &trusted(), &other, 0, minute(0)).unwrap_err();
+        prop_assert_eq!(refused.code(), Code::OtherHost);
+    }
+
+    #[test]
+    fn a_lower_revision_is_refused_and_no_other(revision: u64, seen: u64) {
+        let signed = Bundle { revision, ..bundle(Vec::new()) }.sign(&SERVER_KEY).unwrap();
+        match Bundle::verify(signed.as_bytes(), &trusted(), &host(), seen, minute(0)) {
+            Ok(read) => prop_assert!(read.revision == revision && revision >= seen),
+            Err(refused) => prop_assert!(refused.code() == Code::LowerRevision && revision < seen),
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_in_crit_voids_that_grant_alone(bundle in bundles(), which in any::<Index>(), name in "[a-z]{4}9") {
+        prop_assume!(!bundle.grants.is_empty());
+        let which = which.index(bundle.grants.len());
+        let mut demanding = bundle.clone();
+        demanding.grants[which].crit = vec!["keys".to_owned(), name.clone()];
+        let signed = demanding.sign(&SERVER_KEY).unwrap();
+        let read = Bundle::verify(signed.as_bytes(), &trusted(), &host(), 0, minute(0)).unwrap();
+        let mut others = bundle.grants.clone();
+        let voided = others.remove(which);
+        prop_assert_eq!(read.grants, others);
+        prop_assert_eq!(read.void.len(), 1);
+        prop_assert_eq!(&read.void[0].id, voided.id.as_str());
+        prop_assert_eq!(&read.void[0].unknown, &name);
+    }
+
+    #[test]
+    fn bytes_from_anywhere_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(Bundle::verify(&bytes, &trusted(), &host(), 0, minute(0)).is_err());
+    }
+
+    #[test]
+    fn a_field_of_any_shape_is_read_or_refused_without_a_panic(
+        field in select(vec!["id", "login", "role", "expires", "allow", "keys", "shared", "request", "approvals", "crit"]),
+        value in select(vec![json!(null), json!(-1), json!(1e300), json!("\u{0}"), json!([[]]), json!({"a": {}}), json!(true)]),
+    ) {
+        let mut odd = serde_json::to_value(grant()).unwrap();
+        odd[field] = value;
+        let claims = json!({"aud": host(), "revision": 1, "issued_at": minute(0), "grants": [odd]});
+        let signed = sign_anything(&bundle_header(), &claims);
+        if let Err(refused) = Bundle::verify(signed.as_bytes(), &trusted(), &host(), 0, minute(0)) {
+            prop_assert_eq!(refused.code(), Code::Unparsable);
+        }
+    }
+}
