@@ -4,7 +4,11 @@
 //! `session/` for how a session is held and ended.
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod atomic;
 pub mod clock;
+pub mod config;
 pub mod peer;
 pub mod record;
+pub mod session;
+pub mod trust;

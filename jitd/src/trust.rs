@@ -1,0 +1,218 @@
+//! Whom this host believes: /etc/jit/trust.json, written at enrolment and bound to the machine.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use jit_grant::{Code, HostId, HostName, PublicKey, TrustedKeys};
+use serde::Deserialize;
+
+use crate::atomic;
+
+const LARGEST_FILE: u64 = 64 * 1024;
+const MOST_KEYS: usize = 8;
+
+/// The server and what it calls this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trust {
+    /// Where the server is: `unix:/path` or `https://…`.
+    pub server: String,
+    /// The audience of what is signed for this host.
+    pub host_id: HostId,
+    /// What people call this host.
+    pub host_name: HostName,
+    /// Keys whose signatures count.
+    pub keys: TrustedKeys,
+}
+
+/// Why this host believes nobody.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// There is no trust.json.
+    #[error("{0}: there is none; enrol this host with `jitctl enroll`")]
+    Absent(PathBuf),
+    /// It can't be read.
+    #[error("{path}: can't be read: {source}")]
+    Unreadable {
+        /// The file, or that of the machine's id.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Somebody but root could have written it.
+    #[error("{0}: must belong to root and be writable to nobody else (chown root:root, chmod 0644)")]
+    NotRootsAlone(PathBuf),
+    /// Not of the expected shape.
+    #[error("{path}: {why}; enrol this host anew with `jitctl enroll`")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// Made for another machine: this one was cloned from it.
+    #[error("{0}: was made for another machine (its machine_id is not that of /etc/machine-id); enrol this host anew with `jitctl enroll`")]
+    OtherMachine(PathBuf),
+}
+
+impl TrustError {
+    /// The code that says so to people: to them this host is not enrolled.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        Code::NotEnrolled
+    }
+}
+
+#[derive(Deserialize)]
+struct Document {
+    server: String,
+    host_id: HostId,
+    host_name: HostName,
+    machine_id: String,
+    keys: Vec<Key>,
+}
+
+#[derive(Deserialize)]
+struct Key {
+    kid: String,
+    public_key: PublicKey,
+}
+
+impl Trust {
+    /// Reads `path` and holds it against the machine's id in `machine_id`.
+    ///
+    /// # Errors
+    /// See [`TrustError`].
+    pub fn read(path: &Path, machine_id: &Path) -> Result<Self, TrustError> {
+        let unreadable = |path: &Path| {
+            let path = path.to_owned();
+            move |source: io::Error| match source.kind() {
+                io::ErrorKind::NotFound => TrustError::Absent(path),
+                _ => TrustError::Unreadable { path, source },
+            }
+        };
+        let file = open(path).map_err(unreadable(path))?;
+        let metadata = file.metadata().map_err(unreadable(path))?;
+        if metadata.uid() != 0 || metadata.mode() & 0o022 != 0 {
+            return Err(TrustError::NotRootsAlone(path.to_owned()));
+        }
+        let text = atomic::read_open(&file, LARGEST_FILE).map_err(unreadable(path))?;
+        let document = parse(&text).map_err(|why| TrustError::Malformed { path: path.to_owned(), why })?;
+        let ours = atomic::read(machine_id, 256).map_err(unreadable(machine_id))?;
+        if ours.trim_ascii().is_empty() || ours.trim_ascii() != document.machine_id.as_bytes() {
+            return Err(TrustError::OtherMachine(path.to_owned()));
+        }
+        Ok(Self {
+            server: document.server,
+            host_id: document.host_id,
+            host_name: document.host_name,
+            keys: TrustedKeys::new(document.keys.into_iter().map(|key| key.public_key).collect()),
+        })
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK).open(path)
+}
+
+fn parse(text: &[u8]) -> Result<Document, String> {
+    let document: Document = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    if !document.server.starts_with("unix:/") && !document.server.starts_with("https://") {
+        return Err("server must be unix:/PATH or https://…".to_owned());
+    }
+    if document.keys.is_empty() || document.keys.len() > MOST_KEYS {
+        return Err(format!("keys must be 1 to {MOST_KEYS}"));
+    }
+    match document.keys.iter().find(|key| key.kid != key.public_key.kid()) {
+        Some(key) => Err(format!("key {:?} is not the one that its kid names", key.kid)),
+        None => Ok(document),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jit_grant::SigningKey;
+    use serde_json::{Value, json};
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn document() -> Value {
+        let key = SigningKey::generate().unwrap().public();
+        json!({
+            "server": "unix:/run/jit-server/api.sock",
+            "host_id": format!("h{}", "0".repeat(32)),
+            "host_name": "web1.example",
+            "machine_id": "0123456789abcdef0123456789abcdef",
+            "keys": [{ "kid": key.kid(), "public_key": key }],
+        })
+    }
+
+    fn read(text: &[u8], change: impl Fn(&Path)) -> Result<Trust, TrustError> {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, machine) = (directory.path().join("trust.json"), directory.path().join("machine-id"));
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::write(&machine, "0123456789abcdef0123456789abcdef\n").unwrap();
+        change(&path);
+        Trust::read(&path, &machine)
+    }
+
+    fn with(key: &str, value: Value) -> Vec<u8> {
+        let mut document = document();
+        document[key] = value;
+        document.to_string().into_bytes()
+    }
+
+    #[test]
+    fn a_sound_file_is_believed() {
+        let trust = read(document().to_string().as_bytes(), |_| {}).unwrap();
+        assert_eq!(trust.host_name.as_str(), "web1.example");
+    }
+
+    #[test]
+    fn a_cloned_machine_must_enrol_again() {
+        let error = read(&with("machine_id", json!("f".repeat(32))), |_| {}).unwrap_err();
+        assert!(matches!(error, TrustError::OtherMachine(_)));
+        assert_eq!(error.code(), Code::NotEnrolled);
+        assert!(error.to_string().contains("jitctl enroll"));
+    }
+
+    #[test]
+    fn a_file_that_others_could_have_written_is_not_believed() {
+        let text = document().to_string();
+        for mode in [0o664, 0o646, 0o666] {
+            let error = read(text.as_bytes(), |path| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap());
+            assert!(matches!(error, Err(TrustError::NotRootsAlone(_))), "{mode:o}");
+        }
+        let error = read(text.as_bytes(), |path| std::os::unix::fs::chown(path, Some(1234), None).unwrap());
+        assert!(matches!(error, Err(TrustError::NotRootsAlone(_))));
+    }
+
+    #[test]
+    fn a_link_is_not_followed_and_a_missing_file_says_how_to_enrol() {
+        let text = document().to_string();
+        let linked = read(text.as_bytes(), |path| {
+            fs::rename(path, path.with_extension("real")).unwrap();
+            std::os::unix::fs::symlink(path.with_extension("real"), path).unwrap();
+        });
+        assert!(matches!(linked, Err(TrustError::Unreadable { .. })));
+        let absent = read(text.as_bytes(), |path| fs::remove_file(path).unwrap()).unwrap_err();
+        assert!(absent.to_string().contains("jitctl enroll"));
+    }
+
+    #[test]
+    fn malformed_files_are_refused() {
+        for text in [
+            b"{".to_vec(),
+            with("server", json!("http://plain.example")),
+            with("host_id", json!("h1")),
+            with("host_name", json!("Not A Host")),
+            with("keys", json!([])),
+            with("keys", json!([{ "kid": "0000000000000000", "public_key": document()["keys"][0]["public_key"] }])),
+        ] {
+            assert!(matches!(read(&text, |_| {}), Err(TrustError::Malformed { .. })), "{}", String::from_utf8_lossy(&text));
+        }
+    }
+}
