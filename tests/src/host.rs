@@ -22,18 +22,18 @@ use crate::wait::{self, Deadline};
 const BOOT_WITHIN: Duration = Duration::from_secs(120);
 
 /// Boots a host, again whenever it reboots (systemd-nspawn then ends with 133), each time in a cgroup of its own. The mounts are
-/// made in a mount namespace of their own and so end with it. $1 cgroup, $2 folder, $3 base image, $4 host name, then the arguments
-/// of systemd-nspawn.
+/// made in a mount namespace of their own and so end with it. $1 cgroup, $2 folder, $3 base image, $4 host name, $5 more for /etc/hosts,
+/// then the arguments of systemd-nspawn.
 const BOOT: &str = r#"
 set -eu
-cgroup=$1 folder=$2 base=$3 name=$4; shift 4
+cgroup=$1 folder=$2 base=$3 name=$4 known=$5; shift 5
 mkdir "$cgroup/start"
 echo $$ > "$cgroup/start/cgroup.procs"
 mount -t tmpfs -o mode=0755 jit-host "$folder/disk"
 mkdir "$folder/disk/upper" "$folder/disk/work" "$folder/disk/root"
 mount -t overlay -o "lowerdir=$base,upperdir=$folder/disk/upper,workdir=$folder/disk/work" jit-host "$folder/disk/root"
 echo "$name" > "$folder/disk/root/etc/hostname"
-printf '127.0.0.1 localhost %s\n' "$name" > "$folder/disk/root/etc/hosts"
+printf '127.0.0.1 localhost %s\n%s' "$name" "$known" > "$folder/disk/root/etc/hosts"
 boot=0 code=133
 while [ $code = 133 ]; do
     boot=$((boot + 1)) code=0
@@ -61,6 +61,8 @@ pub struct Options {
     pub name: Option<String>,
     /// A network namespace made by [`crate::net`]; without one it has a loopback and no other link.
     pub network: Option<PathBuf>,
+    /// More lines for /etc/hosts.
+    pub known_hosts: String,
 }
 
 /// A booted host. Dropped, it is gone with everything on it.
@@ -94,11 +96,27 @@ impl Host {
         let name = options.name.clone().unwrap_or_else(|| "host".to_owned());
         let (folder, cgroup) = places(release)?;
         let reaper = reaper(&cgroup, &folder)?;
-        let news = UnixDatagram::bind(folder.join("news")).context("binding the socket for news of the host")?;
-        let nspawn = nspawn(&folder, &cgroup, &base, &name, options.network.as_deref())?;
+        let news = UnixDatagram::bind(folder.join("news"))
+            .context("binding the socket for news of the host")?;
+        let nspawn = nspawn(&folder, &cgroup, &base, &name, options)?;
         let inside = Mutex::new(Handles::default());
-        let host = Self { release, name, folder, news, nspawn, reaper, inside, commands: AtomicU32::new(0) };
-        host.wait_until_up().with_context(|| format!("booting a {} host; its console says:\n{}", release.name(), host.console()))?;
+        let host = Self {
+            release,
+            name,
+            folder,
+            news,
+            nspawn,
+            reaper,
+            inside,
+            commands: AtomicU32::new(0),
+        };
+        host.wait_until_up().with_context(|| {
+            format!(
+                "booting a {} host; its console says:\n{}",
+                release.name(),
+                host.console()
+            )
+        })?;
         Ok(host)
     }
 
@@ -141,7 +159,10 @@ impl Host {
     /// # Errors
     /// It can't be written.
     pub fn write(&self, path: &str, mode: &str, content: impl Into<Vec<u8>>) -> Result<()> {
-        self.command(&["install", "-D", "-m", mode, "/dev/stdin", path]).input(content).text().map(drop)
+        self.command(&["install", "-D", "-m", mode, "/dev/stdin", path])
+            .input(content)
+            .text()
+            .map(drop)
     }
 
     /// The content of a file inside.
@@ -157,7 +178,10 @@ impl Host {
     /// # Errors
     /// The host is not running.
     pub fn outside(&self, path: &str) -> Result<PathBuf> {
-        Ok(PathBuf::from(format!("/proc/{}/root{path}", self.leader()?)))
+        Ok(PathBuf::from(format!(
+            "/proc/{}/root{path}",
+            self.leader()?
+        )))
     }
 
     /// The number outside of its process 1.
@@ -174,10 +198,17 @@ impl Host {
     /// It does not come up again.
     pub fn reboot(&self) -> Result<()> {
         let leader = wait::Process::open(self.leader()?)?;
-        self.command(&["systemctl", "reboot"]).start()?.ended(Deadline::within(BOOT_WITHIN))?;
-        ensure!(leader.ended(Deadline::within(BOOT_WITHIN))?, "the host did not go down; its console says:\n{}", self.console());
+        self.command(&["systemctl", "reboot"])
+            .start()?
+            .ended(Deadline::within(BOOT_WITHIN))?;
+        ensure!(
+            leader.ended(Deadline::within(BOOT_WITHIN))?,
+            "the host did not go down; its console says:\n{}",
+            self.console()
+        );
         *self.inside.lock().unwrap_or_else(PoisonError::into_inner) = Handles::default();
-        self.wait_until_up().with_context(|| format!("rebooting; the console says:\n{}", self.console()))
+        self.wait_until_up()
+            .with_context(|| format!("rebooting; the console says:\n{}", self.console()))
     }
 
     /// Lets it live on after this process; gives the command that enters it.
@@ -186,7 +217,11 @@ impl Host {
     /// The host is not running.
     pub fn keep(mut self) -> Result<String> {
         let leader = self.leader()?;
-        self.reaper.stdin.as_mut().context("the reaper has no input")?.write_all(b"keep\n")?;
+        self.reaper
+            .stdin
+            .as_mut()
+            .context("the reaper has no input")?
+            .write_all(b"keep\n")?;
         fs::write(self.folder.join("kept"), self.nspawn.id().to_string())?;
         Ok(format!("nsenter --target {leader} --all -- /bin/bash -l"))
     }
@@ -201,7 +236,10 @@ impl Host {
     }
 
     fn handles(&self) -> Handles {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inside
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// systemd-nspawn passes on what the host's process 1 says of itself: who it is, and that it is up.
@@ -210,7 +248,10 @@ impl Host {
         let mut leader = None;
         let mut message = [0; 4096];
         loop {
-            ensure!(wait::readable(&self.news, deadline)?, "not up within {BOOT_WITHIN:?}");
+            ensure!(
+                wait::readable(&self.news, deadline)?,
+                "not up within {BOOT_WITHIN:?}"
+            );
             let length = self.news.recv(&mut message)?;
             for line in String::from_utf8_lossy(&message[..length]).lines() {
                 if let Some(pid) = line.strip_prefix("X_NSPAWN_LEADER_PID=") {
@@ -227,16 +268,37 @@ impl Host {
     /// Makes the unit that commands from outside run in, beside the host's own services and not above them.
     fn up(&self, leader: u32) -> Result<()> {
         let root = fs::read_to_string(format!("/proc/{leader}/cgroup"))?;
-        let root = root.lines().find_map(|line| line.strip_prefix("0::/")).context("the host is in no cgroup v2")?;
+        let root = root
+            .lines()
+            .find_map(|line| line.strip_prefix("0::/"))
+            .context("the host is in no cgroup v2")?;
         let root = machine::cgroups()?.join(root.trim_end_matches("/init.scope"));
-        *self.inside.lock().unwrap_or_else(PoisonError::into_inner) = Handles { leader: Some(leader), commands: root.clone() };
-        self.run(&["systemd-run", "--quiet", "--unit=harness", "--property=Delegate=yes", "sleep", "infinity"])?.succeeded()?;
+        *self.inside.lock().unwrap_or_else(PoisonError::into_inner) = Handles {
+            leader: Some(leader),
+            commands: root.clone(),
+        };
+        self.run(&[
+            "systemd-run",
+            "--quiet",
+            "--unit=harness",
+            "--property=Delegate=yes",
+            "sleep",
+            "infinity",
+        ])?
+        .succeeded()?;
         let commands = root.join("system.slice/harness.service");
         ensure!(commands.is_dir(), "{} is missing", commands.display());
-        *self.inside.lock().unwrap_or_else(PoisonError::into_inner) = Handles { leader: Some(leader), commands };
+        *self.inside.lock().unwrap_or_else(PoisonError::into_inner) = Handles {
+            leader: Some(leader),
+            commands,
+        };
         let state = self.run(&["systemctl", "is-system-running", "--wait"])?;
         if state.stdout.trim() != "running" {
-            bail!("it is {}: {}", state.stdout.trim(), self.run(&["systemctl", "--failed", "--no-legend"])?.stdout);
+            bail!(
+                "it is {}: {}",
+                state.stdout.trim(),
+                self.run(&["systemctl", "--failed", "--no-legend"])?.stdout
+            );
         }
         Ok(())
     }
@@ -269,7 +331,8 @@ fn places(release: Release) -> Result<(PathBuf, PathBuf)> {
     let own = format!("jit-{}-{number}-{}", std::process::id(), release.name());
     let folder = hosts.canonicalize()?.join(&own);
     let cgroup = machine::cgroups()?.join(&own);
-    fs::create_dir_all(folder.join("disk")).with_context(|| format!("making {}", folder.display()))?;
+    fs::create_dir_all(folder.join("disk"))
+        .with_context(|| format!("making {}", folder.display()))?;
     fs::create_dir_all(&cgroup).with_context(|| format!("making {}", cgroup.display()))?;
     Ok((folder, cgroup))
 }
@@ -278,8 +341,15 @@ fn places(release: Release) -> Result<(PathBuf, PathBuf)> {
 fn sweep(hosts: &Path) -> Result<()> {
     for entry in fs::read_dir(hosts)? {
         let folder = entry?.path();
-        let Some(name) = folder.file_name().and_then(|name| name.to_str()) else { continue };
-        let Some(pid) = name.strip_prefix("jit-").and_then(|rest| rest.split('-').next()) else { continue };
+        let Some(name) = folder.file_name().and_then(|name| name.to_str()) else {
+            continue;
+        };
+        let Some(pid) = name
+            .strip_prefix("jit-")
+            .and_then(|rest| rest.split('-').next())
+        else {
+            continue;
+        };
         let keeper = fs::read_to_string(folder.join("kept")).unwrap_or_else(|_| pid.to_owned());
         if Path::new("/proc").join(keeper.trim()).exists() {
             continue;
@@ -300,15 +370,47 @@ fn reaper(cgroup: &Path, folder: &Path) -> Result<Child> {
         .context("starting the reaper")
 }
 
-fn nspawn(folder: &Path, cgroup: &Path, base: &Path, name: &str, network: Option<&Path>) -> Result<Child> {
+fn nspawn(
+    folder: &Path,
+    cgroup: &Path,
+    base: &Path,
+    name: &str,
+    options: &Options,
+) -> Result<Child> {
     let console = File::create(folder.join("console"))?;
-    let machine = folder.file_name().and_then(|name| name.to_str()).unwrap_or(name);
+    let machine = folder
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or(name);
     let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "setsid", "sh", "-c", BOOT, "boot"]);
-    command.args([cgroup, folder, base]).args([name, "--boot", "--quiet", "--register=no", "--keep-unit", "--console=pipe"]);
-    command.args(["--notify-ready=yes", "--link-journal=no", "--resolv-conf=off", "--timezone=off"]);
+    command.args([
+        "--mount",
+        "--propagation",
+        "private",
+        "setsid",
+        "sh",
+        "-c",
+        BOOT,
+        "boot",
+    ]);
+    command
+        .args([cgroup, folder, base])
+        .args([name, &options.known_hosts])
+        .args([
+            "--boot",
+            "--quiet",
+            "--register=no",
+            "--keep-unit",
+            "--console=pipe",
+        ]);
+    command.args([
+        "--notify-ready=yes",
+        "--link-journal=no",
+        "--resolv-conf=off",
+        "--timezone=off",
+    ]);
     command.args([format!("--machine={machine}"), format!("--hostname={name}")]);
-    match network {
+    match &options.network {
         Some(namespace) => command.arg(format!("--network-namespace-path={}", namespace.display())),
         None => command.arg("--private-network"),
     };

@@ -34,7 +34,10 @@ impl Release {
     #[must_use]
     pub fn of_this_machine() -> Self {
         let about = fs::read_to_string("/etc/os-release").unwrap_or_default();
-        Self::ALL.into_iter().find(|r| about.contains(&format!("VERSION_CODENAME={}\n", r.name()))).unwrap_or(Self::Bookworm)
+        Self::ALL
+            .into_iter()
+            .find(|r| about.contains(&format!("VERSION_CODENAME={}\n", r.name())))
+            .unwrap_or(Self::Bookworm)
     }
 }
 
@@ -72,20 +75,32 @@ fn make(release: Release, images: &Path, image: &Path) -> Result<()> {
     remove(&half_made)?;
     remove(image)?;
     let output = Command::new("mmdebstrap")
-        .args(["--quiet", "--variant=minbase", &format!("--include={PACKAGES}"), release.name()])
+        .args([
+            "--quiet",
+            "--variant=minbase",
+            &format!("--include={PACKAGES}"),
+            release.name(),
+        ])
         .arg(&half_made)
         .arg(mirror()?)
         .output()
         .context("starting mmdebstrap")?;
     if !output.status.success() {
-        bail!("mmdebstrap {}: {}: {}", release.name(), output.status, String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "mmdebstrap {}: {}: {}",
+            release.name(),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     fs::rename(&half_made, image).context("putting the image in place")
 }
 
 fn remove(tree: &Path) -> Result<()> {
     match fs::remove_dir_all(tree) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).with_context(|| format!("removing {}", tree.display())),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", tree.display()))
+        }
         _ => Ok(()),
     }
 }
@@ -95,8 +110,19 @@ fn mirror() -> Result<String> {
     if let Ok(mirror) = std::env::var("JIT_TEST_MIRROR") {
         return Ok(mirror);
     }
-    let release = machine::output("sh", &["-c", ". /etc/os-release && echo \"$VERSION_CODENAME\""])?;
-    let targets = machine::output("apt-get", &["indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"])?;
+    let release = machine::output(
+        "sh",
+        &["-c", ". /etc/os-release && echo \"$VERSION_CODENAME\""],
+    )?;
+    let targets = machine::output(
+        "apt-get",
+        &[
+            "indextargets",
+            "--format",
+            "$(REPO_URI) $(RELEASE) $(COMPONENT)",
+            "Created-By: Packages",
+        ],
+    )?;
     targets
         .lines()
         .filter_map(|line| line.strip_suffix(&format!(" {} main", release.trim())))

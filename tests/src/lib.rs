@@ -20,5 +20,9 @@
 pub mod host;
 pub mod image;
 pub mod machine;
+pub mod net;
+pub mod people;
 pub mod run;
+pub mod ssh;
+pub mod terminal;
 pub mod wait;

@@ -21,16 +21,24 @@ const PROGRAMS: &[(&str, &str)] = &[
 /// # Errors
 /// Not root, a program missing, or no cgroup v2 mount.
 pub fn ready() -> Result<()> {
-    ensure!(nix::unistd::geteuid().is_root(), "booting test hosts needs root: run this as root (sudo make test)");
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "booting test hosts needs root: run this as root (sudo make test)"
+    );
     for (program, package) in PROGRAMS {
-        ensure!(found(program), "booting test hosts needs {program}: apt-get install {package}");
+        ensure!(
+            found(program),
+            "booting test hosts needs {program}: apt-get install {package}"
+        );
     }
     cgroups().map(drop)
 }
 
 fn found(program: &str) -> bool {
     let path = std::env::var("PATH").unwrap_or_default();
-    path.split(':').chain(["/usr/sbin", "/sbin"]).any(|folder| Path::new(folder).join(program).exists())
+    path.split(':')
+        .chain(["/usr/sbin", "/sbin"])
+        .any(|folder| Path::new(folder).join(program).exists())
 }
 
 /// The repository's build folder, honouring `CARGO_TARGET_DIR`.
@@ -61,9 +69,17 @@ pub fn cgroups() -> Result<PathBuf> {
 /// # Errors
 /// It can't be started, or fails; the error has what it wrote to standard error.
 pub fn output(program: &str, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(program).args(arguments).output().with_context(|| format!("starting {program}"))?;
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .with_context(|| format!("starting {program}"))?;
     if !output.status.success() {
-        bail!("{program} {}: {}: {}", arguments.join(" "), output.status, String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "{program} {}: {}: {}",
+            arguments.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -32,7 +32,25 @@ pub struct Inside<'h> {
 impl<'h> Inside<'h> {
     pub(crate) fn new(host: &'h Host, words: &[&str]) -> Self {
         let words = words.iter().map(|&word| word.to_owned()).collect();
-        Self { host, words, user: None, environment: Vec::new(), input: None, deadline: USUAL_DEADLINE }
+        Self {
+            host,
+            words,
+            user: None,
+            environment: Vec::new(),
+            input: None,
+            deadline: USUAL_DEADLINE,
+        }
+    }
+
+    /// With these words more.
+    #[must_use]
+    pub fn words<'w>(mut self, words: impl IntoIterator<Item = &'w str>) -> Self {
+        self.words.extend(words.into_iter().map(str::to_owned));
+        self
+    }
+
+    pub(crate) fn host(&self) -> &'h Host {
+        self.host
     }
 
     /// As this user instead of root, without any PAM service having been asked. The user's group has the user's name.
@@ -87,7 +105,11 @@ impl<'h> Inside<'h> {
     pub fn start(self) -> Result<Running> {
         let cgroup = self.host.new_cgroup()?;
         let mut command = in_cgroup(&cgroup, &self.entering(&[])?);
-        command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
+        command.stdin(if self.input.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut running = Running::spawn(command, cgroup, self.words.join(" "))?;
         if let (Some(bytes), Some(mut pipe)) = (self.input, running.child.stdin.take()) {
@@ -101,17 +123,33 @@ impl<'h> Inside<'h> {
     pub(crate) fn start_on(self, terminal: &OwnedFd) -> Result<Running> {
         let cgroup = self.host.new_cgroup()?;
         let mut command = in_cgroup(&cgroup, &self.entering(&["setsid", "--ctty", "--wait"])?);
-        command.stdin(terminal.try_clone()?).stdout(terminal.try_clone()?).stderr(terminal.try_clone()?);
+        command
+            .stdin(terminal.try_clone()?)
+            .stdout(terminal.try_clone()?)
+            .stderr(terminal.try_clone()?);
         Running::spawn(command, cgroup, self.words.join(" "))
     }
 
     /// The words that enter the host, run `wrapper` there, change to the user and run the command.
     fn entering(&self, wrapper: &[&str]) -> Result<Vec<String>> {
-        let mut words: Vec<String> = ["nsenter", "--target", &self.host.leader()?.to_string(), "--all", "--"].map(String::from).into();
+        let mut words: Vec<String> = [
+            "nsenter",
+            "--target",
+            &self.host.leader()?.to_string(),
+            "--all",
+            "--",
+        ]
+        .map(String::from)
+        .into();
         words.extend(wrapper.iter().map(|&word| word.to_owned()));
         let home = match &self.user {
             Some(user) => {
-                words.extend(["setpriv".to_owned(), format!("--reuid={user}"), format!("--regid={user}"), "--init-groups".to_owned()]);
+                words.extend([
+                    "setpriv".to_owned(),
+                    format!("--reuid={user}"),
+                    format!("--regid={user}"),
+                    "--init-groups".to_owned(),
+                ]);
                 words.push("--".to_owned());
                 format!("/home/{user}")
             }
@@ -165,7 +203,10 @@ impl Outcome {
     /// # Errors
     /// It succeeded, or did not say one of them.
     pub fn refused_saying(self, words: &[&str]) -> Result<Self> {
-        ensure!(self.code != Some(0), "should have been refused, but: {self}");
+        ensure!(
+            self.code != Some(0),
+            "should have been refused, but: {self}"
+        );
         for word in words {
             ensure!(self.said(word), "should have said {word:?}, but: {self}");
         }
@@ -181,7 +222,9 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let code = self.code.map_or_else(|| "by a signal".to_owned(), |code| format!("with {code}"));
+        let code = self
+            .code
+            .map_or_else(|| "by a signal".to_owned(), |code| format!("with {code}"));
         write!(f, "`{}` ended {code} after {:.1?}", self.what, self.took)?;
         for (name, text) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
             if !text.trim().is_empty() {
@@ -207,10 +250,23 @@ pub struct Running {
 impl Running {
     fn spawn(mut command: Command, cgroup: PathBuf, what: String) -> Result<Self> {
         let began = Instant::now();
-        let mut child = command.spawn().with_context(|| format!("starting {what}"))?;
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("starting {what}"))?;
         let process = Process::open(child.id())?;
-        let (stdout, stderr) = (Heard::new(child.stdout.take()), Heard::new(child.stderr.take()));
-        Ok(Self { what, child, process, cgroup, began, stdout, stderr })
+        let (stdout, stderr) = (
+            Heard::new(child.stdout.take()),
+            Heard::new(child.stderr.take()),
+        );
+        Ok(Self {
+            what,
+            child,
+            process,
+            cgroup,
+            began,
+            stdout,
+            stderr,
+        })
     }
 
     /// Waits for its end.
@@ -220,14 +276,26 @@ impl Running {
     pub fn finish(mut self, deadline: Deadline) -> Result<Outcome> {
         if !self.process.ended(deadline)? {
             self.kill();
-            bail!("`{}` was still running after {:.1?}; stdout: {}; stderr: {}", self.what, self.began.elapsed(), self.stdout(), self.stderr());
+            bail!(
+                "`{}` was still running after {:.1?}; stdout: {}; stderr: {}",
+                self.what,
+                self.began.elapsed(),
+                self.stdout(),
+                self.stderr()
+            );
         }
         let took = self.began.elapsed();
         let status = self.child.wait()?;
         // What it left running in the background may hold the pipes open for longer; what it printed itself is there at once.
         self.stdout.closed(Deadline::within(PIPES_CLOSE_WITHIN));
         self.stderr.closed(Deadline::within(PIPES_CLOSE_WITHIN));
-        Ok(Outcome { what: self.what.clone(), code: status.code(), stdout: self.stdout(), stderr: self.stderr(), took })
+        Ok(Outcome {
+            what: self.what.clone(),
+            code: status.code(),
+            stdout: self.stdout(),
+            stderr: self.stderr(),
+            took,
+        })
     }
 
     /// True while it runs.
@@ -252,7 +320,13 @@ impl Running {
     /// It has not at `deadline`, or the command closed it before.
     pub fn says(&self, text: &str, deadline: Deadline) -> Result<()> {
         let heard = self.stdout.contains(text, deadline);
-        ensure!(heard, "`{}` did not say {text:?} in time; stdout: {}; stderr: {}", self.what, self.stdout(), self.stderr());
+        ensure!(
+            heard,
+            "`{}` did not say {text:?} in time; stdout: {}; stderr: {}",
+            self.what,
+            self.stdout(),
+            self.stderr()
+        );
         Ok(())
     }
 
@@ -343,17 +417,29 @@ impl Heard {
     }
 
     /// As `contains`, looking only behind the first `start` bytes; gives where the text ends.
-    pub(crate) fn contains_after(&self, start: usize, text: &str, deadline: Deadline) -> Option<usize> {
+    pub(crate) fn contains_after(
+        &self,
+        start: usize,
+        text: &str,
+        deadline: Deadline,
+    ) -> Option<usize> {
         let mut state = self.lock();
         loop {
-            let found = state.bytes.get(start..).and_then(|new| find(new, text.as_bytes()));
+            let found = state
+                .bytes
+                .get(start..)
+                .and_then(|new| find(new, text.as_bytes()));
             if let Some(at) = found {
                 return Some(start + at + text.len());
             }
             if state.closed || deadline.passed() {
                 return None;
             }
-            state = self.more.wait_timeout(state, deadline.left()).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .more
+                .wait_timeout(state, deadline.left())
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
@@ -361,11 +447,16 @@ impl Heard {
     pub(crate) fn closed(&self, deadline: Deadline) {
         let mut state = self.lock();
         while !state.closed && !deadline.passed() {
-            state = self.more.wait_timeout(state, deadline.left()).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .more
+                .wait_timeout(state, deadline.left())
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 }
 
 fn find(all: &[u8], wanted: &[u8]) -> Option<usize> {
-    all.windows(wanted.len().max(1)).position(|window| window == wanted)
+    all.windows(wanted.len().max(1))
+        .position(|window| window == wanted)
 }

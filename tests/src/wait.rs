@@ -47,8 +47,14 @@ impl Deadline {
 pub fn readable(descriptor: impl AsFd, deadline: Deadline) -> Result<bool> {
     loop {
         let left = deadline.left();
-        let timeout = Timespec { tv_sec: left.as_secs().try_into()?, tv_nsec: left.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&timeout)) {
+        let timeout = Timespec {
+            tv_sec: left.as_secs().try_into()?,
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match poll(
+            &mut [PollFd::new(&descriptor, PollFlags::IN)],
+            Some(&timeout),
+        ) {
             Ok(0) => return Ok(false),
             Ok(_) => return Ok(true),
             Err(rustix::io::Errno::INTR) => {}
@@ -68,7 +74,10 @@ impl Process {
     /// There is none.
     pub fn open(pid: u32) -> Result<Self> {
         let pid = Pid::from_raw(pid.try_into()?).context("0 is no process")?;
-        Ok(Self(pidfd_open(pid, PidfdFlags::empty()).with_context(|| format!("opening process {pid}"))?))
+        Ok(Self(
+            pidfd_open(pid, PidfdFlags::empty())
+                .with_context(|| format!("opening process {pid}"))?,
+        ))
     }
 
     /// Waits for its end: false when it still lives at the deadline.
@@ -93,7 +102,8 @@ impl Process {
 /// # Errors
 /// It is still there at the deadline.
 pub fn gone(path: &Path, deadline: Deadline) -> Result<()> {
-    changed(path, deadline, || !path.exists()).with_context(|| format!("{} is still there", path.display()))
+    changed(path, deadline, || !path.exists())
+        .with_context(|| format!("{} is still there", path.display()))
 }
 
 /// Waits until something is at `path`; the folder it is in must exist.
@@ -101,13 +111,19 @@ pub fn gone(path: &Path, deadline: Deadline) -> Result<()> {
 /// # Errors
 /// There is still nothing at the deadline.
 pub fn there(path: &Path, deadline: Deadline) -> Result<()> {
-    changed(path, deadline, || path.exists()).with_context(|| format!("{} is not there", path.display()))
+    changed(path, deadline, || path.exists())
+        .with_context(|| format!("{} is not there", path.display()))
 }
 
 fn changed(path: &Path, deadline: Deadline, done: impl Fn() -> bool) -> Result<()> {
     let folder = path.parent().context("no folder")?;
     let watch = Inotify::init(InitFlags::IN_CLOEXEC).context("inotify")?;
-    watch.add_watch(folder, AddWatchFlags::IN_CREATE | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVE).context("inotify")?;
+    watch
+        .add_watch(
+            folder,
+            AddWatchFlags::IN_CREATE | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVE,
+        )
+        .context("inotify")?;
     while !done() {
         if !readable(watch.as_fd(), deadline)? {
             bail!("nothing happened in {} in time", folder.display());
@@ -121,7 +137,11 @@ fn changed(path: &Path, deadline: Deadline, done: impl Fn() -> bool) -> Result<(
 ///
 /// # Errors
 /// `ask` fails, or there is none at the deadline; the error says `what` was waited for.
-pub fn eventually<T>(what: &str, deadline: Deadline, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn eventually<T>(
+    what: &str,
+    deadline: Deadline,
+    mut ask: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     loop {
         if let Some(value) = ask()? {
             return Ok(value);
