@@ -138,6 +138,18 @@ fn a_shared_login_opens_only_to_the_key_of_the_principal_whose_grant_it_is() {
 }
 
 #[test]
+fn a_grant_that_has_just_ended_sends_nobody_for_his_key() {
+    let ended = Query {
+        credential: Credential::Unbound,
+        ..in_minute(20)
+    };
+    assert_eq!(
+        refused(&bundle(vec![shared("ann", "g1", 1)]), &ended).code,
+        Code::NoGrant
+    );
+}
+
+#[test]
 fn a_shared_login_without_a_known_key_opens_to_no_key() {
     let unknown = Grant {
         keys: Vec::new(),

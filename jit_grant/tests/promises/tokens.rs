@@ -1,7 +1,9 @@
 use jiff::SignedDuration;
-use jit_grant::{Bundle, Checkpoint, Code, DocumentRefused, HostToken, Nonce, PublicKey, Word};
+use jit_grant::{
+    Bundle, Checkpoint, Code, DocumentRefused, HostToken, Nonce, PublicKey, SigningKey, Word,
+};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::fixtures::{HOST_KEY, SERVER_KEY, bundle, host, minute, other_host, trusted};
 
@@ -28,18 +30,26 @@ fn verify_token(token: &str, minutes: i64) -> Result<HostToken, DocumentRefused>
     })
 }
 
-fn token_lasting(seconds: i64) -> String {
+/// Any claims of any type, signed by `signer` under the name of `named`.
+fn sign_anything(typ: &str, claims: &Value, signer: &SigningKey, named: PublicKey) -> String {
     let mut header = Header::new(Algorithm::EdDSA);
-    header.typ = Some("jit-host+jwt".to_owned());
-    header.kid = Some(HOST_KEY.public().kid());
+    header.typ = Some(typ.to_owned());
+    header.kid = Some(named.kid());
+    jsonwebtoken::encode(&header, claims, &EncodingKey::from_ed_der(signer.pkcs8())).unwrap()
+}
+
+fn token_claims(lasting_seconds: i64) -> Value {
     let iat = minute(0).as_second();
-    let claims = json!({"iss": host(), "aud": "jit-server", "iat": iat, "exp": iat + seconds});
-    jsonwebtoken::encode(
-        &header,
-        &claims,
-        &EncodingKey::from_ed_der(HOST_KEY.pkcs8()),
+    json!({"iss": host(), "aud": "jit-server", "iat": iat, "exp": iat + lasting_seconds})
+}
+
+fn token_lasting(seconds: i64) -> String {
+    sign_anything(
+        "jit-host+jwt",
+        &token_claims(seconds),
+        &HOST_KEY,
+        HOST_KEY.public(),
     )
-    .unwrap()
 }
 
 #[test]
@@ -202,4 +212,40 @@ fn small_documents_are_small() {
             .code(),
         Code::BundleTooLarge
     );
+}
+
+#[test]
+fn what_another_key_signed_under_a_trusted_name_is_201() {
+    let word = json!({"aud": host(), "revision": 7, "at": minute(0), "nonce": "n".repeat(32)});
+    let word = sign_anything("jit-word+jwt", &word, &HOST_KEY, SERVER_KEY.public());
+    assert_eq!(
+        Word::verify(word.as_bytes(), &trusted(), &host())
+            .unwrap_err()
+            .code(),
+        Code::BadSignature
+    );
+
+    let token = sign_anything(
+        "jit-host+jwt",
+        &token_claims(300),
+        &SERVER_KEY,
+        HOST_KEY.public(),
+    );
+    assert_eq!(
+        verify_token(&token, 0).unwrap_err().code(),
+        Code::BadSignature
+    );
+
+    let claims = serde_json::to_value(checkpoint()).unwrap();
+    let forged = sign_anything("jit-events+jwt", &claims, &SERVER_KEY, HOST_KEY.public());
+    let refused = Checkpoint::verify(forged.as_bytes(), &host(), HOST_KEY.public()).unwrap_err();
+    assert_eq!(refused.code(), Code::BadSignature);
+}
+
+#[test]
+fn a_host_token_for_another_audience_is_203() {
+    let mut claims = token_claims(300);
+    claims["aud"] = json!("another-server");
+    let token = sign_anything("jit-host+jwt", &claims, &HOST_KEY, HOST_KEY.public());
+    assert_eq!(verify_token(&token, 0).unwrap_err().code(), Code::OtherHost);
 }
