@@ -1,0 +1,65 @@
+//! Bundles: from the server's stream to jitd, each as soon as it comes.
+
+use std::convert::Infallible;
+
+use jit_local::message::sync::Taken;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::backoff::Backoff;
+use crate::courier::Courier;
+use crate::error::SyncError;
+use crate::event_stream::Event;
+
+/// Keeps a stream open. A bundle that jitd does not take is asked for again later: its clock or the server's may be set by then.
+pub(crate) async fn carry(courier: &Courier) -> Infallible {
+    let mut backoff = courier.pace.backoff();
+    loop {
+        if let Err(error) = follow(courier, &mut backoff).await {
+            warn!("{error}");
+            sleep(backoff.wait(fastrand::f64())).await;
+        }
+    }
+}
+
+/// Follows one stream to its end. Ok: it should begin anew at once.
+async fn follow(courier: &Courier, backoff: &mut Backoff) -> Result<(), SyncError> {
+    let standing = courier.standing();
+    let mut stream = courier
+        .server
+        .stream(&standing.token, standing.held, courier.pace.silence)
+        .await?;
+    courier.word_wanted.notify_one();
+    loop {
+        let event = tokio::select! {
+            event = stream.next() => event?,
+            () = courier.stream_stale.notified() => return Ok(()),
+        };
+        if event.name == "bundle" {
+            deliver(courier, &event).await?;
+            backoff.reset();
+        }
+    }
+}
+
+async fn deliver(courier: &Courier, event: &Event) -> Result<(), SyncError> {
+    let revision = event
+        .id
+        .parse()
+        .map_err(|_| SyncError::Nonsense("a bundle without its revision as id".to_owned()))?;
+    {
+        let _turn = courier.turn.lock().await;
+        match courier.jitd.bundle(&event.data).await? {
+            Taken { taken: true, .. } => courier.holds(revision),
+            Taken { code, .. } => {
+                return Err(SyncError::NotTaken {
+                    what: "bundle",
+                    code: code.unwrap_or_default(),
+                });
+            }
+        }
+    }
+    info!("jitd took revision {revision}");
+    courier.word_wanted.notify_one();
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! The three errands, run side by side, and what they share.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::path::Path;
+use std::time::Duration;
+
+use jit_local::message::sync::Hello;
+use tokio::sync::{Mutex, Notify};
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::backoff::Backoff;
+use crate::error::SyncError;
+use crate::jitd::Jitd;
+use crate::server::Server;
+use crate::{bundles, events, words};
+
+/// How often and how long.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    /// A word is asked for at least this often. Each also renews the host's token, which is good for five minutes.
+    pub word_every: Duration,
+    /// A stream silent for longer is given up; the server says something every 15 s.
+    pub silence: Duration,
+    /// The first wait after a failure; each further one doubles it.
+    pub first_wait: Duration,
+    /// The longest wait after failures.
+    pub longest_wait: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            word_every: Duration::from_secs(30),
+            silence: Duration::from_secs(45),
+            first_wait: Duration::from_millis(200),
+            longest_wait: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Pace {
+    pub(crate) fn backoff(&self) -> Backoff {
+        Backoff::new(self.first_wait, self.longest_wait)
+    }
+}
+
+/// Carries between the jitd behind `socket` and the server that it names, for as long as the process lives.
+pub async fn run(socket: &Path, pace: Pace) -> Infallible {
+    let jitd = Jitd::at(socket);
+    let mut backoff = pace.backoff();
+    loop {
+        match Courier::begin(&jitd, &pace).await {
+            Ok(courier) => {
+                backoff.reset();
+                courier.carry().await;
+            }
+            Err(error) => {
+                warn!("{error}");
+                sleep(backoff.wait(fastrand::f64())).await;
+            }
+        }
+    }
+}
+
+/// What the errands share while this host is enrolled with one server.
+pub(crate) struct Courier {
+    pub(crate) jitd: Jitd,
+    pub(crate) server: Server,
+    pub(crate) pace: Pace,
+    address: String,
+    host_id: String,
+    standing: RefCell<Standing>,
+    /// Held around a call to jitd that tells or changes which bundle it has, so that `standing` follows in the same order.
+    pub(crate) turn: Mutex<()>,
+    /// Somebody wants a word now.
+    pub(crate) word_wanted: Notify,
+    /// The stream should begin anew, from the revision that jitd now has.
+    pub(crate) stream_stale: Notify,
+}
+
+/// What jitd last said.
+#[derive(Clone)]
+pub(crate) struct Standing {
+    /// The host's token.
+    pub(crate) token: String,
+    /// Revision of the bundle that jitd holds, 0 for none.
+    pub(crate) held: u64,
+}
+
+impl Courier {
+    async fn begin(jitd: &Jitd, pace: &Pace) -> Result<Self, SyncError> {
+        let hello = jitd.hello().await?;
+        let server = Server::at(&hello.server)?;
+        info!(
+            "carrying between jitd and {:?}; jitd holds revision {}",
+            hello.server, hello.revision
+        );
+        Ok(Self {
+            jitd: jitd.clone(),
+            server,
+            pace: pace.clone(),
+            address: hello.server,
+            host_id: hello.host_id,
+            standing: RefCell::new(Standing {
+                token: hello.token,
+                held: hello.revision,
+            }),
+            turn: Mutex::new(()),
+            word_wanted: Notify::new(),
+            stream_stale: Notify::new(),
+        })
+    }
+
+    /// Runs the errands until jitd names another server or host id.
+    async fn carry(&self) {
+        tokio::select! {
+            () = words::carry(self) => info!("this host is enrolled anew"),
+            _ = bundles::carry(self) => {}
+            _ = events::carry(self) => {}
+        }
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing.borrow().clone()
+    }
+
+    /// jitd now holds `revision`. Call it in `turn`.
+    pub(crate) fn holds(&self, revision: u64) {
+        self.standing.borrow_mut().held = revision;
+    }
+
+    /// Notes what jitd said. False: it speaks for another host or server than this courier. Call it in `turn`.
+    pub(crate) fn heard(&self, hello: &Hello) -> bool {
+        let mut standing = self.standing.borrow_mut();
+        if hello.revision < standing.held {
+            // It lost its state; what was carried already is needed again.
+            self.stream_stale.notify_one();
+        }
+        *standing = Standing {
+            token: hello.token.clone(),
+            held: hello.revision,
+        };
+        hello.server == self.address && hello.host_id == self.host_id
+    }
+}

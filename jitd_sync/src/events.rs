@@ -1,0 +1,54 @@
+//! Recorded events: from jitd to the server, in order. They stay on this host as well, so nothing is lost by trying again.
+
+use std::convert::Infallible;
+
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::courier::Courier;
+use crate::error::SyncError;
+use crate::server::Stored;
+
+/// Hands events over as they are recorded. Which ones the server has, it says itself: from 0 on, it skips what it knows.
+pub(crate) async fn carry(courier: &Courier) -> Infallible {
+    let mut backoff = courier.pace.backoff();
+    let mut last = 0;
+    loop {
+        match hand_over(courier, last).await {
+            Ok(Some(Stored::UpTo(seq))) if seq != last => {
+                last = seq;
+                backoff.reset();
+                continue;
+            }
+            Ok(Some(Stored::OnlyUpTo(seq))) if seq != last => {
+                info!("the server has this host's events up to {seq} only, not up to {last}");
+                last = seq;
+            }
+            Ok(Some(_)) => warn!("the server did not take this host's events after {last}"),
+            Ok(None) => backoff.reset(),
+            Err(error) => {
+                if matches!(error, SyncError::Jitd(_)) {
+                    // This call waits at jitd nearly all the time, so it is the first to notice that jitd restarts. The word that it
+                    // then needs waits in its socket until it is back.
+                    courier.word_wanted.notify_one();
+                }
+                warn!("{error}");
+            }
+        }
+        sleep(backoff.wait(fastrand::f64())).await;
+    }
+}
+
+/// None: there was nothing to hand over.
+async fn hand_over(courier: &Courier, last: u64) -> Result<Option<Stored>, SyncError> {
+    let events = courier.jitd.events(last).await?;
+    if events.lines.is_empty() {
+        return Ok(None);
+    }
+    let token = courier.standing().token;
+    let stored = courier
+        .server
+        .events(&token, &events.lines, events.checkpoint.as_deref())
+        .await?;
+    Ok(Some(stored))
+}

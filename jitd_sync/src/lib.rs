@@ -1,0 +1,25 @@
+//! jitd-sync: carries signed bundles and words from jit-server to jitd, and recorded events back.
+//!
+//! It has no key and no say: jitd believes signatures only, so all that this process could do, taken over, is to withhold, and
+//! that is bounded by `max_staleness`.
+//!
+//! | idea | file |
+//! |---|---|
+//! | what runs, and what it shares | `courier.rs` |
+//! | the three errands: bundles down, words down, events up | `bundles.rs`, `words.rs`, `events.rs` |
+//! | what jitd is asked | `jitd.rs` |
+//! | what the server is asked | `server.rs` |
+//! | server-sent events, bounded | `event_stream.rs` |
+#![forbid(unsafe_code)]
+
+mod backoff;
+mod bundles;
+pub mod courier;
+mod error;
+mod event_stream;
+mod events;
+mod jitd;
+mod server;
+mod words;
+
+pub use error::SyncError;

@@ -1,0 +1,60 @@
+//! Signed words: the server's sign of life, without which grants stop to count. Each answers a fresh nonce of jitd's, so none
+//! can be kept back and played later.
+
+use jit_local::message::sync::Taken;
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::courier::Courier;
+use crate::error::SyncError;
+
+/// Asks for words, every so often and whenever one is wanted. Returns when jitd speaks for another host or server.
+pub(crate) async fn carry(courier: &Courier) {
+    let mut backoff = courier.pace.backoff();
+    loop {
+        let wait = match one(courier).await {
+            Ok(Word::Taken) => {
+                backoff.reset();
+                courier.pace.word_every
+            }
+            Ok(Word::EnrolledAnew) => return,
+            Err(error) => {
+                warn!("{error}");
+                backoff.wait(fastrand::f64())
+            }
+        };
+        // Either is fine: the time passed, or somebody wants one sooner.
+        let _ = timeout(wait, courier.word_wanted.notified()).await;
+    }
+}
+
+enum Word {
+    Taken,
+    EnrolledAnew,
+}
+
+async fn one(courier: &Courier) -> Result<Word, SyncError> {
+    let nonce = {
+        let _turn = courier.turn.lock().await;
+        let hello = courier.jitd.hello().await?;
+        if !courier.heard(&hello) {
+            return Ok(Word::EnrolledAnew);
+        }
+        hello.nonce
+    };
+    let word = courier
+        .server
+        .word(&courier.standing().token, &nonce)
+        .await?;
+    match courier.jitd.word(word).await? {
+        Taken { taken: true, .. } => Ok(Word::Taken),
+        Taken { code, .. } => {
+            // Perhaps the server's revision is newer than jitd's: then the stream has missed something.
+            courier.stream_stale.notify_one();
+            Err(SyncError::NotTaken {
+                what: "word",
+                code: code.unwrap_or_default(),
+            })
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! A server that streams what it is told to and remembers what it was asked.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::stream::poll_fn;
+use serde_json::{Value, json};
+use tokio::net::UnixListener;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::AbortHandle;
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Stream { held: u64 },
+    Word { token: String, nonce: String },
+}
+
+#[derive(Clone)]
+pub(crate) struct Upstream(Arc<Inner>);
+
+struct Inner {
+    socket: PathBuf,
+    said: mpsc::UnboundedSender<Asked>,
+    heard: tokio::sync::Mutex<mpsc::UnboundedReceiver<Asked>>,
+    stream: Mutex<Option<mpsc::Sender<Bytes>>>,
+    events: Mutex<Vec<String>>,
+    more_events: Notify,
+    tasks: Mutex<Option<AbortHandle>>,
+}
+
+impl Upstream {
+    pub(crate) fn at(socket: &Path) -> Self {
+        let _ = std::fs::remove_file(socket);
+        let (said, heard) = mpsc::unbounded_channel();
+        let upstream = Self(Arc::new(Inner {
+            socket: socket.to_owned(),
+            said,
+            heard: tokio::sync::Mutex::new(heard),
+            stream: Mutex::default(),
+            events: Mutex::default(),
+            more_events: Notify::new(),
+            tasks: Mutex::default(),
+        }));
+        let routes = Router::new()
+            .route("/v1/host/stream", get(stream))
+            .route("/v1/host/word", post(word))
+            .route("/v1/host/events", post(events))
+            .with_state(upstream.clone());
+        let listener = UnixListener::bind(socket).unwrap();
+        let serving = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        *upstream.0.tasks.lock().unwrap() = Some(serving.abort_handle());
+        upstream
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("unix:{}", self.0.socket.display())
+    }
+
+    /// Closes its listener and its stream.
+    pub(crate) fn stop(&self) {
+        self.0.tasks.lock().unwrap().take().unwrap().abort();
+        self.0.stream.lock().unwrap().take();
+    }
+
+    pub(crate) async fn asked(&self) -> Asked {
+        self.0.heard.lock().await.recv().await.unwrap()
+    }
+
+    pub(crate) async fn asked_for_stream(&self, after: u64) {
+        loop {
+            if let Asked::Stream { held } = self.asked().await {
+                assert_eq!(held, after);
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn forget_what_was_asked(&self) {
+        let mut heard = self.0.heard.try_lock().unwrap();
+        while heard.try_recv().is_ok() {}
+    }
+
+    pub(crate) fn send_bundle(&self, bundle: &str) {
+        let revision = bundle.split('.').next().unwrap();
+        let text = format!(": alive\n\nevent: bundle\nid: {revision}\ndata: {bundle}\n\n");
+        let stream = self.0.stream.lock().unwrap();
+        stream.as_ref().unwrap().try_send(text.into()).unwrap();
+    }
+
+    /// Sends one event that never ends, until nobody takes it any more.
+    pub(crate) async fn flood_until_cut_off(&self) {
+        let stream = self.0.stream.lock().unwrap().clone().unwrap();
+        let mut sent = 0;
+        while stream
+            .send(Bytes::from_static(&[b'x'; 65536]))
+            .await
+            .is_ok()
+        {
+            sent += 65536;
+            assert!(sent < 64 * 1024 * 1024, "still taken after {sent} bytes");
+        }
+    }
+
+    pub(crate) async fn has_events_up_to(&self, count: usize) {
+        loop {
+            let more = self.0.more_events.notified();
+            if self.0.events.lock().unwrap().len() == count {
+                return;
+            }
+            more.await;
+        }
+    }
+
+    pub(crate) fn forget_events_after(&self, count: usize) {
+        self.0.events.lock().unwrap().truncate(count);
+    }
+
+    pub(crate) fn events(&self) -> Vec<String> {
+        self.0.events.lock().unwrap().clone()
+    }
+}
+
+async fn stream(State(upstream): State<Upstream>, headers: HeaderMap) -> impl IntoResponse {
+    assert!(
+        headers["jit-client"]
+            .to_str()
+            .unwrap()
+            .starts_with("jitd-sync/")
+    );
+    let held = headers["last-event-id"].to_str().unwrap().parse().unwrap();
+    let (sender, mut receiver) = mpsc::channel(4);
+    *upstream.0.stream.lock().unwrap() = Some(sender);
+    upstream.0.said.send(Asked::Stream { held }).unwrap();
+    let parts = poll_fn(move |context| {
+        receiver
+            .poll_recv(context)
+            .map(|part| part.map(Ok::<_, Infallible>))
+    });
+    (
+        [("content-type", "text/event-stream")],
+        Body::from_stream(parts),
+    )
+}
+
+async fn word(
+    State(upstream): State<Upstream>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Json<Value> {
+    let token = headers["authorization"]
+        .to_str()
+        .unwrap()
+        .strip_prefix("Bearer ")
+        .unwrap()
+        .to_owned();
+    let nonce = body["nonce"].as_str().unwrap().to_owned();
+    upstream.0.said.send(Asked::Word { token, nonce }).unwrap();
+    Json(json!({ "word": "a.word.signed" }))
+}
+
+/// Like jit-server: skips what it has, refuses what does not follow.
+async fn events(
+    State(upstream): State<Upstream>,
+    Json(body): Json<Value>,
+) -> (StatusCode, Json<Value>) {
+    assert_eq!(body["checkpoint"], "check.point.x");
+    let mut events = upstream.0.events.lock().unwrap();
+    for line in body["lines"].as_array().unwrap() {
+        let line = line.as_str().unwrap();
+        let seq: usize = line.strip_prefix("event ").unwrap().parse().unwrap();
+        if seq > events.len() + 1 {
+            return (StatusCode::CONFLICT, Json(json!({ "seq": events.len() })));
+        }
+        if seq == events.len() + 1 {
+            events.push(line.to_owned());
+        }
+    }
+    upstream.0.more_events.notify_waiters();
+    (StatusCode::OK, Json(json!({ "seq": events.len() })))
+}
