@@ -1,1 +1,63 @@
-//! placeholder
+//! `pam_jit.so`: asks jitd whether a login, sudo or su may go on, and shows its answer. It decides nothing.
+//!
+//! This file has PAM's entry points and nothing else. [`arguments`] reads the PAM line, [`ask`] holds the rules and is
+//! tested without PAM, `ffi` is the only file with unsafe code.
+#![deny(unsafe_code)]
+
+pub mod arguments;
+pub mod ask;
+pub mod failure;
+mod ffi;
+pub mod guard;
+mod log;
+pub mod text;
+
+use std::ffi::CStr;
+
+use pam::constants::{PamFlag, PamResultCode};
+use pam::module::{PamHandle, PamHooks};
+
+use crate::ask::{Phase, answer};
+use crate::ffi::Transaction;
+use crate::guard::guarded;
+
+struct PamJit;
+
+#[allow(missing_docs, reason = "the names and their meaning are PAM's")]
+mod entry_points {
+    use super::PamJit;
+    pam::pam_hooks!(PamJit);
+}
+
+impl PamHooks for PamJit {
+    fn acct_mgmt(handle: &mut PamHandle, arguments: Vec<&CStr>, _: PamFlag) -> PamResultCode {
+        enter(handle, Phase::Account, &arguments)
+    }
+
+    fn sm_open_session(handle: &mut PamHandle, arguments: Vec<&CStr>, _: PamFlag) -> PamResultCode {
+        enter(handle, Phase::Open, &arguments)
+    }
+
+    fn sm_close_session(
+        handle: &mut PamHandle,
+        arguments: Vec<&CStr>,
+        _: PamFlag,
+    ) -> PamResultCode {
+        enter(handle, Phase::Close, &arguments)
+    }
+
+    /// Never authenticates (T4).
+    fn sm_authenticate(_: &mut PamHandle, _: Vec<&CStr>, _: PamFlag) -> PamResultCode {
+        PamResultCode::PAM_IGNORE
+    }
+
+    /// Has no credentials to set, and must not be the reason for setting others to fail.
+    fn sm_setcred(_: &mut PamHandle, _: Vec<&CStr>, _: PamFlag) -> PamResultCode {
+        PamResultCode::PAM_SUCCESS
+    }
+}
+
+fn enter(handle: &mut PamHandle, phase: Phase, arguments: &[&CStr]) -> PamResultCode {
+    guarded(|| answer(&Transaction::new(handle), phase, arguments).code())
+        .unwrap_or(PamResultCode::PAM_PERM_DENIED)
+}

@@ -1,0 +1,2 @@
+//! Times PAM transactions.
+fn main() {}
