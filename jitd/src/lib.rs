@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod atomic;
 pub mod clock;
 pub mod config;
+pub mod grants;
 pub mod peer;
 pub mod record;
 pub mod session;

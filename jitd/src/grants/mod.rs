@@ -1,0 +1,324 @@
+//! What this host believes: the bundle in force, whether it still counts, and the judgement from both.
+//!
+//! A bundle that is refused changes nothing. One that is taken is in force at once and then written to disk: a full disk must not
+//! hold back a revocation.
+
+mod freshness;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jit_grant::{Action, Bundle, Code, Decision, DocumentRefused, HostName, KeyError, Nonce, Query, Refusal, Word, decide};
+use jiff::Timestamp;
+
+use crate::clock::Clock;
+use crate::session::{Judge, Live, Standing};
+use crate::trust::{Trust, TrustError};
+use freshness::Freshness;
+use store::Store;
+
+/// Where things are kept, and which boot this is.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// /var/lib/jit: survives a reboot.
+    pub state: PathBuf,
+    /// /run/jit: does not.
+    pub run: PathBuf,
+    /// /proc/sys/kernel/random/boot_id.
+    pub boot_id: String,
+}
+
+/// The bundle in force and how fresh it is. Shared by the handlers and the sessions.
+pub struct Grants {
+    clock: Clock,
+    store: Store,
+    state: Mutex<State>,
+    /// One bundle is verified and written at a time, so that none overtakes another on its way to the disk.
+    taking: tokio::sync::Mutex<()>,
+}
+
+struct State {
+    max_staleness: Duration,
+    trust: Option<Arc<Trust>>,
+    /// This machine's own name, until the server gives it one.
+    own_name: HostName,
+    bundle: Option<Bundle>,
+    /// The highest revision ever seen; bundles of a lower one are refused.
+    highest: u64,
+    freshness: Freshness,
+}
+
+/// What taking a bundle did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// It is in force.
+    InForce {
+        /// Its revision.
+        revision: u64,
+        /// How many grants it has.
+        grants: usize,
+        /// Ids of those that this host must not honour.
+        void: Vec<String>,
+        /// Why it is not on disk, where it is not.
+        not_stored: Option<String>,
+    },
+    /// It was in force already.
+    Known,
+}
+
+/// How things stand, for `jitctl status`.
+#[derive(Debug, Clone)]
+pub struct Overview {
+    /// The server and what it calls this host.
+    pub trust: Option<Arc<Trust>>,
+    /// Revision of the bundle in force.
+    pub revision: Option<u64>,
+    /// Grants in it.
+    pub grants: usize,
+    /// Time since the making of the nonce that the last word answers.
+    pub heard_ago: Option<Duration>,
+    /// So long grants count without word.
+    pub max_staleness: Duration,
+    /// Where grants don't count: why.
+    pub code: Option<Code>,
+}
+
+impl Grants {
+    /// Nothing believed yet: see [`Self::trust`].
+    #[must_use]
+    pub fn new(places: Places, clock: Clock, max_staleness: Duration, own_name: HostName) -> Arc<Self> {
+        let state = State { max_staleness, trust: None, own_name, bundle: None, highest: 0, freshness: Freshness::default() };
+        Arc::new(Self { clock, store: Store::new(places), state: Mutex::new(state), taking: tokio::sync::Mutex::default() })
+    }
+
+    /// The highest time seen, as kept on disk, to start the clock with.
+    #[must_use]
+    pub fn highest_time(places: &Places) -> Option<Timestamp> {
+        Store::new(places.clone()).state().map(|state| state.highest_time)
+    }
+
+    /// From now on believes this server, or nobody, and reads back what was kept from it. Returns what the bundle on disk was refused for.
+    pub fn trust(&self, trust: Result<Trust, TrustError>, max_staleness: Duration) -> Option<DocumentRefused> {
+        let mut state = self.lock();
+        state.max_staleness = max_staleness;
+        let trust = trust.ok().map(Arc::new);
+        if state.trust == trust {
+            return None;
+        }
+        let same_host = matches!((&state.trust, &trust), (Some(old), Some(new)) if old.host_id == new.host_id && old.keys == new.keys);
+        state.trust.clone_from(&trust);
+        if same_host {
+            return None;
+        }
+        (state.bundle, state.highest) = (None, 0);
+        state.freshness.clear();
+        trust.and_then(|trust| self.read_back(&mut state, &trust).err())
+    }
+
+    fn read_back(&self, state: &mut State, trust: &Trust) -> Result<(), DocumentRefused> {
+        let kept = self.store.state().filter(|kept| kept.host_id == trust.host_id);
+        let heard = self.store.heard(&trust.host_id, self.clock.boot());
+        state.highest = kept.map_or(0, |kept| kept.highest_revision).max(heard.map_or(0, |heard| heard.revision));
+        if let Some(heard) = heard {
+            state.freshness.restore(heard);
+        }
+        let Some(document) = self.store.bundle() else { return Ok(()) };
+        let bundle = Bundle::verify(&document, &trust.keys, &trust.host_id, state.highest, self.clock.now())?;
+        state.highest = bundle.revision;
+        state.bundle = Some(bundle);
+        Ok(())
+    }
+
+    /// A nonce for the server's next word. Its age begins now.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub fn new_nonce(&self) -> Result<Nonce, KeyError> {
+        let nonce = Nonce::generate()?;
+        self.lock().freshness.expect(nonce.clone(), self.clock.boot());
+        Ok(nonce)
+    }
+
+    /// Takes a word of the server's: from now on the grants in force count for another while.
+    ///
+    /// # Errors
+    /// Why it does not count; nothing changed then.
+    pub fn take_word(&self, document: &[u8]) -> Result<(), DocumentRefused> {
+        let trust = self.trusted()?;
+        let word = Word::verify(document, &trust.keys, &trust.host_id)?;
+        let mut state = self.lock();
+        state.still_trusts(&trust)?;
+        self.clock.learn(word.at);
+        let held = state.bundle.as_ref().map_or(0, |bundle| bundle.revision);
+        state.freshness.hear(&word, held)?;
+        self.keep_heard(&state);
+        Ok(())
+    }
+
+    /// Takes a signed bundle: verified away from the daemon's one thread, then in force, then on disk.
+    ///
+    /// # Errors
+    /// Why it does not count; nothing changed then.
+    pub async fn take_bundle(self: &Arc<Self>, document: Vec<u8>) -> Result<Taken, DocumentRefused> {
+        let _one_at_a_time = self.taking.lock().await;
+        let grants = Arc::clone(self);
+        let verified = tokio::task::spawn_blocking(move || grants.verify(document)).await;
+        let (trust, document, bundle) = verified.map_err(|_| DocumentRefused::Unparsable("it could not be verified".to_owned()))??;
+        if self.lock().bundle.as_ref().is_some_and(|held| held.revision == bundle.revision) {
+            return Ok(Taken::Known);
+        }
+        let (revision, grants) = (bundle.revision, bundle.grants.len());
+        let void = bundle.void.iter().take(16).map(|void| void.id.clone()).collect();
+        self.put_in_force(&trust, bundle)?;
+        let not_stored = self.persist(Some(document)).await.err().map(|error| error.to_string());
+        Ok(Taken::InForce { revision, grants, void, not_stored })
+    }
+
+    fn verify(&self, document: Vec<u8>) -> Result<(Arc<Trust>, Vec<u8>, Bundle), DocumentRefused> {
+        let trust = self.trusted()?;
+        let highest = self.lock().highest;
+        let bundle = Bundle::verify(&document, &trust.keys, &trust.host_id, highest, self.clock.now())?;
+        Ok((trust, document, bundle))
+    }
+
+    fn put_in_force(&self, trust: &Arc<Trust>, bundle: Bundle) -> Result<(), DocumentRefused> {
+        let mut state = self.lock();
+        state.still_trusts(trust)?;
+        self.clock.learn(bundle.issued_at);
+        state.highest = state.highest.max(bundle.revision);
+        state.freshness.bundle_changed(bundle.revision);
+        state.bundle = Some(bundle);
+        self.keep_heard(&state);
+        Ok(())
+    }
+
+    /// Writes the highest revision and time seen to disk, with a new bundle where there is one.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn persist(self: &Arc<Self>, document: Option<Vec<u8>>) -> io::Result<()> {
+        let grants = Arc::clone(self);
+        let written = tokio::task::spawn_blocking(move || {
+            let kept = {
+                let state = grants.lock();
+                state.trust.as_ref().map(|trust| store::Kept {
+                    host_id: trust.host_id.clone(),
+                    highest_revision: state.highest,
+                    highest_time: grants.clock.highest(),
+                })
+            };
+            grants.store.write(kept.as_ref(), document.as_deref())
+        });
+        written.await.map_err(io::Error::other)?
+    }
+
+    /// On the tmpfs of /run, so it costs no disk. Where it fails, a restart of jitd has to hear a word first, which is safe.
+    fn keep_heard(&self, state: &State) {
+        if let (Some(trust), Some(heard), Some(bundle)) = (&state.trust, state.freshness.heard(), &state.bundle)
+            && let Err(error) = self.store.keep_heard(&trust.host_id, heard, bundle.revision)
+        {
+            tracing::warn!("a restart of jitd will wait for the server's word: {error}");
+        }
+    }
+
+    /// What the grants say to `query` now, with the reason where they say no. `query.now` is set from the clock.
+    #[must_use]
+    pub fn decide(&self, query: &Query) -> Decision {
+        let query = Query { now: self.clock.now(), ..query.clone() };
+        let state = self.lock();
+        match (&state.bundle, state.check(self.clock.boot())) {
+            (Some(bundle), Ok(())) => decide(bundle, &query),
+            (_, Err(code)) => Decision::Refuse(Refusal::because(code).to(query.action)),
+            (None, Ok(())) => Decision::Refuse(Refusal::because(Code::NotEnrolled).to(query.action)),
+        }
+    }
+
+    /// What to show to the person who was refused.
+    #[must_use]
+    pub fn message(&self, refusal: &Refusal, login: &str) -> String {
+        let state = self.lock();
+        match &state.trust {
+            // A socket on this very machine is where jitctl asks anyway.
+            Some(trust) => {
+                let place = Some(trust.server.as_str()).filter(|server| !server.starts_with("unix:"));
+                refusal.message(&trust.host_name, login, place)
+            }
+            None => refusal.message(&state.own_name, login, None),
+        }
+    }
+
+    /// A refusal with nothing but its code, as words for a person.
+    #[must_use]
+    pub fn refuse(&self, code: Code, action: Option<Action>, login: &str) -> (Code, String) {
+        let refusal = action.map_or_else(|| Refusal::because(code), |action| Refusal::because(code).to(action));
+        (code, self.message(&refusal, login))
+    }
+
+    /// So long until the grants stop counting; None where they don't count.
+    #[must_use]
+    pub fn fresh_for(&self) -> Option<Duration> {
+        let state = self.lock();
+        let now = self.clock.boot();
+        state.check(now).ok()?;
+        state.freshness.until(state.max_staleness).map(|until| until.saturating_sub(now))
+    }
+
+    /// How things stand.
+    #[must_use]
+    pub fn overview(&self) -> Overview {
+        let state = self.lock();
+        let now = self.clock.boot();
+        Overview {
+            trust: state.trust.clone(),
+            revision: state.bundle.as_ref().map(|bundle| bundle.revision),
+            grants: state.bundle.as_ref().map_or(0, |bundle| bundle.grants.len()),
+            heard_ago: state.freshness.heard().map(|heard| now.saturating_sub(heard.made_at)),
+            max_staleness: state.max_staleness,
+            code: state.check(now).err(),
+        }
+    }
+
+    /// Who is believed now.
+    ///
+    /// # Errors
+    /// Where nobody is.
+    fn trusted(&self) -> Result<Arc<Trust>, DocumentRefused> {
+        self.lock().trust.clone().ok_or_else(|| DocumentRefused::UnknownKey("any: this host is not enrolled".to_owned()))
+    }
+
+    /// Nothing is left half-changed where a thread panics: each change is one assignment.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// A document that was verified for one server does not count once the host was enrolled with another meanwhile.
+    fn still_trusts(&self, trust: &Arc<Trust>) -> Result<(), DocumentRefused> {
+        match &self.trust {
+            Some(now) if now.host_id == trust.host_id && now.keys == trust.keys => Ok(()),
+            _ => Err(DocumentRefused::OtherAudience(trust.host_id.to_string())),
+        }
+    }
+
+    fn check(&self, now: Duration) -> Result<(), Code> {
+        match (&self.trust, &self.bundle) {
+            (Some(_), Some(bundle)) => self.freshness.check(bundle.revision, now, self.max_staleness),
+            _ => Err(Code::NotEnrolled),
+        }
+    }
+}
+
+impl Judge for Grants {
+    fn standing(&self, query: &Query) -> Standing {
+        match self.decide(query) {
+            Decision::Allow(allowed) => Standing::Live(Live { grant: allowed.grant, principal: allowed.principal, until: allowed.until }),
+            Decision::Refuse(refusal) => Standing::Over { code: refusal.code, message: self.message(&refusal, query.login.as_str()) },
+        }
+    }
+}

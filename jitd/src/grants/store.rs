@@ -1,0 +1,82 @@
+//! What is kept on disk: the last good bundle, the highest revision and time seen, and, for this boot only, the last word heard.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jit_grant::{Bundle, HostId};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Places;
+use super::freshness::{self, Heard};
+use crate::atomic;
+
+const SMALL: u64 = 16 * 1024;
+
+/// `state.json`: what must never go backwards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    pub(super) host_id: HostId,
+    pub(super) highest_revision: u64,
+    pub(super) highest_time: Timestamp,
+}
+
+#[derive(Debug)]
+pub(super) struct Store {
+    places: Places,
+}
+
+impl Store {
+    pub(super) fn new(places: Places) -> Self {
+        Self { places }
+    }
+
+    pub(super) fn state(&self) -> Option<Kept> {
+        let text = atomic::read(&self.state_path(), SMALL).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// The document as it was taken; it is verified again before it counts.
+    pub(super) fn bundle(&self) -> Option<Vec<u8>> {
+        atomic::read(&self.bundle_path(), Bundle::MAX_BYTES as u64).ok()
+    }
+
+    /// The bundle goes first: a crash between the two leaves a newer bundle than the revision says, which is believed. Where there
+    /// is no room for the bundle the revision is still raised, so that the older bundle on disk never counts again.
+    pub(super) fn write(&self, kept: Option<&Kept>, document: Option<&[u8]>) -> io::Result<()> {
+        let bundle = document.map_or(Ok(()), |document| atomic::write(&self.bundle_path(), document));
+        if let Some(kept) = kept {
+            atomic::write(&self.state_path(), &serde_json::to_vec(kept)?)?;
+        }
+        bundle
+    }
+
+    pub(super) fn heard(&self, host_id: &HostId, now: Duration) -> Option<Heard> {
+        let text = atomic::read(&self.heard_path(), SMALL).ok()?;
+        let kept: freshness::Kept = serde_json::from_slice(&text).ok()?;
+        kept.heard(&self.places.boot_id, host_id, now)
+    }
+
+    pub(super) fn keep_heard(&self, host_id: &HostId, heard: Heard, revision: u64) -> io::Result<()> {
+        let kept = freshness::Kept {
+            boot_id: self.places.boot_id.clone(),
+            host_id: host_id.clone(),
+            revision,
+            made_at_ms: u64::try_from(heard.made_at.as_millis()).unwrap_or(u64::MAX),
+        };
+        atomic::write(&self.heard_path(), &serde_json::to_vec(&kept)?)
+    }
+
+    fn state_path(&self) -> PathBuf {
+        self.places.state.join("state.json")
+    }
+
+    fn bundle_path(&self) -> PathBuf {
+        self.places.state.join("bundle.jws")
+    }
+
+    fn heard_path(&self) -> PathBuf {
+        self.places.run.join("heard.json")
+    }
+}
