@@ -25,14 +25,16 @@ fn symbols(file: &Path) -> Vec<(String, bool)> {
     let rows = table
         .lines()
         .map(|line| line.split_whitespace().collect::<Vec<_>>());
-    rows.filter(|row| row.len() >= 8 && row[0].ends_with(':') && row[4] != "LOCAL")
-        .map(|row| {
-            (
-                row[7].split('@').next().unwrap().to_owned(),
-                row[6] != "UND",
-            )
-        })
-        .collect()
+    rows.filter(|row| {
+        row.len() >= 8 && row[0].ends_with(':') && row[0] != "Num:" && row[4] != "LOCAL"
+    })
+    .map(|row| {
+        (
+            row[7].split('@').next().unwrap().to_owned(),
+            row[6] != "UND",
+        )
+    })
+    .collect()
 }
 
 #[test]
