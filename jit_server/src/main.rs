@@ -1,1 +1,66 @@
-fn main() {}
+//! jit-server: approvals for just-in-time access.
+#![forbid(unsafe_code)]
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{CommandFactory, Parser};
+use jit_server::cli::{Cli, Command, HostCommand, PolicyCommand, UserCommand};
+use jit_server::clock::{Clock, WallClock};
+use jit_server::error::Error;
+use jit_server::{admin, init, serve};
+
+const FAILED: u8 = 1;
+const REFUSED: u8 = 3;
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
+    let mut out = std::io::stdout().lock();
+    match run(Cli::parse().command, &mut out) {
+        Ok(code) => code,
+        Err(error) => {
+            let refused = matches!(error.downcast_ref::<Error>(), Some(Error::Refused(_)));
+            // Nobody is left to tell where even this fails.
+            let _ = writeln!(std::io::stderr(), "jit-server: {error:#}");
+            ExitCode::from(if refused { REFUSED } else { FAILED })
+        }
+    }
+}
+
+fn run(command: Command, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Policy(PolicyCommand::Check { file, json }) => {
+            let right = admin::check_policy(&file, json, out)?;
+            return Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(FAILED) });
+        }
+        Command::Man { directory } => write_man_pages(&directory)?,
+        Command::Completions { shell } => clap_complete::generate(shell, &mut Cli::command(), "jit-server", out),
+        other => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.context("starting")?.block_on(run_async(other, out))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_async(command: Command, out: &mut impl Write) -> Result<(), Error> {
+    match command {
+        Command::Init(options) => init::init(options, out).await,
+        Command::Prepare(options) => init::prepare(options).await,
+        Command::Serve(options) => serve::serve(options).await,
+        Command::User(UserCommand::Add(new)) => admin::add_user(new, out).await,
+        Command::User(UserCommand::List(options)) => admin::list_users(options, out).await,
+        Command::Host(HostCommand::List(options)) => {
+            let now = WallClock::starting_at(jiff::Timestamp::UNIX_EPOCH).now();
+            admin::list_hosts(options, now, out).await
+        }
+        Command::Policy(_) | Command::Man { .. } | Command::Completions { .. } => Ok(()),
+    }
+}
+
+fn write_man_pages(directory: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+    clap_mangen::generate_to(Cli::command(), directory).with_context(|| format!("writing to {}", directory.display()))
+}

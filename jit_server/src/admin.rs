@@ -1,0 +1,190 @@
+//! The administrator's commands: clients of the running server.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use comfy_table::{Table, presets};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::cli::{ListOptions, NewUser};
+use crate::client::Client;
+use crate::error::Error;
+use crate::policy;
+
+const MAX_KEY_FILE: u64 = 256 * 1024;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct User {
+    name: String,
+    login: String,
+    groups: Vec<String>,
+    keys: Vec<UserKey>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct UserKey {
+    fingerprint: String,
+    key: String,
+}
+
+/// `jit-server user add`.
+///
+/// # Errors
+/// Where a key's file can't be read, or the server refuses.
+pub async fn add_user(new: NewUser, out: &mut impl Write) -> Result<(), Error> {
+    let mut keys = Vec::new();
+    for file in &new.keys {
+        keys.extend(key_lines(file)?);
+    }
+    let client = Client::new(&new.reach.socket);
+    let body = json!({ "name": new.name, "login": new.login, "groups": new.groups, "keys": keys });
+    let user: User = client.post("/v1/users", &body).await?;
+    if new.json {
+        return print_json(out, &user);
+    }
+    let all: Vec<User> = client.get("/v1/users").await?;
+    say(out, &described(&user, &all))
+}
+
+fn described(user: &User, all: &[User]) -> String {
+    let mut text = format!("{}: login {}", user.name, user.login);
+    if !user.groups.is_empty() {
+        text.push_str(&format!(", groups {}", user.groups.join(", ")));
+    }
+    text.push('\n');
+    for key in &user.keys {
+        text.push_str(&format!("  key {}\n", key.fingerprint));
+    }
+    let sharing = all.iter().filter(|other| other.login == user.login && other.name != user.name);
+    let sharing: Vec<&str> = sharing.map(|other| other.name.as_str()).collect();
+    if !sharing.is_empty() {
+        let consequence = if user.keys.is_empty() {
+            "only a key tells them apart, so without --key no grant lets this user in"
+        } else {
+            "a grant lets this user in with the keys above only"
+        };
+        text.push_str(&format!("  login {} is also that of {}: {consequence}\n", user.login, sharing.join(", ")));
+    }
+    text
+}
+
+/// The keys of a `.pub` or `authorized_keys` file; `-` is standard input.
+fn key_lines(file: &Path) -> Result<Vec<String>, Error> {
+    let mut text = String::new();
+    let reading = format!("reading {}", file.display());
+    let read = if file == Path::new("-") {
+        std::io::stdin().take(MAX_KEY_FILE).read_to_string(&mut text)
+    } else {
+        File::open(file).and_then(|file| file.take(MAX_KEY_FILE).read_to_string(&mut text))
+    };
+    read.map_err(Error::io(reading))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines: Vec<String> = lines.map(str::to_owned).collect();
+    if lines.is_empty() {
+        return Err(Error::Setup(format!("{} has no key in it", file.display())));
+    }
+    Ok(lines)
+}
+
+/// `jit-server user list`.
+///
+/// # Errors
+/// Where the server refuses.
+pub async fn list_users(options: ListOptions, out: &mut impl Write) -> Result<(), Error> {
+    let users: Vec<User> = Client::new(&options.reach.socket).get("/v1/users").await?;
+    if options.json {
+        return print_json(out, &users);
+    }
+    if users.is_empty() {
+        return say(out, "no users yet; add one with `jit-server user add NAME --login LOGIN --key FILE`\n");
+    }
+    let mut table = table(&["NAME", "LOGIN", "GROUPS", "KEYS"]);
+    for user in &users {
+        let keys: Vec<&str> = user.keys.iter().map(|key| key.fingerprint.as_str()).collect();
+        table.add_row([user.name.clone(), user.login.clone(), user.groups.join(", "), keys.join("\n")]);
+    }
+    say(out, &format!("{table}\n"))
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Host {
+    name: String,
+    host_id: String,
+    enrolled_at: Timestamp,
+    connected: bool,
+    revision: u64,
+    last_seen: Option<Timestamp>,
+}
+
+/// `jit-server host list`.
+///
+/// # Errors
+/// Where the server refuses.
+pub async fn list_hosts(options: ListOptions, now: Timestamp, out: &mut impl Write) -> Result<(), Error> {
+    let hosts: Vec<Host> = Client::new(&options.reach.socket).get("/v1/hosts").await?;
+    if options.json {
+        return print_json(out, &hosts);
+    }
+    if hosts.is_empty() {
+        return say(out, "no hosts yet; on a host, as root: `jitctl enroll --server unix:/run/jit-server/api.sock`\n");
+    }
+    let mut table = table(&["NAME", "CONNECTED", "LAST SEEN", "ENROLLED"]);
+    for host in &hosts {
+        let connected = if host.connected { "yes" } else { "no" };
+        let seen = host.last_seen.map_or_else(|| "not since the server started".to_owned(), |at| ago(at, now));
+        table.add_row([host.name.clone(), connected.to_owned(), seen, ago(host.enrolled_at, now)]);
+    }
+    say(out, &format!("{table}\n"))
+}
+
+/// How long before `now` something was, in the largest unit that fits.
+fn ago(at: Timestamp, now: Timestamp) -> String {
+    let seconds = now.duration_since(at).max(SignedDuration::ZERO).as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s ago"),
+        60..3_600 => format!("{} min ago", seconds / 60),
+        3_600..86_400 => format!("{} h ago", seconds / 3_600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+/// `jit-server policy check`. True where the policy is right.
+///
+/// # Errors
+/// Where it can't be printed.
+pub fn check_policy(file: &Path, as_json: bool, out: &mut impl Write) -> Result<bool, Error> {
+    let checked = policy::read(file);
+    let mistakes = checked.as_ref().err().map_or(&[][..], Vec::as_slice);
+    if as_json {
+        let roles: Vec<&str> = checked.iter().flat_map(|policy| policy.roles.keys()).map(|name| name.as_str()).collect();
+        print_json(out, &json!({ "right": checked.is_ok(), "roles": roles, "mistakes": mistakes }))?;
+    } else {
+        for mistake in mistakes {
+            say(out, &format!("{mistake}\n"))?;
+        }
+        if let Ok(policy) = &checked {
+            let roles = policy.roles.len();
+            let said = if roles == 1 { "1 role".to_owned() } else { format!("{roles} roles") };
+            say(out, &format!("{} is right: {said}\n", file.display()))?;
+        }
+    }
+    Ok(checked.is_ok())
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.to_vec());
+    table
+}
+
+fn print_json(out: &mut impl Write, value: &impl Serialize) -> Result<(), Error> {
+    let value: Value = serde_json::to_value(value).map_err(|error| Error::Setup(error.to_string()))?;
+    say(out, &format!("{value:#}\n"))
+}
+
+fn say(out: &mut impl Write, text: &str) -> Result<(), Error> {
+    out.write_all(text.as_bytes()).map_err(Error::io("printing"))
+}

@@ -1,0 +1,92 @@
+//! The HTTP API. One handler a request; every one of them is in the OpenAPI document, since both come from one list.
+
+mod audit;
+mod caller;
+mod grants;
+mod host_side;
+mod hosts;
+mod input;
+mod limits;
+mod meta;
+mod problem;
+mod requests;
+mod roles;
+mod users;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::middleware;
+use tower_http::timeout::TimeoutLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
+use utoipa_axum::routes;
+
+use crate::server::Server;
+
+pub use caller::Peer;
+pub use limits::Limits;
+pub use problem::Problem;
+
+/// The largest body of most requests.
+const MAX_BODY: usize = 64 * 1024;
+/// No answer takes longer to begin; a long poll waits 60 s at most.
+const LONGEST_ANSWER: Duration = Duration::from_secs(90);
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "jit-server",
+    description = "Just-in-time access: requests, approvals, grants, and what hosts are told. Callers are known by the uid at \
+                   the other end of the Unix socket; hosts by a token they sign. Every call but openapi.json and healthz carries \
+                   the header `Jit-Client: NAME/VERSION`."
+))]
+struct Document;
+
+/// The routes, and the document that describes them.
+fn described() -> OpenApiRouter<Arc<Server>> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(meta::whoami))
+        .routes(routes!(users::list, users::set))
+        .routes(routes!(hosts::list, hosts::enrol))
+        .routes(routes!(roles::list))
+        .routes(routes!(requests::list, requests::ask))
+        .routes(routes!(requests::show))
+        .routes(routes!(requests::approve))
+        .routes(routes!(requests::deny))
+        .routes(routes!(requests::withdraw))
+        .routes(routes!(grants::list))
+        .routes(routes!(grants::show))
+        .routes(routes!(grants::revoke))
+        .routes(routes!(grants::release))
+        .routes(routes!(audit::list))
+        .routes(routes!(host_side::stream))
+        .routes(routes!(host_side::word))
+        .routes(routes!(host_side::events).layer(host_side::events_limit()))
+}
+
+fn open_to_all() -> OpenApiRouter<Arc<Server>> {
+    OpenApiRouter::new().routes(routes!(meta::healthz)).routes(routes!(meta::openapi))
+}
+
+/// The document of the whole API.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    described().merge(open_to_all()).into_openapi()
+}
+
+/// The API of `server`, called within `limits`.
+pub fn router(server: Arc<Server>, limits: Arc<Limits>) -> Router {
+    let guarded = Router::from(described()).layer(middleware::from_fn(caller::demand_client_header));
+    guarded
+        .merge(Router::from(open_to_all()))
+        .fallback(meta::no_such_route)
+        .method_not_allowed_fallback(meta::no_such_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, LONGEST_ANSWER))
+        .layer(middleware::from_fn_with_state(limits, limits::demand_moderation))
+        .with_state(server)
+}
+

@@ -1,0 +1,145 @@
+//! The record, as people and programs read it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use jiff::Timestamp;
+use jit_grant::HostName;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Problem;
+use super::caller::Caller;
+use super::input::Parameters;
+use super::requests::may_see;
+use crate::event::{Entry, Event};
+use crate::policy::Policy;
+use crate::server::Server;
+use crate::store::Kept;
+use crate::workflow::State as Known;
+
+/// Events looked at for one answer at most.
+const MOST: u32 = 1_000;
+
+/// Where to go on reading.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Page {
+    /// Only events after this one.
+    #[serde(default)]
+    after: u64,
+    /// Look at no more than so many; at most 1000.
+    #[serde(default = "most")]
+    limit: u32,
+}
+
+fn most() -> u32 {
+    MOST
+}
+
+/// Part of the record.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Record {
+    events: Vec<EventView>,
+    /// Where to go on: give it as `after`. null at the end.
+    next: Option<u64>,
+}
+
+/// Something that happened.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EventView {
+    seq: u64,
+    at: Timestamp,
+    /// `server`, or the host's name.
+    origin: String,
+    /// A user, `@administrator`, `@server`; for a host's event the principal or login, where it names one.
+    actor: String,
+    kind: String,
+    /// What it is about: a request, grant, user or host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    #[schema(value_type = Object)]
+    detail: Map<String, Value>,
+}
+
+/// The record after an event: all of it for the administrator, for people what concerns them.
+#[utoipa::path(get, path = "/v1/audit", tag = "people", params(Page), responses((status = 200, body = Record)))]
+pub(super) async fn list(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Parameters(page): Parameters<Page>,
+) -> Result<Json<Record>, Problem> {
+    caller.person()?;
+    let limit = page.limit.clamp(1, MOST);
+    let kept = server.record(page.after, limit).await?;
+    let full = u32::try_from(kept.len()).is_ok_and(|count| count >= limit);
+    let next = kept.last().map(seq).filter(|_| full);
+    let policy = server.policy();
+    let events = server.look(|known| {
+        kept.into_iter().filter_map(|kept| match kept {
+            Kept::Own(entry) => concerns(known, &policy, &caller, &entry.event).then(|| own(entry)),
+            Kept::OfHost { seq, host, line } => of_host(seq, &host, &line, &caller),
+        })
+        .collect()
+    });
+    Ok(Json(Record { events, next }))
+}
+
+fn seq(kept: &Kept) -> u64 {
+    match kept {
+        Kept::Own(entry) => entry.seq,
+        Kept::OfHost { seq, .. } => *seq,
+    }
+}
+
+/// True where the caller may see it: an event about a request or grant like that request itself, one about a user like that user.
+fn concerns(known: &Known, policy: &Policy, caller: &Caller, event: &Event) -> bool {
+    let Caller::Person(name) = caller else { return *caller == Caller::Administrator };
+    let of_grant = event.grant().and_then(|grant| known.grant(grant)).map(|grant| &grant.request);
+    let request = event.request().or(of_grant).and_then(|id| known.request(id));
+    match event {
+        Event::UserSet(user) => user.name == *name,
+        _ => request.is_some_and(|request| may_see(policy, caller, known.directory.user(name), request)),
+    }
+}
+
+fn own(entry: Entry) -> EventView {
+    let kind = entry.event.kind().to_owned();
+    let subject = match &entry.event {
+        Event::UserSet(user) => Some(user.name.to_string()),
+        Event::HostEnrolled(host) => Some(host.name.to_string()),
+        event => event.request().map(ToString::to_string).or_else(|| event.grant().map(ToString::to_string)),
+    };
+    let mut detail = match serde_json::to_value(&entry.event) {
+        Ok(Value::Object(detail)) => detail,
+        _ => Map::new(),
+    };
+    detail.remove("kind");
+    EventView { seq: entry.seq, at: entry.at, origin: "server".to_owned(), actor: entry.actor.to_string(), kind, subject, detail }
+}
+
+/// A host's line. None where it does not concern the caller, or is none of ours to read.
+fn of_host(seq: u64, host: &HostName, line: &str, caller: &Caller) -> Option<EventView> {
+    let mut line: Map<String, Value> = serde_json::from_str(line).ok()?;
+    // jitd writes an event beside the hash of the line before it.
+    let mut detail = match line.remove("event") {
+        Some(Value::Object(event)) => event,
+        _ => line,
+    };
+    let text = |key: &str| detail.get(key).and_then(Value::as_str).map(str::to_owned);
+    let principal = text("principal");
+    if let Caller::Person(name) = caller
+        && principal.as_deref() != Some(name.as_str())
+    {
+        return None;
+    }
+    let actor = principal.or_else(|| text("login")).unwrap_or_else(|| "@host".to_owned());
+    let subject = text("grant").or_else(|| text("session"));
+    let (at, kind) = (text("at")?.parse().ok()?, text("kind")?);
+    for key in ["seq", "at", "kind", "prev"] {
+        detail.remove(key);
+    }
+    Some(EventView { seq, at, origin: host.to_string(), actor, kind, subject, detail })
+}

@@ -1,0 +1,153 @@
+//! Who calls: the account at the other end of the socket, or a host by its token.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request};
+use axum::http::{StatusCode, header, request::Parts};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use jit_grant::{HostId, HostToken, Principal};
+
+use super::Problem;
+use crate::event::Actor;
+use crate::server::Server;
+
+/// What the kernel says of the other end of a connection. The listener puts it into every request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its uid.
+    pub uid: u32,
+    /// The name of that account, where it has one.
+    pub account: Option<String>,
+}
+
+/// Refuses calls without `Jit-Client: NAME/VERSION`, which no browser or X client can be tricked into sending (T20).
+pub(super) async fn demand_client_header(request: Request, next: Next) -> Response {
+    let named = request.headers().get("jit-client").and_then(|value| value.to_str().ok()).is_some_and(names_a_client);
+    if named {
+        next.run(request).await
+    } else {
+        Problem::bad_request("every call carries the header Jit-Client: NAME/VERSION").code("no-client").into_response()
+    }
+}
+
+fn names_a_client(value: &str) -> bool {
+    let plain = |text: &str| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._+~-".contains(&b))
+    };
+    value.len() <= 64 && value.split_once('/').is_some_and(|(name, version)| plain(name) && plain(version))
+}
+
+/// A person or the administrator of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// uid 0.
+    Administrator,
+    /// A user.
+    Person(Principal),
+    /// An account of this machine that is no user.
+    Stranger(String),
+}
+
+impl Caller {
+    /// Who did it, for the record.
+    pub(super) fn actor(&self) -> Result<Actor, Problem> {
+        match self {
+            Self::Administrator => Ok(Actor::Administrator),
+            Self::Person(name) => Ok(Actor::Principal(name.clone())),
+            Self::Stranger(who) => Err(Problem::forbidden(format!(
+                "{who} is no user of jit; an administrator adds one with `jit-server user add NAME --login LOGIN`"
+            ))
+            .code("no-user")),
+        }
+    }
+
+    /// The user's name. None for the administrator.
+    pub(super) fn person(&self) -> Result<Option<&Principal>, Problem> {
+        match self {
+            Self::Administrator => Ok(None),
+            Self::Person(name) => Ok(Some(name)),
+            Self::Stranger(_) => self.actor().map(|_| None),
+        }
+    }
+
+    fn of(peer: &Peer, server: &Server) -> Result<Self, Problem> {
+        if peer.uid == 0 {
+            return Ok(Self::Administrator);
+        }
+        let Some(account) = &peer.account else { return Ok(Self::Stranger(format!("uid {}", peer.uid))) };
+        match server.principal_of(account) {
+            Ok(Some(principal)) => Ok(Self::Person(principal)),
+            Ok(None) => Ok(Self::Stranger(account.clone())),
+            Err(several) => {
+                let names: Vec<&str> = several.iter().map(Principal::as_str).collect();
+                let names = names.join(", ");
+                let detail = format!("several users have the login {account} ({names}), so nobody can tell which of them you are; use an account of your own");
+                Err(Problem::forbidden(detail).code("shared-login"))
+            }
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Server>> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
+        let peer = parts.extensions.get::<Peer>();
+        let peer = peer.ok_or_else(|| Problem::forbidden("nobody knows who calls here"))?;
+        Self::of(peer, server)
+    }
+}
+
+/// The administrator; anybody else is refused.
+#[derive(Debug)]
+pub(super) struct Administrator;
+
+impl FromRequestParts<Arc<Server>> for Administrator {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
+        match Caller::from_request_parts(parts, server).await? {
+            Caller::Administrator => Ok(Self),
+            _ => Err(Problem::forbidden("only root on the server's machine may do this").code("not-administrator")),
+        }
+    }
+}
+
+/// A host, by the token that its jitd signed.
+#[derive(Debug)]
+pub(super) struct HostCaller(pub(super) HostId);
+
+impl FromRequestParts<Arc<Server>> for HostCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
+        let refused = |detail: String| Problem::new(StatusCode::UNAUTHORIZED, detail);
+        let token = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = token.and_then(|value| value.strip_prefix("Bearer "));
+        let token = token.ok_or_else(|| refused("a host shows its token: Authorization: Bearer …".to_owned()).code("no-token"))?;
+        let now = server.now();
+        match HostToken::verify(token.as_bytes(), now, |host| server.host_key(host)) {
+            Ok(token) => {
+                server.streams().saw(&token.host, now);
+                Ok(Self(token.host))
+            }
+            Err(error) => {
+                Err(refused(format!("the host's token is refused: {error}")).code("bad-token"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names_a_client;
+
+    #[test]
+    fn a_client_names_itself_and_its_version() {
+        assert!(names_a_client("jitctl/0.1.0"));
+        for wrong in ["", "jitctl", "jitctl/", "/1", "a b/1", "a/1\u{7f}", "a/b/c"] {
+            assert!(!names_a_client(wrong), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Grants: what is in force, and ending it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use jiff::Timestamp;
+use jit_grant::{Action, GrantId};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Problem;
+use super::caller::Caller;
+use super::input::{self, Parameters};
+use super::requests::{ApprovalView, Because, Nothing, may_see};
+use crate::server::Server;
+use crate::workflow::{Command, Ended, Grant, GrantState, Request};
+
+/// Grants in one answer at most, the newest ones.
+const MOST_LISTED: usize = 500;
+
+/// A grant and what became of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct GrantView {
+    id: String,
+    request: String,
+    principal: String,
+    login: String,
+    role: String,
+    host: String,
+    #[schema(value_type = Vec<String>)]
+    allow: Vec<Action>,
+    not_before: Timestamp,
+    expires: Timestamp,
+    #[schema(value_type = String)]
+    state: GrantState,
+    ended: Option<EndedView>,
+    approvals: Vec<ApprovalView>,
+    reason: String,
+    ticket: Option<String>,
+}
+
+/// The end of a grant before its time.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EndedView {
+    /// A user, or `@administrator`.
+    by: String,
+    at: Timestamp,
+    /// null: released by its own principal.
+    reason: Option<String>,
+}
+
+impl From<&Ended> for EndedView {
+    fn from(ended: &Ended) -> Self {
+        Self { by: ended.by.to_string(), at: ended.at, reason: ended.reason.as_ref().map(ToString::to_string) }
+    }
+}
+
+/// Which grants.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    /// Only those in force now or later (true), only ended ones (false).
+    active: Option<bool>,
+}
+
+/// The grants that the caller may see, newest first: his own, and those of roles that he may approve.
+#[utoipa::path(get, path = "/v1/grants", tag = "people", params(Which), responses((status = 200, body = Vec<GrantView>)))]
+pub(super) async fn list(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Parameters(which): Parameters<Which>,
+) -> Result<Json<Vec<GrantView>>, Problem> {
+    let person = caller.person()?;
+    let (policy, now) = (server.policy(), server.now());
+    Ok(Json(server.look(|state| {
+        let user = person.and_then(|name| state.directory.user(name));
+        let wanted = state.grants().rev().filter(|grant| which.active.is_none_or(|active| grant.is_live(now) == active));
+        let seen = wanted.filter_map(|grant| {
+            let request = state.request(&grant.request).filter(|request| may_see(&policy, &caller, user, request))?;
+            Some(view(grant, request, now))
+        });
+        seen.take(MOST_LISTED).collect()
+    })))
+}
+
+/// One grant.
+#[utoipa::path(get, path = "/v1/grants/{id}", tag = "people", params(("id" = String, Path)), responses(
+    (status = 200, body = GrantView),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn show(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<GrantView>, Problem> {
+    seen(&server, &caller, &input::id(id)?).map(Json)
+}
+
+/// Takes a grant away, at once and for good. For the administrator and whoever may approve its role.
+#[utoipa::path(post, path = "/v1/grants/{id}/revoke", tag = "people", params(("id" = String, Path)), request_body = Because, responses(
+    (status = 200, body = GrantView),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn revoke(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    input::Json(because): input::Json<Because>,
+) -> Result<Json<GrantView>, Problem> {
+    act(&server, &caller, id, |grant| Command::Revoke { grant, reason: because.reason }).await
+}
+
+/// Gives the caller's own grant back.
+#[utoipa::path(post, path = "/v1/grants/{id}/release", tag = "people", params(("id" = String, Path)), request_body = Nothing, responses(
+    (status = 200, body = GrantView),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn release(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    input::Json(Nothing {}): input::Json<Nothing>,
+) -> Result<Json<GrantView>, Problem> {
+    act(&server, &caller, id, |grant| Command::Release { grant }).await
+}
+
+async fn act(
+    server: &Arc<Server>,
+    caller: &Caller,
+    id: String,
+    wanted: impl FnOnce(GrantId) -> Command,
+) -> Result<Json<GrantView>, Problem> {
+    let actor = caller.actor()?;
+    let id = input::id::<GrantId>(id)?;
+    seen(server, caller, &id)?;
+    server.execute(actor, wanted(id.clone())).await?;
+    seen(server, caller, &id).map(Json)
+}
+
+/// The grant, where the caller may see it.
+fn seen(server: &Server, caller: &Caller, id: &GrantId) -> Result<GrantView, Problem> {
+    let person = caller.person()?;
+    let (policy, now) = (server.policy(), server.now());
+    let found = server.look(|state| {
+        let user = person.and_then(|name| state.directory.user(name));
+        let grant = state.grant(id)?;
+        let request = state.request(&grant.request).filter(|request| may_see(&policy, caller, user, request))?;
+        Some(view(grant, request, now))
+    });
+    found.ok_or_else(|| Problem::missing(format!("there is no grant {id}")).code("no-grant"))
+}
+
+fn view(grant: &Grant, request: &Request, now: Timestamp) -> GrantView {
+    GrantView {
+        id: grant.id.to_string(),
+        request: grant.request.to_string(),
+        principal: grant.principal.to_string(),
+        login: grant.login.to_string(),
+        role: grant.role.to_string(),
+        host: grant.host.to_string(),
+        allow: request.asked.actions.iter().copied().collect(),
+        not_before: grant.not_before,
+        expires: grant.expires,
+        state: grant.state(now),
+        ended: grant.ended.as_ref().map(EndedView::from),
+        approvals: request.approvals.iter().map(ApprovalView::from).collect(),
+        reason: request.asked.reason.to_string(),
+        ticket: request.asked.ticket.as_ref().map(ToString::to_string),
+    }
+}

@@ -1,0 +1,148 @@
+//! What hosts call: the stream of their bundles, the server's word, their own events.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use jit_grant::{HostId, Nonce};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use utoipa::ToSchema;
+
+use super::Problem;
+use super::caller::HostCaller;
+use super::input;
+use crate::server::Server;
+
+/// A quiet stream says so often that it lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Lines of a host's event chain in one call, bytes together at most.
+pub(super) const MAX_EVENTS: usize = 256 * 1024;
+
+/// The host's bundles as Server-Sent Events: `bundle`, its revision as id, a compact JWS as data. The newest comes at once where
+/// the host holds an older one (`Last-Event-ID`), and each newer one as soon as it is made.
+#[utoipa::path(get, path = "/v1/host/stream", tag = "hosts", params(
+    ("Last-Event-ID" = Option<u64>, Header, description = "the revision that the host holds"),
+), responses(
+    (status = 200, content_type = "text/event-stream", body = String),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 429, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn stream(
+    State(server): State<Arc<Server>>,
+    HostCaller(host): HostCaller,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let held = held_revision(&headers)?;
+    server.overtake(host.clone(), held).await?;
+    let newest = server.streams().listen(&host);
+    let newest = newest.ok_or_else(|| Problem::new(StatusCode::TOO_MANY_REQUESTS, "this host has as many streams as it may"))?;
+    let stopping = server.stopping();
+    let listener = Listener { server, host, held, newest, stopping };
+    let events = unfold(listener, |mut listener| async move { Some((Ok(listener.next().await?), listener)) });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+fn held_revision(headers: &HeaderMap) -> Result<u64, Problem> {
+    let Some(value) = headers.get("last-event-id") else { return Ok(0) };
+    let revision = value.to_str().ok().and_then(|text| text.parse().ok());
+    revision.ok_or_else(|| Problem::bad_request("Last-Event-ID must be a revision"))
+}
+
+struct Listener {
+    server: Arc<Server>,
+    host: HostId,
+    held: u64,
+    newest: watch::Receiver<u64>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Listener {
+    /// The next bundle. None when the stream is over: the server stops, or the host is not known any more.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if *self.newest.borrow_and_update() > self.held {
+                let bundle = self.server.bundle(&self.host);
+                let bundle = bundle.inspect_err(|error| tracing::error!(host = %self.host, "no bundle: {error}")).ok()?;
+                self.held = bundle.revision;
+                return Some(Event::default().event("bundle").id(bundle.revision.to_string()).data(bundle.document));
+            }
+            tokio::select! {
+                changed = self.newest.changed() => changed.ok()?,
+                _ = self.stopping.wait_for(|stopping| *stopping) => return None,
+            }
+        }
+    }
+}
+
+/// A question that only this host asks.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Question {
+    /// jitd's nonce.
+    #[schema(value_type = String)]
+    nonce: Nonce,
+}
+
+/// The answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct WordView {
+    /// `jit-word+jwt`.
+    word: String,
+}
+
+/// The server's signed word: alive, and at this revision.
+#[utoipa::path(post, path = "/v1/host/word", tag = "hosts", request_body = Question, responses(
+    (status = 200, body = WordView),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn word(
+    State(server): State<Arc<Server>>,
+    HostCaller(host): HostCaller,
+    input::Json(question): input::Json<Question>,
+) -> Result<Json<WordView>, Problem> {
+    Ok(Json(WordView { word: server.word(&host, question.nonce)? }))
+}
+
+/// Lines of the host's event chain.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Lines {
+    /// As written, oldest first, each naming the hash of the one before.
+    lines: Vec<String>,
+    /// `jit-events+jwt` over the chain up to the last of them.
+    checkpoint: String,
+}
+
+/// How far the host's chain is stored.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Stored {
+    /// The last line stored.
+    seq: u64,
+}
+
+/// Keeps lines of the host's event chain. Those stored already are skipped.
+#[utoipa::path(post, path = "/v1/host/events", tag = "hosts", request_body = Lines, responses(
+    (status = 200, body = Stored),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 409, body = Problem, content_type = "application/problem+json", description = "they do not follow line `seq`, the last stored"),
+))]
+pub(super) async fn events(
+    State(server): State<Arc<Server>>,
+    HostCaller(host): HostCaller,
+    input::Json(sent): input::Json<Lines>,
+) -> Result<Json<Stored>, Problem> {
+    let seq = server.keep_host_lines(host, sent.lines, sent.checkpoint).await?;
+    Ok(Json(Stored { seq }))
+}
+
+/// A larger body than others may send.
+pub(super) fn events_limit() -> DefaultBodyLimit {
+    DefaultBodyLimit::max(MAX_EVENTS)
+}

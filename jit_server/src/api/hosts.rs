@@ -1,0 +1,109 @@
+//! Hosts as people see them, and their enrolment.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use jit_grant::{HostName, PublicKey};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Problem;
+use super::caller::{Administrator, Caller};
+use super::input::Json;
+use crate::directory::Host;
+use crate::server::Server;
+
+/// A host that wants to trust this server.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewHost {
+    #[schema(value_type = String)]
+    name: HostName,
+    /// Raw Ed25519 public key: 32 bytes in base64url without padding.
+    #[schema(value_type = String)]
+    public_key: PublicKey,
+}
+
+/// What the host keeps.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Enrolled {
+    host_id: String,
+    name: String,
+    /// The keys that the host believes from now on.
+    server_keys: Vec<ServerKey>,
+}
+
+/// A key of this server.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ServerKey {
+    kid: String,
+    /// Raw Ed25519 public key: 32 bytes in base64url without padding.
+    public_key: String,
+}
+
+/// A host as it stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct HostStanding {
+    name: String,
+    host_id: String,
+    enrolled_at: Timestamp,
+    /// True while it listens.
+    connected: bool,
+    /// The revision that it should be at.
+    revision: u64,
+    /// When it was last heard of, since this server runs.
+    last_seen: Option<Timestamp>,
+}
+
+/// Enrols a host. The same name and key again answers the same; another key makes it another host.
+#[utoipa::path(post, path = "/v1/hosts", tag = "administration", request_body = NewHost, responses(
+    (status = 201, body = Enrolled),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 409, body = Problem, content_type = "application/problem+json", description = "the key is another host's"),
+))]
+pub(super) async fn enrol(
+    State(server): State<Arc<Server>>,
+    _: Administrator,
+    Json(new): Json<NewHost>,
+) -> Result<(StatusCode, axum::Json<Enrolled>), Problem> {
+    let enrolment = server.enrol(new.name, new.public_key).await?;
+    let key = enrolment.server_key;
+    let enrolled = Enrolled {
+        host_id: enrolment.host.host_id.to_string(),
+        name: enrolment.host.name.to_string(),
+        server_keys: vec![ServerKey { kid: key.kid(), public_key: key.to_string() }],
+    };
+    Ok((StatusCode::CREATED, axum::Json(enrolled)))
+}
+
+/// The hosts: all of them for the administrator, for people those of roles that they may ask for or approve.
+#[utoipa::path(get, path = "/v1/hosts", tag = "people", responses((status = 200, body = Vec<HostStanding>)))]
+pub(super) async fn list(State(server): State<Arc<Server>>, caller: Caller) -> Result<axum::Json<Vec<HostStanding>>, Problem> {
+    let person = caller.person()?;
+    let policy = server.policy();
+    let hosts: Vec<Host> = server.look(|state| {
+        let user = person.and_then(|name| state.directory.user(name));
+        let roles: Vec<_> = policy
+            .roles
+            .values()
+            .filter(|role| user.is_some_and(|user| role.may_ask.include(user) || role.approvers.include(user)))
+            .collect();
+        let seen = |host: &Host| person.is_none() || roles.iter().any(|role| role.hosts.cover(&host.enrolled.name));
+        state.directory.hosts().filter(|host| seen(host)).cloned().collect()
+    });
+    Ok(axum::Json(hosts.into_iter().map(|host| standing(&server, host)).collect()))
+}
+
+fn standing(server: &Server, host: Host) -> HostStanding {
+    let (connected, last_seen) = server.streams().standing(&host.enrolled.host_id);
+    HostStanding {
+        revision: server.revision(&host.enrolled.host_id),
+        name: host.enrolled.name.into(),
+        host_id: host.enrolled.host_id.into(),
+        enrolled_at: host.at,
+        connected,
+        last_seen,
+    }
+}

@@ -1,0 +1,50 @@
+//! What callers send, bounded and parsed once.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use serde::de::DeserializeOwned;
+
+use super::Problem;
+
+/// Who sends more slowly is cut off.
+const LONGEST_BODY: Duration = Duration::from_secs(10);
+
+/// A JSON body. Unlike axum's own it answers with a [`Problem`] and does not wait for ever.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let content = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        if !content.is_some_and(|content| content.split(';').next().is_some_and(|kind| kind.trim() == "application/json")) {
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json"));
+        }
+        let body = tokio::time::timeout(LONGEST_BODY, Bytes::from_request(request, state)).await;
+        let body = body.map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body took longer than 10 s"))?;
+        let body = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
+        let parsed = serde_json::from_slice(&body);
+        parsed.map(Self).map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).code("bad-body"))
+    }
+}
+
+/// The parameters after `?`.
+pub(super) struct Parameters<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let parsed = Query::<T>::from_request_parts(parts, state).await;
+        parsed.map(|Query(parameters)| Self(parameters)).map_err(|rejection| Problem::bad_request(rejection.body_text()))
+    }
+}
+
+/// An id in a path.
+pub(super) fn id<T: TryFrom<String, Error: std::fmt::Display>>(text: String) -> Result<T, Problem> {
+    T::try_from(text).map_err(|error| Problem::bad_request(error.to_string()))
+}

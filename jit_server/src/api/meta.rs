@@ -1,0 +1,60 @@
+//! About the server and the caller.
+
+use axum::Json;
+use axum::http::{Method, StatusCode, Uri};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Problem;
+use super::caller::Caller;
+
+/// Who the caller is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Whoami {
+    /// True for uid 0.
+    administrator: bool,
+    /// The user's name. null for the administrator and for accounts that are no user.
+    principal: Option<String>,
+}
+
+/// Who the server takes the caller for.
+#[utoipa::path(get, path = "/v1/whoami", tag = "people", responses(
+    (status = 200, body = Whoami),
+    (status = 403, body = Problem, content_type = "application/problem+json", description = "several users share this login"),
+))]
+pub(super) async fn whoami(caller: Caller) -> Json<Whoami> {
+    let principal = match &caller {
+        Caller::Person(name) => Some(name.to_string()),
+        Caller::Administrator | Caller::Stranger(_) => None,
+    };
+    Json(Whoami { administrator: caller == Caller::Administrator, principal })
+}
+
+/// That the server lives.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Health {
+    /// Always `ok`.
+    status: &'static str,
+    /// The server's version.
+    version: &'static str,
+}
+
+/// Whether the server lives.
+#[utoipa::path(get, path = "/healthz", tag = "server", responses((status = 200, body = Health)))]
+pub(super) async fn healthz() -> Json<Health> {
+    Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
+}
+
+/// This document.
+#[utoipa::path(get, path = "/v1/openapi.json", tag = "server", responses((status = 200, description = "OpenAPI 3.1")))]
+pub(super) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
+    Json(super::document())
+}
+
+pub(super) async fn no_such_route(uri: Uri) -> Problem {
+    Problem::missing(format!("there is no {}; GET /v1/openapi.json lists what there is", uri.path()))
+}
+
+pub(super) async fn no_such_method(method: Method, uri: Uri) -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} can't be done with {method}", uri.path()))
+}

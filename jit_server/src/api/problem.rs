@@ -1,0 +1,106 @@
+//! What went wrong, as RFC 9457 has it.
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::error::Error;
+use crate::workflow::Because;
+
+/// Why a call did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Problem {
+    /// Always `about:blank`: the status and `code` say what sort it is.
+    #[serde(rename = "type")]
+    #[schema(example = "about:blank")]
+    kind: &'static str,
+    /// The status in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What happened and what to do, for people.
+    detail: String,
+    /// A stable word for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    /// The last line of the host's chain that is stored, for a host that sent others than those due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+}
+
+impl Problem {
+    /// A problem of that status.
+    #[must_use]
+    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        let title = status.canonical_reason().unwrap_or("Problem").to_owned();
+        Self { kind: "about:blank", title, status: status.as_u16(), detail: detail.into(), code: None, seq: None }
+    }
+
+    /// 400: the call makes no sense.
+    #[must_use]
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// 403: not for this caller.
+    #[must_use]
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// 404: not there, or not for this caller to see.
+    #[must_use]
+    pub fn missing(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// With a word for programs.
+    #[must_use]
+    pub fn code(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
+        self
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let detail = error.to_string();
+        match error {
+            Error::Workflow(refusal) => {
+                let (code, because) = refusal.code();
+                Self::new(status_of(because), detail).code(code)
+            }
+            Error::Chain { stored, .. } => {
+                Self { seq: Some(stored), ..Self::new(StatusCode::CONFLICT, detail).code("chain") }
+            }
+            Error::KeyOfOtherHost(_) => Self::new(StatusCode::CONFLICT, detail).code("key-of-other-host"),
+            Error::UnknownHost => Self::new(StatusCode::UNAUTHORIZED, detail).code("unknown-host"),
+            other => {
+                // What is inside is for the administrator's log, not for whoever happens to call.
+                tracing::error!("a call failed: {other}");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "jit-server could not do it; its log says why. Nothing was changed")
+                    .code("unavailable")
+            }
+        }
+    }
+}
+
+fn status_of(because: Because) -> StatusCode {
+    match because {
+        Because::Forbidden => StatusCode::FORBIDDEN,
+        Because::Missing => StatusCode::NOT_FOUND,
+        Because::Conflict => StatusCode::CONFLICT,
+        Because::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+        Because::TooMuch => StatusCode::TOO_MANY_REQUESTS,
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        // A struct of strings and numbers always serialises; an empty body would say the same with less.
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+    }
+}

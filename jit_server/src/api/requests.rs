@@ -1,0 +1,281 @@
+//! Requests: asking, waiting, deciding.
+
+mod view;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use jit_grant::{HostName, Principal, RequestId, RoleName};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::Problem;
+use super::caller::Caller;
+use super::input::{self, Parameters};
+use crate::event::UserSet;
+use crate::policy::Policy;
+use crate::server::Server;
+use crate::text::{Comment, Reason, Ticket};
+use crate::workflow::{Ask, Command, Request, RequestState};
+
+pub(super) use view::{ApprovalView, RequestView};
+
+/// Requests in one answer at most, the newest ones.
+const MOST_LISTED: usize = 500;
+/// A long poll waits no longer. Seconds.
+const LONGEST_WAIT: u64 = 60;
+
+/// What somebody asks for.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewRequest {
+    #[schema(value_type = String)]
+    role: RoleName,
+    /// None: every host of the role.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    hosts: BTreeSet<HostName>,
+    for_seconds: u32,
+    /// 3 to 500 characters on one line.
+    #[schema(value_type = String)]
+    reason: Reason,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    ticket: Option<Ticket>,
+}
+
+/// Which requests.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    /// Only those that stand so: pending, approved, denied, withdrawn or lapsed.
+    state: Option<String>,
+    /// Only those that the caller can approve now.
+    #[serde(default)]
+    for_me: bool,
+}
+
+/// How long to wait.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wait {
+    /// Answer no later than this; at most 60.
+    #[serde(default)]
+    wait_seconds: u64,
+    /// Answer as soon as the request does not stand so any more.
+    #[serde(rename = "while")]
+    unchanged: Option<String>,
+}
+
+/// An approval.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewApproval {
+    /// For less than was asked.
+    for_seconds: Option<u32>,
+    #[schema(value_type = Option<String>)]
+    comment: Option<Comment>,
+}
+
+/// Why.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Because {
+    /// 3 to 500 characters on one line.
+    #[schema(value_type = String)]
+    pub(super) reason: Reason,
+}
+
+/// Nothing more to say.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+/// Asks for a role.
+#[utoipa::path(post, path = "/v1/requests", tag = "people", request_body = NewRequest, responses(
+    (status = 201, body = RequestView),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 409, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json"),
+    (status = 429, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn ask(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    input::Json(new): input::Json<NewRequest>,
+) -> Result<(StatusCode, Json<RequestView>), Problem> {
+    let NewRequest { role, hosts, for_seconds, reason, ticket } = new;
+    let wanted = Command::Ask(Ask { role, hosts, for_seconds, reason, ticket });
+    let entries = server.execute(caller.actor()?, wanted).await?;
+    let made = entries.iter().find_map(|entry| entry.event.request());
+    let made = made.ok_or_else(|| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "asking made no request"))?;
+    Ok((StatusCode::CREATED, Json(seen(&server, &caller, made)?)))
+}
+
+/// The requests that the caller may see, newest first: his own, and those of roles that he may approve.
+#[utoipa::path(get, path = "/v1/requests", tag = "people", params(Which), responses((status = 200, body = Vec<RequestView>)))]
+pub(super) async fn list(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Parameters(which): Parameters<Which>,
+) -> Result<Json<Vec<RequestView>>, Problem> {
+    let wanted = which.state.as_deref().map(state_named).transpose()?;
+    let person = caller.person()?;
+    let (policy, now) = (server.policy(), server.now());
+    Ok(Json(server.look(|state| {
+        let user = person.and_then(|name| state.directory.user(name));
+        let fits = |request: &&Request| {
+            may_see(&policy, &caller, user, request)
+                && wanted.is_none_or(|wanted| view::state_at(request, now) == wanted)
+                && (!which.for_me || user.is_some_and(|user| is_for(&policy, user, request, now)))
+        };
+        let newest = state.requests().rev().filter(fits).take(MOST_LISTED);
+        newest.map(|request| RequestView::of(request, &policy, now)).collect()
+    })))
+}
+
+/// One request; waits where that is asked.
+#[utoipa::path(get, path = "/v1/requests/{id}", tag = "people", params(("id" = String, Path), Wait), responses(
+    (status = 200, body = RequestView),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn show(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Parameters(wait): Parameters<Wait>,
+) -> Result<Json<RequestView>, Problem> {
+    let id = input::id::<RequestId>(id)?;
+    let unchanged = wait.unchanged.as_deref().map(state_named).transpose()?;
+    let mut changes = server.changes();
+    let mut stopping = server.stopping();
+    let deadline = tokio::time::sleep(Duration::from_secs(wait.wait_seconds.min(LONGEST_WAIT)));
+    tokio::pin!(deadline);
+    loop {
+        changes.mark_unchanged();
+        let found = seen(&server, &caller, &id)?;
+        if unchanged != Some(found.state) {
+            return Ok(Json(found));
+        }
+        tokio::select! {
+            _ = changes.changed() => {}
+            _ = stopping.wait_for(|stopping| *stopping) => return Ok(Json(found)),
+            () = &mut deadline => return Ok(Json(seen(&server, &caller, &id)?)),
+        }
+    }
+}
+
+/// Approves; the last approval needed makes the grants.
+#[utoipa::path(post, path = "/v1/requests/{id}/approve", tag = "people", params(("id" = String, Path)), request_body = NewApproval, responses(
+    (status = 200, body = RequestView),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn approve(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    input::Json(approval): input::Json<NewApproval>,
+) -> Result<Json<RequestView>, Problem> {
+    let NewApproval { for_seconds, comment } = approval;
+    act(&server, &caller, id, |request| Command::Approve { request, for_seconds, comment }).await
+}
+
+/// Says no.
+#[utoipa::path(post, path = "/v1/requests/{id}/deny", tag = "people", params(("id" = String, Path)), request_body = Because, responses(
+    (status = 200, body = RequestView),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn deny(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    input::Json(because): input::Json<Because>,
+) -> Result<Json<RequestView>, Problem> {
+    act(&server, &caller, id, |request| Command::Deny { request, reason: because.reason }).await
+}
+
+/// Takes the caller's own request back.
+#[utoipa::path(post, path = "/v1/requests/{id}/withdraw", tag = "people", params(("id" = String, Path)), request_body = Nothing, responses(
+    (status = 200, body = RequestView),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn withdraw(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    input::Json(Nothing {}): input::Json<Nothing>,
+) -> Result<Json<RequestView>, Problem> {
+    act(&server, &caller, id, |request| Command::Withdraw { request }).await
+}
+
+async fn act(
+    server: &Arc<Server>,
+    caller: &Caller,
+    id: String,
+    wanted: impl FnOnce(RequestId) -> Command,
+) -> Result<Json<RequestView>, Problem> {
+    let actor = caller.actor()?;
+    let id = input::id::<RequestId>(id)?;
+    // Whoever may not see it is told that it is not there.
+    seen(server, caller, &id)?;
+    server.execute(actor, wanted(id.clone())).await?;
+    seen(server, caller, &id).map(Json)
+}
+
+/// The request, where the caller may see it.
+fn seen(server: &Server, caller: &Caller, id: &RequestId) -> Result<RequestView, Problem> {
+    let person = caller.person()?;
+    let (policy, now) = (server.policy(), server.now());
+    let found = server.look(|state| {
+        let user = person.and_then(|name| state.directory.user(name));
+        let request = state.request(id).filter(|request| may_see(&policy, caller, user, request))?;
+        Some(RequestView::of(request, &policy, now))
+    });
+    found.ok_or_else(|| Problem::missing(format!("there is no request {id}")).code("no-request"))
+}
+
+/// Administrators see all; people see their own, what they have decided, and what they may approve.
+pub(super) fn may_see(policy: &Policy, caller: &Caller, user: Option<&UserSet>, request: &Request) -> bool {
+    match (caller, user) {
+        (Caller::Administrator, _) => true,
+        (Caller::Person(name), Some(user)) => {
+            request.asked.principal == *name
+                || has_decided(name, request)
+                || policy.may_approve(user, &request.asked.role).is_ok()
+        }
+        _ => false,
+    }
+}
+
+fn has_decided(name: &Principal, request: &Request) -> bool {
+    request.approvals.iter().any(|given| given.by == *name) || request.denied.as_ref().is_some_and(|said| said.by == *name)
+}
+
+/// True where `user` could approve it now.
+fn is_for(policy: &Policy, user: &UserSet, request: &Request, now: jiff::Timestamp) -> bool {
+    view::state_at(request, now) == RequestState::Pending
+        && request.asked.principal != user.name
+        && !has_decided(&user.name, request)
+        && policy.may_approve(user, &request.asked.role).is_ok()
+}
+
+fn state_named(name: &str) -> Result<RequestState, Problem> {
+    match name {
+        "pending" => Ok(RequestState::Pending),
+        "approved" => Ok(RequestState::Approved),
+        "denied" => Ok(RequestState::Denied),
+        "withdrawn" => Ok(RequestState::Withdrawn),
+        "lapsed" => Ok(RequestState::Lapsed),
+        _ => Err(Problem::bad_request("a request is pending, approved, denied, withdrawn or lapsed")),
+    }
+}

@@ -1,0 +1,80 @@
+//! What may be asked for.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use jit_grant::Action;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Problem;
+use super::caller::Caller;
+use crate::policy::{Hosts, Role};
+use crate::server::Server;
+
+/// A role of the policy.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RoleView {
+    name: String,
+    description: String,
+    /// Names, or `*` alone for every host.
+    hosts: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    actions: Vec<Action>,
+    longest_seconds: u32,
+    /// Whether the caller may ask for it. Never true for the administrator.
+    may_ask: bool,
+    approval: Approval,
+}
+
+/// Who approves.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Approval {
+    by: By,
+    /// How many must.
+    count: u32,
+}
+
+/// Some people.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct By {
+    users: Vec<String>,
+    groups: Vec<String>,
+}
+
+/// The roles that the caller may ask for; all of them for the administrator.
+#[utoipa::path(get, path = "/v1/roles", tag = "people", responses((status = 200, body = Vec<RoleView>)))]
+pub(super) async fn list(State(server): State<Arc<Server>>, caller: Caller) -> Result<Json<Vec<RoleView>>, Problem> {
+    server.look_at_policy().await?;
+    let person = caller.person()?;
+    let policy = server.policy();
+    Ok(Json(server.look(|state| {
+        let user = person.and_then(|name| state.directory.user(name));
+        let roles = policy.roles.iter().map(|(name, role)| {
+            view(name.to_string(), role, user.is_some_and(|user| role.may_ask.include(user)))
+        });
+        roles.filter(|role| role.may_ask || person.is_none()).collect()
+    })))
+}
+
+fn view(name: String, role: &Role, may_ask: bool) -> RoleView {
+    RoleView {
+        name,
+        description: role.description.clone(),
+        hosts: match &role.hosts {
+            Hosts::Every => vec!["*".to_owned()],
+            Hosts::Named(names) => names.iter().map(ToString::to_string).collect(),
+        },
+        actions: role.actions.iter().copied().collect(),
+        longest_seconds: role.longest_seconds,
+        may_ask,
+        approval: Approval {
+            by: By {
+                users: role.approvers.users.iter().map(ToString::to_string).collect(),
+                groups: role.approvers.groups.iter().map(ToString::to_string).collect(),
+            },
+            count: role.count,
+        },
+    }
+}

@@ -1,0 +1,98 @@
+//! Users. For the administrator only.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use jit_grant::{Login, Principal};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Problem;
+use super::caller::Administrator;
+use super::input::Json;
+use crate::directory::GroupName;
+use crate::event::UserSet;
+use crate::server::Server;
+use crate::ssh_key::SshKey;
+
+/// Groups and keys of one user at most.
+const MOST: usize = 64;
+
+/// A user as it is to be.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewUser {
+    #[schema(value_type = String)]
+    name: Principal,
+    #[schema(value_type = String)]
+    login: Login,
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    groups: BTreeSet<GroupName>,
+    /// Lines as in a `.pub` file.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    keys: BTreeSet<SshKey>,
+}
+
+/// A user.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct User {
+    name: String,
+    login: String,
+    groups: Vec<String>,
+    keys: Vec<UserKey>,
+}
+
+/// A user's ssh key.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct UserKey {
+    /// As `ssh-keygen -l` prints it.
+    fingerprint: String,
+    /// `ssh-ed25519 AAAA…`
+    key: String,
+}
+
+impl From<&UserSet> for User {
+    fn from(user: &UserSet) -> Self {
+        let keys = user.keys.iter().map(|key| UserKey { fingerprint: key.fingerprint().to_string(), key: key.to_string() });
+        Self {
+            name: user.name.to_string(),
+            login: user.login.to_string(),
+            groups: user.groups.iter().map(ToString::to_string).collect(),
+            keys: keys.collect(),
+        }
+    }
+}
+
+/// Adds a user; one of the same name becomes what is sent.
+#[utoipa::path(post, path = "/v1/users", tag = "administration", request_body = NewUser, responses(
+    (status = 201, body = User),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn set(
+    State(server): State<Arc<Server>>,
+    _: Administrator,
+    Json(new): Json<NewUser>,
+) -> Result<(StatusCode, axum::Json<User>), Problem> {
+    if new.groups.len() > MOST || new.keys.len() > MOST {
+        let detail = format!("a user has {MOST} groups and {MOST} keys at most");
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
+    }
+    let user = UserSet { name: new.name, login: new.login, groups: new.groups, keys: new.keys };
+    let answer = User::from(&user);
+    server.set_user(user).await?;
+    Ok((StatusCode::CREATED, axum::Json(answer)))
+}
+
+/// All users.
+#[utoipa::path(get, path = "/v1/users", tag = "administration", responses(
+    (status = 200, body = Vec<User>),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn list(State(server): State<Arc<Server>>, _: Administrator) -> axum::Json<Vec<User>> {
+    axum::Json(server.look(|state| state.directory.users().map(User::from).collect()))
+}

@@ -1,0 +1,151 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::init::Layout;
+
+/// Approvals for just-in-time access: people ask, the right people approve, hosts are told.
+#[derive(Debug, Parser)]
+#[command(name = "jit-server", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make this machine a server: key, database, starter policy, service. Safe to run twice. As root
+    Init(InitOptions),
+    /// Run the server (systemd does this)
+    Serve(ServeOptions),
+    /// Add and list users. As root
+    #[command(subcommand)]
+    User(UserCommand),
+    /// List hosts
+    #[command(subcommand)]
+    Host(HostCommand),
+    /// Check the policy
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// What init runs as the user jit-server
+    #[command(hide = true)]
+    Prepare(PrepareOptions),
+    /// Write the man pages into a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder.
+        directory: PathBuf,
+    },
+    /// Print a shell's completions
+    #[command(hide = true)]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// Where to reach the server.
+#[derive(Debug, Args)]
+pub struct Reach {
+    /// The server's socket
+    #[arg(long, value_name = "PATH", env = "JIT_SERVER_SOCKET", default_value = Layout::SOCKET)]
+    pub socket: PathBuf,
+}
+
+/// Options of `init`.
+#[derive(Debug, Args)]
+pub struct InitOptions {
+    /// The user that the server runs as
+    #[arg(long, value_name = "NAME", default_value = Layout::USER, hide = true)]
+    pub user: String,
+}
+
+/// Options of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeOptions {
+    /// Make the socket here, where systemd passes none named `api`
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Database and signing key
+    #[arg(long, value_name = "DIR", default_value = Layout::STATE)]
+    pub state: PathBuf,
+    /// The policy
+    #[arg(long, value_name = "FILE", default_value = Layout::POLICY)]
+    pub policy: PathBuf,
+}
+
+/// Options of `prepare`.
+#[derive(Debug, Args)]
+pub struct PrepareOptions {
+    /// Database and signing key
+    #[arg(long, value_name = "DIR", default_value = Layout::STATE)]
+    pub state: PathBuf,
+}
+
+/// What to do with users.
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Add a user; one of the same name becomes exactly what is given here
+    Add(NewUser),
+    /// List the users
+    List(ListOptions),
+}
+
+/// A user to add.
+#[derive(Debug, Args)]
+pub struct NewUser {
+    /// The user's name; on the server's machine the account of this name is this user
+    pub name: String,
+    /// The Unix account on hosts
+    #[arg(long, value_name = "LOGIN")]
+    pub login: String,
+    /// A group that the policy may name; may be given again
+    #[arg(long = "group", value_name = "GROUP")]
+    pub groups: Vec<String>,
+    /// A file with the user's public ssh keys, such as id_ed25519.pub, or - for standard input; may be given again
+    #[arg(long = "key", value_name = "FILE")]
+    pub keys: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where the server is.
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// What to do with hosts.
+#[derive(Debug, Subcommand)]
+pub enum HostCommand {
+    /// List the hosts that trust this server
+    List(ListOptions),
+}
+
+/// Options of lists.
+#[derive(Debug, Args)]
+pub struct ListOptions {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where the server is.
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// What to do with the policy.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Tell every mistake of a policy with file, line and key
+    Check {
+        /// The policy
+        #[arg(value_name = "FILE", default_value = Layout::POLICY)]
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}

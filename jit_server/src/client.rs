@@ -1,0 +1,86 @@
+//! Calls to the running server, over its socket.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+use crate::error::Error;
+
+const LONGEST_CALL: Duration = Duration::from_secs(30);
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
+
+/// The running server.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// The server that listens at `socket`.
+    #[must_use]
+    pub fn new(socket: &Path) -> Self {
+        Self { socket: socket.to_owned() }
+    }
+
+    /// Gets what is at `path`.
+    ///
+    /// # Errors
+    /// Where the server is not there, or refuses.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        self.call(Method::GET, path, Bytes::new()).await
+    }
+
+    /// Posts `body` to `path`.
+    ///
+    /// # Errors
+    /// Where the server is not there, or refuses.
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
+        let body = serde_json::to_vec(body).map_err(|error| Error::Setup(error.to_string()))?;
+        self.call(Method::POST, path, Bytes::from(body)).await
+    }
+
+    async fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, Error> {
+        let answer = tokio::time::timeout(LONGEST_CALL, self.exchange(method, path, body)).await;
+        let (status, body) = answer.map_err(|_| self.broken("no answer within 30 s"))??;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|error| self.broken(&error.to_string()));
+        }
+        let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let detail = problem.get("detail").and_then(Value::as_str);
+        Err(Error::Refused(detail.map_or_else(|| format!("the server answers {status}"), str::to_owned)))
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), Error> {
+        let stream = UnixStream::connect(&self.socket).await;
+        let stream = stream.map_err(|error| self.broken(&format!("{error}; is it running? `systemctl status jit-server`")))?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(&error.to_string()))?;
+        let driver = tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "localhost")
+            .header("jit-client", concat!("jit-server/", env!("CARGO_PKG_VERSION")))
+            .header("content-type", "application/json")
+            .body(Full::new(body))
+            .map_err(|error| Error::Setup(error.to_string()))?;
+        let response = sender.send_request(request).await.map_err(|error| self.broken(&error.to_string()))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+        driver.abort();
+        Ok((status, body.map_err(|error| self.broken(&error.to_string()))?.to_bytes()))
+    }
+
+    fn broken(&self, why: &str) -> Error {
+        Error::Setup(format!("jit-server does not answer at {}: {why}", self.socket.display()))
+    }
+}

@@ -1,0 +1,137 @@
+//! Who and what is known: users with their logins, groups and keys; hosts with their keys.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use jiff::Timestamp;
+use jit_grant::{HostId, HostName, Login, Principal};
+use serde::{Deserialize, Serialize};
+
+use crate::event::{HostEnrolled, UserSet};
+
+/// A group of users that the policy may name. Not a Unix group.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct GroupName(String);
+
+/// A text is no group's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a valid group: 1 to 64 of a-z 0-9 . _ -, beginning with a letter or digit")]
+pub struct GroupNameError(String);
+
+impl TryFrom<String> for GroupName {
+    type Error = GroupNameError;
+
+    fn try_from(text: String) -> Result<Self, GroupNameError> {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let valid = text.len() <= 64
+            && text.bytes().next().is_some_and(plain)
+            && text.bytes().all(|b| plain(b) || b"._-".contains(&b));
+        if valid { Ok(Self(text)) } else { Err(GroupNameError(text.chars().take(80).collect())) }
+    }
+}
+
+impl From<GroupName> for String {
+    fn from(group: GroupName) -> String {
+        group.0
+    }
+}
+
+impl fmt::Display for GroupName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A host that trusts this server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// As it was enrolled.
+    pub enrolled: HostEnrolled,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The users and hosts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Directory {
+    users: BTreeMap<Principal, UserSet>,
+    hosts: BTreeMap<HostName, Host>,
+}
+
+/// Who a Unix account is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccountOwner<'a> {
+    /// This user.
+    User(&'a UserSet),
+    /// Nobody that the server knows.
+    Nobody,
+    /// Several users have this login and none has this name, so nobody can tell which of them it is.
+    Several(Vec<&'a Principal>),
+}
+
+impl Directory {
+    /// Takes in a user as it is from now on.
+    pub fn set_user(&mut self, user: UserSet) {
+        self.users.insert(user.name.clone(), user);
+    }
+
+    /// Takes in a host; an older one of the same name is no longer known.
+    pub fn set_host(&mut self, enrolled: HostEnrolled, at: Timestamp) {
+        self.hosts.insert(enrolled.name.clone(), Host { enrolled, at });
+    }
+
+    /// All users by name.
+    pub fn users(&self) -> impl Iterator<Item = &UserSet> {
+        self.users.values()
+    }
+
+    /// All hosts by name.
+    pub fn hosts(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.values()
+    }
+
+    /// The user of that name.
+    #[must_use]
+    pub fn user(&self, name: &Principal) -> Option<&UserSet> {
+        self.users.get(name)
+    }
+
+    /// The host of that name.
+    #[must_use]
+    pub fn host(&self, name: &HostName) -> Option<&Host> {
+        self.hosts.get(name)
+    }
+
+    /// The host of that identity.
+    #[must_use]
+    pub fn host_by_id(&self, id: &HostId) -> Option<&Host> {
+        self.hosts.values().find(|host| host.enrolled.host_id == *id)
+    }
+
+    /// The users who have that login.
+    pub fn with_login<'a>(&'a self, login: &'a Login) -> impl Iterator<Item = &'a UserSet> {
+        self.users.values().filter(move |user| user.login == *login)
+    }
+
+    /// Who is behind the account `name` of this machine: the user of that name, else the one user with that login.
+    #[must_use]
+    pub fn owner_of_account(&self, name: &str) -> AccountOwner<'_> {
+        if let Some(user) = name.parse().ok().and_then(|principal| self.users.get(&principal)) {
+            return AccountOwner::User(user);
+        }
+        let Ok(login) = name.parse::<Login>() else { return AccountOwner::Nobody };
+        let owners: Vec<&UserSet> = self.users.values().filter(|user| user.login == login).collect();
+        match owners.as_slice() {
+            [] => AccountOwner::Nobody,
+            [one] => AccountOwner::User(one),
+            several => AccountOwner::Several(several.iter().map(|user| &user.name).collect()),
+        }
+    }
+
+    /// True where some of `groups` are the user's.
+    #[must_use]
+    pub fn in_any(user: &UserSet, groups: &BTreeSet<GroupName>) -> bool {
+        !user.groups.is_disjoint(groups)
+    }
+}

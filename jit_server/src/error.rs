@@ -1,0 +1,69 @@
+//! Why jit-server does not do something.
+
+use std::path::PathBuf;
+
+use crate::store::StoreError;
+use crate::workflow::WorkflowError;
+
+/// Why something failed. What a person can do about it is said where there is something.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The workflow's rules are against it.
+    #[error(transparent)]
+    Workflow(#[from] WorkflowError),
+    /// It could not be kept, so it did not happen.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The signing key.
+    #[error("the signing key {path}: {why}")]
+    SigningKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
+    /// A document was not signed.
+    #[error(transparent)]
+    NotSigned(#[from] jit_grant::NotSigned),
+    /// No random bytes, or no key.
+    #[error(transparent)]
+    Key(#[from] jit_grant::KeyError),
+    /// A host is not known, or not any more.
+    #[error("this host is not enrolled here, or was replaced; on that host run `jitctl enroll`")]
+    UnknownHost,
+    /// A key that is another host's already.
+    #[error("this key belongs to host {0} already; every host has a key of its own (was the machine cloned?)")]
+    KeyOfOtherHost(jit_grant::HostName),
+    /// Lines of a host's event chain that do not follow what is stored.
+    #[error("the lines do not follow line {stored} of the chain: {why}")]
+    Chain {
+        /// The last line stored.
+        stored: u64,
+        /// What is wrong.
+        why: String,
+    },
+    /// The daemon is going down or a task of it failed.
+    #[error("jit-server is stopping; ask again in a moment")]
+    Stopping,
+    /// Files, sockets, commands.
+    #[error("{doing}: {source}")]
+    Io {
+        /// What was being done.
+        doing: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// Set-up that a person has to see to.
+    #[error("{0}")]
+    Setup(String),
+    /// What the server answered to a command of ours.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Error {
+    /// For `map_err`: an input or output error while `doing`.
+    pub fn io(doing: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { doing: doing.into(), source }
+    }
+}

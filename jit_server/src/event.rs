@@ -1,0 +1,269 @@
+//! What happened, as it is kept: the state of the server is the replay of these and nothing else.
+//!
+//! A field may be added with a default; none may change its meaning or go, since old records are read for ever.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use jiff::Timestamp;
+use jit_grant::{Action, GrantId, HostId, HostName, Login, Principal, RequestId, RoleName};
+use serde::{Deserialize, Serialize};
+
+use crate::directory::GroupName;
+use crate::ssh_key::SshKey;
+use crate::text::{Comment, Reason, Ticket};
+
+/// One event in its place in the record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its number; later is higher.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Who made it happen.
+    pub actor: Actor,
+    /// What happened.
+    pub event: Event,
+}
+
+/// Who makes something happen.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Actor {
+    /// uid 0 on the server's machine: manages users and hosts, and may revoke.
+    Administrator,
+    /// A person or machine identity.
+    Principal(Principal),
+    /// jit-server itself, because time passed or a file changed.
+    Server,
+}
+
+impl fmt::Display for Actor {
+    /// What is no principal begins with `@`, with which no principal's name can begin.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Administrator => f.pad("@administrator"),
+            Self::Server => f.pad("@server"),
+            Self::Principal(name) => name.fmt(f),
+        }
+    }
+}
+
+impl From<Actor> for String {
+    fn from(actor: Actor) -> String {
+        actor.to_string()
+    }
+}
+
+impl TryFrom<String> for Actor {
+    type Error = jit_grant::NameError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "@administrator" => Ok(Self::Administrator),
+            "@server" => Ok(Self::Server),
+            _ => Principal::try_from(text).map(Self::Principal),
+        }
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Event {
+    /// A user was added, or became different.
+    UserSet(UserSet),
+    /// A host was enrolled; it takes the place of an older one of the same name.
+    HostEnrolled(HostEnrolled),
+    /// Somebody asked for a role.
+    Requested(Requested),
+    /// One person approved. Not yet a grant.
+    Approved(Approved),
+    /// Enough had approved: the grants are made.
+    Granted(Granted),
+    /// An approver said no.
+    Denied(Denied),
+    /// The one who asked took it back.
+    Withdrawn {
+        /// What was asked.
+        request: RequestId,
+    },
+    /// Nobody decided in time.
+    Lapsed {
+        /// What was asked.
+        request: RequestId,
+    },
+    /// A grant was taken away.
+    Revoked {
+        /// Which.
+        grant: GrantId,
+        /// Why.
+        reason: Reason,
+    },
+    /// The one who had a grant gave it back.
+    Released {
+        /// Which.
+        grant: GrantId,
+    },
+    /// A policy came into force.
+    PolicyTaken {
+        /// SHA-256 of the file, in hexadecimal.
+        policy: String,
+        /// How many roles it has.
+        roles: usize,
+    },
+    /// The policy file is wrong; the one before stays in force.
+    PolicyRefused {
+        /// The mistakes, each with file, line and key; at most ten of them.
+        mistakes: Vec<String>,
+    },
+}
+
+impl Event {
+    /// The name of its kind, as in JSON.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::UserSet(_) => "user_set",
+            Self::HostEnrolled(_) => "host_enrolled",
+            Self::Requested(_) => "requested",
+            Self::Approved(_) => "approved",
+            Self::Granted(_) => "granted",
+            Self::Denied(_) => "denied",
+            Self::Withdrawn { .. } => "withdrawn",
+            Self::Lapsed { .. } => "lapsed",
+            Self::Revoked { .. } => "revoked",
+            Self::Released { .. } => "released",
+            Self::PolicyTaken { .. } => "policy_taken",
+            Self::PolicyRefused { .. } => "policy_refused",
+        }
+    }
+
+    /// The request that it is about, where it is about one.
+    #[must_use]
+    pub fn request(&self) -> Option<&RequestId> {
+        match self {
+            Self::Requested(Requested { request, .. })
+            | Self::Approved(Approved { request, .. })
+            | Self::Granted(Granted { request, .. })
+            | Self::Denied(Denied { request, .. })
+            | Self::Withdrawn { request }
+            | Self::Lapsed { request } => Some(request),
+            _ => None,
+        }
+    }
+
+    /// The grant that it ends, where it ends one.
+    #[must_use]
+    pub fn grant(&self) -> Option<&GrantId> {
+        match self {
+            Self::Revoked { grant, .. } | Self::Released { grant } => Some(grant),
+            _ => None,
+        }
+    }
+}
+
+/// A user as it is from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserSet {
+    /// The name, which never changes.
+    pub name: Principal,
+    /// The Unix account on hosts.
+    pub login: Login,
+    /// The groups that the policy may name.
+    pub groups: BTreeSet<GroupName>,
+    /// The ssh keys.
+    pub keys: BTreeSet<SshKey>,
+}
+
+/// A host as it is from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostEnrolled {
+    /// The name people type.
+    pub name: HostName,
+    /// Its identity.
+    pub host_id: HostId,
+    /// The raw Ed25519 public key: 32 bytes, base64url without padding.
+    pub public_key: String,
+}
+
+/// What was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requested {
+    /// Its id.
+    pub request: RequestId,
+    /// Who asks.
+    pub principal: Principal,
+    /// The login that this opens.
+    pub login: Login,
+    /// The role.
+    pub role: RoleName,
+    /// The hosts, at least one.
+    pub hosts: BTreeSet<HostName>,
+    /// What the role opens there: what approvers saw and approved.
+    pub actions: BTreeSet<Action>,
+    /// For how long, from the moment it is granted. Seconds.
+    pub for_seconds: u32,
+    /// Why.
+    pub reason: Reason,
+    /// A ticket, where one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<Ticket>,
+    /// From this instant on nobody can decide it any more.
+    pub lapses_at: Timestamp,
+    /// The policy in force.
+    pub policy: String,
+}
+
+/// One approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approved {
+    /// What is approved.
+    pub request: RequestId,
+    /// Who approves.
+    pub by: Principal,
+    /// For how long at most. Seconds.
+    pub for_seconds: u32,
+    /// What the approver adds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<Comment>,
+    /// The policy in force.
+    pub policy: String,
+}
+
+/// The grants that answer a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Granted {
+    /// What is answered.
+    pub request: RequestId,
+    /// The grants, one a host.
+    pub grants: Vec<GrantedHost>,
+    /// In force from this instant …
+    pub not_before: Timestamp,
+    /// … until just before this one.
+    pub expires: Timestamp,
+    /// The policy in force.
+    pub policy: String,
+}
+
+/// One grant: one host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantedHost {
+    /// Its id.
+    pub grant: GrantId,
+    /// Where.
+    pub host: HostName,
+}
+
+/// A refusal by an approver.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denied {
+    /// What is refused.
+    pub request: RequestId,
+    /// Who refuses.
+    pub by: Principal,
+    /// Why.
+    pub reason: Reason,
+    /// The policy in force.
+    pub policy: String,
+}

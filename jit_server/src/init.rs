@@ -1,0 +1,191 @@
+//! Making a machine a server. Every step says what it did, and doing it again changes nothing.
+
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use nix::unistd::{User, geteuid};
+
+use crate::cli::{InitOptions, PrepareOptions};
+use crate::client::Client;
+use crate::error::Error;
+use crate::serve::only_for_ourselves;
+use crate::store::SqliteStore;
+use crate::{policy, signer};
+
+/// Where things are.
+#[derive(Debug, Clone, Copy)]
+pub struct Layout;
+
+impl Layout {
+    /// The user that the server runs as.
+    pub const USER: &str = "jit-server";
+    /// Database and signing key.
+    pub const STATE: &str = "/var/lib/jit-server";
+    /// The policy.
+    pub const POLICY: &str = "/etc/jit-server/policy.toml";
+    /// Where it answers.
+    pub const SOCKET: &str = "/run/jit-server/api.sock";
+}
+
+/// What a fresh installation begins with: nobody may ask for anything.
+pub const STARTER_POLICY: &str = include_str!("../policy.toml");
+
+const UNITS: [&str; 2] = ["jit-server.socket", "jit-server.service"];
+
+/// `jit-server init`.
+///
+/// # Errors
+/// At the first step that fails; it can be run again after that is seen to.
+pub async fn init(options: InitOptions, out: &mut impl Write) -> Result<(), Error> {
+    if !geteuid().is_root() {
+        return Err(Error::Setup("init makes files and starts services: run it as root".to_owned()));
+    }
+    let mut steps = Steps { out };
+    let user = steps.user(&options.user)?;
+    let state = Path::new(Layout::STATE);
+    steps.state_folder(state, &user)?;
+    steps.key_and_database(state, &user)?;
+    steps.policy(Path::new(Layout::POLICY))?;
+    let running = steps.service()?;
+    if running {
+        steps.answer().await?;
+    }
+    steps.what_next(running)
+}
+
+/// What `init` has done as the user that the server runs as, so that root never writes into a folder of another's.
+///
+/// # Errors
+/// Where the key or the database can't be made.
+pub async fn prepare(options: PrepareOptions) -> Result<(), Error> {
+    only_for_ourselves();
+    signer::make(&options.state.join("signing.key"))?;
+    signer::load(&options.state.join("signing.key"))?;
+    SqliteStore::open(&options.state.join("jit-server.db")).await?.close().await;
+    Ok(())
+}
+
+struct Steps<'a, W> {
+    out: &'a mut W,
+}
+
+impl<W: Write> Steps<'_, W> {
+    fn say(&mut self, what: &str, of: impl std::fmt::Display) -> Result<(), Error> {
+        writeln!(self.out, "{what:<8} {of}").map_err(Error::io("printing"))
+    }
+
+    fn user(&mut self, name: &str) -> Result<User, Error> {
+        let find = || User::from_name(name).map_err(|error| Error::Setup(format!("looking up user {name}: {error}")));
+        if let Some(user) = find()? {
+            self.say("kept", format_args!("user {name}"))?;
+            return Ok(user);
+        }
+        let line = format!("u {name} - \"jit approvals\" {}", Layout::STATE);
+        run(Command::new("systemd-sysusers").args(["--inline", &line]))?;
+        let made = find()?.ok_or_else(|| Error::Setup(format!("there is no user {name}, and systemd-sysusers made none")))?;
+        self.say("made", format_args!("user {name}"))?;
+        Ok(made)
+    }
+
+    fn state_folder(&mut self, folder: &Path, user: &User) -> Result<(), Error> {
+        let shown = folder.display();
+        match folder.symlink_metadata() {
+            Ok(found) if !found.is_dir() => Err(Error::Setup(format!("{shown} is not a folder; move it away"))),
+            Ok(found) if found.uid() != user.uid.as_raw() => {
+                Err(Error::Setup(format!("{shown} belongs to uid {}, not to {}; see whose it is", found.uid(), user.name)))
+            }
+            Ok(found) => {
+                let closed = std::fs::Permissions::from_mode(0o700);
+                if found.permissions().mode() & 0o077 != 0 {
+                    std::fs::set_permissions(folder, closed).map_err(Error::io(format!("closing {shown}")))?;
+                }
+                Ok(())
+            }
+            Err(_) => {
+                let made = std::fs::DirBuilder::new().mode(0o700).create(folder);
+                made.map_err(Error::io(format!("making {shown}")))?;
+                let owned = chown(folder, Some(user.uid.as_raw()), Some(user.gid.as_raw()));
+                owned.map_err(Error::io(format!("giving {shown} to {}", user.name)))
+            }
+        }
+    }
+
+    fn key_and_database(&mut self, state: &Path, user: &User) -> Result<(), Error> {
+        let files = ["signing.key", "jit-server.db"].map(|name| state.join(name));
+        let there = files.clone().map(|file| file.exists());
+        let ourselves = std::env::current_exe().map_err(Error::io("finding this program's file"))?;
+        let mut prepare = Command::new(ourselves);
+        prepare.arg("prepare").arg("--state").arg(state).env_clear().current_dir("/");
+        run(prepare.uid(user.uid.as_raw()).gid(user.gid.as_raw()))?;
+        for (file, there) in files.iter().zip(there) {
+            self.say(if there { "kept" } else { "made" }, file.display())?;
+        }
+        Ok(())
+    }
+
+    fn policy(&mut self, path: &Path) -> Result<(), Error> {
+        let shown = path.display();
+        if let Some(folder) = path.parent() {
+            let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder);
+            made.map_err(Error::io(format!("making {}", folder.display())))?;
+        }
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path);
+        match file {
+            Ok(mut file) => {
+                let written = file.write_all(STARTER_POLICY.as_bytes()).and_then(|()| file.sync_all());
+                written.map_err(Error::io(format!("writing {shown}")))?;
+                self.say("made", format_args!("{shown} (a starter: nobody may ask for anything yet)"))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                self.say("kept", &shown)?;
+                for mistake in policy::read(path).err().unwrap_or_default() {
+                    self.say("WRONG", mistake)?;
+                }
+                Ok(())
+            }
+            Err(error) => Err(Error::io(format!("making {shown}"))(error)),
+        }
+    }
+
+    /// True where systemd runs the service now.
+    fn service(&mut self) -> Result<bool, Error> {
+        if !sd_notify::booted().unwrap_or(false) {
+            self.say("skipped", "the service: systemd does not run here")?;
+            return Ok(false);
+        }
+        run(Command::new("systemctl").args(["--quiet", "enable", "--now"]).args(UNITS))?;
+        self.say("started", UNITS.join(", "))?;
+        Ok(true)
+    }
+
+    async fn answer(&mut self) -> Result<(), Error> {
+        let _: serde_json::Value = Client::new(Path::new(Layout::SOCKET)).get("/v1/whoami").await?;
+        self.say("answers", Layout::SOCKET)
+    }
+
+    fn what_next(&mut self, running: bool) -> Result<(), Error> {
+        let start = if running { "" } else { NEXT_START };
+        write!(self.out, "\nNext:\n{start}{NEXT}").map_err(Error::io("printing"))
+    }
+}
+
+const NEXT_START: &str = "  start it             jit-server serve --socket /run/jit-server/api.sock   (as user jit-server)\n";
+const NEXT: &str = "\
+  add people           jit-server user add alice --login alice --group developers --key alice.pub
+  say who may do what  edit /etc/jit-server/policy.toml, then jit-server policy check
+  bring in a host      on it, as root: jitctl enroll --server unix:/run/jit-server/api.sock
+";
+
+/// Runs `command` to its end.
+fn run(command: &mut Command) -> Result<(), Error> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let done = command.output().map_err(Error::io(format!("running {name}")))?;
+    if done.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&done.stderr);
+    Err(Error::Setup(format!("{name} failed ({}): {}", done.status, said.trim())))
+}

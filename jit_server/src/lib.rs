@@ -1,0 +1,34 @@
+//! jit-server: people ask, the right people approve, and hosts are told in signed bundles.
+//!
+//! | idea | module |
+//! |---|---|
+//! | who and what is known | [`directory`] |
+//! | what may be asked, and who approves | [`policy`] |
+//! | requests and grants as a state machine | [`workflow`] |
+//! | what happened, and where it is kept | [`event`], [`store`] |
+//! | the one writer | [`server`] |
+//! | what a host is told | [`bundles`], [`streams`] |
+//! | how it is called | [`api`], [`listen`] |
+//! | the command line | [`cli`], [`init`], [`serve`], [`admin`], [`client`] |
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod api;
+pub mod bundles;
+pub mod cli;
+pub mod client;
+pub mod clock;
+pub mod directory;
+pub mod error;
+pub mod event;
+pub mod init;
+pub mod listen;
+pub mod policy;
+pub mod serve;
+pub mod server;
+pub mod signer;
+pub mod ssh_key;
+pub mod store;
+pub mod streams;
+pub mod text;
+pub mod workflow;

@@ -1,0 +1,186 @@
+//! What may be asked for, by whom, and who may approve it. Typed, and whatever it does not allow is refused.
+
+mod file;
+mod parse;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jit_grant::{Action, HostName, Principal, RoleName};
+
+use crate::directory::{Directory, GroupName};
+use crate::event::UserSet;
+
+pub use file::{Change, PolicyFile, read};
+pub use parse::{Mistake, check_text};
+
+/// A policy in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// SHA-256 of its text in hexadecimal, so that a record says by which rules it was decided.
+    pub hash: String,
+    /// The roles by name.
+    pub roles: BTreeMap<RoleName, Role>,
+}
+
+/// One thing to ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    /// What it is for, in words.
+    pub description: String,
+    /// Where.
+    pub hosts: Hosts,
+    /// What it opens there; at least one.
+    pub actions: BTreeSet<Action>,
+    /// The longest time to be asked for. Seconds.
+    pub longest_seconds: u32,
+    /// A request nobody decides lapses after so long. Seconds.
+    pub pending_seconds: u32,
+    /// Who may ask.
+    pub may_ask: People,
+    /// Who may approve.
+    pub approvers: People,
+    /// How many of them must.
+    pub count: u32,
+}
+
+/// Hosts of a role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hosts {
+    /// `"*"`: every host, those enrolled later too.
+    Every,
+    /// These.
+    Named(BTreeSet<HostName>),
+}
+
+impl Hosts {
+    /// True where `host` is one of them.
+    #[must_use]
+    pub fn cover(&self, host: &HostName) -> bool {
+        match self {
+            Self::Every => true,
+            Self::Named(names) => names.contains(host),
+        }
+    }
+}
+
+/// Users, named or by group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct People {
+    /// By name.
+    pub users: BTreeSet<Principal>,
+    /// By group.
+    pub groups: BTreeSet<GroupName>,
+}
+
+impl People {
+    /// True where `user` is among them.
+    #[must_use]
+    pub fn include(&self, user: &UserSet) -> bool {
+        self.users.contains(&user.name) || Directory::in_any(user, &self.groups)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.groups.is_empty()
+    }
+}
+
+/// Why the policy says no.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyRefusal {
+    /// There is no such role, or it is not for this person. Which of the two is not told.
+    #[error("{principal} may not ask for role {role}, or there is none of that name; `jitctl list roles` shows what may be asked for")]
+    MayNotAsk {
+        /// Who.
+        principal: Principal,
+        /// What.
+        role: RoleName,
+    },
+    /// Not an approver of that role.
+    #[error("{principal} is not among those who may approve role {role}")]
+    MayNotApprove {
+        /// Who.
+        principal: Principal,
+        /// What.
+        role: RoleName,
+    },
+    /// The role is not for that host.
+    #[error("role {role} is not for host {host}")]
+    HostNotCovered {
+        /// Which role.
+        role: RoleName,
+        /// Which host.
+        host: HostName,
+    },
+    /// The role does not open that, or no longer.
+    #[error("role {role} does not open {action:?} any more; withdraw the request and ask again")]
+    ActionNotCovered {
+        /// Which role.
+        role: RoleName,
+        /// What.
+        action: Action,
+    },
+    /// Longer than the role allows.
+    #[error("role {role} may be asked for {longest} s at most, not {asked} s")]
+    TooLong {
+        /// Which role.
+        role: RoleName,
+        /// The longest, in seconds.
+        longest: u32,
+        /// What was asked, in seconds.
+        asked: u32,
+    },
+}
+
+impl Policy {
+    /// The role, where `user` may ask for it.
+    ///
+    /// # Errors
+    /// [`PolicyRefusal::MayNotAsk`], whether the role is there or not.
+    pub fn may_ask(&self, user: &UserSet, role: &RoleName) -> Result<&Role, PolicyRefusal> {
+        self.roles
+            .get(role)
+            .filter(|found| found.may_ask.include(user))
+            .ok_or_else(|| PolicyRefusal::MayNotAsk { principal: user.name.clone(), role: role.clone() })
+    }
+
+    /// The role, where `user` may approve it. That nobody approves what he asked for himself is the workflow's rule.
+    ///
+    /// # Errors
+    /// [`PolicyRefusal::MayNotApprove`], whether the role is there or not.
+    pub fn may_approve(&self, user: &UserSet, role: &RoleName) -> Result<&Role, PolicyRefusal> {
+        self.roles
+            .get(role)
+            .filter(|found| found.approvers.include(user))
+            .ok_or_else(|| PolicyRefusal::MayNotApprove { principal: user.name.clone(), role: role.clone() })
+    }
+
+    /// Checks that `user` may have all of this: asked now, or when it is about to be granted.
+    ///
+    /// # Errors
+    /// The first rule that refuses.
+    pub fn covers(&self, user: &UserSet, role: &RoleName, wanted: &Wanted<'_>) -> Result<&Role, PolicyRefusal> {
+        let rule = self.may_ask(user, role)?;
+        if let Some(host) = wanted.hosts.iter().find(|host| !rule.hosts.cover(host)) {
+            return Err(PolicyRefusal::HostNotCovered { role: role.clone(), host: host.clone() });
+        }
+        if let Some(action) = wanted.actions.iter().find(|action| !rule.actions.contains(action)) {
+            return Err(PolicyRefusal::ActionNotCovered { role: role.clone(), action: *action });
+        }
+        if wanted.for_seconds > rule.longest_seconds {
+            let (longest, asked) = (rule.longest_seconds, wanted.for_seconds);
+            return Err(PolicyRefusal::TooLong { role: role.clone(), longest, asked });
+        }
+        Ok(rule)
+    }
+}
+
+/// What somebody wants of a role.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Where.
+    pub hosts: &'a BTreeSet<HostName>,
+    /// What.
+    pub actions: &'a BTreeSet<Action>,
+    /// For how long. Seconds.
+    pub for_seconds: u32,
+}

@@ -1,0 +1,395 @@
+//! The one writer. What it is told to do becomes events; they are on disk before anybody hears of them.
+
+mod host_lines;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+
+use jiff::Timestamp;
+use jit_grant::{HostId, HostName, Nonce, Principal, PublicKey, SigningKey, Word};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
+
+use crate::bundles;
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::event::{Actor, Entry, Event, HostEnrolled, UserSet};
+use crate::policy::{Change, Policy, PolicyFile};
+use crate::store::{Kept, Loaded, Store};
+use crate::streams::Streams;
+use crate::workflow::{self, Command, State};
+
+/// Mistakes of a policy kept in one event at most.
+const MOST_MISTAKES: usize = 10;
+
+/// The running server, whatever it is reached through.
+pub struct Server {
+    clock: Box<dyn Clock>,
+    store: Box<dyn Store>,
+    key: SigningKey,
+    policy: Mutex<PolicyFile>,
+    known: RwLock<Known>,
+    writer: Arc<AsyncMutex<Writer>>,
+    streams: Streams,
+    changes: watch::Sender<u64>,
+    stopping: watch::Sender<bool>,
+}
+
+/// What is so now: read often, written by the writer alone.
+#[derive(Debug, Default)]
+struct Known {
+    state: State,
+    revisions: HashMap<HostId, u64>,
+}
+
+/// What only the writer needs.
+#[derive(Debug)]
+struct Writer {
+    last_seq: u64,
+    /// The policy event recorded last, so that a restart records nothing new.
+    policy: Option<Event>,
+}
+
+/// A signed bundle and its revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedBundle {
+    /// Its revision.
+    pub revision: u64,
+    /// The compact JWS.
+    pub document: String,
+}
+
+/// What a host is known by from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enrolment {
+    /// The host.
+    pub host: HostEnrolled,
+    /// The key that it has to believe.
+    pub server_key: PublicKey,
+}
+
+impl Server {
+    /// Replays what was kept. `clock` is made from the time of the last event, which it must never go below.
+    ///
+    /// # Errors
+    /// Where the record can't be read or written.
+    pub async fn start(
+        store: Box<dyn Store>,
+        key: SigningKey,
+        policy_path: PathBuf,
+        clock: impl FnOnce(Timestamp) -> Box<dyn Clock>,
+    ) -> Result<Arc<Self>, Error> {
+        let Loaded { entries, revisions, last_seq } = store.load().await?;
+        let mut known = Known { state: State::default(), revisions: revisions.into_iter().collect() };
+        let mut policy = None;
+        let mut last_at = Timestamp::UNIX_EPOCH;
+        for entry in entries {
+            known.state.apply(&entry);
+            last_at = last_at.max(entry.at);
+            if matches!(entry.event, Event::PolicyTaken { .. } | Event::PolicyRefused { .. }) {
+                policy = Some(entry.event);
+            }
+        }
+        let clock = clock(last_at);
+        known.state.forget_expired(clock.now());
+        let streams = Streams::default();
+        for host in known.state.directory.hosts() {
+            let id = &host.enrolled.host_id;
+            streams.announce(id, known.revisions.get(id).copied().unwrap_or(0));
+        }
+        let server = Arc::new(Self {
+            clock,
+            store,
+            key,
+            policy: Mutex::new(PolicyFile::new(policy_path)),
+            known: RwLock::new(known),
+            writer: Arc::new(AsyncMutex::new(Writer { last_seq, policy })),
+            streams,
+            changes: watch::Sender::new(last_seq),
+            stopping: watch::Sender::new(false),
+        });
+        server.look_at_policy().await?;
+        Ok(server)
+    }
+
+    /// The time by the server's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Looks at the state. What `look` gets must not be held on to: writers wait.
+    pub fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.known().state)
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner).current()
+    }
+
+    /// The hosts' streams.
+    #[must_use]
+    pub fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
+    /// Changes whenever something has happened.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Becomes true when the server is to stop.
+    #[must_use]
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
+    /// Lets streams and waiting calls end.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// At most `limit` of the record after `seq`.
+    ///
+    /// # Errors
+    /// Where the record can't be read.
+    pub async fn record(&self, after: u64, limit: u32) -> Result<Vec<Kept>, Error> {
+        Ok(self.store.record(after, limit).await?)
+    }
+
+    /// Does what `actor` wants, if the rules allow it. When this returns, it is on disk and the hosts are being told.
+    ///
+    /// # Errors
+    /// The rule against it, or that it could not be kept; then nothing has happened.
+    pub async fn execute(self: &Arc<Self>, actor: Actor, wanted: Command) -> Result<Vec<Entry>, Error> {
+        self.uninterrupted(move |server, mut writer| async move {
+            server.take_policy(&mut writer).await?;
+            let now = server.now();
+            let policy = server.policy();
+            let events = server.look(|state| workflow::command(state, &policy, now, &actor, wanted))?;
+            server.keep(&mut writer, now, actor, events).await
+        })
+        .await
+    }
+
+    /// Adds a user, or makes it different.
+    ///
+    /// # Errors
+    /// That it could not be kept.
+    pub async fn set_user(self: &Arc<Self>, user: UserSet) -> Result<(), Error> {
+        self.uninterrupted(move |server, mut writer| async move {
+            if server.look(|state| state.directory.user(&user.name) == Some(&user)) {
+                return Ok(());
+            }
+            let now = server.now();
+            server.keep(&mut writer, now, Actor::Administrator, vec![Event::UserSet(user)]).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Enrols a host. The same name with the same key again changes nothing; with another key it is another host from now on.
+    ///
+    /// # Errors
+    /// A key that is another host's, or that it could not be kept.
+    pub async fn enrol(self: &Arc<Self>, name: HostName, key: PublicKey) -> Result<Enrolment, Error> {
+        self.uninterrupted(move |server, mut writer| async move {
+            let server_key = server.key.public();
+            let public_key = key.to_string();
+            let before = server.look(|state| {
+                let same_key = state.directory.hosts().find(|host| host.enrolled.public_key == public_key);
+                same_key.map(|host| host.enrolled.clone())
+            });
+            match before {
+                Some(host) if host.name == name => return Ok(Enrolment { host, server_key }),
+                Some(other) => return Err(Error::KeyOfOtherHost(other.name)),
+                None => {}
+            }
+            let host = HostEnrolled { name, host_id: new_host_id()?, public_key };
+            let now = server.now();
+            server.keep(&mut writer, now, Actor::Administrator, vec![Event::HostEnrolled(host.clone())]).await?;
+            Ok(Enrolment { host, server_key })
+        })
+        .await
+    }
+
+    /// Lets time pass: what nobody decided in time lapses, and a changed policy comes into force.
+    ///
+    /// # Errors
+    /// That it could not be kept.
+    pub async fn tick(self: &Arc<Self>) -> Result<(), Error> {
+        self.uninterrupted(move |server, mut writer| async move {
+            server.take_policy(&mut writer).await?;
+            let now = server.now();
+            let events = server.look(|state| workflow::lapsed(state, now));
+            if !events.is_empty() {
+                server.keep(&mut writer, now, Actor::Server, events).await?;
+            }
+            server.known.write().unwrap_or_else(PoisonError::into_inner).state.forget_expired(now);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Takes a changed policy into force now.
+    ///
+    /// # Errors
+    /// That the change could not be kept.
+    pub async fn look_at_policy(self: &Arc<Self>) -> Result<(), Error> {
+        self.uninterrupted(move |server, mut writer| async move { server.take_policy(&mut writer).await }).await
+    }
+
+    /// The bundle of `host` as it is now.
+    ///
+    /// # Errors
+    /// [`Error::UnknownHost`], or that it could not be signed.
+    pub fn bundle(&self, host: &HostId) -> Result<SignedBundle, Error> {
+        let now = self.now();
+        let (bundle, revision) = {
+            let known = self.known();
+            let enrolled = known.state.directory.host_by_id(host).ok_or(Error::UnknownHost)?;
+            let revision = known.revisions.get(host).copied().unwrap_or(0);
+            (bundles::bundle(&known.state, enrolled, revision, now), revision)
+        };
+        Ok(SignedBundle { revision, document: bundle.sign(&self.key)? })
+    }
+
+    /// The revision that `host` should be at.
+    #[must_use]
+    pub fn revision(&self, host: &HostId) -> u64 {
+        self.known().revisions.get(host).copied().unwrap_or(0)
+    }
+
+    /// Makes a new revision for a host that says it holds a newer one than ours: this server was restored from an older copy.
+    ///
+    /// # Errors
+    /// That it could not be kept.
+    pub async fn overtake(self: &Arc<Self>, host: HostId, held: u64) -> Result<(), Error> {
+        self.uninterrupted(move |server, mut writer| async move {
+            let last = server.revision(&host);
+            if held <= last {
+                return Ok(());
+            }
+            tracing::warn!(%host, held, ours = last, "a host holds a newer bundle than this server made; was the database restored?");
+            let revision = bundles::next_revision(last, server.now());
+            server.keep_all(&mut writer, Vec::new(), vec![(host, revision)]).await
+        })
+        .await
+    }
+
+    /// The server's word to `host`: alive, at this revision, in answer to this nonce.
+    ///
+    /// # Errors
+    /// That it could not be signed.
+    pub fn word(&self, host: &HostId, nonce: Nonce) -> Result<String, Error> {
+        let word = Word { revision: self.revision(host), at: self.now(), nonce };
+        Ok(word.sign(host, &self.key)?)
+    }
+
+    /// The key of `host`.
+    #[must_use]
+    pub fn host_key(&self, host: &HostId) -> Option<PublicKey> {
+        self.look(|state| state.directory.host_by_id(host)?.enrolled.public_key.parse().ok())
+    }
+
+    /// The user behind an account of this machine.
+    ///
+    /// # Errors
+    /// The names, where several users share the account's login.
+    pub fn principal_of(&self, account: &str) -> Result<Option<Principal>, Vec<Principal>> {
+        use crate::directory::AccountOwner;
+        self.look(|state| match state.directory.owner_of_account(account) {
+            AccountOwner::User(user) => Ok(Some(user.name.clone())),
+            AccountOwner::Nobody => Ok(None),
+            AccountOwner::Several(names) => Err(names.into_iter().cloned().collect()),
+        })
+    }
+
+    /// Runs `work` as the writer, to its end even when whoever wants it goes away in the midst: otherwise what is on disk and
+    /// what is in memory could differ.
+    async fn uninterrupted<T, F>(
+        self: &Arc<Self>,
+        work: impl FnOnce(Arc<Self>, OwnedMutexGuard<Writer>) -> F + Send + 'static,
+    ) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send,
+    {
+        let server = Arc::clone(self);
+        let done = tokio::spawn(async move {
+            let writer = Arc::clone(&server.writer).lock_owned().await;
+            work(server, writer).await
+        });
+        done.await.unwrap_or(Err(Error::Stopping))
+    }
+
+    async fn take_policy(&self, writer: &mut Writer) -> Result<(), Error> {
+        let change = self.policy.lock().unwrap_or_else(PoisonError::into_inner).look();
+        let event = match change {
+            Change::None => return Ok(()),
+            Change::Taken(policy) => Event::PolicyTaken { policy: policy.hash.clone(), roles: policy.roles.len() },
+            Change::Refused(mistakes) => {
+                let mistakes: Vec<String> = mistakes.iter().take(MOST_MISTAKES).map(ToString::to_string).collect();
+                tracing::error!("the policy is wrong, and the one before stays in force: {}", mistakes.join("; "));
+                Event::PolicyRefused { mistakes }
+            }
+        };
+        if writer.policy.as_ref() == Some(&event) {
+            return Ok(());
+        }
+        self.keep(writer, self.now(), Actor::Server, vec![event.clone()]).await?;
+        writer.policy = Some(event);
+        Ok(())
+    }
+
+    /// Keeps events, and new revisions for the hosts that they concern.
+    async fn keep(&self, writer: &mut Writer, at: Timestamp, actor: Actor, events: Vec<Event>) -> Result<Vec<Entry>, Error> {
+        let revisions = {
+            let known = self.known();
+            let touched = bundles::touched(&known.state, &events, at);
+            let next = |host: &HostId| bundles::next_revision(known.revisions.get(host).copied().unwrap_or(0), at);
+            touched.into_iter().map(|host| { let next = next(&host); (host, next) }).collect()
+        };
+        let numbered = (writer.last_seq + 1..).zip(events);
+        let entries: Vec<Entry> = numbered.map(|(seq, event)| Entry { seq, at, actor: actor.clone(), event }).collect();
+        self.keep_all(writer, entries.clone(), revisions).await?;
+        Ok(entries)
+    }
+
+    /// Disk first, then memory, then the world.
+    async fn keep_all(&self, writer: &mut Writer, entries: Vec<Entry>, revisions: Vec<(HostId, u64)>) -> Result<(), Error> {
+        self.store.append(&entries, &revisions).await?;
+        {
+            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+            for entry in &entries {
+                known.state.apply(entry);
+                writer.last_seq = entry.seq;
+            }
+            known.revisions.extend(revisions.iter().cloned());
+            self.streams.keep_only(|host| {
+                let listed = known.state.directory.host_by_id(host).is_some();
+                listed || revisions.iter().any(|(touched, _)| touched == host)
+            });
+        }
+        for (host, revision) in &revisions {
+            self.streams.announce(host, *revision);
+        }
+        self.changes.send_replace(writer.last_seq);
+        Ok(())
+    }
+}
+
+/// `h` and 32 hexadecimal digits from the system's random generator.
+fn new_host_id() -> Result<HostId, Error> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| jit_grant::KeyError::NotGenerated)?;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    HostId::try_from(format!("h{hex}")).map_err(|error| Error::Setup(error.to_string()))
+}

@@ -1,0 +1,124 @@
+//! What hosts record: lines of their own event chains, kept as they were written and only where they follow one another.
+
+use std::sync::Arc;
+
+use jit_grant::{ChainHead, Checkpoint, HostId};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::Server;
+use crate::error::Error;
+use crate::store::{HostHead, HostLine, HostLines};
+
+/// `prev` of the first line of a chain.
+const NO_LINE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// What of a line the chain needs.
+#[derive(Deserialize)]
+struct Link {
+    seq: u64,
+    prev: ChainHead,
+}
+
+impl Server {
+    /// Keeps lines of `host` that follow what is stored; those stored already are skipped. Returns the number of the last stored.
+    ///
+    /// # Errors
+    /// [`Error::Chain`] at a gap, at a line that does not follow the one before, or with a checkpoint that does not fit;
+    /// then none of them is kept.
+    pub async fn keep_host_lines(self: &Arc<Self>, host: HostId, lines: Vec<String>, checkpoint: String) -> Result<u64, Error> {
+        self.uninterrupted(move |server, mut writer| async move {
+            let key = server.host_key(&host).ok_or(Error::UnknownHost)?;
+            let name = server.look(|state| Some(state.directory.host_by_id(&host)?.enrolled.name.clone()));
+            let name = name.ok_or(Error::UnknownHost)?;
+            let stored = server.store.host_head(&host).await?;
+            let at = stored.as_ref().map_or(0, |head| head.host_seq);
+            let chain = |why: String| Error::Chain { stored: at, why };
+            let signed = Checkpoint::verify(checkpoint.as_bytes(), &host, key).map_err(|error| chain(error.to_string()))?;
+            let new = following(stored, lines).map_err(&chain)?;
+            let Some(last) = new.last() else { return Ok(at) };
+            if (signed.seq, &signed.head) != (last.host_seq, &last.head) {
+                return Err(chain(format!("the host signed for line {}, these end with line {}", signed.seq, last.host_seq)));
+            }
+            let last = last.host_seq;
+            let count = new.len() as u64;
+            let batch = HostLines { host_id: host, host: name, lines: new, checkpoint };
+            server.store.append_host_lines(writer.last_seq + 1, &batch).await?;
+            writer.last_seq += count;
+            server.changes.send_replace(writer.last_seq);
+            Ok(last)
+        })
+        .await
+    }
+}
+
+/// Those of `lines` that come after `stored`, checked to follow it and one another.
+fn following(stored: Option<HostHead>, lines: Vec<String>) -> Result<Vec<HostLine>, String> {
+    let (mut seq, mut head) = match stored {
+        Some(stored) => (stored.host_seq, stored.head.to_string()),
+        None => (0, NO_LINE.to_owned()),
+    };
+    let mut new = Vec::new();
+    for line in lines {
+        let link: Link = serde_json::from_str(&line).map_err(|error| format!("a line can't be read: {error}"))?;
+        if link.seq <= seq && new.is_empty() {
+            continue;
+        }
+        if link.seq != seq + 1 {
+            return Err(format!("line {} came where line {} was due", link.seq, seq + 1));
+        }
+        if link.prev.as_str() != head {
+            return Err(format!("line {} does not name the line before it", link.seq));
+        }
+        let hash = hash(&line)?;
+        (seq, head) = (link.seq, hash.to_string());
+        new.push(HostLine { host_seq: link.seq, head: hash, line });
+    }
+    Ok(new)
+}
+
+fn hash(line: &str) -> Result<ChainHead, String> {
+    let hex: String = Sha256::digest(line.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    ChainHead::try_from(hex).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain(lines: u64) -> Vec<String> {
+        let mut prev = NO_LINE.to_owned();
+        let mut all = Vec::new();
+        for seq in 1..=lines {
+            let line = format!(r#"{{"seq":{seq},"at":"2026-11-22T12:00:00Z","kind":"login","prev":"{prev}"}}"#);
+            prev = hash(&line).unwrap().to_string();
+            all.push(line);
+        }
+        all
+    }
+
+    fn head(line: &HostLine) -> Option<HostHead> {
+        Some(HostHead { host_seq: line.host_seq, head: line.head.clone() })
+    }
+
+    #[test]
+    fn lines_that_follow_are_taken_and_stored_ones_skipped() {
+        let all = chain(5);
+        let first = following(None, all[..3].to_vec()).unwrap();
+        assert_eq!(first.len(), 3);
+        let rest = following(head(&first[2]), all[1..].to_vec()).unwrap();
+        assert_eq!(rest.iter().map(|line| line.host_seq).collect::<Vec<_>>(), [4, 5]);
+        assert!(following(head(rest.last().unwrap()), all).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_gap_a_changed_line_and_a_foreign_beginning_are_refused() {
+        let all = chain(4);
+        assert!(following(None, all[1..].to_vec()).is_err());
+        assert!(following(None, vec![all[0].clone(), all[2].clone()]).is_err());
+        let mut changed = all.clone();
+        changed[1] = changed[1].replace("login", "logout");
+        assert!(following(None, changed).is_err());
+        assert!(following(None, vec![all[0].clone(), all[0].clone()]).is_err());
+    }
+}

@@ -1,0 +1,176 @@
+//! The record in SQLite.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use jit_grant::{ChainHead, HostId, HostName};
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::{Row, Sqlite, Transaction};
+
+use super::{HostHead, HostLines, Kept, Loaded, Store, StoreError};
+use crate::event::{Entry, Event};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// A database file.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    pool: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`, makes it where there is none, and brings it to this version.
+    ///
+    /// # Errors
+    /// Where the file can't be used or is of a newer version.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // In WAL mode anything less may lose the last commits when the power goes.
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5));
+        let pool = SqlitePoolOptions::new().max_connections(3).min_connections(1).connect_with(options).await?;
+        MIGRATIONS.run(&pool).await?;
+        Ok(Self { pool })
+    }
+
+    /// Closes the file, so that all of it is in the one file.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+impl Store for SqliteStore {
+    fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>> {
+        Box::pin(async {
+            let rows = sqlx::query("SELECT seq, at, actor, body FROM event ORDER BY seq").fetch_all(&self.pool).await?;
+            let entries = rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+            let rows = sqlx::query("SELECT host_id, revision FROM bundle_revision").fetch_all(&self.pool).await?;
+            let revisions = rows.iter().map(revision).collect::<Result<Vec<_>, _>>()?;
+            let last: i64 = sqlx::query_scalar(
+                "SELECT max((SELECT coalesce(max(seq), 0) FROM event), (SELECT coalesce(max(seq), 0) FROM host_event))",
+            )
+            .fetch_one(&self.pool)
+            .await?;
+            Ok(Loaded { entries, revisions, last_seq: unsigned(last)? })
+        })
+    }
+
+    fn append<'a>(&'a self, entries: &'a [Entry], revisions: &'a [(HostId, u64)]) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let mut transaction = self.pool.begin().await?;
+            for entry in entries {
+                insert(&mut transaction, entry).await?;
+            }
+            for (host, revision) in revisions {
+                let upsert = "INSERT INTO bundle_revision (host_id, revision) VALUES (?, ?) \
+                              ON CONFLICT (host_id) DO UPDATE SET revision = excluded.revision";
+                sqlx::query(upsert).bind(host.as_str()).bind(signed(*revision)?).execute(&mut *transaction).await?;
+            }
+            transaction.commit().await?;
+            Ok(())
+        })
+    }
+
+    fn append_host_lines<'a>(&'a self, first_seq: u64, lines: &'a HostLines) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let mut transaction = self.pool.begin().await?;
+            for (seq, line) in (first_seq..).zip(&lines.lines) {
+                sqlx::query("INSERT INTO host_event (seq, host_id, host, host_seq, head, line) VALUES (?, ?, ?, ?, ?, ?)")
+                    .bind(signed(seq)?)
+                    .bind(lines.host_id.as_str())
+                    .bind(lines.host.as_str())
+                    .bind(signed(line.host_seq)?)
+                    .bind(line.head.as_str())
+                    .bind(line.line.as_str())
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            if let Some(last) = lines.lines.last() {
+                sqlx::query("INSERT INTO checkpoint (host_id, host_seq, document) VALUES (?, ?, ?)")
+                    .bind(lines.host_id.as_str())
+                    .bind(signed(last.host_seq)?)
+                    .bind(lines.checkpoint.as_str())
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            transaction.commit().await?;
+            Ok(())
+        })
+    }
+
+    fn host_head<'a>(&'a self, host: &'a HostId) -> BoxFuture<'a, Result<Option<HostHead>, StoreError>> {
+        Box::pin(async {
+            let last = "SELECT host_seq, head FROM host_event WHERE host_id = ? ORDER BY host_seq DESC LIMIT 1";
+            let row = sqlx::query(last).bind(host.as_str()).fetch_optional(&self.pool).await?;
+            row.map(|row| {
+                let host_seq: i64 = row.try_get("host_seq")?;
+                let head: ChainHead = parsed(host_seq, row.try_get("head")?)?;
+                Ok(HostHead { host_seq: unsigned(host_seq)?, head })
+            })
+            .transpose()
+        })
+    }
+
+    fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>> {
+        Box::pin(async move {
+            let both = "SELECT seq, at, actor, body, NULL AS host, NULL AS line FROM event WHERE seq > ?1 \
+                        UNION ALL SELECT seq, NULL, NULL, NULL, host, line FROM host_event WHERE seq > ?1 \
+                        ORDER BY seq LIMIT ?2";
+            let rows = sqlx::query(both).bind(signed(after)?).bind(limit).fetch_all(&self.pool).await?;
+            rows.iter().map(kept).collect()
+        })
+    }
+}
+
+async fn insert(transaction: &mut Transaction<'_, Sqlite>, entry: &Entry) -> Result<(), StoreError> {
+    let body = serde_json::to_string(&entry.event).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+    sqlx::query("INSERT INTO event (seq, at, actor, body) VALUES (?, ?, ?, ?)")
+        .bind(signed(entry.seq)?)
+        .bind(entry.at.to_string())
+        .bind(entry.actor.to_string())
+        .bind(body)
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
+}
+
+fn kept(row: &SqliteRow) -> Result<Kept, StoreError> {
+    let Some(host) = row.try_get::<Option<String>, _>("host")? else { return entry(row).map(Kept::Own) };
+    let seq: i64 = row.try_get("seq")?;
+    let host: HostName = parsed(seq, host)?;
+    Ok(Kept::OfHost { seq: unsigned(seq)?, host, line: row.try_get("line")? })
+}
+
+fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {
+    let seq: i64 = row.try_get("seq")?;
+    let damaged = |why: String| StoreError::Damaged { seq, why };
+    let at: String = row.try_get("at")?;
+    let body: String = row.try_get("body")?;
+    let event: Event = serde_json::from_str(&body).map_err(|error| damaged(error.to_string()))?;
+    let at = at.parse().map_err(|error: jiff::Error| damaged(error.to_string()))?;
+    Ok(Entry { seq: unsigned(seq)?, at, actor: parsed(seq, row.try_get("actor")?)?, event })
+}
+
+fn revision(row: &SqliteRow) -> Result<(HostId, u64), StoreError> {
+    let revision: i64 = row.try_get("revision")?;
+    Ok((parsed(0, row.try_get("host_id")?)?, unsigned(revision)?))
+}
+
+fn parsed<T: TryFrom<String, Error: std::fmt::Display>>(seq: i64, text: String) -> Result<T, StoreError> {
+    T::try_from(text).map_err(|error| StoreError::Damaged { seq, why: error.to_string() })
+}
+
+/// SQLite's integers are signed.
+fn signed(number: u64) -> Result<i64, StoreError> {
+    i64::try_from(number).map_err(|error| StoreError::Database(sqlx::Error::Encode(Box::new(error))))
+}
+
+fn unsigned(number: i64) -> Result<u64, StoreError> {
+    u64::try_from(number).map_err(|_| StoreError::Damaged { seq: number, why: "it is below zero".to_owned() })
+}

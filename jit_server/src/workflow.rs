@@ -1,0 +1,12 @@
+//! Requests and grants: a state machine over events.
+//!
+//! Pure. [`State::apply`] takes in what happened; [`command`] says what happens when somebody wants something, or why nothing
+//! does. Neither reads a clock nor stores anything.
+
+mod command;
+mod error;
+mod state;
+
+pub use command::{Ask, Command, command, lapsed};
+pub use error::{Because, WorkflowError};
+pub use state::{Ended, Given, Grant, GrantState, Request, RequestState, Said, State, Step};

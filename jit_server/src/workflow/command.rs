@@ -1,0 +1,334 @@
+//! What happens when somebody wants something.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use jit_grant::{GrantId, HostName, Principal, RequestId, RoleName};
+
+use super::{Request, RequestState, State, WorkflowError};
+use crate::clock::seconds_after;
+use crate::event::{Actor, Approved, Denied, Event, Granted, GrantedHost, Requested, UserSet};
+use crate::policy::{Policy, Role, Wanted};
+use crate::text::{Comment, Reason, Ticket};
+
+/// Undecided requests of one principal at most.
+const MOST_OPEN: usize = 20;
+/// Requests of one principal within a day at most.
+const MOST_A_DAY: usize = 1_000;
+/// Hosts of one request at most.
+const MOST_HOSTS: usize = 64;
+/// Live grants of one host at most; a bundle takes some more than that.
+const MOST_GRANTS: usize = 4_000;
+const ONE_DAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// What somebody wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// A role.
+    Ask(Ask),
+    /// To approve, for at most so many seconds.
+    Approve {
+        /// What.
+        request: RequestId,
+        /// For less than was asked. Seconds.
+        for_seconds: Option<u32>,
+        /// What to add.
+        comment: Option<Comment>,
+    },
+    /// To say no.
+    Deny {
+        /// What.
+        request: RequestId,
+        /// Why.
+        reason: Reason,
+    },
+    /// To take one's own request back.
+    Withdraw {
+        /// What.
+        request: RequestId,
+    },
+    /// To take a grant away.
+    Revoke {
+        /// Which.
+        grant: GrantId,
+        /// Why.
+        reason: Reason,
+    },
+    /// To give one's own grant back.
+    Release {
+        /// Which.
+        grant: GrantId,
+    },
+}
+
+/// What somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// The role.
+    pub role: RoleName,
+    /// Where; nowhere in particular means every host of the role.
+    pub hosts: BTreeSet<HostName>,
+    /// For how long. Seconds.
+    pub for_seconds: u32,
+    /// Why.
+    pub reason: Reason,
+    /// A ticket.
+    pub ticket: Option<Ticket>,
+}
+
+/// The events that `wanted` by `actor` makes at `now` under `policy`.
+///
+/// # Errors
+/// The first rule that is against it.
+pub fn command(
+    state: &State,
+    policy: &Policy,
+    now: Timestamp,
+    actor: &Actor,
+    wanted: Command,
+) -> Result<Vec<Event>, WorkflowError> {
+    let desk = Desk { state, policy, now, actor };
+    match wanted {
+        Command::Ask(ask) => desk.ask(ask),
+        Command::Approve { request, for_seconds, comment } => desk.approve(&request, for_seconds, comment),
+        Command::Deny { request, reason } => desk.deny(request, reason),
+        Command::Withdraw { request } => desk.withdraw(request),
+        Command::Revoke { grant, reason } => desk.revoke(grant, reason),
+        Command::Release { grant } => desk.release(grant),
+    }
+}
+
+/// The events of time passing: requests that nobody decided in time.
+#[must_use]
+pub fn lapsed(state: &State, now: Timestamp) -> Vec<Event> {
+    let late = state.pending().filter(|request| now >= request.asked.lapses_at);
+    late.map(|request| Event::Lapsed { request: request.asked.request.clone() }).collect()
+}
+
+struct Desk<'a> {
+    state: &'a State,
+    policy: &'a Policy,
+    now: Timestamp,
+    actor: &'a Actor,
+}
+
+impl<'a> Desk<'a> {
+    fn ask(&self, ask: Ask) -> Result<Vec<Event>, WorkflowError> {
+        let user = self.user()?;
+        let rule = self.policy.may_ask(user, &ask.role)?;
+        if ask.for_seconds == 0 {
+            return Err(WorkflowError::NoTime);
+        }
+        let hosts = self.hosts(rule, &ask)?;
+        let wanted = Wanted { hosts: &hosts, actions: &rule.actions, for_seconds: ask.for_seconds };
+        self.policy.covers(user, &ask.role, &wanted)?;
+        self.check_enough_is_enough(user, &ask.role, &hosts)?;
+        let request = Requested {
+            request: self.request_id()?,
+            principal: user.name.clone(),
+            login: user.login.clone(),
+            role: ask.role,
+            hosts,
+            actions: rule.actions.clone(),
+            for_seconds: ask.for_seconds,
+            reason: ask.reason,
+            ticket: ask.ticket,
+            lapses_at: seconds_after(self.now, rule.pending_seconds),
+            policy: self.policy.hash.clone(),
+        };
+        Ok(vec![Event::Requested(request)])
+    }
+
+    /// The hosts asked for by name, or every enrolled one of the role.
+    fn hosts(&self, rule: &Role, ask: &Ask) -> Result<BTreeSet<HostName>, WorkflowError> {
+        let directory = &self.state.directory;
+        let hosts = if ask.hosts.is_empty() {
+            let names = directory.hosts().map(|host| &host.enrolled.name);
+            names.filter(|name| rule.hosts.cover(name)).cloned().collect()
+        } else {
+            ask.hosts.clone()
+        };
+        // Whether the role covers it is asked first, so that nobody learns here which other hosts there are.
+        let unknown = hosts.iter().find(|host| rule.hosts.cover(host) && directory.host(host).is_none());
+        match unknown {
+            Some(unknown) => Err(WorkflowError::UnknownHost(unknown.clone())),
+            None if hosts.is_empty() => Err(WorkflowError::NoHosts(ask.role.clone())),
+            None if hosts.len() > MOST_HOSTS => Err(WorkflowError::TooManyHosts(MOST_HOSTS)),
+            None => Ok(hosts),
+        }
+    }
+
+    /// One open request a login, role and host (T27); and no more of one person than people can read.
+    fn check_enough_is_enough(
+        &self,
+        user: &UserSet,
+        role: &RoleName,
+        hosts: &BTreeSet<HostName>,
+    ) -> Result<(), WorkflowError> {
+        let undecided = || self.state.pending().filter(|request| self.now < request.asked.lapses_at);
+        for open in undecided().filter(|open| open.asked.login == user.login && open.asked.role == *role) {
+            if let Some(host) = open.asked.hosts.intersection(hosts).next() {
+                return Err(WorkflowError::SameOpen { request: open.asked.request.clone(), host: host.clone() });
+            }
+        }
+        let open = undecided().filter(|open| open.asked.principal == user.name).count();
+        if open >= MOST_OPEN {
+            return Err(WorkflowError::TooManyOpen(open));
+        }
+        let recent = self.state.requests().rev().take_while(|request| self.now.duration_since(request.asked_at) < ONE_DAY);
+        let today = recent.filter(|request| request.asked.principal == user.name).count();
+        if today >= MOST_A_DAY {
+            return Err(WorkflowError::TooManyToday(today));
+        }
+        Ok(())
+    }
+
+    fn approve(
+        &self,
+        id: &RequestId,
+        for_seconds: Option<u32>,
+        comment: Option<Comment>,
+    ) -> Result<Vec<Event>, WorkflowError> {
+        let (request, approver, rule) = self.decidable(id)?;
+        if request.approvals.iter().any(|given| given.by == approver.name) {
+            return Err(WorkflowError::AlreadyApproved(id.clone()));
+        }
+        self.check_still_fits(request)?;
+        let asked = request.asked.for_seconds;
+        let wanted = for_seconds.unwrap_or(asked);
+        match wanted {
+            0 => return Err(WorkflowError::NoTime),
+            longer if longer > asked => return Err(WorkflowError::Lengthened { asked, wanted }),
+            _ => {}
+        }
+        let mut events = vec![Event::Approved(Approved {
+            request: id.clone(),
+            by: approver.name.clone(),
+            for_seconds: wanted,
+            comment,
+            policy: self.policy.hash.clone(),
+        })];
+        let (count, shortest) = self.counted(request, wanted);
+        if count >= rule.count {
+            events.push(self.grant(request, shortest)?);
+        }
+        Ok(events)
+    }
+
+    /// The undecided request, and the user and rule that may decide it.
+    fn decidable(&self, id: &RequestId) -> Result<(&'a Request, &'a UserSet, &'a Role), WorkflowError> {
+        let approver = self.user()?;
+        let request = self.pending(id)?;
+        if request.asked.principal == approver.name {
+            return Err(WorkflowError::OwnRequest(id.clone()));
+        }
+        let rule = self.policy.may_approve(approver, &request.asked.role)?;
+        Ok((request, approver, rule))
+    }
+
+    /// The requester may still have what was asked: the policy and the user may have changed since.
+    fn check_still_fits(&self, request: &Request) -> Result<(), WorkflowError> {
+        let asked = &request.asked;
+        let requester = self.state.directory.user(&asked.principal);
+        let requester = requester.ok_or_else(|| WorkflowError::NoUser(asked.principal.to_string()))?;
+        if requester.login != asked.login {
+            return Err(WorkflowError::LoginChanged(asked.principal.clone()));
+        }
+        let wanted = Wanted { hosts: &asked.hosts, actions: &asked.actions, for_seconds: asked.for_seconds };
+        self.policy.covers(requester, &asked.role, &wanted)?;
+        Ok(())
+    }
+
+    /// How many approvals count, with one more for `wanted` seconds; and the shortest time among them. One by somebody
+    /// who may not approve any more counts no more.
+    fn counted(&self, request: &Request, wanted: u32) -> (u32, u32) {
+        let still = request.approvals.iter().filter(|given| {
+            let user = self.state.directory.user(&given.by);
+            user.is_some_and(|user| self.policy.may_approve(user, &request.asked.role).is_ok())
+        });
+        still.fold((1, wanted), |(count, shortest), given| (count + 1, shortest.min(given.for_seconds)))
+    }
+
+    fn grant(&self, request: &Request, for_seconds: u32) -> Result<Event, WorkflowError> {
+        let mut grants = Vec::new();
+        for (number, host) in (self.state.next_grant()..).zip(&request.asked.hosts) {
+            let live = self.state.live_grants(self.now).filter(|grant| grant.host == *host).count();
+            let grant = GrantId::try_from(format!("g{number}")).ok().filter(|_| live < MOST_GRANTS);
+            let grant = grant.ok_or_else(|| WorkflowError::HostFull(host.clone()))?;
+            grants.push(GrantedHost { grant, host: host.clone() });
+        }
+        Ok(Event::Granted(Granted {
+            request: request.asked.request.clone(),
+            grants,
+            not_before: self.now,
+            expires: seconds_after(self.now, for_seconds),
+            policy: self.policy.hash.clone(),
+        }))
+    }
+
+    fn deny(&self, id: RequestId, reason: Reason) -> Result<Vec<Event>, WorkflowError> {
+        let (_, approver, _) = self.decidable(&id)?;
+        let by = approver.name.clone();
+        Ok(vec![Event::Denied(Denied { request: id, by, reason, policy: self.policy.hash.clone() })])
+    }
+
+    fn withdraw(&self, id: RequestId) -> Result<Vec<Event>, WorkflowError> {
+        let request = self.pending(&id)?;
+        self.check_is(&request.asked.principal)?;
+        Ok(vec![Event::Withdrawn { request: id }])
+    }
+
+    fn revoke(&self, id: GrantId, reason: Reason) -> Result<Vec<Event>, WorkflowError> {
+        let grant = self.state.grant(&id).ok_or_else(|| WorkflowError::NoGrant(id.clone()))?;
+        if *self.actor != Actor::Administrator {
+            let may = self.policy.may_approve(self.user()?, &grant.role);
+            may.map_err(|_| WorkflowError::MayNotRevoke(grant.role.clone()))?;
+        }
+        if !grant.is_live(self.now) {
+            return Err(WorkflowError::GrantEnded(id));
+        }
+        Ok(vec![Event::Revoked { grant: id, reason }])
+    }
+
+    fn release(&self, id: GrantId) -> Result<Vec<Event>, WorkflowError> {
+        let grant = self.state.grant(&id).ok_or_else(|| WorkflowError::NoGrant(id.clone()))?;
+        self.check_is(&grant.principal)?;
+        if !grant.is_live(self.now) {
+            return Err(WorkflowError::GrantEnded(id));
+        }
+        Ok(vec![Event::Released { grant: id }])
+    }
+
+    fn user(&self) -> Result<&'a UserSet, WorkflowError> {
+        let user = match self.actor {
+            Actor::Principal(name) => self.state.directory.user(name),
+            Actor::Administrator | Actor::Server => None,
+        };
+        user.ok_or_else(|| WorkflowError::NoUser(self.actor.to_string()))
+    }
+
+    fn pending(&self, id: &RequestId) -> Result<&'a Request, WorkflowError> {
+        let request = self.state.request(id).ok_or_else(|| WorkflowError::NoRequest(id.clone()))?;
+        let state = match request.state {
+            RequestState::Pending if self.now >= request.asked.lapses_at => RequestState::Lapsed,
+            state => state,
+        };
+        if state == RequestState::Pending {
+            Ok(request)
+        } else {
+            Err(WorkflowError::NotPending { request: id.clone(), state })
+        }
+    }
+
+    fn check_is(&self, owner: &Principal) -> Result<(), WorkflowError> {
+        match self.actor {
+            Actor::Principal(name) if name == owner => Ok(()),
+            _ => Err(WorkflowError::NotYours(owner.clone())),
+        }
+    }
+
+    fn request_id(&self) -> Result<RequestId, WorkflowError> {
+        // 15 digits of requests are past any day's limit, so this cannot fail before the numbers run out.
+        RequestId::try_from(format!("r{}", self.state.next_request())).map_err(|_| WorkflowError::TooManyToday(MOST_A_DAY))
+    }
+}

@@ -1,0 +1,145 @@
+//! Why nothing happens.
+
+use jit_grant::{GrantId, HostName, Principal, RequestId, RoleName};
+
+use super::RequestState;
+use crate::policy::PolicyRefusal;
+
+/// Why a command changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WorkflowError {
+    /// The policy says no.
+    #[error(transparent)]
+    Policy(#[from] PolicyRefusal),
+    /// The one who wants it is no user.
+    #[error("only a user can do this, and {0} is none; an administrator adds users with `jit-server user add`")]
+    NoUser(String),
+    /// No such request.
+    #[error("there is no request {0}")]
+    NoRequest(RequestId),
+    /// No such grant.
+    #[error("there is no grant {0}")]
+    NoGrant(GrantId),
+    /// Somebody wants to decide his own request.
+    #[error("{0} is your own request; somebody else has to decide it")]
+    OwnRequest(RequestId),
+    /// Somebody wants to withdraw or release what is another's.
+    #[error("only {0} can do this")]
+    NotYours(Principal),
+    /// Somebody approves twice.
+    #[error("you have approved {0} already; another approver has to, too")]
+    AlreadyApproved(RequestId),
+    /// Decided already.
+    #[error("request {request} is {state} already", state = name_of(*.state))]
+    NotPending {
+        /// Which.
+        request: RequestId,
+        /// What it is.
+        state: RequestState,
+    },
+    /// The grant has ended already.
+    #[error("grant {0} has ended already")]
+    GrantEnded(GrantId),
+    /// Only administrators and approvers may revoke.
+    #[error("only an administrator or somebody who may approve role {0} can revoke this")]
+    MayNotRevoke(RoleName),
+    /// A time of no length.
+    #[error("the time asked for must be at least 1 s")]
+    NoTime,
+    /// An approver wants to lengthen.
+    #[error("{asked} s were asked for; an approval can be for less but not for {wanted} s")]
+    Lengthened {
+        /// Asked, in seconds.
+        asked: u32,
+        /// Wanted, in seconds.
+        wanted: u32,
+    },
+    /// The host is not enrolled.
+    #[error("host {0} is not enrolled; on that host run `jitctl enroll`")]
+    UnknownHost(HostName),
+    /// None of the role's hosts is enrolled.
+    #[error("no host of role {0} is enrolled")]
+    NoHosts(RoleName),
+    /// The same was asked already.
+    #[error("{request} asks for the same login and role on {host} and is not decided yet; wait for it or withdraw it")]
+    SameOpen {
+        /// The open request.
+        request: RequestId,
+        /// Where both overlap.
+        host: HostName,
+    },
+    /// Too many undecided requests.
+    #[error("you have {0} undecided requests; wait for some of them or withdraw them")]
+    TooManyOpen(usize),
+    /// Too many requests in a day.
+    #[error("you have made {0} requests within a day, which is as many as may be")]
+    TooManyToday(usize),
+    /// Too many hosts in one request.
+    #[error("a request may be for {0} hosts at most; name some of them with --host")]
+    TooManyHosts(usize),
+    /// The host can't take more grants.
+    #[error("host {0} has as many grants in force as it can take; some of them must end first")]
+    HostFull(HostName),
+    /// The requester's login is not what it was.
+    #[error("the login of {0} has changed since the request; withdraw it and ask again")]
+    LoginChanged(Principal),
+}
+
+/// What to do about it, in the terms of whoever answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Because {
+    /// The one who wants it may not.
+    Forbidden,
+    /// It is not there.
+    Missing,
+    /// What it is about does not stand that way any more.
+    Conflict,
+    /// It makes no sense as asked.
+    Invalid,
+    /// Too much of it.
+    TooMuch,
+}
+
+impl WorkflowError {
+    /// A stable word for programs, and what sort of refusal it is.
+    #[must_use]
+    pub fn code(&self) -> (&'static str, Because) {
+        use Because::{Conflict, Forbidden, Invalid, Missing, TooMuch};
+        match self {
+            Self::Policy(PolicyRefusal::MayNotAsk { .. }) => ("may-not-ask", Forbidden),
+            Self::Policy(PolicyRefusal::MayNotApprove { .. }) => ("may-not-approve", Forbidden),
+            Self::Policy(PolicyRefusal::HostNotCovered { .. }) => ("host-not-in-role", Forbidden),
+            Self::Policy(PolicyRefusal::ActionNotCovered { .. }) => ("role-changed", Conflict),
+            Self::Policy(PolicyRefusal::TooLong { .. }) => ("too-long", Invalid),
+            Self::NoUser(_) => ("no-user", Forbidden),
+            Self::NoRequest(_) => ("no-request", Missing),
+            Self::NoGrant(_) => ("no-grant", Missing),
+            Self::OwnRequest(_) => ("own-request", Forbidden),
+            Self::NotYours(_) => ("not-yours", Forbidden),
+            Self::AlreadyApproved(_) => ("already-approved", Conflict),
+            Self::NotPending { .. } => ("not-pending", Conflict),
+            Self::GrantEnded(_) => ("grant-ended", Conflict),
+            Self::MayNotRevoke(_) => ("may-not-revoke", Forbidden),
+            Self::NoTime => ("no-time", Invalid),
+            Self::Lengthened { .. } => ("lengthened", Invalid),
+            Self::UnknownHost(_) => ("unknown-host", Invalid),
+            Self::NoHosts(_) => ("no-hosts", Invalid),
+            Self::SameOpen { .. } => ("same-open", Conflict),
+            Self::TooManyOpen(_) => ("too-many-open", TooMuch),
+            Self::TooManyToday(_) => ("too-many-today", TooMuch),
+            Self::TooManyHosts(_) => ("too-many-hosts", Invalid),
+            Self::HostFull(_) => ("host-full", Conflict),
+            Self::LoginChanged(_) => ("login-changed", Conflict),
+        }
+    }
+}
+
+fn name_of(state: RequestState) -> &'static str {
+    match state {
+        RequestState::Pending => "pending",
+        RequestState::Approved => "approved",
+        RequestState::Denied => "denied",
+        RequestState::Withdrawn => "withdrawn",
+        RequestState::Lapsed => "lapsed",
+    }
+}
