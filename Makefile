@@ -40,7 +40,7 @@ lint: needs
 	if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed; get it with: cargo install cargo-deny --locked"; fi
 
 man: needs
-	mkdir -p target/man
+	mkdir -p target/man && cp packaging/man/* target/man
 	for binary in jitd jitd-sync jitctl jit-server; do cargo run --quiet --locked --bin $$binary -- generate man target/man || exit; done
 	@ls target/man
 
