@@ -1,0 +1,222 @@
+//! The end: SIGTERM and SIGHUP to everything, a grace, then cgroup.kill. Neither the bus nor a disk nor a terminal is waited for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jit_grant::Code;
+use rustix::process::Signal;
+use serde::Serialize;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::cgroup::Cgroup;
+use super::held::{Ending, Held};
+use super::pid1::Pid1;
+use super::types::SessionId;
+use super::{Inner, notice};
+
+/// From the first signal to cgroup.kill, for programs that save something when they are told to go.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// From cgroup.kill to noting that something is stuck in the kernel.
+const DEATH: Duration = Duration::from_secs(3);
+
+/// sshd needs a moment to pass a notice on before it is told to go itself.
+const NOTICE_LEAD: Duration = Duration::from_millis(20);
+
+/// SIGCONT last: what is stopped gets the others as soon as it runs.
+const SIGNALS: [Signal; 3] = [Signal::TERM, Signal::HUP, Signal::CONT];
+
+/// Why a session ends, and since when it should have.
+#[derive(Debug, Clone)]
+pub(super) struct Why {
+    pub(super) code: Code,
+    pub(super) due: Timestamp,
+    /// The judge's words, for the record.
+    pub(super) message: Option<String>,
+}
+
+impl Inner {
+    /// Begins to end `id` and every elevation that was started from it. What is ending already goes on ending.
+    pub(super) fn end(self: Arc<Self>, id: &SessionId, why: &Why) {
+        let mut table = self.table();
+        let family = Self::family(&table, id);
+        for member in family {
+            let Some(held) = table
+                .held
+                .get_mut(&member)
+                .filter(|held| held.ending.is_none())
+            else {
+                continue;
+            };
+            held.ending = Some(Ending {
+                code: why.code,
+                due: why.due,
+            });
+            let held = held.clone();
+            tokio::spawn(Arc::clone(&self).finish(held, why.clone()));
+        }
+    }
+
+    /// Goes on with an end that jitd died in.
+    pub(super) fn resume_end(self: Arc<Self>, held: Held) {
+        if let Some(Ending { code, due }) = held.ending {
+            tokio::spawn(self.finish(
+                held,
+                Why {
+                    code,
+                    due,
+                    message: None,
+                },
+            ));
+        }
+    }
+
+    async fn finish(self: Arc<Self>, held: Held, why: Why) {
+        let cgroups: Vec<Cgroup> = held
+            .scopes
+            .iter()
+            .map(|scope| scope.cgroup.clone())
+            .collect();
+        if notice::show(&cgroups, why.code) {
+            sleep(NOTICE_LEAD).await;
+        }
+        let began = Instant::now();
+        let signalled: usize = cgroups.iter().map(|cgroup| cgroup.signal(&SIGNALS)).sum();
+        let first_signal = self.clock.now();
+        // Only now: neither may hold up the signals. Neither failing stops the end.
+        self.note_ending(&held, &why, first_signal, signalled);
+        let _ = self.registry.save(&held);
+
+        let killed = timeout_at(began + GRACE, self.all_empty(&cgroups))
+            .await
+            .is_err();
+        for cgroup in cgroups.iter().filter(|cgroup| cgroup.populated()) {
+            if let Err(error) = cgroup.kill() {
+                tracing::error!(cgroup = cgroup.path, %error, "cgroup.kill failed; systemd is asked to stop the scope");
+            }
+        }
+        stop_scopes(&held).await;
+        let stuck = timeout(DEATH, self.all_empty(&cgroups)).await.is_err();
+        self.note_ended(&held, &why, began.elapsed(), killed, stuck);
+        self.disarm(&held.id).await;
+        // A process that the kernel can't let go of stays listed until it has gone.
+        self.all_empty(&cgroups).await;
+        self.forget(&held.id);
+    }
+
+    /// What jitd had begun to end was gone when it came back.
+    pub(super) async fn ended_unseen(&self, held: &Held, Ending { code, due }: Ending) {
+        self.disarm(&held.id).await;
+        self.note_ended(
+            held,
+            &Why {
+                code,
+                due,
+                message: None,
+            },
+            Duration::ZERO,
+            false,
+            false,
+        );
+        self.forget(&held.id);
+    }
+
+    /// Returns when nothing is left in any of them.
+    pub(super) async fn all_empty(&self, cgroups: &[Cgroup]) {
+        for cgroup in cgroups {
+            self.watcher.empty(cgroup).await;
+        }
+    }
+
+    fn note_ending(&self, held: &Held, why: &Why, first_signal: Timestamp, signalled: usize) {
+        #[derive(Serialize)]
+        struct Note<'a> {
+            id: &'a SessionId,
+            code: Code,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            message: Option<&'a str>,
+            due: Timestamp,
+            first_signal_late_ms: i64,
+            processes: usize,
+        }
+        let note = Note {
+            id: &held.id,
+            code: why.code,
+            message: why.message.as_deref(),
+            due: why.due,
+            first_signal_late_ms: milliseconds_between(why.due, first_signal),
+            processes: signalled,
+        };
+        self.note(held, "ending", note);
+    }
+
+    fn note_ended(&self, held: &Held, why: &Why, took: Duration, killed: bool, stuck: bool) {
+        #[derive(Serialize)]
+        struct Note<'a> {
+            id: &'a SessionId,
+            login: &'a str,
+            principal: Option<&'a str>,
+            grant: Option<&'a str>,
+            code: Code,
+            why: &'a str,
+            due: Timestamp,
+            last_death_late_ms: i64,
+            took_ms: u128,
+            killed: bool,
+            left: Vec<i32>,
+        }
+        let live = held.live.as_ref();
+        let left = held
+            .scopes
+            .iter()
+            .filter(|_| stuck)
+            .flat_map(|scope| scope.cgroup.pids())
+            .take(64)
+            .collect();
+        let note = Note {
+            id: &held.id,
+            login: held.query.login.as_str(),
+            principal: live.map(|live| live.principal.as_str()),
+            grant: live.map(|live| live.grant.as_str()),
+            code: why.code,
+            why: why.code.title(),
+            due: why.due,
+            last_death_late_ms: milliseconds_between(why.due, self.clock.now()),
+            took_ms: took.as_millis(),
+            killed,
+            left,
+        };
+        self.note(held, "ended", note);
+    }
+
+    pub(super) fn note(&self, held: &Held, what: &str, note: impl Serialize) {
+        if let Err(error) = self.record.write(&held.kind.event(what), note) {
+            tracing::error!(id = %held.id, %error, "an end goes on unrecorded");
+        }
+    }
+}
+
+/// Tells systemd, so that nothing of the scope stays behind there. The processes are dead or dying by now.
+async fn stop_scopes(held: &Held) {
+    if held.scopes.is_empty() {
+        return;
+    }
+    let stopped = async {
+        let pid1 = Pid1::connect().await?;
+        for scope in &held.scopes {
+            let loaded = pid1.scope(&scope.unit).await?;
+            if loaded.is_some_and(|loaded| loaded.invocation == scope.invocation) {
+                pid1.stop(&scope.unit).await?;
+            }
+        }
+        Ok::<(), super::pid1::Pid1Error>(())
+    };
+    if let Err(error) = stopped.await {
+        tracing::warn!(id = %held.id, %error, "systemd was not told that a scope has ended");
+    }
+}
+
+fn milliseconds_between(earlier: Timestamp, later: Timestamp) -> i64 {
+    later.as_millisecond() - earlier.as_millisecond()
+}

@@ -1,0 +1,162 @@
+//! What is known of one session or elevation. This is also what its registry file holds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jit_grant::{Code, Query};
+use jit_local::message::control;
+use serde::{Deserialize, Serialize};
+
+use super::cgroup::Cgroup;
+use super::process::Process;
+use super::types::{Live, Opening, SessionId};
+use crate::peer::Peer;
+
+/// A login or something inside one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    Login,
+    Elevation,
+}
+
+impl Kind {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Elevation => "elevation",
+        }
+    }
+
+    /// The kind of an event about it, such as `session.ended`.
+    pub(crate) fn event(self, what: &str) -> String {
+        match self {
+            Self::Login => format!("session.{what}"),
+            Self::Elevation => format!("elevation.{what}"),
+        }
+    }
+}
+
+/// A systemd scope that ends with its session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Scope {
+    pub(crate) unit: String,
+    /// systemd's InvocationID of this run of the unit.
+    pub(crate) invocation: String,
+    pub(crate) cgroup: Cgroup,
+}
+
+/// The end that was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ending {
+    pub(crate) code: Code,
+    /// When the first signal was due.
+    pub(crate) due: Timestamp,
+}
+
+/// A session or elevation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Held {
+    pub(crate) id: SessionId,
+    pub(crate) kind: Kind,
+    pub(crate) query: Query,
+    /// False in monitor mode: it is listed, and nothing of it is moved or ended.
+    pub(crate) enforce: bool,
+    /// What holds it open. None only in monitor mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) live: Option<Live>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) parent: Option<SessionId>,
+    /// The process that opened it.
+    pub(crate) leader: Process,
+    /// Empty in monitor mode where there is none of its own, and for a moment while an elevation is being opened.
+    pub(crate) scopes: Vec<Scope>,
+    pub(crate) since: Timestamp,
+    /// An elevation whose session phase has not come: ended at this time since boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) confirm_by: Option<Duration>,
+    /// Numbers of the timers in PID 1 that may stand behind it; the last is the one that counts.
+    #[serde(default)]
+    pub(crate) timers: Vec<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ending: Option<Ending>,
+    /// What PID 1's timer was last armed with. Not kept over a restart: it is armed anew then.
+    #[serde(skip)]
+    pub(crate) armed: Option<Armed>,
+    /// Held while PID 1's timer is being replaced.
+    #[serde(skip)]
+    pub(crate) arming: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// What a timer in PID 1 ends, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Armed {
+    pub(crate) until: Timestamp,
+    pub(crate) scopes: Vec<String>,
+}
+
+impl Held {
+    pub(crate) fn new(id: SessionId, kind: Kind, opening: &Opening, since: Timestamp) -> Self {
+        Self {
+            id,
+            kind,
+            query: opening.query.clone(),
+            enforce: opening.enforce,
+            live: opening.standing.clone(),
+            parent: opening.parent.clone(),
+            leader: Process::of(&opening.peer),
+            scopes: Vec::new(),
+            since,
+            confirm_by: None,
+            timers: Vec::new(),
+            ending: None,
+            armed: None,
+            arming: Arc::default(),
+        }
+    }
+
+    /// The scope that a process of this cgroup belongs to.
+    pub(crate) fn scope_of(&self, cgroup: &str) -> Option<&Scope> {
+        self.scopes.iter().find(|scope| scope.cgroup.holds(cgroup))
+    }
+
+    /// What PID 1's timer should be armed with. None where there is nothing for it to end.
+    pub(crate) fn to_arm(&self) -> Option<Armed> {
+        let until = self
+            .live
+            .as_ref()
+            .filter(|_| self.enforce && self.ending.is_none())?
+            .until;
+        let scopes: Vec<String> = self.scopes.iter().map(|scope| scope.unit.clone()).collect();
+        (!scopes.is_empty()).then_some(Armed { until, scopes })
+    }
+
+    pub(crate) fn describe(&self) -> control::Session {
+        control::Session {
+            id: self.id.to_string(),
+            kind: self.kind.as_str().to_owned(),
+            parent: self.parent.as_ref().map(SessionId::to_string),
+            principal: self.live.as_ref().map(|live| live.principal.to_string()),
+            login: self.query.login.to_string(),
+            service: self.query.service.clone(),
+            scopes: self.scopes.iter().map(|scope| scope.unit.clone()).collect(),
+            grant: self.live.as_ref().map(|live| live.grant.to_string()),
+            since: self.since.to_string(),
+            until: self.live.as_ref().map(|live| live.until.to_string()),
+            rhost: self.query.rhost.clone(),
+            tty: self.query.tty.clone(),
+            enforced: self.enforce,
+        }
+    }
+}
+
+impl Process {
+    /// The process at the other end of a socket.
+    pub(crate) fn of(peer: &Peer) -> Self {
+        Self {
+            pid: peer.pid,
+            start_time: peer.start_time,
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! How a session or an elevation is held, and ended.
+//!
+//! A session is its query: it lives while the judge says yes to it. Two things stand behind its end before a caller is let in:
+//! jitd's own exact timer (`deadline.rs`) and a timer in PID 1 (`arm.rs`, `unit.rs`), which needs nothing of jitd's alive.
+//!
+//! | idea | file |
+//! |---|---|
+//! | a caller is let in | `open.rs`, `belong.rs` |
+//! | which cgroup is a session's, who is in it, killing it | `cgroup.rs` |
+//! | is it over? at deadlines, new bundles and steps of the clock | `judge.rs` |
+//! | the end itself | `end.rs`, `notice.rs`, `connection.rs` |
+//! | it ended by itself | `gone.rs`, `watch.rs` |
+//! | what survives a restart of jitd | `held.rs`, `registry.rs`, `reconcile.rs` |
+//! | PID 1 and logind | `pid1.rs`, `logind.rs` |
+
+mod arm;
+mod belong;
+mod cgroup;
+mod connection;
+mod deadline;
+mod end;
+mod gone;
+mod held;
+mod judge;
+mod logind;
+mod notice;
+mod open;
+mod pid1;
+mod process;
+mod ready;
+mod reconcile;
+mod registry;
+mod types;
+mod unit;
+mod watch;
+
+pub use types::{Judge, Live, NotAnId, Opening, Refused, SessionError, SessionId, Standing};
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jit_local::message::control;
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::peer::Peer;
+use crate::record::Record;
+use deadline::Alarm;
+use held::Held;
+use logind::Logind;
+use process::Process;
+use registry::Registry;
+use watch::Watcher;
+
+/// All sessions and elevations of this host. Clones are the same sessions.
+#[derive(Clone)]
+pub struct Sessions(Arc<Inner>);
+
+struct Inner {
+    clock: Clock,
+    judge: Arc<dyn Judge>,
+    record: Arc<Record>,
+    registry: Registry,
+    watcher: Watcher,
+    logind: Logind,
+    table: Mutex<Table>,
+    /// What is due next may have changed.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Table {
+    held: BTreeMap<SessionId, Held>,
+    /// sudo and su processes between their first session line and their last, by the elevation they belong to.
+    openers: HashMap<Process, SessionId>,
+}
+
+impl Sessions {
+    /// Takes up what the registry under `run_dir` tells of, and begins to watch over it. The judge must be ready: what it says
+    /// is over now is ended now.
+    ///
+    /// # Errors
+    /// Where there can be no registry or the kernel gives no timer or watch.
+    pub async fn start(
+        run_dir: &Path,
+        clock: Clock,
+        judge: Arc<dyn Judge>,
+        record: Arc<Record>,
+    ) -> Result<Self, SessionError> {
+        let kernel = |what| move |source| SessionError::Kernel { what, source };
+        let alarm = Alarm::new().map_err(kernel("a timer"))?;
+        let watcher = Watcher::start().map_err(kernel("a watch on cgroups"))?;
+        let registry = Registry::open(run_dir)?;
+        let inner = Arc::new(Inner {
+            clock,
+            judge,
+            record,
+            registry,
+            watcher,
+            logind: Logind::default(),
+            table: Mutex::default(),
+            changed: Notify::new(),
+        });
+        inner.reconcile().await?;
+        tokio::spawn(Arc::clone(&inner).keep_deadlines(alarm));
+        let connecting = Arc::clone(&inner);
+        tokio::spawn(async move { connecting.logind.connect().await });
+        Ok(Self(inner))
+    }
+
+    /// The session or elevation whose scope the caller's cgroup lies in. Scopes never lie in one another, so there is at most one.
+    #[must_use]
+    pub fn containing(&self, peer: &Peer) -> Option<control::Session> {
+        let cgroup = peer.cgroup().ok()?;
+        let table = self.0.table();
+        table
+            .held
+            .values()
+            .find(|held| held.scope_of(&cgroup).is_some())
+            .map(Held::describe)
+    }
+
+    /// Registers a login after pam_systemd has given it a session scope, and arms both its ends before it returns.
+    ///
+    /// # Errors
+    /// JIT-130 where the caller is not the leader of a logind session in a scope of its own (T14), JIT-131 where an end could not be
+    /// armed, JIT-140 where it could not be recorded, and the judge's code where it is over by now.
+    pub async fn open_login(&self, opening: Opening) -> Result<SessionId, Refused> {
+        in_a_task(Arc::clone(&self.0).open_login(opening)).await
+    }
+
+    /// Moves the caller into a scope of its own that ends with the grant and with the scope it came from, and arms both its ends
+    /// before it returns (T18). It is ended after five seconds unless [`Sessions::confirm_elevation`] comes (T6).
+    ///
+    /// # Errors
+    /// JIT-131 where the scope or an end could not be made, JIT-140 where it could not be recorded, and the judge's code where it is
+    /// over by now. The caller is to be refused then: it may already be in a scope that is about to be ended.
+    pub async fn open_elevation(&self, opening: Opening) -> Result<SessionId, Refused> {
+        in_a_task(Arc::clone(&self.0).open_elevation(opening)).await
+    }
+
+    /// The session phase of sudo or su has come. Some where the account phase opened an elevation for this very process, or where it
+    /// is root's and sits inside an elevation; None where no decision stands behind it.
+    #[must_use]
+    pub fn confirm_elevation(&self, peer: &Peer) -> Option<SessionId> {
+        self.0.confirm_elevation(peer)
+    }
+
+    /// After pam_systemd: where it moved the caller of [`Sessions::confirm_elevation`] into a new session scope, that scope ends with
+    /// the elevation from now on (T12). None where the caller belongs to no elevation; nothing is adopted then.
+    ///
+    /// # Errors
+    /// JIT-130 where the caller sits in anything but a scope of this elevation or a new one of its own, JIT-131 where the end could
+    /// not be armed.
+    pub async fn adopt_scope(&self, peer: &Peer) -> Result<Option<SessionId>, Refused> {
+        in_a_task(Arc::clone(&self.0).adopt_scope(peer.clone())).await
+    }
+
+    /// PAM closed the session. One with a scope is held on until nothing is left in it.
+    pub async fn closed(&self, peer: &Peer) {
+        self.0.pam_closed(Process::of(peer)).await;
+    }
+
+    /// Ends the connection that the caller serves, shortly, so that its refusal can still be shown: the caller and what descends
+    /// from it, and nobody else.
+    pub fn end_connection(&self, peer: Peer) {
+        tokio::spawn(connection::end(Process::of(&peer)));
+    }
+
+    /// Judges every session again: ends what is over, moves the ends that moved. First signals are on their way when this returns,
+    /// and PID 1's timers have moved or are being retried.
+    pub async fn reconsider(&self) {
+        Arc::clone(&self.0).reconsider().await;
+    }
+
+    /// Every session and elevation, by id.
+    #[must_use]
+    pub fn list(&self) -> Vec<control::Session> {
+        self.0.table().held.values().map(Held::describe).collect()
+    }
+}
+
+impl Inner {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A copy of what is held as `id`.
+    fn held(&self, id: &SessionId) -> Option<Held> {
+        self.table().held.get(id).cloned()
+    }
+
+    /// Changes what is held as `id`, in memory and on disk. None where it is gone.
+    fn change<T>(
+        &self,
+        id: &SessionId,
+        change: impl FnOnce(&mut Held) -> T,
+    ) -> Option<std::io::Result<T>> {
+        let mut table = self.table();
+        let held = table.held.get_mut(id)?;
+        let changed = change(held);
+        Some(self.registry.save(held).map(|()| changed))
+    }
+
+    fn forget(&self, id: &SessionId) {
+        let mut table = self.table();
+        table.held.remove(id);
+        table.openers.retain(|_, elevation| elevation != id);
+        self.registry.remove(id);
+        drop(table);
+        self.changed.notify_one();
+    }
+
+    /// `id` and every elevation that was started from it, however far down.
+    fn family(table: &Table, id: &SessionId) -> Vec<SessionId> {
+        let mut family = vec![id.clone()];
+        let mut next = 0;
+        while let Some(parent) = family.get(next).cloned() {
+            let children = table
+                .held
+                .values()
+                .filter(|held| held.parent.as_ref() == Some(&parent));
+            family.extend(
+                children
+                    .map(|held| held.id.clone())
+                    .filter(|child| !family.contains(child))
+                    .collect::<Vec<_>>(),
+            );
+            next += 1;
+        }
+        family
+    }
+}
+
+/// Runs `task` to its end, also where the caller that waits for it goes away half way.
+async fn in_a_task<T: Send + 'static>(
+    task: impl Future<Output = Result<T, Refused>> + Send + 'static,
+) -> Result<T, Refused> {
+    match tokio::spawn(task).await {
+        Ok(result) => result,
+        Err(error) => Err(Refused {
+            code: jit_grant::Code::EndNotArmed,
+            message: format!("opening it failed: {error}"),
+        }),
+    }
+}

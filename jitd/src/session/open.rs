@@ -1,0 +1,291 @@
+//! Letting a caller in: only once both ends stand behind it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jit_grant::Code;
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::cgroup::{Cgroup, ScopePath};
+use super::held::{Held, Kind, Scope};
+use super::pid1::Pid1;
+use super::types::{Opening, Refused, SessionId, Standing};
+use super::unit::ElevationScope;
+use super::{Inner, Process};
+use crate::peer::Peer;
+
+/// An elevation that no session phase follows is ended this long after its account phase.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
+
+/// An elevation that was refused after its caller was moved is ended this long after: the refusal is shown first.
+const AFTER_REFUSAL: Duration = Duration::from_secs(1);
+
+impl Inner {
+    pub(super) async fn open_login(
+        self: Arc<Self>,
+        opening: Opening,
+    ) -> Result<SessionId, Refused> {
+        if let Some(id) = self.already_open(Kind::Login, &opening.peer) {
+            return Ok(id);
+        }
+        let id = self.begin(Kind::Login, &opening)?;
+        // In monitor mode it is listed in any case, without a scope for as long as its process lives.
+        match self.hold_login(&id, &opening).await {
+            Err(refused) if opening.enforce => Err(self.give_up(&id, refused).await),
+            _ => self.settle(id).await,
+        }
+    }
+
+    async fn hold_login(&self, id: &SessionId, opening: &Opening) -> Result<(), Refused> {
+        let scope = self.own_session_scope(&opening.peer).await?;
+        self.add_scope(id, scope)?;
+        self.stand_behind(id, &opening.peer).await
+    }
+
+    pub(super) async fn open_elevation(
+        self: Arc<Self>,
+        opening: Opening,
+    ) -> Result<SessionId, Refused> {
+        if let Some(id) = self.already_open(Kind::Elevation, &opening.peer) {
+            return Ok(id);
+        }
+        let id = self.begin(Kind::Elevation, &opening)?;
+        if opening.enforce
+            && let Err(refused) = self.hold_elevation(&id, &opening).await
+        {
+            return Err(self.give_up(&id, refused).await);
+        }
+        self.settle(id).await
+    }
+
+    async fn hold_elevation(&self, id: &SessionId, opening: &Opening) -> Result<(), Refused> {
+        let scope = self.start_elevation_scope(id, opening).await?;
+        self.add_scope(id, scope)?;
+        self.stand_behind(id, &opening.peer).await
+    }
+
+    /// Moves the caller into a new scope beside the one it is in.
+    async fn start_elevation_scope(
+        &self,
+        id: &SessionId,
+        opening: &Opening,
+    ) -> Result<Scope, Refused> {
+        let from = opening.peer.cgroup().map_err(no_scope)?;
+        let parent = opening.parent.as_ref().and_then(|parent| self.held(parent));
+        let parent_scope = parent
+            .as_ref()
+            .and_then(|parent| parent.scope_of(&from).or_else(|| parent.scopes.first()));
+        let parent_path = parent_scope.and_then(|scope| ScopePath::parse(&scope.cgroup.path));
+        let own_slice = || format!("user-{}.slice", opening.peer.real_uid);
+        let slice = parent_path.map_or_else(own_slice, |path| path.slice);
+        let scope = ElevationScope {
+            pid: u32::try_from(opening.peer.pid).map_err(no_scope)?,
+            slice: &slice,
+            ends_with: parent_scope.map(|scope| scope.unit.as_str()),
+            description: format!(
+                "{} of {} held by jit",
+                opening.query.service, opening.query.login
+            ),
+        };
+        let name = ElevationScope::name(id);
+        let pid1 = Pid1::connect().await.map_err(not_armed)?;
+        pid1.start_scope(&name, scope.properties())
+            .await
+            .map_err(not_armed)?;
+        let loaded = loaded_scope(&pid1, &name).await;
+        // Where the caller died on the way, the pid that was moved may be a bystander's: that scope is never ended by us.
+        if loaded.is_err() && opening.peer.still_there() {
+            let _ = pid1.stop(&name).await;
+        }
+        loaded
+    }
+
+    /// The caller's scope, where logind made it for this very caller (T14).
+    pub(super) async fn own_session_scope(&self, peer: &Peer) -> Result<Scope, Refused> {
+        let cgroup = peer.cgroup().map_err(no_scope)?;
+        let path = ScopePath::parse(&cgroup);
+        let Some((path, session)) = path
+            .as_ref()
+            .and_then(|path| Some((path, path.logind_session()?)))
+        else {
+            return Err(no_scope(format!(
+                "the caller is in {cgroup}, which is no login's scope"
+            )));
+        };
+        if self
+            .table()
+            .held
+            .values()
+            .any(|held| held.scope_of(&cgroup).is_some())
+        {
+            return Err(no_scope(format!(
+                "{} belongs to another session already",
+                path.unit
+            )));
+        }
+        let (leader, scope) = self.logind.leader(session).await.map_err(no_scope)?;
+        if i64::from(leader) != i64::from(peer.pid) || scope != path.unit || !peer.still_there() {
+            return Err(no_scope(format!(
+                "logind made {} for process {leader}, not for this one",
+                path.unit
+            )));
+        }
+        let pid1 = Pid1::connect().await.map_err(not_armed)?;
+        loaded_scope(&pid1, &path.unit).await
+    }
+
+    /// Puts it into the table, where every judgement from now on finds it. No await lies between judging it and that.
+    fn begin(&self, kind: Kind, opening: &Opening) -> Result<SessionId, Refused> {
+        let id = self.fresh_id()?;
+        let mut held = Held::new(id.clone(), kind, opening, self.clock.now());
+        let mut table = self.table();
+        held.live = match self.judge.standing(&opening.query) {
+            Standing::Live(live) => Some(live),
+            Standing::Over { code, message } if opening.enforce => {
+                return Err(Refused { code, message });
+            }
+            Standing::Over { .. } => None,
+        };
+        if opening.enforce {
+            let parent_ended = |parent| {
+                table
+                    .held
+                    .get(parent)
+                    .is_none_or(|held| held.ending.is_some())
+            };
+            if opening.parent.as_ref().is_some_and(parent_ended) {
+                return Err(not_armed("the session that it was started from has ended"));
+            }
+            held.confirm_by = (kind == Kind::Elevation).then(|| self.clock.boot() + CONFIRM_WITHIN);
+        }
+        self.registry.save(&held).map_err(not_armed)?;
+        table.held.insert(id.clone(), held);
+        drop(table);
+        self.changed.notify_one();
+        Ok(id)
+    }
+
+    fn fresh_id(&self) -> Result<SessionId, Refused> {
+        loop {
+            let mut bytes = [0; 10];
+            getrandom(&mut bytes[..], GetRandomFlags::empty()).map_err(not_armed)?;
+            let id = SessionId::from_bytes(bytes);
+            if !self.registry.has(&id) && !self.table().held.contains_key(&id) {
+                return Ok(id);
+            }
+        }
+    }
+
+    fn already_open(&self, kind: Kind, peer: &Peer) -> Option<SessionId> {
+        let leader = Process::of(peer);
+        let table = self.table();
+        let mut open = table
+            .held
+            .values()
+            .filter(|held| held.kind == kind && held.leader == leader && held.ending.is_none());
+        open.next().map(|held| held.id.clone())
+    }
+
+    pub(super) fn add_scope(&self, id: &SessionId, scope: Scope) -> Result<(), Refused> {
+        // An end that began meanwhile does not know this scope.
+        let add = |held: &mut Held| {
+            if held.ending.is_none() {
+                Ok(held.scopes.push(scope))
+            } else {
+                Err(over(held))
+            }
+        };
+        self.change(id, add).ok_or_else(gone)?.map_err(not_armed)?
+    }
+
+    /// Arms PID 1's timer, and looks once more where the caller is now: only what will be ended is let in (T18).
+    pub(super) async fn stand_behind(&self, id: &SessionId, peer: &Peer) -> Result<(), Refused> {
+        self.arm(id).await.map_err(not_armed)?;
+        let held = self.held(id).ok_or_else(gone)?;
+        let cgroup = peer.cgroup().map_err(no_scope)?;
+        match held.scopes.iter().find(|scope| scope.cgroup.path == cgroup) {
+            _ if held.ending.is_some() => Err(over(&held)),
+            None => Err(no_scope(format!("the caller has moved to {cgroup}"))),
+            Some(scope) if scope.cgroup.frozen() => Err(no_scope("the caller's cgroup is frozen")),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// The last steps before the answer: it is written down, and watched until nothing is left of it.
+    async fn settle(self: &Arc<Self>, id: SessionId) -> Result<SessionId, Refused> {
+        let held = self.held(&id).ok_or_else(gone)?;
+        if held.ending.is_some() {
+            return Err(over(&held));
+        }
+        let written = self
+            .record
+            .write(&held.kind.event("opened"), held.describe());
+        if let (Err(error), true) = (written, held.enforce) {
+            let refused = Refused {
+                code: Code::NotRecorded,
+                message: error.to_string(),
+            };
+            return Err(self.give_up(&id, refused).await);
+        }
+        tokio::spawn(Arc::clone(self).keep_until_gone(id.clone()));
+        Ok(id)
+    }
+
+    /// Takes back what was begun. A caller that was moved is left for a moment, to show why it was refused.
+    async fn give_up(self: &Arc<Self>, id: &SessionId, refused: Refused) -> Refused {
+        let moved = self
+            .held(id)
+            .is_some_and(|held| held.kind == Kind::Elevation && !held.scopes.is_empty());
+        if moved {
+            let soon = self.clock.boot() + AFTER_REFUSAL;
+            self.change(id, |held| held.confirm_by = Some(soon));
+            self.changed.notify_one();
+            tokio::spawn(Arc::clone(self).keep_until_gone(id.clone()));
+        } else {
+            self.disarm(id).await;
+            self.forget(id);
+        }
+        refused
+    }
+}
+
+/// The scope `name` as systemd and the kernel know it now.
+async fn loaded_scope(pid1: &Pid1, name: &str) -> Result<Scope, Refused> {
+    let loaded = pid1.scope(name).await.map_err(not_armed)?;
+    let loaded = loaded.ok_or_else(|| no_scope(format!("systemd has no scope {name}")))?;
+    let path = ScopePath::parse(&loaded.cgroup).filter(|path| path.unit == name);
+    let path = path.ok_or_else(|| no_scope(format!("systemd has {name} at {}", loaded.cgroup)))?;
+    let cgroup = Cgroup::at(&path.path).map_err(no_scope)?;
+    Ok(Scope {
+        unit: path.unit,
+        invocation: loaded.invocation,
+        cgroup,
+    })
+}
+
+pub(super) fn no_scope(why: impl ToString) -> Refused {
+    Refused {
+        code: Code::NoScope,
+        message: why.to_string(),
+    }
+}
+
+pub(super) fn not_armed(why: impl ToString) -> Refused {
+    Refused {
+        code: Code::EndNotArmed,
+        message: why.to_string(),
+    }
+}
+
+/// It was ended while it was being opened.
+pub(super) fn over(held: &Held) -> Refused {
+    let code = held.ending.map_or(Code::EndNotArmed, |ending| ending.code);
+    Refused {
+        code,
+        message: code.title().to_owned(),
+    }
+}
+
+fn gone() -> Refused {
+    not_armed("it ended while it was being opened")
+}

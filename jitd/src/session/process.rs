@@ -1,0 +1,204 @@
+//! Single processes, each known by pid and start time, and signalled through a pidfd only.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+
+/// A process, told apart from whoever has its pid next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    /// Clock ticks from boot to its start: field 22 of /proc/PID/stat.
+    pub(crate) start_time: u64,
+}
+
+impl Process {
+    /// A descriptor of exactly this process. None where it has gone.
+    pub(crate) fn open(self) -> Option<OwnedFd> {
+        let pidfd = open(self.pid)?;
+        // Whoever holds the pid after the descriptor was opened, the descriptor is of the one that held it then.
+        (Stat::of(self.pid).ok()?.start_time == self.start_time).then_some(pidfd)
+    }
+}
+
+/// A descriptor of the process that has this pid now. None where there is none.
+pub(crate) fn open(pid: i32) -> Option<OwnedFd> {
+    pidfd_open(Pid::from_raw(pid)?, PidfdFlags::NONBLOCK).ok()
+}
+
+/// Sends `signal`. A process that has gone needs none.
+pub(crate) fn send(pidfd: &OwnedFd, signal: Signal) -> bool {
+    pidfd_send_signal(pidfd, signal).is_ok()
+}
+
+/// What /proc/PID/stat says, as far as it is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) parent: i32,
+    /// Device number of the controlling terminal, 0 for none.
+    pub(crate) terminal: i32,
+    pub(crate) start_time: u64,
+}
+
+impl Stat {
+    pub(crate) fn of(pid: i32) -> io::Result<Self> {
+        let stat = fs::read(format!("/proc/{pid}/stat"))?;
+        Self::parse(&stat).ok_or_else(|| {
+            io::Error::other(format!("/proc/{pid}/stat is not as proc_pid_stat(5) says"))
+        })
+    }
+
+    /// The program's name, in brackets, may hold anything but NUL: fields are counted from the last closing bracket.
+    fn parse(stat: &[u8]) -> Option<Self> {
+        let name_ends = stat.iter().rposition(|byte| *byte == b')')?;
+        let rest = std::str::from_utf8(stat.get(name_ends + 1..)?).ok()?;
+        // Counting from 0 at the state, which is field 3.
+        let fields: Vec<&str> = rest.split_ascii_whitespace().take(20).collect();
+        Some(Self {
+            parent: fields.get(1)?.parse().ok()?,
+            terminal: fields.get(4)?.parse().ok()?,
+            start_time: fields.get(19)?.parse().ok()?,
+        })
+    }
+
+    /// The number N of /dev/pts/N, where the terminal is one: majors 136 to 143 (Documentation/admin-guide/devices.txt).
+    pub(crate) fn pseudo_terminal(self) -> Option<u32> {
+        let device = u32::try_from(self.terminal).ok()?;
+        let (major, minor) = (
+            (device >> 8) & 0xfff,
+            (device & 0xff) | ((device >> 12) & 0xf_ff00),
+        );
+        (136..=143)
+            .contains(&major)
+            .then(|| (major - 136) * 256 + minor)
+    }
+}
+
+/// `root` and what descends from it now, by the parents that /proc names.
+pub(crate) fn tree(root: Process) -> Vec<Process> {
+    let everyone: Vec<(Process, i32)> = all().collect();
+    let mut found: Vec<Process> = everyone
+        .iter()
+        .map(|(process, _)| *process)
+        .filter(|process| *process == root)
+        .collect();
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        let children = everyone
+            .iter()
+            .filter(|(_, of)| *of == parent.pid)
+            .map(|(process, _)| *process);
+        let new: Vec<Process> = children.filter(|child| !found.contains(child)).collect();
+        found.extend(new);
+        next += 1;
+    }
+    found
+}
+
+fn all() -> impl Iterator<Item = (Process, i32)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let stat = Stat::of(pid).ok()?;
+        Some((
+            Process {
+                pid,
+                start_time: stat.start_time,
+            },
+            stat.parent,
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command, Stdio};
+
+    /// A child, and the process that jitd would know it as.
+    fn waiting(command: &str) -> (Child, Process) {
+        let child = Command::new("/bin/sh")
+            .args(["-c", command])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        (
+            child,
+            Process {
+                pid,
+                start_time: Stat::of(pid).unwrap().start_time,
+            },
+        )
+    }
+
+    #[test]
+    fn a_program_name_cannot_shift_the_fields() {
+        let stat = b"7 (x) R 1 (y) S 42 7 7 34817 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 4711 100 200";
+        let stat = Stat::parse(stat).unwrap();
+        assert_eq!(
+            stat,
+            Stat {
+                parent: 42,
+                terminal: 34817,
+                start_time: 4711
+            }
+        );
+        assert_eq!(stat.pseudo_terminal(), Some(1));
+        assert_eq!(Stat::parse(b"7 (x"), None);
+    }
+
+    #[test]
+    fn only_pseudo_terminals_have_a_number() {
+        let on = |terminal| {
+            Stat {
+                parent: 1,
+                terminal,
+                start_time: 1,
+            }
+            .pseudo_terminal()
+        };
+        assert_eq!(on(0), None);
+        assert_eq!(on(4 << 8 | 1), None);
+        assert_eq!(on(137 << 8 | 3), Some(259));
+    }
+
+    #[test]
+    fn a_process_that_has_the_pid_of_another_is_not_opened() {
+        let (mut child, process) = waiting("read line");
+        assert!(process.open().is_some());
+        assert!(
+            Process {
+                start_time: process.start_time + 1,
+                ..process
+            }
+            .open()
+            .is_none()
+        );
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(process.open().is_none());
+    }
+
+    #[test]
+    fn a_tree_is_the_process_and_its_descendants_and_nobody_else() {
+        let (mut child, process) = waiting("sh -c 'read line; :' ; :");
+        let (mut other, bystander) = waiting("read line");
+        let found = loop {
+            let found = tree(process);
+            if found.len() == 2 {
+                break found;
+            }
+        };
+        assert!(found.contains(&process));
+        assert!(!found.contains(&bystander));
+        drop(child.stdin.take());
+        drop(other.stdin.take());
+        child.wait().unwrap();
+        other.wait().unwrap();
+        assert!(tree(process).is_empty());
+    }
+}
