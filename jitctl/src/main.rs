@@ -1,3 +1,52 @@
+//! jitctl: the command people type.
+//!
+//! - `cli`: what can be typed · `command`: one module a command · `doctor`: what is wrong with this host
+//! - `gate`: the lines in `/etc/pam.d` · `trust`: which server this host believes
+//! - `server`: jit-server over HTTP · `daemon`: jitd over its control socket
+//! - `screen`, `words`, `duration`: output and input for people · `error`: what to say when it fails, and the exit codes
 #![forbid(unsafe_code)]
+
+mod chain;
+mod cli;
+mod clock;
+mod command;
+mod daemon;
+mod doctor;
+mod duration;
+mod error;
 mod gate;
-fn main() {}
+mod screen;
+mod server;
+mod trust;
+mod words;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::error::Error;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(command::run(cli)),
+        Err(error) => Err(Error::file("/proc/self", "start in", error)),
+    };
+    let exit = result.unwrap_or_else(|error| {
+        complain(&error);
+        error.exit()
+    });
+    ExitCode::from(exit as u8)
+}
+
+fn complain(error: &Error) {
+    let mut stderr = std::io::stderr().lock();
+    let _ = writeln!(stderr, "jitctl: {error}");
+    if let Some(next) = error.next() {
+        let _ = writeln!(stderr, "  next: {next}");
+    }
+}

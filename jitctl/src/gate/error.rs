@@ -9,10 +9,14 @@ use super::text::TextError;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GateError {
     /// Not a service's name.
-    #[error("{0:?} is no PAM service name (letters, digits, . _ -, beginning with a letter or digit)")]
+    #[error(
+        "{0:?} is no PAM service name (letters, digits, . _ -, beginning with a letter or digit)"
+    )]
     Name(String),
     /// No such file.
-    #[error("there is no PAM service {0} on this host: neither /etc/pam.d/{0} nor /usr/lib/pam.d/{0} exists")]
+    #[error(
+        "there is no PAM service {0} on this host: neither /etc/pam.d/{0} nor /usr/lib/pam.d/{0} exists"
+    )]
     Missing(String),
     /// `other` stands for every service without a file.
     #[error("{0} is what libpam falls back to for every service without a file of its own")]
@@ -91,11 +95,18 @@ pub(crate) enum GateError {
 
 impl GateError {
     pub(super) fn file(path: &Path, verb: &'static str, source: io::Error) -> Self {
-        Self::File { path: path.to_owned(), verb, source }
+        Self::File {
+            path: path.to_owned(),
+            verb,
+            source,
+        }
     }
 
     pub(super) fn unfit(path: &Path, why: &'static str) -> Self {
-        Self::Unfit { path: path.to_owned(), why }
+        Self::Unfit {
+            path: path.to_owned(),
+            why,
+        }
     }
 
     /// What to do next.
@@ -103,18 +114,42 @@ impl GateError {
         match self {
             Self::Name(_) => "name a file of /etc/pam.d, such as sshd or sudo".to_owned(),
             Self::Missing(_) => "`ls /etc/pam.d` lists the services of this host".to_owned(),
-            Self::Fallback(_) | Self::Shared { .. } => "gate the services that people enter by, each by its name: sshd, sudo, su".to_owned(),
-            Self::Follows { head, .. } => format!("`jitctl gate {head}` covers it; `jitctl ungate {head}` lets go of both"),
+            Self::Fallback(_) | Self::Shared { .. } => {
+                "gate the services that people enter by, each by its name: sshd, sudo, su"
+                    .to_owned()
+            }
+            Self::Follows { head, .. } => {
+                format!("`jitctl gate {head}` covers it; `jitctl ungate {head}` lets go of both")
+            }
             Self::Twice { includer, .. } => format!("`jitctl ungate {includer}` first"),
-            Self::Leaky { service, .. } => format!("put the line in /etc/pam.d/{service} behind the include, or gate the services one by one"),
-            Self::NotGated(service) => format!("`jitctl gate {service}` first; it begins in monitor mode"),
-            Self::NothingGated => "`jitctl gate sshd sudo su` first; it begins in monitor mode".to_owned(),
-            Self::Text { why: TextError::Stray { .. }, .. } => "take that line out by hand; jitctl writes its own".to_owned(),
-            Self::Text { why: TextError::Continued, .. } => "end the file with a line of its own".to_owned(),
-            Self::Unfit { .. } => "make it a regular file of root that nobody else can write, then try again".to_owned(),
+            Self::Leaky { service, .. } => format!(
+                "put the line in /etc/pam.d/{service} behind the include, or gate the services one by one"
+            ),
+            Self::NotGated(service) => {
+                format!("`jitctl gate {service}` first; it begins in monitor mode")
+            }
+            Self::NothingGated => {
+                "`jitctl gate sshd sudo su` first; it begins in monitor mode".to_owned()
+            }
+            Self::Text {
+                why: TextError::Stray { .. },
+                ..
+            } => "take that line out by hand; jitctl writes its own".to_owned(),
+            Self::Text {
+                why: TextError::Continued,
+                ..
+            } => "end the file with a line of its own".to_owned(),
+            Self::Unfit { .. } => {
+                "make it a regular file of root that nobody else can write, then try again"
+                    .to_owned()
+            }
             Self::Changed { .. } => "try again".to_owned(),
-            Self::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => "run it as root".to_owned(),
-            Self::File { .. } => "put that right and run it again: it goes on where it stopped".to_owned(),
+            Self::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "run it as root".to_owned()
+            }
+            Self::File { .. } => {
+                "put that right and run it again: it goes on where it stopped".to_owned()
+            }
         }
     }
 }

@@ -30,7 +30,11 @@ pub(crate) struct Folders {
 impl Folders {
     /// The folders below `root`, which is `/` but in tests; files must belong to `owner`.
     pub(crate) fn below(root: &Path, owner: u32) -> Self {
-        Self { own: root.join("etc/pam.d"), vendor: root.join("usr/lib/pam.d"), owner }
+        Self {
+            own: root.join("etc/pam.d"),
+            vendor: root.join("usr/lib/pam.d"),
+            owner,
+        }
     }
 
     /// Every service file.
@@ -53,10 +57,17 @@ impl Folders {
             .custom_flags(O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
             .open(&self.own)
             .map_err(|error| GateError::file(&self.own, "open", error))?;
-        let metadata = folder.metadata().map_err(|error| GateError::file(&self.own, "look at", error))?;
+        let metadata = folder
+            .metadata()
+            .map_err(|error| GateError::file(&self.own, "look at", error))?;
         self.check_owner(&self.own, &metadata)?;
-        folder.lock().map_err(|error| GateError::file(&self.own, "lock", error))?;
-        Ok(Locked { folders: self, folder })
+        folder
+            .lock()
+            .map_err(|error| GateError::file(&self.own, "lock", error))?;
+        Ok(Locked {
+            folders: self,
+            folder,
+        })
     }
 
     fn check_owner(&self, path: &Path, metadata: &fs::Metadata) -> Result<(), GateError> {
@@ -78,14 +89,22 @@ pub(crate) struct Locked<'a> {
 
 impl Locked<'_> {
     /// Replaces what `service` says, which must still be `old` (None: no such file), by `new`.
-    pub(crate) fn write(&self, service: &str, old: Option<&[u8]>, new: &[u8]) -> Result<(), GateError> {
+    pub(crate) fn write(
+        &self,
+        service: &str,
+        old: Option<&[u8]>,
+        new: &[u8],
+    ) -> Result<(), GateError> {
         let path = self.folders.own.join(service);
         let original = self.unchanged(&path, old)?;
         let temporary = self.folders.own.join(format!(".{service}.jit-new"));
         let written = self.write_temporary(&temporary, original.as_ref(), new);
-        let replaced = written.and_then(|()| self.unchanged(&path, old)).and_then(|_| {
-            fs::rename(&temporary, &path).map_err(|error| GateError::file(&path, "replace", error))
-        });
+        let replaced = written
+            .and_then(|()| self.unchanged(&path, old))
+            .and_then(|_| {
+                fs::rename(&temporary, &path)
+                    .map_err(|error| GateError::file(&path, "replace", error))
+            });
         if replaced.is_err() {
             // Best effort: a leftover is overwritten by the next run, and libpam knows no service of that name.
             let _ = fs::remove_file(&temporary);
@@ -107,35 +126,60 @@ impl Locked<'_> {
         match (open_regular(path), old) {
             (Err(error), None) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             (Err(error), _) if error.raw_os_error() == Some(nix::libc::ELOOP) => {
-                Err(GateError::unfit(path, "is a symbolic link, and what it points to may serve others too"))
+                Err(GateError::unfit(
+                    path,
+                    "is a symbolic link, and what it points to may serve others too",
+                ))
             }
             (Err(error), _) => Err(GateError::file(path, "open", error)),
             (Ok(mut file), old) => {
-                let metadata = file.metadata().map_err(|error| GateError::file(path, "look at", error))?;
+                let metadata = file
+                    .metadata()
+                    .map_err(|error| GateError::file(path, "look at", error))?;
                 self.folders.check_owner(path, &metadata)?;
                 let text = read_bounded(&mut file, path)?;
-                if old == Some(text.as_slice()) { Ok(Some(file)) } else { Err(GateError::Changed { path: path.to_owned() }) }
+                if old == Some(text.as_slice()) {
+                    Ok(Some(file))
+                } else {
+                    Err(GateError::Changed {
+                        path: path.to_owned(),
+                    })
+                }
             }
         }
     }
 
-    fn write_temporary(&self, temporary: &Path, original: Option<&File>, text: &[u8]) -> Result<(), GateError> {
+    fn write_temporary(
+        &self,
+        temporary: &Path,
+        original: Option<&File>,
+        text: &[u8],
+    ) -> Result<(), GateError> {
         let failed = |error| GateError::file(temporary, "write", error);
         match fs::remove_file(temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary).map_err(failed)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(temporary)
+            .map_err(failed)?;
         file.write_all(text).map_err(failed)?;
         match original {
             Some(original) => copy_attributes(original, &file).map_err(failed)?,
-            None => file.set_permissions(fs::Permissions::from_mode(0o644)).map_err(failed)?,
+            None => file
+                .set_permissions(fs::Permissions::from_mode(0o644))
+                .map_err(failed)?,
         }
         file.sync_all().map_err(failed)
     }
 
     fn sync(&self) -> Result<(), GateError> {
-        self.folder.sync_all().map_err(|error| GateError::file(&self.folders.own, "write", error))
+        self.folder
+            .sync_all()
+            .map_err(|error| GateError::file(&self.folders.own, "write", error))
     }
 }
 
@@ -149,7 +193,10 @@ fn copy_attributes(from: &File, to: &File) -> io::Result<()> {
         Err(rustix::io::Errno::NOTSUP) => 0,
         listed => listed?,
     };
-    for name in names[..length].split(|b| *b == 0).filter(|name| !name.is_empty()) {
+    for name in names[..length]
+        .split(|b| *b == 0)
+        .filter(|name| !name.is_empty())
+    {
         let mut value = vec![0; 64 * 1024];
         let length = rustix::fs::fgetxattr(from, name, &mut value[..])?;
         rustix::fs::fsetxattr(to, name, &value[..length], rustix::fs::XattrFlags::empty())?;
@@ -166,14 +213,20 @@ fn read_all(folder: &Path) -> Result<Texts, GateError> {
     for entry in entries {
         let entry = entry.map_err(|error| GateError::file(folder, "read", error))?;
         let path = entry.path();
-        let (Ok(name), Ok(true)) = (entry.file_name().into_string(), path.metadata().map(|metadata| metadata.is_file())) else {
+        let (Ok(name), Ok(true)) = (
+            entry.file_name().into_string(),
+            path.metadata().map(|metadata| metadata.is_file()),
+        ) else {
             continue;
         };
         if name.starts_with('.') {
             continue;
         }
         if texts.len() == MOST_FILES {
-            return Err(GateError::unfit(folder, "holds more files than a folder of PAM services does"));
+            return Err(GateError::unfit(
+                folder,
+                "holds more files than a folder of PAM services does",
+            ));
         }
         let mut file = File::open(&path).map_err(|error| GateError::file(&path, "open", error))?;
         texts.insert(name, read_bounded(&mut file, &path)?);
@@ -183,13 +236,22 @@ fn read_all(folder: &Path) -> Result<Texts, GateError> {
 
 fn open_regular(path: &Path) -> io::Result<File> {
     // O_NONBLOCK: a named pipe in the file's place must not hold us.
-    let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("it is not a regular file"))
+    }
 }
 
 fn read_bounded(file: &mut File, path: &Path) -> Result<Vec<u8>, GateError> {
     let mut text = Vec::new();
-    file.take(MOST_BYTES + 1).read_to_end(&mut text).map_err(|error| GateError::file(path, "read", error))?;
+    file.take(MOST_BYTES + 1)
+        .read_to_end(&mut text)
+        .map_err(|error| GateError::file(path, "read", error))?;
     if text.len() as u64 > MOST_BYTES {
         return Err(GateError::unfit(path, "is too long for a PAM service file"));
     }

@@ -17,7 +17,7 @@ use std::path::Path;
 
 pub(crate) use error::GateError;
 pub(crate) use mode::{BootId, Mode};
-pub(crate) use plan::{Plan, Service};
+pub(crate) use plan::{Plan, Service, family};
 pub(crate) use text::State;
 
 use files::{Folders, Locked};
@@ -32,7 +32,9 @@ pub(crate) struct Gate {
 impl Gate {
     /// The files below `root`, which is `/` but in tests. They must belong to `owner`.
     pub(crate) fn below(root: &Path, owner: u32) -> Self {
-        Self { folders: Folders::below(root, owner) }
+        Self {
+            folders: Folders::below(root, owner),
+        }
     }
 
     /// How every service stands. Anyone may ask.
@@ -41,7 +43,10 @@ impl Gate {
     }
 
     /// Works out a plan and carries it out, with nobody else changing the files meanwhile.
-    pub(crate) fn change(&self, plan: impl FnOnce(&Host) -> Result<Plan, GateError>) -> Result<Plan, GateError> {
+    pub(crate) fn change(
+        &self,
+        plan: impl FnOnce(&Host) -> Result<Plan, GateError>,
+    ) -> Result<Plan, GateError> {
         let locked = self.folders.lock()?;
         let plan = plan(&self.folders.host()?)?;
         for (service, change) in &plan.changes {

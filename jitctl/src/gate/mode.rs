@@ -11,8 +11,15 @@ impl FromStr for BootId {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let valid = text.len() == 36 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b) || b == b'-');
-        if valid { Ok(Self(text.to_owned())) } else { Err(()) }
+        let valid = text.len() == 36
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b) || b == b'-');
+        if valid {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(())
+        }
     }
 }
 
@@ -44,17 +51,28 @@ impl Mode {
     }
 
     pub(super) fn before_line(&self) -> String {
-        format!("session {} pam_jit.so {} before", self.control(), self.words())
+        format!(
+            "session {} pam_jit.so {} before",
+            self.control(),
+            self.words()
+        )
     }
 
     pub(super) fn after_line(&self) -> String {
-        format!("session {} pam_jit.so {} after", self.control(), self.words())
+        format!(
+            "session {} pam_jit.so {} after",
+            self.control(),
+            self.words()
+        )
     }
 
     /// The mode that `line` says, where it is one that we write, to the letter.
     pub(super) fn in_line(line: &str) -> Option<Mode> {
         let mode = Self::from_words(line.split_once(" pam_jit.so ")?.1)?;
-        [mode.account_line(), mode.before_line(), mode.after_line()].iter().any(|ours| ours == line).then_some(mode)
+        [mode.account_line(), mode.before_line(), mode.after_line()]
+            .iter()
+            .any(|ours| ours == line)
+            .then_some(mode)
     }
 
     /// One word for lists: `monitor`, `enforce` or `provisional`.
@@ -83,13 +101,19 @@ impl Mode {
     }
 
     fn from_words(words: &str) -> Option<Mode> {
-        let words = words.strip_suffix(" before").or_else(|| words.strip_suffix(" after")).unwrap_or(words);
+        let words = words
+            .strip_suffix(" before")
+            .or_else(|| words.strip_suffix(" after"))
+            .unwrap_or(words);
         match words {
             "monitor" => return Some(Mode::Monitor),
             "enforce" => return Some(Mode::Enforce),
             _ => {}
         }
         let (until, boot) = words.strip_prefix("enforce until=")?.split_once(" boot=")?;
-        Some(Mode::Provisional { until: until.parse().ok()?, boot: boot.parse().ok()? })
+        Some(Mode::Provisional {
+            until: until.parse().ok()?,
+            boot: boot.parse().ok()?,
+        })
     }
 }

@@ -46,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) changes: Vec<(String, Change)>,
     /// What the person should know besides.
     pub(crate) notes: Vec<String>,
+    /// Lines that name our module, stay, and are not of our writing.
+    pub(crate) strays: Vec<String>,
     /// Services that the command is about and that need no change.
     pub(crate) unchanged: Vec<String>,
 }
@@ -53,14 +55,23 @@ pub(crate) struct Plan {
 impl Plan {
     /// The services that change.
     pub(crate) fn services(&self) -> Vec<String> {
-        self.changes.iter().map(|(service, _)| service.clone()).collect()
+        self.changes
+            .iter()
+            .map(|(service, _)| service.clone())
+            .collect()
     }
 
     fn write(&mut self, service: &str, old: Option<&[u8]>, new: Vec<u8>) {
         if old == Some(new.as_slice()) {
             self.unchanged.push(service.to_owned());
         } else {
-            self.changes.push((service.to_owned(), Change::Write { old: old.map(<[u8]>::to_vec), new }));
+            self.changes.push((
+                service.to_owned(),
+                Change::Write {
+                    old: old.map(<[u8]>::to_vec),
+                    new,
+                },
+            ));
         }
     }
 }
@@ -83,12 +94,24 @@ pub(crate) struct Service {
 impl Host {
     /// Every service of the host.
     pub(crate) fn survey(&self, vendor: &Texts) -> Vec<Service> {
-        let gated: Vec<&str> = self.own.keys().map(String::as_str).filter(|name| self.is_gated(name)).collect();
+        let gated: Vec<&str> = self
+            .own
+            .keys()
+            .map(String::as_str)
+            .filter(|name| self.is_gated(name))
+            .collect();
         let services = self.all.iter().map(|(name, text)| Service {
             name: name.clone(),
             state: text::state(text),
-            covered_by: gated.iter().find(|other| **other != name && reach(name, other, &self.all) == Reach::Covered).map(|other| (*other).to_owned()),
-            outdated_copy: text::split_copy(text).is_some_and(|(hash, _)| vendor.get(name).is_some_and(|original| sha256(original) != hash)),
+            covered_by: gated
+                .iter()
+                .find(|other| **other != name && reach(name, other, &self.all) == Reach::Covered)
+                .map(|other| (*other).to_owned()),
+            outdated_copy: text::split_copy(text).is_some_and(|(hash, _)| {
+                vendor
+                    .get(name)
+                    .is_some_and(|original| sha256(original) != hash)
+            }),
             stray: text::stray_line(&text::ungate(text)),
         });
         services.collect()
@@ -100,7 +123,9 @@ impl Host {
         let targets = self.targets(names)?;
         for target in &targets {
             match self.head_of(target, &targets)? {
-                Some(head) => plan.notes.push(format!("{target} takes its lines from {head} and is covered by it.")),
+                Some(head) => plan.notes.push(format!(
+                    "{target} takes its lines from {head} and is covered by it."
+                )),
                 None => {
                     self.check_includers(target, &targets)?;
                     self.plan_gate(target, &mut plan)?;
@@ -117,8 +142,12 @@ impl Host {
             let gated = self.is_gated(&target);
             if gated {
                 self.plan_ungate(&target, &mut plan);
-            } else if let Some(head) = self.own.keys().find(|other| self.is_gated(other) && reach(&target, other, &self.all) != Reach::Never) {
-                plan.notes.push(format!("{target} has no lines of its own: it takes them from {head}."));
+            } else if let Some(head) = self.own.keys().find(|other| {
+                self.is_gated(other) && reach(&target, other, &self.all) != Reach::Never
+            }) {
+                plan.notes.push(format!(
+                    "{target} has no lines of its own: it takes them from {head}."
+                ));
             } else {
                 plan.unchanged.push(target);
             }
@@ -133,26 +162,40 @@ impl Host {
             if self.is_gated(name) {
                 self.plan_ungate(name, &mut plan);
             } else if let Some(line) = text::stray_line(&self.own[name]) {
-                plan.notes.push(stray_note(name, line));
+                plan.strays.push(stray_note(name, line));
             }
         }
         plan
     }
 
     /// Changes the mode of `names`, or of all gated services where none is named, to what `to` says for their present mode.
-    pub(crate) fn change_mode(&self, names: &[String], to: impl Fn(&Mode) -> Mode) -> Result<Plan, GateError> {
+    pub(crate) fn change_mode(
+        &self,
+        names: &[String],
+        to: impl Fn(&Mode) -> Mode,
+    ) -> Result<Plan, GateError> {
         let mut plan = Plan::default();
-        let targets = if names.is_empty() { self.own.keys().cloned().collect() } else { self.targets(names)? };
+        let targets = if names.is_empty() {
+            self.own.keys().cloned().collect()
+        } else {
+            self.targets(names)?
+        };
         for target in targets {
             let old = self.own.get(&target).map(Vec::as_slice).unwrap_or_default();
             match text::state(old) {
-                State::Gated(mode) => plan.write(&target, Some(old), self.text_of(&target, old, &to(&mode))?),
+                State::Gated(mode) => {
+                    plan.write(&target, Some(old), self.text_of(&target, old, &to(&mode))?)
+                }
                 State::Damaged(mode) => {
                     let mode = mode.unwrap_or(Mode::Monitor);
-                    plan.notes.push(format!("{target}: its lines were damaged and are put right."));
+                    plan.notes.push(format!(
+                        "{target}: its lines were damaged and are put right."
+                    ));
                     plan.write(&target, Some(old), self.text_of(&target, old, &to(&mode))?);
                 }
-                State::Ungated if names.contains(&target) && !self.is_covered(&target) => return Err(GateError::NotGated(target)),
+                State::Ungated if names.contains(&target) && !self.is_covered(&target) => {
+                    return Err(GateError::NotGated(target));
+                }
                 State::Ungated => {}
             }
         }
@@ -164,11 +207,15 @@ impl Host {
 
     /// True where some line of ours is in the file of `name`.
     fn is_gated(&self, name: &str) -> bool {
-        self.own.get(name).is_some_and(|text| text::state(text) != State::Ungated)
+        self.own
+            .get(name)
+            .is_some_and(|text| text::state(text) != State::Ungated)
     }
 
     fn is_covered(&self, name: &str) -> bool {
-        self.own.keys().any(|other| other != name && self.is_gated(other) && reach(name, other, &self.all) == Reach::Covered)
+        self.own.keys().any(|other| {
+            other != name && self.is_gated(other) && reach(name, other, &self.all) == Reach::Covered
+        })
     }
 
     /// `names` and, where they exist, the services that belong to them.
@@ -185,25 +232,60 @@ impl Host {
                 return Err(GateError::Missing(name.clone()));
             }
             targets.insert(name.clone());
-            targets.extend(members(name).iter().filter(|member| self.all.contains_key(**member)).map(|member| (*member).to_owned()));
+            targets.extend(
+                family(name)
+                    .iter()
+                    .filter(|member| self.all.contains_key(**member))
+                    .map(|member| (*member).to_owned()),
+            );
         }
         Ok(targets)
     }
 
     /// The target or gated service that `target` takes its lines from, so that it needs none of its own.
-    fn head_of(&self, target: &str, targets: &BTreeSet<String>) -> Result<Option<String>, GateError> {
-        let family = FAMILIES.iter().filter(|(_, members)| members.contains(&target)).map(|(head, _)| *head);
-        let gated = self.own.keys().map(String::as_str).filter(|name| self.is_gated(name));
-        let heads: BTreeSet<&str> = family.chain(gated).chain(targets.iter().map(String::as_str)).filter(|head| *head != target).collect();
+    fn head_of(
+        &self,
+        target: &str,
+        targets: &BTreeSet<String>,
+    ) -> Result<Option<String>, GateError> {
+        let kin = FAMILIES
+            .iter()
+            .filter(|(_, members)| members.contains(&target))
+            .map(|(head, _)| *head);
+        let gated = self
+            .own
+            .keys()
+            .map(String::as_str)
+            .filter(|name| self.is_gated(name));
+        let heads: BTreeSet<&str> = kin
+            .chain(gated)
+            .chain(targets.iter().map(String::as_str))
+            .filter(|head| *head != target)
+            .collect();
         for head in heads {
             match reach(target, head, &self.all) {
                 Reach::Never => {}
-                Reach::Leaky(why) => return Err(GateError::Leaky { service: target.to_owned(), why }),
-                Reach::Covered if self.is_gated(target) => {
-                    return Err(GateError::Twice { service: head.to_owned(), includer: target.to_owned() });
+                Reach::Leaky(why) => {
+                    return Err(GateError::Leaky {
+                        service: target.to_owned(),
+                        why,
+                    });
                 }
-                Reach::Covered if targets.contains(head) || self.is_gated(head) => return Ok(Some(head.to_owned())),
-                Reach::Covered => return Err(GateError::Follows { service: target.to_owned(), head: head.to_owned() }),
+                Reach::Covered if self.is_gated(target) => {
+                    return Err(GateError::Twice {
+                        service: head.to_owned(),
+                        includer: target.to_owned(),
+                    });
+                }
+                Reach::Covered if targets.contains(head) || self.is_gated(head) => {
+                    return Ok(Some(head.to_owned()));
+                }
+                Reach::Covered => {
+                    return Err(GateError::Follows {
+                        service: target.to_owned(),
+                        head: head.to_owned(),
+                    });
+                }
             }
         }
         Ok(None)
@@ -218,11 +300,21 @@ impl Host {
                 continue;
             }
             if self.is_gated(service) {
-                return Err(GateError::Twice { service: target.to_owned(), includer: service.clone() });
+                return Err(GateError::Twice {
+                    service: target.to_owned(),
+                    includer: service.clone(),
+                });
             }
             others.push(service.clone());
         }
-        if others.is_empty() { Ok(()) } else { Err(GateError::Shared { service: target.to_owned(), by: others }) }
+        if others.is_empty() {
+            Ok(())
+        } else {
+            Err(GateError::Shared {
+                service: target.to_owned(),
+                by: others,
+            })
+        }
     }
 
     fn plan_gate(&self, target: &str, plan: &mut Plan) -> Result<(), GateError> {
@@ -246,12 +338,16 @@ impl Host {
         let old = &self.own[target];
         let bare = text::ungate(old);
         if let Some(line) = text::stray_line(&bare) {
-            plan.notes.push(stray_note(target, line));
+            plan.strays.push(stray_note(target, line));
         }
         match text::split_copy(&bare) {
-            Some((hash, rest)) if sha256(rest) == hash => plan.changes.push((target.to_owned(), Change::Remove { old: old.clone() })),
+            Some((hash, rest)) if sha256(rest) == hash => plan
+                .changes
+                .push((target.to_owned(), Change::Remove { old: old.clone() })),
             Some((_, rest)) => {
-                plan.notes.push(format!("/etc/pam.d/{target} stays: it was copied by jitctl and has been changed since."));
+                plan.notes.push(format!(
+                    "/etc/pam.d/{target} stays: it was copied by jitctl and has been changed since."
+                ));
                 plan.write(target, Some(old), rest.to_vec());
             }
             None => plan.write(target, Some(old), bare),
@@ -259,26 +355,40 @@ impl Host {
     }
 
     fn text_of(&self, service: &str, old: &[u8], mode: &Mode) -> Result<Vec<u8>, GateError> {
-        text::gate(old, mode).map_err(|why| GateError::Text { service: service.to_owned(), why })
+        text::gate(old, mode).map_err(|why| GateError::Text {
+            service: service.to_owned(),
+            why,
+        })
     }
 }
 
-fn members(name: &str) -> &'static [&'static str] {
-    FAMILIES.iter().find(|(head, _)| *head == name).map_or(&[], |(_, members)| members)
+/// The services that are one door with `name`, where it is the first of them.
+pub(crate) fn family(name: &str) -> &'static [&'static str] {
+    FAMILIES
+        .iter()
+        .find(|(head, _)| *head == name)
+        .map_or(&[], |(_, members)| members)
 }
 
 fn stray_note(service: &str, line: usize) -> String {
-    format!("/etc/pam.d/{service} line {line} names pam_jit.so and is not of our writing: take it out by hand.")
+    format!(
+        "/etc/pam.d/{service} line {line} names pam_jit.so and is not of our writing: take it out by hand."
+    )
 }
 
 fn is_service_name(name: &str) -> bool {
     name.len() <= 64
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]

@@ -48,7 +48,13 @@ pub(crate) fn reach(service: &str, file: &str, texts: &Texts) -> Reach {
     match &found {
         [First::Absent, First::Absent] => Reach::Never,
         [First::Reached, First::Reached] => Reach::Covered,
-        _ => Reach::Leaky(Phase::BOTH.iter().zip(&found).find_map(|(phase, first)| first.complaint(service, file, *phase)).unwrap_or_default()),
+        _ => Reach::Leaky(
+            Phase::BOTH
+                .iter()
+                .zip(&found)
+                .find_map(|(phase, first)| first.complaint(service, file, *phase))
+                .unwrap_or_default(),
+        ),
     }
 }
 
@@ -62,8 +68,14 @@ impl First {
     fn complaint(&self, service: &str, file: &str, phase: Phase) -> Option<String> {
         match self {
             First::Reached => None,
-            First::Absent => Some(format!("{service} does not take its {} lines from {file}", phase.word())),
-            First::SkippedBy(line) => Some(format!("in {service}, the line `{line}` can skip the {} lines of {file}", phase.word())),
+            First::Absent => Some(format!(
+                "{service} does not take its {} lines from {file}",
+                phase.word()
+            )),
+            First::SkippedBy(line) => Some(format!(
+                "in {service}, the line `{line}` can skip the {} lines of {file}",
+                phase.word()
+            )),
         }
     }
 }
@@ -95,7 +107,12 @@ fn first_of(items: &[Item]) -> First {
         Jump::Nothing => false,
         Jump::Done => items[ours].substacks.starts_with(&item.substacks),
         // A substack counts as one line for a jump over it, as many here: any substack in between makes a jump suspect.
-        Jump::Over(count) => index + count >= ours || items[*index..ours].iter().any(|other| other.substacks != item.substacks),
+        Jump::Over(count) => {
+            index + count >= ours
+                || items[*index..ours]
+                    .iter()
+                    .any(|other| other.substacks != item.substacks)
+        }
     };
     match items.iter().enumerate().take(ours).find(skips) {
         Some((_, item)) => First::SkippedBy(item.line.clone()),
@@ -104,7 +121,14 @@ fn first_of(items: &[Item]) -> First {
 }
 
 fn flatten(service: &str, sought: &str, phase: Phase, texts: &Texts) -> Vec<Item> {
-    let mut walk = Walk { sought, phase, texts, items: Vec::new(), substacks: 0, files: 0 };
+    let mut walk = Walk {
+        sought,
+        phase,
+        texts,
+        items: Vec::new(),
+        substacks: 0,
+        files: 0,
+    };
     walk.file(service, &[], DEEPEST);
     walk.items
 }
@@ -128,25 +152,36 @@ impl Walk<'_> {
             return;
         }
         if name == self.sought {
-            self.items.push(Item { sought: true, line: String::new(), jump: Jump::Nothing, substacks: substacks.to_vec() });
+            self.items.push(Item {
+                sought: true,
+                line: String::new(),
+                jump: Jump::Nothing,
+                substacks: substacks.to_vec(),
+            });
         }
         for line in logical_lines(text) {
             match parse(&line) {
                 Some(Parsed::AtInclude(included)) => self.file(included, substacks, depth),
-                Some(Parsed::Module { phase, control, module }) if phase.eq_ignore_ascii_case(self.phase.word()) => match control.to_ascii_lowercase().as_str() {
-                    "include" => self.file(module, substacks, depth),
-                    "substack" => {
-                        self.substacks += 1;
-                        let inner = [substacks, &[self.substacks]].concat();
-                        self.file(module, &inner, depth);
+                Some(Parsed::Module {
+                    phase,
+                    control,
+                    module,
+                }) if phase.eq_ignore_ascii_case(self.phase.word()) => {
+                    match control.to_ascii_lowercase().as_str() {
+                        "include" => self.file(module, substacks, depth),
+                        "substack" => {
+                            self.substacks += 1;
+                            let inner = [substacks, &[self.substacks]].concat();
+                            self.file(module, &inner, depth);
+                        }
+                        _ => self.items.push(Item {
+                            sought: false,
+                            line: line.split_whitespace().collect::<Vec<_>>().join(" "),
+                            jump: jump(&control.to_ascii_lowercase()),
+                            substacks: substacks.to_vec(),
+                        }),
                     }
-                    _ => self.items.push(Item {
-                        sought: false,
-                        line: line.split_whitespace().collect::<Vec<_>>().join(" "),
-                        jump: jump(&control.to_ascii_lowercase()),
-                        substacks: substacks.to_vec(),
-                    }),
-                },
+                }
                 _ => {}
             }
         }
@@ -155,7 +190,11 @@ impl Walk<'_> {
 
 enum Parsed<'a> {
     AtInclude(&'a str),
-    Module { phase: &'a str, control: &'a str, module: &'a str },
+    Module {
+        phase: &'a str,
+        control: &'a str,
+        module: &'a str,
+    },
 }
 
 fn parse(line: &str) -> Option<Parsed<'_>> {
@@ -171,7 +210,11 @@ fn parse(line: &str) -> Option<Parsed<'_>> {
     } else {
         rest.split_once(char::is_whitespace)?
     };
-    Some(Parsed::Module { phase, control, module: service_name(module) })
+    Some(Parsed::Module {
+        phase,
+        control,
+        module: service_name(module),
+    })
 }
 
 /// The first word, without the folder that libpam would look in anyway.
@@ -184,11 +227,17 @@ fn jump(control: &str) -> Jump {
     if control == "sufficient" {
         return Jump::Done;
     }
-    let Some(actions) = control.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else {
+    let Some(actions) = control
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    else {
         return Jump::Nothing;
     };
     let mut jump = Jump::Nothing;
-    for action in actions.split_whitespace().filter_map(|pair| Some(pair.split_once('=')?.1)) {
+    for action in actions
+        .split_whitespace()
+        .filter_map(|pair| Some(pair.split_once('=')?.1))
+    {
         jump = match (action, action.parse::<usize>(), jump) {
             ("done", _, _) | (_, _, Jump::Done) => Jump::Done,
             (_, Ok(count), Jump::Over(most)) => Jump::Over(count.max(most)),
@@ -226,7 +275,10 @@ mod tests {
     use super::*;
 
     fn texts(files: &[(&str, &str)]) -> Texts {
-        files.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())).collect()
+        files
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec()))
+            .collect()
     }
 
     fn debian() -> Texts {
@@ -234,38 +286,66 @@ mod tests {
         let entries = std::fs::read_dir(folder).expect("fixtures");
         entries
             .map(|entry| entry.expect("an entry"))
-            .map(|entry| (entry.file_name().into_string().expect("a name"), std::fs::read(entry.path()).expect("a file")))
+            .map(|entry| {
+                (
+                    entry.file_name().into_string().expect("a name"),
+                    std::fs::read(entry.path()).expect("a file"),
+                )
+            })
             .collect()
     }
 
     #[test]
     fn on_debian_su_l_runs_the_lines_of_su_and_nothing_else_does() {
         assert_eq!(reach("su-l", "su", &debian()), Reach::Covered);
-        for service in ["sshd", "sudo", "sudo-i", "login", "other", "runuser", "runuser-l"] {
+        for service in [
+            "sshd",
+            "sudo",
+            "sudo-i",
+            "login",
+            "other",
+            "runuser",
+            "runuser-l",
+        ] {
             assert_eq!(reach(service, "su", &debian()), Reach::Never, "{service}");
         }
     }
 
     #[test]
     fn at_include_is_followed_through_files() {
-        let texts = texts(&[("a", "@include b\n"), ("b", "@include c\n"), ("c", "account required x.so\nsession required x.so\n")]);
+        let texts = texts(&[
+            ("a", "@include b\n"),
+            ("b", "@include c\n"),
+            ("c", "account required x.so\nsession required x.so\n"),
+        ]);
         assert_eq!(reach("a", "c", &texts), Reach::Covered);
     }
 
     #[test]
     fn a_sufficient_line_before_the_include_can_skip_us() {
         let texts = texts(&[
-            ("su-l", "account sufficient pam_rootok.so\naccount include su\nsession include su\n"),
+            (
+                "su-l",
+                "account sufficient pam_rootok.so\naccount include su\nsession include su\n",
+            ),
             ("su", "account required x.so\nsession required x.so\n"),
         ]);
-        let Reach::Leaky(why) = reach("su-l", "su", &texts) else { panic!("not told") };
-        assert_eq!(why, "in su-l, the line `account sufficient pam_rootok.so` can skip the account lines of su");
+        let Reach::Leaky(why) = reach("su-l", "su", &texts) else {
+            panic!("not told")
+        };
+        assert_eq!(
+            why,
+            "in su-l, the line `account sufficient pam_rootok.so` can skip the account lines of su"
+        );
     }
 
     #[test]
     fn a_sufficient_line_inside_a_substack_ends_that_substack_only() {
         let texts = texts(&[
-            ("a", "account substack inner\naccount include su\nsession include su\n"),
+            (
+                "a",
+                "account substack inner\naccount include su\nsession include su\n",
+            ),
             ("inner", "account sufficient pam_permit.so\n"),
             ("su", "account required x.so\nsession required x.so\n"),
         ]);
@@ -275,8 +355,17 @@ mod tests {
     #[test]
     fn a_jump_skips_us_only_where_it_reaches_past_our_line() {
         let with = |jump: &str| {
-            let first = format!("account [success={jump} default=ignore] pam_unix.so\naccount required pam_deny.so\naccount include su\nsession include su\n");
-            reach("a", "su", &texts(&[("a", &first), ("su", "account required x.so\nsession required x.so\n")]))
+            let first = format!(
+                "account [success={jump} default=ignore] pam_unix.so\naccount required pam_deny.so\naccount include su\nsession include su\n"
+            );
+            reach(
+                "a",
+                "su",
+                &texts(&[
+                    ("a", &first),
+                    ("su", "account required x.so\nsession required x.so\n"),
+                ]),
+            )
         };
         assert_eq!(with("1"), Reach::Covered);
         assert!(matches!(with("2"), Reach::Leaky(_)));
@@ -285,13 +374,25 @@ mod tests {
 
     #[test]
     fn one_phase_alone_is_not_enough() {
-        let texts = texts(&[("a", "account include su\n"), ("su", "account required x.so\nsession required x.so\n")]);
-        assert_eq!(reach("a", "su", &texts), Reach::Leaky("a does not take its session lines from su".to_owned()));
+        let texts = texts(&[
+            ("a", "account include su\n"),
+            ("su", "account required x.so\nsession required x.so\n"),
+        ]);
+        assert_eq!(
+            reach("a", "su", &texts),
+            Reach::Leaky("a does not take its session lines from su".to_owned())
+        );
     }
 
     #[test]
     fn continued_lines_and_circles_do_no_harm() {
-        let texts = texts(&[("a", "account \\\n  include \\\n  a\n@include a\n@include su\n"), ("su", "account required x.so\nsession required x.so\n")]);
+        let texts = texts(&[
+            (
+                "a",
+                "account \\\n  include \\\n  a\n@include a\n@include su\n",
+            ),
+            ("su", "account required x.so\nsession required x.so\n"),
+        ]);
         assert_eq!(reach("a", "su", &texts), Reach::Covered);
     }
 }

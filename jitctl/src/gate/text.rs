@@ -28,7 +28,9 @@ pub(crate) enum TextError {
         line: usize,
     },
     /// Whatever follows would become a part of that line.
-    #[error("the last line ends with a backslash, so that a line after it would become a part of it")]
+    #[error(
+        "the last line ends with a backslash, so that a line after it would become a part of it"
+    )]
     Continued,
 }
 
@@ -107,7 +109,10 @@ pub(crate) fn state(text: &[u8]) -> State {
 /// The number of the first line that names our module outside of our blocks and comments, in a text without blocks.
 pub(crate) fn stray_line(bare: &[u8]) -> Option<usize> {
     lines(bare)
-        .position(|line| !line.trim_ascii_start().starts_with(b"#") && line.windows(MODULE.len()).any(|part| part == MODULE))
+        .position(|line| {
+            !line.trim_ascii_start().starts_with(b"#")
+                && line.windows(MODULE.len()).any(|part| part == MODULE)
+        })
         .map(|index| index + 1)
 }
 
@@ -150,14 +155,18 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// True where libpam would take the next line as a part of `line`: a backslash at its end, before blanks or a comment.
 fn is_continued(line: &[u8]) -> bool {
     let before_comment = line.split(|b| *b == b'#').next().unwrap_or_default();
-    [line, before_comment].iter().any(|part| part.trim_ascii_end().ends_with(b"\\"))
+    [line, before_comment]
+        .iter()
+        .any(|part| part.trim_ascii_end().ends_with(b"\\"))
 }
 
 /// How much of the beginning stays before our first block: our own mark of a copy, then the `#%PAM-1.0` of some systems.
 fn header_length(bare: &[u8]) -> usize {
     let mut length = 0;
     for line in lines(bare) {
-        if !(line.ends_with(b"\n") && (line.starts_with(COPY.as_bytes()) || line.starts_with(MAGIC))) {
+        if !(line.ends_with(b"\n")
+            && (line.starts_with(COPY.as_bytes()) || line.starts_with(MAGIC)))
+        {
             break;
         }
         length += line.len();
@@ -166,7 +175,12 @@ fn header_length(bare: &[u8]) -> usize {
 }
 
 fn opening(mode: &Mode) -> [String; 4] {
-    [BEGIN.to_owned(), mode.account_line(), mode.before_line(), END.to_owned()]
+    [
+        BEGIN.to_owned(),
+        mode.account_line(),
+        mode.before_line(),
+        END.to_owned(),
+    ]
 }
 
 fn closing(mode: &Mode, unended: bool) -> [String; 3] {

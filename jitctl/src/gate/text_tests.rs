@@ -9,7 +9,10 @@ fn any_mode() -> impl Strategy<Value = Mode> {
     prop_oneof![
         Just(Mode::Monitor),
         Just(Mode::Enforce),
-        any::<u64>().prop_map(|until| Mode::Provisional { until, boot: BOOT.parse().expect("a boot id") }),
+        any::<u64>().prop_map(|until| Mode::Provisional {
+            until,
+            boot: BOOT.parse().expect("a boot id")
+        }),
     ]
 }
 
@@ -26,7 +29,10 @@ fn any_text() -> impl Strategy<Value = Vec<u8>> {
     ];
     let end = prop_oneof![4 => Just(&b"\n"[..]), 1 => Just(&b"\r\n"[..])];
     (proptest::collection::vec((line, end), 0..12), any::<bool>()).prop_map(|(lines, ended)| {
-        let mut text: Vec<u8> = lines.into_iter().flat_map(|(line, end)| [line, end.to_vec()].concat()).collect();
+        let mut text: Vec<u8> = lines
+            .into_iter()
+            .flat_map(|(line, end)| [line, end.to_vec()].concat())
+            .collect();
         if !ended {
             text.pop();
         }
@@ -102,7 +108,10 @@ fn the_lines_are_those_of_the_contract() {
     session optional pam_jit.so monitor after
     # jit end
     ");
-    let mode = Mode::Provisional { until: 905, boot: BOOT.parse().expect("a boot id") };
+    let mode = Mode::Provisional {
+        until: 905,
+        boot: BOOT.parse().expect("a boot id"),
+    };
     insta::assert_snapshot!(String::from_utf8(gate(b"", &mode).expect("gateable")).expect("text"), @r"
     # jit begin: managed by jitctl gate, taken out by jitctl ungate
     account requisite pam_jit.so enforce until=905 boot=3f2b9a50-6d1c-4c55-9e0e-0123456789ab
@@ -116,8 +125,19 @@ fn the_lines_are_those_of_the_contract() {
 
 #[test]
 fn every_debian_file_comes_back_to_the_byte() {
-    for name in ["sshd", "sudo", "sudo-i", "su", "su-l", "login", "vendor-polkit-1"] {
-        let path = format!("{}/tests/fixtures/debian12/{name}", env!("CARGO_MANIFEST_DIR"));
+    for name in [
+        "sshd",
+        "sudo",
+        "sudo-i",
+        "su",
+        "su-l",
+        "login",
+        "vendor-polkit-1",
+    ] {
+        let path = format!(
+            "{}/tests/fixtures/debian12/{name}",
+            env!("CARGO_MANIFEST_DIR")
+        );
         let text = std::fs::read(path).expect("a fixture");
         let gated = gate(&text, &Mode::Enforce).expect("gateable");
         assert_eq!(state(&gated), State::Gated(Mode::Enforce), "{name}");
@@ -129,24 +149,47 @@ fn every_debian_file_comes_back_to_the_byte() {
 fn a_last_line_without_end_and_a_line_added_after_our_block_stay_two_lines() {
     let mut gated = gate(b"account required pam_unix.so", &Mode::Monitor).expect("gateable");
     gated.extend_from_slice(b"session optional pam_late.so\n");
-    assert_eq!(ungate(&gated), b"account required pam_unix.so\nsession optional pam_late.so\n");
+    assert_eq!(
+        ungate(&gated),
+        b"account required pam_unix.so\nsession optional pam_late.so\n"
+    );
     assert_eq!(state(&gated), State::Damaged(Some(Mode::Monitor)));
     let right = gate(&gated, &Mode::Monitor).expect("gateable");
-    assert_eq!(state(&right), State::Gated(Mode::Monitor), "gating again puts the closing block last");
+    assert_eq!(
+        state(&right),
+        State::Gated(Mode::Monitor),
+        "gating again puts the closing block last"
+    );
 }
 
 #[test]
 fn a_module_line_written_by_hand_is_refused_and_named() {
     let text = b"# pam_jit.so is fine in a comment\naccount sufficient pam_jit.so monitor\n";
-    assert_eq!(gate(text, &Mode::Monitor), Err(TextError::Stray { line: 2 }));
-    assert_eq!(ungate(text), text, "ungate takes out nothing that gate did not put in");
+    assert_eq!(
+        gate(text, &Mode::Monitor),
+        Err(TextError::Stray { line: 2 })
+    );
+    assert_eq!(
+        ungate(text),
+        text,
+        "ungate takes out nothing that gate did not put in"
+    );
 }
 
 #[test]
 fn a_continued_last_line_is_refused() {
-    assert_eq!(gate(b"session required pam_env.so \\\n", &Mode::Monitor), Err(TextError::Continued));
-    assert_eq!(gate(b"session required pam_env.so \\", &Mode::Monitor), Err(TextError::Continued));
-    assert_eq!(gate(b"session required pam_env.so \\  # why\n", &Mode::Monitor), Err(TextError::Continued));
+    assert_eq!(
+        gate(b"session required pam_env.so \\\n", &Mode::Monitor),
+        Err(TextError::Continued)
+    );
+    assert_eq!(
+        gate(b"session required pam_env.so \\", &Mode::Monitor),
+        Err(TextError::Continued)
+    );
+    assert_eq!(
+        gate(b"session required pam_env.so \\  # why\n", &Mode::Monitor),
+        Err(TextError::Continued)
+    );
 }
 
 #[test]
@@ -162,7 +205,10 @@ fn half_of_our_lines_is_damage_and_gating_again_repairs_it() {
 #[test]
 fn a_copy_is_told_by_its_first_line() {
     let copy = mark_copy(b"#%PAM-1.0\n@include common-account\n", "abc123");
-    assert_eq!(split_copy(&copy), Some(("abc123", &b"#%PAM-1.0\n@include common-account\n"[..])));
+    assert_eq!(
+        split_copy(&copy),
+        Some(("abc123", &b"#%PAM-1.0\n@include common-account\n"[..]))
+    );
     let gated = gate(&copy, &Mode::Monitor).expect("gateable");
     assert_eq!(ungate(&gated), copy);
     assert_eq!(split_copy(b"#%PAM-1.0\n"), None);

@@ -1,0 +1,253 @@
+//! What people type. The man pages and completions come from here too.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jit_grant::{Code, GrantId, HostName, RequestId, RoleName};
+
+use crate::duration;
+use crate::server::ServerAddress;
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 refused, 4 timed out, 5 pending (asked, not decided yet).\n\
+     JIT_SERVER names the server (unix:/path); without it the one this host is enrolled with is asked, or the one on this machine.";
+
+/// Just-in-time access: ask for a role, approve it, look at what is open, and gate this host.
+#[derive(Debug, Parser)]
+#[command(name = "jitctl", version, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// Print JSON, with times in UTC
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Another root folder than /, for tests
+    #[arg(long, global = true, hide = true, default_value = "/")]
+    pub(crate) root: PathBuf,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Trust a server from now on: this host takes its grants from there
+    Enroll {
+        /// The server, such as unix:/run/jit-server/api.sock
+        #[arg(long)]
+        server: ServerAddress,
+    },
+    /// Put pam_jit into the PAM files of SERVICE, watching only until `jitctl enforce`
+    Gate {
+        /// Files in /etc/pam.d, such as sshd, sudo, su
+        #[arg(required = true)]
+        service: Vec<String>,
+    },
+    /// Take pam_jit out of the PAM files of SERVICE again
+    Ungate {
+        /// Files in /etc/pam.d
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        service: Vec<String>,
+        /// Out of every file
+        #[arg(long)]
+        all: bool,
+    },
+    /// Watch and record only: let everybody through
+    Monitor {
+        /// Gated services; all of them where none is named
+        service: Vec<String>,
+    },
+    /// Refuse what no grant allows; taken back by itself unless confirmed
+    Enforce {
+        /// Gated services; all of them where none is named
+        service: Vec<String>,
+        /// Go back to monitor mode unless confirmed within this time
+        #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "10m", conflicts_with = "confirm")]
+        confirm_within: Duration,
+        /// Enforce for good. Best said from a login that a grant let in
+        #[arg(long)]
+        confirm: bool,
+    },
+    /// How this host stands with its server, and what is gated
+    Status,
+    /// Look for what is wrong or open on this host, with what to do about it
+    Doctor,
+    /// Explain a code such as JIT-101
+    Explain {
+        /// The code; all of them where none is named
+        code: Option<Code>,
+    },
+    /// List roles, requests, grants, hosts or sessions
+    #[command(subcommand)]
+    List(List),
+    /// Show a request or grant with its timeline
+    Show {
+        /// Such as r17 or g17
+        id: Id,
+    },
+    /// Ask for a role
+    Request(Request),
+    /// Approve a request
+    Approve {
+        /// The request
+        id: RequestId,
+        /// For less time than was asked for
+        #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
+        lasting: Option<Duration>,
+        /// Kept as evidence
+        #[arg(long)]
+        comment: Option<String>,
+    },
+    /// Deny a request
+    Deny {
+        /// The request
+        id: RequestId,
+        /// Shown to the requester, and kept as evidence
+        #[arg(long)]
+        reason: String,
+    },
+    /// Withdraw a request of yours
+    Withdraw {
+        /// The request
+        id: RequestId,
+    },
+    /// Give a grant of yours back: its sessions end at once
+    Release {
+        /// The grant; the one that holds this session open where none is named
+        grant: Option<GrantId>,
+    },
+    /// End a grant at once, with its sessions
+    Revoke {
+        /// The grant
+        grant: GrantId,
+        /// Shown to whom it was granted, and kept as evidence
+        #[arg(long)]
+        reason: String,
+    },
+    /// Exit 0 if a grant is in force for long enough, else ask for one and wait
+    Ensure(Ensure),
+    /// The audit trail
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Write man pages or completions into a folder
+    #[command(subcommand, hide = true)]
+    Generate(Generate),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum List {
+    /// Roles that you may ask for
+    Roles,
+    /// Requests that concern you
+    Requests {
+        /// Only those in this state
+        #[arg(long)]
+        state: Option<RequestState>,
+        /// Only those that you may approve
+        #[arg(long)]
+        for_me: bool,
+    },
+    /// Grants that concern you
+    Grants {
+        /// Only those in force
+        #[arg(long)]
+        active: bool,
+    },
+    /// Enrolled hosts
+    Hosts,
+    /// Sessions and elevations open on this host
+    Sessions,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum RequestState {
+    Pending,
+    Approved,
+    Denied,
+    Withdrawn,
+    Lapsed,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Request {
+    /// The role, as `jitctl list roles` shows it
+    pub(crate) role: RoleName,
+    /// On this host only; may be repeated. All hosts of the role where none is named
+    #[arg(long)]
+    pub(crate) host: Vec<HostName>,
+    /// For how long, such as 30m or 1h30m
+    #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) lasting: Duration,
+    /// Why; approvers see it, and it is kept as evidence
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// A ticket that it belongs to
+    #[arg(long)]
+    pub(crate) ticket: Option<String>,
+    /// Wait until it is decided
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ensure {
+    /// The role
+    pub(crate) role: RoleName,
+    /// The host
+    #[arg(long)]
+    pub(crate) host: HostName,
+    /// Time that a grant must have left to be good enough
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) min_left: Duration,
+    /// For how long to ask, where there is no such grant
+    #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) lasting: Option<Duration>,
+    /// Why, where it must be asked for
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    /// A ticket that it belongs to
+    #[arg(long)]
+    pub(crate) ticket: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// What happened, oldest first
+    List {
+        /// Only events after this number
+        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+        after: u64,
+    },
+    /// Check this host's event chain: nothing in it was changed or taken out (root)
+    Verify,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Generate {
+    /// Man pages
+    Man {
+        /// The folder, which must exist
+        folder: PathBuf,
+    },
+    /// Completions for bash, zsh and fish
+    Completions {
+        /// The folder, which must exist
+        folder: PathBuf,
+    },
+}
+
+/// A request or a grant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Id {
+    Request(RequestId),
+    Grant(GrantId),
+}
+
+impl std::str::FromStr for Id {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let request = text.parse().map(Id::Request);
+        let grant = || text.parse().map(Id::Grant);
+        request
+            .or_else(|_| grant())
+            .map_err(|_| "an id is r or g and a number, such as r17 or g17".to_owned())
+    }
+}

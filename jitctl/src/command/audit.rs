@@ -1,0 +1,119 @@
+//! `jitctl audit`.
+
+use serde_json::{Value, json};
+
+use super::Here;
+use crate::chain;
+use crate::error::{Error, Exit};
+use crate::server::{AuditPage, Event};
+use crate::trust::Trust;
+
+/// Events in one answer of the server.
+const PAGE: u32 = 500;
+/// More pages than this are not followed: a server that never ends.
+const MOST_PAGES: u32 = 10_000;
+
+/// Prints the trail after number `after`, page by page.
+pub(super) async fn list(here: &Here, mut after: u64) -> Result<Exit, Error> {
+    let server = here.server()?;
+    let mut all: Vec<Value> = Vec::new();
+    for _ in 0..MOST_PAGES {
+        let answer = server
+            .get(&format!("/v1/audit?after={after}&limit={PAGE}"))
+            .await?;
+        let page: AuditPage = server.parse(&answer)?;
+        all.extend(page.events);
+        match page.next.filter(|next| *next > after) {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    if here.json {
+        here.screen.json(&all);
+        return Ok(Exit::Done);
+    }
+    let events: Vec<Event> = server.parse(&Value::Array(all))?;
+    let times = here.times();
+    let rows: Vec<_> = events
+        .iter()
+        .map(|event| {
+            vec![
+                event.seq.to_string(),
+                times.local(event.at),
+                event.origin.clone(),
+                event.actor.clone().unwrap_or_default(),
+                event.kind.clone(),
+                event.subject.clone().unwrap_or_default(),
+                detail(&event.detail),
+            ]
+        })
+        .collect();
+    here.screen.table(
+        &["NUMBER", "WHEN", "WHERE", "WHO", "WHAT", "ABOUT", "DETAIL"],
+        &rows,
+        "Nothing has happened.",
+    );
+    Ok(Exit::Done)
+}
+
+/// `name=value` for each field.
+fn detail(detail: &Value) -> String {
+    let Some(fields) = detail.as_object() else {
+        return String::new();
+    };
+    let words =
+        fields
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| match value.as_str() {
+                Some(text) => format!("{name}={text}"),
+                None => format!("{name}={value}"),
+            });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Walks this host's event chain.
+pub(super) fn verify(here: &Here) -> Result<Exit, Error> {
+    here.require_root("reading the event chain")?;
+    let trust = Trust::read(here.root())?;
+    let host = trust
+        .as_ref()
+        .map(|trust| (&trust.host_id, trust.public_key));
+    let found = chain::verify(&here.path("/var/lib/jit/events"), host)?;
+    if here.json {
+        here.screen.json(&json!({
+            "sound": found.problems.is_empty(), "first": found.first, "last": found.last, "events": found.events,
+            "checkpoint": found.checkpoint, "signature_checked": found.signature_checked, "problems": found.problems,
+        }));
+    } else {
+        report(here, &found);
+    }
+    Ok(if found.problems.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
+}
+
+fn report(here: &Here, found: &chain::Findings) {
+    for problem in &found.problems {
+        here.screen.say(format!("error: {problem}"));
+    }
+    if found.events == 0 {
+        return here.screen.say("The event chain is empty.");
+    }
+    if found.first > 1 {
+        here.screen.say(format!("It begins at number {}: older events have been dropped to make room, and the server has them.", found.first));
+    }
+    match found.checkpoint {
+        Some(seq) if found.signature_checked => here.screen.say(format!("The host's signature covers it up to number {seq}.")),
+        Some(seq) => here.screen.say(format!("There is a checkpoint at number {seq}; its signature was not checked, since this host is not enrolled.")),
+        None => here.screen.say("No checkpoint is signed yet."),
+    }
+    if found.problems.is_empty() {
+        here.screen.say(format!(
+            "Events {} to {} are whole: nothing was changed or taken out.",
+            found.first, found.last
+        ));
+    }
+}

@@ -1,0 +1,237 @@
+//! `jitctl list`.
+
+use clap::ValueEnum;
+use jiff::{SignedDuration, Timestamp};
+use serde::de::DeserializeOwned;
+
+use super::Here;
+use crate::cli::{List, RequestState};
+use crate::error::{Error, Exit};
+use crate::server::{Grant, Host, Request, Role};
+use crate::words::span;
+
+pub(super) async fn run(here: &Here, what: List) -> Result<Exit, Error> {
+    match what {
+        List::Roles => roles(here).await?,
+        List::Requests { state, for_me } => requests(here, state, for_me).await?,
+        List::Grants { active } => grants(here, active).await?,
+        List::Hosts => hosts(here).await?,
+        List::Sessions => sessions(here)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Prints what the server lists at `path`: as it came, or as a table with a row for each.
+async fn table<T: DeserializeOwned>(
+    here: &Here,
+    path: &str,
+    header: &[&str],
+    row: impl Fn(&T) -> Vec<String>,
+    empty: &str,
+) -> Result<(), Error> {
+    let server = here.server()?;
+    let list = here
+        .screen
+        .wait("waiting for jit-server".to_owned(), server.get(path))
+        .await?;
+    if here.json {
+        here.screen.json(&list);
+        return Ok(());
+    }
+    let list: Vec<T> = server.parse(&list)?;
+    let rows: Vec<_> = list.iter().map(row).collect();
+    here.screen.table(header, &rows, empty);
+    Ok(())
+}
+
+async fn roles(here: &Here) -> Result<(), Error> {
+    let header = ["ROLE", "OPENS", "HOSTS", "LONGEST", "APPROVED BY", "FOR"];
+    let row = |role: &Role| {
+        vec![
+            role.name.clone(),
+            role.actions.join(" "),
+            role.hosts.join(" "),
+            seconds(role.longest_seconds),
+            approvers(role),
+            role.description.clone().unwrap_or_default(),
+        ]
+    };
+    table(
+        here,
+        "/v1/roles",
+        &header,
+        row,
+        "There is no role that you may ask for.",
+    )
+    .await
+}
+
+fn approvers(role: &Role) -> String {
+    if role.approval.count == 0 {
+        return "nobody: granted at once".to_owned();
+    }
+    let by = &role.approval.by;
+    let names: Vec<String> = by
+        .users
+        .iter()
+        .cloned()
+        .chain(by.groups.iter().map(|group| format!("group {group}")))
+        .collect();
+    format!("{} of {}", role.approval.count, names.join(", "))
+}
+
+async fn requests(here: &Here, state: Option<RequestState>, for_me: bool) -> Result<(), Error> {
+    let times = here.times();
+    let header = [
+        "ID", "STATE", "WHO", "ROLE", "HOSTS", "FOR", "ASKED", "REASON",
+    ];
+    let row = |request: &Request| {
+        let asked = if request.state == "pending" {
+            format!("{}, {}", times.ago(request.asked_at), approvals(request))
+        } else {
+            times.ago(request.asked_at)
+        };
+        vec![
+            request.id.clone(),
+            request.state.clone(),
+            request.principal.clone(),
+            request.role.clone(),
+            request.hosts.join(" "),
+            seconds(request.for_seconds),
+            asked,
+            request.reason.clone(),
+        ]
+    };
+    let mut filter = Vec::new();
+    if let Some(value) = state.and_then(|state| state.to_possible_value()) {
+        filter.push(format!("state={}", value.get_name()));
+    }
+    if for_me {
+        filter.push("for_me=true".to_owned());
+    }
+    let path = if filter.is_empty() {
+        "/v1/requests".to_owned()
+    } else {
+        format!("/v1/requests?{}", filter.join("&"))
+    };
+    table(here, &path, &header, row, "No such requests.").await
+}
+
+/// How far the approvals are: `1 of 2 approvals`.
+pub(super) fn approvals(request: &Request) -> String {
+    format!(
+        "{} of {} approvals",
+        request.approvals.len(),
+        request.needed
+    )
+}
+
+async fn grants(here: &Here, active: bool) -> Result<(), Error> {
+    let header = [
+        "ID", "STATE", "WHO", "LOGIN", "HOST", "OPENS", "ROLE", "UNTIL",
+    ];
+    let row = |grant: &Grant| {
+        vec![
+            grant.id.clone(),
+            grant.state.clone(),
+            grant.principal.clone(),
+            grant.login.clone(),
+            grant.host.clone(),
+            grant.allow.join(" "),
+            grant.role.clone(),
+            until(here, grant.expires),
+        ]
+    };
+    let path = if active {
+        "/v1/grants?active=true"
+    } else {
+        "/v1/grants"
+    };
+    table(
+        here,
+        path,
+        &header,
+        row,
+        "No such grants. `jitctl request ROLE` asks for one.",
+    )
+    .await
+}
+
+async fn hosts(here: &Here) -> Result<(), Error> {
+    let times = here.times();
+    let header = ["HOST", "ID", "STATE", "SEEN", "ENROLLED"];
+    let row = |host: &Host| {
+        let state = if host.connected { "connected" } else { "away" };
+        let seen = host
+            .last_seen
+            .map_or_else(|| "never".to_owned(), |at| times.ago(at));
+        vec![
+            host.name.clone(),
+            host.host_id.clone(),
+            state.to_owned(),
+            seen,
+            times.local(host.enrolled_at),
+        ]
+    };
+    table(
+        here,
+        "/v1/hosts",
+        &header,
+        row,
+        "No host is enrolled. On each: jitctl enroll --server ADDRESS",
+    )
+    .await
+}
+
+fn sessions(here: &Here) -> Result<(), Error> {
+    let sessions = here.daemon().sessions()?;
+    if here.json {
+        here.screen.json(&sessions);
+        return Ok(());
+    }
+    let rows: Vec<_> = sessions
+        .iter()
+        .map(|session| {
+            vec![
+                session.id.clone(),
+                session.kind.clone(),
+                session.login.clone(),
+                session.principal.clone().unwrap_or_default(),
+                session.service.clone(),
+                session.grant.clone().unwrap_or_default(),
+                session
+                    .rhost
+                    .clone()
+                    .or_else(|| session.tty.clone())
+                    .unwrap_or_default(),
+                session
+                    .until
+                    .as_deref()
+                    .and_then(|at| at.parse().ok())
+                    .map_or_else(
+                        || "not ended (monitor mode)".to_owned(),
+                        |at| until(here, at),
+                    ),
+            ]
+        })
+        .collect();
+    here.screen.table(
+        &[
+            "ID", "KIND", "LOGIN", "WHO", "SERVICE", "GRANT", "FROM", "UNTIL",
+        ],
+        &rows,
+        "No session is open that jitd knows of.",
+    );
+    Ok(())
+}
+
+/// Local time and what is left until then.
+pub(super) fn until(here: &Here, at: Timestamp) -> String {
+    let times = here.times();
+    format!("{} ({})", times.local(at), times.left(at))
+}
+
+/// A number of seconds in words.
+pub(super) fn seconds(seconds: i64) -> String {
+    span(SignedDuration::from_secs(seconds))
+}

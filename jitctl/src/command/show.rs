@@ -1,0 +1,145 @@
+//! `jitctl show`: a request or a grant with its story.
+
+use super::Here;
+use super::list::{approvals, seconds, until};
+use crate::cli::Id;
+use crate::error::{Error, Exit};
+use crate::server::{Ending, Grant, Moment, Request, Server};
+
+pub(super) async fn run(here: &Here, id: Id) -> Result<Exit, Error> {
+    let server = here.server()?;
+    match id {
+        Id::Request(id) => {
+            let answer = server.get(&format!("/v1/requests/{id}")).await?;
+            if here.json {
+                here.screen.json(&answer);
+            } else {
+                show_request(here, &server.parse(&answer)?);
+            }
+        }
+        Id::Grant(id) => {
+            let answer = server.get(&format!("/v1/grants/{id}")).await?;
+            if here.json {
+                here.screen.json(&answer);
+            } else {
+                show_grant(here, &server, &server.parse(&answer)?).await;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn show_request(here: &Here, request: &Request) {
+    let pending = request.state == "pending";
+    here.screen.pairs(&[
+        ("Request", request.id.clone()),
+        ("State", request.state.clone()),
+        ("Who", request.principal.clone()),
+        ("Role", request.role.clone()),
+        ("Hosts", request.hosts.join(" ")),
+        ("For", seconds(request.for_seconds)),
+        ("Reason", request.reason.clone()),
+        ("Ticket", request.ticket.clone().unwrap_or_default()),
+        (
+            "Approved",
+            if pending {
+                approvals(request)
+            } else {
+                String::new()
+            },
+        ),
+        (
+            "Lapses",
+            if pending {
+                until(here, request.lapses_at)
+            } else {
+                String::new()
+            },
+        ),
+        (
+            "Denied",
+            request.denied.as_ref().map(ending).unwrap_or_default(),
+        ),
+        ("Grants", request.grants.join(" ")),
+    ]);
+    show_comments(here, request);
+    show_timeline(here, &request.timeline);
+}
+
+fn show_comments(here: &Here, request: &Request) {
+    for approval in &request.approvals {
+        if let Some(comment) = approval
+            .comment
+            .as_ref()
+            .filter(|comment| !comment.is_empty())
+        {
+            here.screen
+                .pairs(&[("Comment", format!("{}: {comment}", approval.by))]);
+        }
+    }
+}
+
+/// The story of a grant is that of its request.
+async fn show_grant(here: &Here, server: &Server, grant: &Grant) {
+    let times = here.times();
+    here.screen.pairs(&[
+        ("Grant", grant.id.clone()),
+        ("State", grant.state.clone()),
+        ("Who", grant.principal.clone()),
+        ("Login", format!("{} on {}", grant.login, grant.host)),
+        ("Opens", grant.allow.join(" ")),
+        ("Role", grant.role.clone()),
+        ("From", times.local(grant.not_before)),
+        ("Until", until(here, grant.expires)),
+        (
+            "Ended",
+            grant
+                .ended
+                .as_ref()
+                .map(|end| format!("{} {}", times.local(end.at), ending(end)))
+                .unwrap_or_default(),
+        ),
+        ("Reason", grant.reason.clone().unwrap_or_default()),
+        ("Ticket", grant.ticket.clone().unwrap_or_default()),
+        (
+            "Approved",
+            grant
+                .approvals
+                .iter()
+                .map(|approval| format!("{} {}", approval.by, times.local(approval.at)))
+                .collect::<Vec<_>>()
+                .join(", "),
+        ),
+        ("Request", grant.request.clone()),
+    ]);
+    let request = server.get(&format!("/v1/requests/{}", grant.request)).await;
+    if let Ok(request) = request.and_then(|answer| server.parse::<Request>(&answer)) {
+        show_timeline(here, &request.timeline);
+    }
+}
+
+fn show_timeline(here: &Here, timeline: &[Moment]) {
+    if timeline.is_empty() {
+        return;
+    }
+    let times = here.times();
+    let rows: Vec<_> = timeline
+        .iter()
+        .map(|moment| {
+            vec![
+                times.local(moment.at),
+                moment.actor.clone(),
+                moment.what.clone(),
+            ]
+        })
+        .collect();
+    here.screen.say("");
+    here.screen.table(&["WHEN", "WHO", "WHAT"], &rows, "");
+}
+
+fn ending(ending: &Ending) -> String {
+    match &ending.reason {
+        Some(reason) => format!("by {}: {reason}", ending.by),
+        None => format!("by {}", ending.by),
+    }
+}

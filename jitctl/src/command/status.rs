@@ -1,0 +1,137 @@
+//! `jitctl status`: how this host stands with its server, and what is gated.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use jit_local::message::control;
+use serde_json::json;
+
+use super::Here;
+use crate::error::{Error, Exit};
+use crate::gate::{Mode, Service, State};
+use crate::words::span;
+
+pub(super) fn run(here: &Here) -> Result<Exit, Error> {
+    let services = gated(here)?;
+    let daemon = here.daemon().status();
+    if here.json {
+        let services: Vec<_> = services.iter().map(|service| json!({ "service": service.name, "mode": mode_word(service), "covered_by": service.covered_by, "left_seconds": left(here, service) })).collect();
+        here.screen
+            .json(&json!({ "jitd": daemon.as_ref().ok(), "services": services }));
+    } else {
+        if let Ok(status) = &daemon {
+            here.screen.pairs(&pairs(status));
+            here.screen.say("");
+        }
+        let rows: Vec<_> = services
+            .iter()
+            .map(|service| {
+                vec![
+                    service.name.clone(),
+                    mode_word(service).to_owned(),
+                    remark(here, service),
+                ]
+            })
+            .collect();
+        here.screen.table(
+            &["SERVICE", "MODE", ""],
+            &rows,
+            "Nothing is gated on this host. `jitctl gate sshd sudo su` begins to watch.",
+        );
+    }
+    daemon.map(|_| Exit::Done)
+}
+
+/// The services with lines of ours, or covered by one that has.
+pub(crate) fn gated(here: &Here) -> Result<Vec<Service>, Error> {
+    let services = here.gate().survey()?;
+    Ok(services
+        .into_iter()
+        .filter(|service| service.state != State::Ungated || service.covered_by.is_some())
+        .collect())
+}
+
+/// `monitor`, `enforce`, `provisional`, `damaged`, or `covered`.
+pub(crate) fn mode_word(service: &Service) -> &'static str {
+    match &service.state {
+        State::Gated(mode) => mode.word(),
+        State::Damaged(_) => "damaged",
+        State::Ungated => "covered",
+    }
+}
+
+/// Seconds that a provisional enforcement still has; 0 where it is over; None for anything else.
+pub(crate) fn left(here: &Here, service: &Service) -> Option<u64> {
+    match &service.state {
+        State::Gated(Mode::Provisional { until, boot }) if *boot == here.now.boot => {
+            Some(until.saturating_sub(here.now.boot_seconds))
+        }
+        State::Gated(Mode::Provisional { .. }) => Some(0),
+        _ => None,
+    }
+}
+
+fn remark(here: &Here, service: &Service) -> String {
+    match (left(here, service), &service.covered_by) {
+        (Some(0), _) => {
+            "its time is over: it only watches; `jitctl enforce` begins anew".to_owned()
+        }
+        (Some(seconds), _) => format!(
+            "{} left; `jitctl enforce --confirm` makes it stay",
+            words(seconds)
+        ),
+        (None, Some(head)) if service.state == State::Ungated => {
+            format!("by {head}, whose lines it runs")
+        }
+        _ => String::new(),
+    }
+}
+
+fn words(seconds: u64) -> String {
+    span(SignedDuration::try_from(Duration::from_secs(seconds)).unwrap_or(SignedDuration::MAX))
+}
+
+fn pairs(status: &control::Status) -> Vec<(&'static str, String)> {
+    let enrolled = match (&status.host, &status.host_id) {
+        (Some(host), Some(id)) => format!("{host} ({id})"),
+        _ => "not enrolled: jitctl enroll --server unix:/run/jit-server/api.sock".to_owned(),
+    };
+    let heard = status.heard_ms_ago.map_or_else(
+        || "not heard since this host started".to_owned(),
+        |ms| format!("heard {} ago", words(ms / 1000)),
+    );
+    let count = match (&status.code, status.current) {
+        (_, true) => format!(
+            "{} held, revision {}",
+            status.grants,
+            status.revision.unwrap_or_default()
+        ),
+        (Some(code), false) => format!(
+            "{} held, none counts: {code} (`jitctl explain {code}`)",
+            status.grants
+        ),
+        (None, false) => format!("{} held, none counts", status.grants),
+    };
+    vec![
+        ("Host", enrolled),
+        (
+            "Server",
+            status
+                .server
+                .as_ref()
+                .map(|server| format!("{server}, {heard}"))
+                .unwrap_or_default(),
+        ),
+        ("Grants", count),
+        ("Sessions", status.sessions.to_string()),
+        (
+            "Record",
+            if status.recording {
+                "written".to_owned()
+            } else {
+                "cannot be written to disk: only the system's log has it".to_owned()
+            },
+        ),
+        ("jitd", status.version.clone()),
+    ]
+}

@@ -1,0 +1,83 @@
+//! jitd on this host, over its control socket.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jit_local::client::{self, ClientError};
+use jit_local::limits::CONTROL_SOCKET;
+use jit_local::message::control;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::Error;
+use crate::words::clean;
+
+/// jitd answers from memory; what takes longer is stuck.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What varlink calls a method that the caller may not call.
+const DENIED: &str = "org.varlink.service.PermissionDenied";
+
+/// No parameters.
+#[derive(Serialize)]
+struct Nothing {}
+
+/// No reply worth reading.
+#[derive(serde::Deserialize)]
+struct Ignored {}
+
+/// jitd, to be asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Daemon {
+    socket: PathBuf,
+}
+
+impl Daemon {
+    /// The one below `root`, which is `/` but in tests.
+    pub(crate) fn below(root: &Path) -> Self {
+        Self {
+            socket: root.join(CONTROL_SOCKET.trim_start_matches('/')),
+        }
+    }
+
+    pub(crate) fn status(&self) -> Result<control::Status, Error> {
+        self.call(control::STATUS, &Nothing {})
+    }
+
+    pub(crate) fn sessions(&self) -> Result<Vec<control::Session>, Error> {
+        self.call(control::SESSIONS, &Nothing {})
+            .map(|reply: control::Sessions| reply.sessions)
+    }
+
+    /// The session that this process sits in.
+    pub(crate) fn own_session(&self) -> Result<Option<control::Session>, Error> {
+        self.call(control::WHOAMI, &Nothing {})
+            .map(|reply: control::Whoami| reply.session)
+    }
+
+    /// This host's public key, made where there is none yet.
+    pub(crate) fn enroll(&self) -> Result<control::Enroll, Error> {
+        self.call(control::ENROLL, &Nothing {})
+    }
+
+    pub(crate) fn reload(&self) -> Result<(), Error> {
+        self.call(control::RELOAD, &Nothing {}).map(|Ignored {}| ())
+    }
+
+    pub(crate) fn gated(&self, change: &control::Gated) -> Result<(), Error> {
+        self.call(control::GATED, change).map(|Ignored {}| ())
+    }
+
+    fn call<P: Serialize, R: DeserializeOwned>(
+        &self,
+        method: &str,
+        parameters: &P,
+    ) -> Result<R, Error> {
+        client::call(&self.socket, method, parameters, PATIENCE).map_err(|error| match error {
+            ClientError::Refused { error, .. } if error == DENIED => Error::NotRoot("this"),
+            ClientError::Refused { error, detail } => {
+                Error::DaemonRefused(clean(&detail.unwrap_or(error)))
+            }
+            other => Error::Daemon(other),
+        })
+    }
+}

@@ -1,0 +1,203 @@
+//! jit-server's HTTP API, spoken over a Unix socket.
+
+mod document;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::words::clean;
+
+pub(crate) use document::{
+    AuditPage, Ending, Enrolled, Event, Grant, Host, Moment, Request, Role, ServerKey, Whoami,
+};
+
+/// Where the server of this machine answers.
+const LOCAL: &str = "unix:/run/jit-server/api.sock";
+/// A header of our own, so that nothing that a browser or another program is tricked into sending is taken for us (T20).
+const CLIENT_HEADER: &str = "Jit-Client";
+const CLIENT: &str = concat!("jitctl/", env!("CARGO_PKG_VERSION"));
+/// An answer of more bytes than this is none.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+/// An answer that is not held back on purpose takes no longer.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A server's address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct ServerAddress(PathBuf);
+
+impl ServerAddress {
+    /// The server on this machine.
+    pub(crate) fn local() -> Self {
+        Self(PathBuf::from(LOCAL.trim_start_matches("unix:")))
+    }
+}
+
+impl FromStr for ServerAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("unix:").map(Path::new) {
+            Some(path) if path.is_absolute() && text.len() <= 107 => Ok(Self(path.to_owned())),
+            _ => Err(format!(
+                "a server is unix: and the path of its socket, such as {LOCAL}"
+            )),
+        }
+    }
+}
+
+impl TryFrom<String> for ServerAddress {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<ServerAddress> for String {
+    fn from(address: ServerAddress) -> Self {
+        address.to_string()
+    }
+}
+
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unix:{}", self.0.display())
+    }
+}
+
+/// A connection to the server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    address: ServerAddress,
+    http: reqwest::Client,
+}
+
+impl Server {
+    /// Nothing is sent yet.
+    pub(crate) fn at(address: ServerAddress) -> Result<Self, Error> {
+        let http = reqwest::Client::builder()
+            .unix_socket(address.0.as_path())
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| Error::ServerAway {
+                server: address.to_string(),
+                why: reason(&error),
+            })?;
+        Ok(Self { address, http })
+    }
+
+    /// What the server says at `path`.
+    pub(crate) async fn get(&self, path: &str) -> Result<Value, Error> {
+        self.call(Method::GET, path, None, PATIENCE).await
+    }
+
+    /// What the server says at `path`, which may hold its answer back for `time`.
+    pub(crate) async fn get_within(&self, path: &str, time: Duration) -> Result<Value, Error> {
+        self.call(Method::GET, path, None, time + PATIENCE).await
+    }
+
+    /// Sends `body` to `path`.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Error> {
+        self.call(Method::POST, path, Some(body), PATIENCE).await
+    }
+
+    /// What `value` stands for.
+    pub(crate) fn parse<T: DeserializeOwned>(&self, value: &Value) -> Result<T, Error> {
+        T::deserialize(value).map_err(|error| self.nonsense(error))
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        time: Duration,
+    ) -> Result<Value, Error> {
+        let mut call = self
+            .http
+            .request(method, format!("http://jit-server{path}"))
+            .header(CLIENT_HEADER, CLIENT)
+            .timeout(time);
+        if let Some(body) = body {
+            call = call.json(body);
+        }
+        let answer = call.send().await.map_err(|error| self.failed(&error))?;
+        let status = answer.status();
+        let text = self.body(answer).await?;
+        if status.is_success() {
+            let text = if text.is_empty() { &b"null"[..] } else { &text };
+            serde_json::from_slice(text).map_err(|error| self.nonsense(error))
+        } else {
+            Err(problem(status, &text))
+        }
+    }
+
+    async fn body(&self, mut answer: reqwest::Response) -> Result<Vec<u8>, Error> {
+        let mut text = Vec::new();
+        while let Some(piece) = answer.chunk().await.map_err(|error| self.failed(&error))? {
+            if text.len() + piece.len() > MOST_BYTES {
+                return Err(self.nonsense("it is too long"));
+            }
+            text.extend_from_slice(&piece);
+        }
+        Ok(text)
+    }
+
+    fn failed(&self, error: &reqwest::Error) -> Error {
+        let server = self.address.to_string();
+        if error.is_timeout() {
+            Error::ServerSlow { server }
+        } else {
+            Error::ServerAway {
+                server,
+                why: reason(error),
+            }
+        }
+    }
+
+    fn nonsense(&self, why: impl ToString) -> Error {
+        Error::ServerNonsense {
+            server: self.address.to_string(),
+            why: why.to_string(),
+        }
+    }
+}
+
+/// RFC 9457.
+#[derive(Deserialize)]
+struct ProblemDocument {
+    title: Option<String>,
+    detail: Option<String>,
+    code: Option<String>,
+}
+
+fn problem(status: reqwest::StatusCode, text: &[u8]) -> Error {
+    let document: Option<ProblemDocument> = serde_json::from_slice(text).ok();
+    let (detail, code) = document.map_or((None, None), |document| {
+        (document.detail.or(document.title), document.code)
+    });
+    let detail = detail.map_or_else(|| format!("it answered {status}"), |detail| clean(&detail));
+    Error::Problem {
+        status: status.as_u16(),
+        detail,
+        code: code.map(|code| clean(&code)),
+    }
+}
+
+/// The innermost reason, which is what helps a person: "Connection refused" rather than "error sending request".
+fn reason(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}

@@ -1,0 +1,168 @@
+//! What the server's API answers with, as far as jitctl shows it. Fields that are not known here are ignored; `--json` prints
+//! answers as they came.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Who the server takes the caller for.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Whoami {
+    pub(crate) principal: Option<String>,
+}
+
+/// What may be asked for.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Role {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) description: Option<String>,
+    #[serde(default)]
+    pub(crate) hosts: Vec<String>,
+    #[serde(default)]
+    pub(crate) actions: Vec<String>,
+    pub(crate) longest_seconds: i64,
+    pub(crate) approval: RoleApproval,
+}
+
+/// Who decides about a role.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RoleApproval {
+    pub(crate) by: Approvers,
+    pub(crate) count: u32,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Approvers {
+    #[serde(default)]
+    pub(crate) users: Vec<String>,
+    #[serde(default)]
+    pub(crate) groups: Vec<String>,
+}
+
+/// Somebody asked for a role.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Request {
+    pub(crate) id: String,
+    pub(crate) principal: String,
+    pub(crate) role: String,
+    #[serde(default)]
+    pub(crate) hosts: Vec<String>,
+    pub(crate) for_seconds: i64,
+    pub(crate) reason: String,
+    #[serde(default)]
+    pub(crate) ticket: Option<String>,
+    pub(crate) state: String,
+    pub(crate) asked_at: Timestamp,
+    pub(crate) lapses_at: Timestamp,
+    #[serde(default)]
+    pub(crate) approvals: Vec<Approval>,
+    #[serde(default)]
+    pub(crate) needed: u32,
+    #[serde(default)]
+    pub(crate) denied: Option<Ending>,
+    #[serde(default)]
+    pub(crate) grants: Vec<String>,
+    #[serde(default)]
+    pub(crate) timeline: Vec<Moment>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Approval {
+    pub(crate) by: String,
+    pub(crate) at: Timestamp,
+    #[serde(default)]
+    pub(crate) comment: Option<String>,
+}
+
+/// Who ended it, and why.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Ending {
+    pub(crate) by: String,
+    pub(crate) at: Timestamp,
+    #[serde(default)]
+    pub(crate) reason: Option<String>,
+}
+
+/// One line of a request's story.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Moment {
+    pub(crate) at: Timestamp,
+    pub(crate) actor: String,
+    pub(crate) what: String,
+}
+
+/// Leave for one principal on one host.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Grant {
+    pub(crate) id: String,
+    pub(crate) request: String,
+    pub(crate) principal: String,
+    pub(crate) login: String,
+    pub(crate) role: String,
+    pub(crate) host: String,
+    #[serde(default)]
+    pub(crate) allow: Vec<String>,
+    pub(crate) not_before: Timestamp,
+    pub(crate) expires: Timestamp,
+    pub(crate) state: String,
+    #[serde(default)]
+    pub(crate) ended: Option<Ending>,
+    #[serde(default)]
+    pub(crate) approvals: Vec<Approval>,
+    #[serde(default)]
+    pub(crate) reason: Option<String>,
+    #[serde(default)]
+    pub(crate) ticket: Option<String>,
+}
+
+/// An enrolled host.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) host_id: String,
+    pub(crate) enrolled_at: Timestamp,
+    #[serde(default)]
+    pub(crate) connected: bool,
+    #[serde(default)]
+    pub(crate) last_seen: Option<Timestamp>,
+}
+
+/// The answer to an enrolment.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Enrolled {
+    pub(crate) host_id: jit_grant::HostId,
+    pub(crate) name: jit_grant::HostName,
+    pub(crate) server_keys: Vec<ServerKey>,
+}
+
+/// A key that the server signs with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServerKey {
+    pub(crate) kid: String,
+    pub(crate) public_key: jit_grant::PublicKey,
+}
+
+/// A piece of the audit trail.
+#[derive(Debug, Deserialize)]
+pub(crate) struct AuditPage {
+    pub(crate) events: Vec<Value>,
+    /// Ask on from here; none at the end. A page may be empty and still not be the last.
+    #[serde(default)]
+    pub(crate) next: Option<u64>,
+}
+
+/// Something that happened.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Event {
+    pub(crate) seq: u64,
+    pub(crate) at: Timestamp,
+    pub(crate) origin: String,
+    #[serde(default)]
+    pub(crate) actor: Option<String>,
+    pub(crate) kind: String,
+    #[serde(default)]
+    pub(crate) subject: Option<String>,
+    #[serde(default)]
+    pub(crate) detail: Value,
+}

@@ -1,0 +1,105 @@
+//! `/etc/jit/trust.json`: which server this host believes, and who this host is to it. jitd reads it (`jitd/src/trust.rs`).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::server::{ServerAddress, ServerKey};
+
+const MOST_BYTES: u64 = 64 * 1024;
+
+/// What this host believes since its enrolment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Trust {
+    /// Where grants come from.
+    pub(crate) server: ServerAddress,
+    /// This host's name there.
+    pub(crate) host_name: jit_grant::HostName,
+    /// This host's identity there.
+    pub(crate) host_id: jit_grant::HostId,
+    /// The machine that enrolled: a cloned image must enrol again.
+    pub(crate) machine_id: String,
+    /// What signs grants.
+    pub(crate) keys: Vec<ServerKey>,
+    /// What this host signs its events with.
+    pub(crate) public_key: jit_grant::PublicKey,
+    /// When it enrolled.
+    pub(crate) enrolled_at: Timestamp,
+}
+
+impl Trust {
+    fn path(root: &Path) -> PathBuf {
+        root.join("etc/jit/trust.json")
+    }
+
+    /// What is on disk; None before enrolment.
+    pub(crate) fn read(root: &Path) -> Result<Option<Self>, Error> {
+        let path = Self::path(root);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(|error| Error::file(&path, "open", error))?,
+        };
+        let mut text = Vec::new();
+        file.take(MOST_BYTES)
+            .read_to_end(&mut text)
+            .map_err(|error| Error::file(&path, "read", error))?;
+        serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|error| Error::file(&path, "understand", error))
+    }
+
+    /// Replaces what is on disk, whole or not at all. Anyone may read it.
+    pub(crate) fn write(&self, root: &Path) -> Result<(), Error> {
+        let path = Self::path(root);
+        self.replace(&path)
+            .map_err(|error| Error::file(&path, "write", error))
+    }
+
+    fn replace(&self, path: &Path) -> io::Result<()> {
+        let folder = path
+            .parent()
+            .ok_or_else(|| io::Error::other("it is in no folder"))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(folder)?;
+        let temporary = folder.join(".trust.json.new");
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o644)
+            .open(&temporary)?;
+        // Whatever the umask is: jitd-sync and people read it.
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+        file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        File::open(folder)?.sync_all()
+    }
+}
+
+/// This machine's id, of machine-id(5).
+pub(crate) fn machine_id(root: &Path) -> Result<String, Error> {
+    let path = root.join("etc/machine-id");
+    let text = fs::read_to_string(&path).map_err(|error| Error::file(&path, "read", error))?;
+    let id = text.trim();
+    if id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()) {
+        Ok(id.to_owned())
+    } else {
+        Err(Error::file(
+            path,
+            "use",
+            "it holds no machine id; run systemd-machine-id-setup",
+        ))
+    }
+}
