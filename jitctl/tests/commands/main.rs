@@ -1,0 +1,10 @@
+//! Runs jitctl against a jit-server and a jitd that say what the test wants, on a host that is a folder.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can't go on says why"
+)]
+
+mod host;
+mod people;
+mod support;

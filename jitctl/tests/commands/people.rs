@@ -1,0 +1,402 @@
+//! What people type against a server: output and exit codes.
+use crate::support::Host;
+use jiff::{Span, Timestamp};
+use serde_json::{Value, json};
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the tests stand beside a program that reads the real clock"
+)]
+fn in_minutes(minutes: i64) -> String {
+    let at = Timestamp::now() + Span::new().minutes(minutes).seconds(30);
+    at.round(jiff::Unit::Second).expect("a time").to_string()
+}
+
+fn request(state: &str) -> Value {
+    json!({
+        "id": "r17", "principal": "alice", "role": "web-admin", "hosts": ["web1"], "for_seconds": 1800, "reason": "disk full", "ticket": "OPS-1",
+        "state": state, "asked_at": "2026-11-20T10:00:00Z", "lapses_at": in_minutes(60), "needed": 1, "denied": null,
+        "approvals": [], "grants": [],
+        "timeline": [{ "at": "2026-11-20T10:00:00Z", "actor": "alice", "what": "asked" }],
+    })
+}
+
+fn approved() -> Value {
+    let mut request = request("approved");
+    request["grants"] = json!(["g4"]);
+    request["approvals"] =
+        json!([{ "by": "bob", "at": "2026-11-20T10:05:00Z", "stage": 1, "comment": "go ahead" }]);
+    request
+}
+
+fn grant(minutes: i64) -> Value {
+    json!({
+        "id": "g4", "request": "r17", "principal": "alice", "login": "alice", "role": "web-admin", "host": "web1", "allow": ["ssh", "sudo"],
+        "not_before": "2026-11-20T10:05:00Z", "expires": in_minutes(minutes), "state": "active", "ended": null,
+        "approvals": [{ "by": "bob", "at": "2026-11-20T10:05:00Z", "stage": 1, "comment": null }], "reason": "disk full", "ticket": null,
+    })
+}
+
+fn problem(status: u16, detail: &str) -> Value {
+    json!({ "type": "about:blank", "title": "Problem", "status": status, "detail": detail, "code": "own-request" })
+}
+
+const ASK: &[&str] = &[
+    "request",
+    "web-admin",
+    "--host",
+    "web1",
+    "--for",
+    "30m",
+    "--reason",
+    "disk full",
+];
+
+fn ask(more: &[&'static str]) -> Vec<&'static str> {
+    [ASK, more].concat()
+}
+
+#[test]
+fn a_request_that_waits_for_approval_exits_5_and_says_how_to_look() {
+    let host = Host::new().with_server();
+    host.server_says("POST /v1/requests", 201, request("pending"));
+    let ended = host.jitctl(ASK);
+    assert_eq!(ended.code, 5, "{}", ended.err);
+    assert!(
+        ended.out.contains("r17 is asked and lapses in 1 h"),
+        "{}",
+        ended.out
+    );
+    let sent = host.sent("POST /v1/requests");
+    assert_eq!(
+        sent,
+        json!({ "role": "web-admin", "hosts": ["web1"], "for_seconds": 1800, "reason": "disk full", "ticket": null })
+    );
+}
+
+#[test]
+fn waiting_ends_with_the_approval_and_names_the_grant() {
+    let host = Host::new().with_server();
+    host.server_says("POST /v1/requests", 201, request("pending"));
+    let poll = "GET /v1/requests/r17?wait_seconds=30&while=pending";
+    host.server_says(poll, 200, request("pending"));
+    host.server_says(poll, 200, approved());
+    host.server_says("GET /v1/grants/g4", 200, grant(30));
+    let ended = host.jitctl(&ask(&["--wait"]));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.out.contains("r17 is approved."), "{}", ended.out);
+    assert!(
+        ended.out.contains("g4: alice on web1 (ssh sudo) until"),
+        "{}",
+        ended.out
+    );
+}
+
+#[test]
+fn a_denial_exits_3_and_says_who_and_why() {
+    let host = Host::new().with_server();
+    host.server_says("POST /v1/requests", 201, request("pending"));
+    let mut denied = request("denied");
+    denied["denied"] =
+        json!({ "by": "bob", "at": "2026-11-20T10:05:00Z", "reason": "not\u{1b}[2J today" });
+    host.server_says(
+        "GET /v1/requests/r17?wait_seconds=30&while=pending",
+        200,
+        denied,
+    );
+    let ended = host.jitctl(&ask(&["--wait"]));
+    assert_eq!(ended.code, 3);
+    assert!(
+        ended
+            .err
+            .contains("request r17 was denied: bob said: not[2J today"),
+        "{}",
+        ended.err
+    );
+}
+
+#[test]
+fn a_request_that_nobody_decides_exits_4() {
+    let host = Host::new().with_server();
+    host.server_says("POST /v1/requests", 201, request("pending"));
+    host.server_says(
+        "GET /v1/requests/r17?wait_seconds=30&while=pending",
+        200,
+        request("lapsed"),
+    );
+    assert_eq!(host.jitctl(&ask(&["--wait"])).code, 4);
+}
+
+#[test]
+fn what_the_server_refuses_exits_3_with_its_words() {
+    let host = Host::new().with_server();
+    host.server_says(
+        "POST /v1/requests/r17/approve",
+        403,
+        problem(
+            403,
+            "r17 is your own request; somebody else has to decide it",
+        ),
+    );
+    let ended = host.jitctl(&["approve", "r17"]);
+    assert_eq!(ended.code, 3);
+    assert_eq!(
+        ended.err,
+        "jitctl: r17 is your own request; somebody else has to decide it\n"
+    );
+}
+
+#[test]
+fn a_server_that_is_away_exits_1_and_says_what_to_do() {
+    let ended = Host::new().jitctl(&["list", "roles"]);
+    assert_eq!(ended.code, 1);
+    assert!(
+        ended.err.contains("cannot reach jit-server at unix:")
+            && ended.err.contains("next: systemctl status jit-server"),
+        "{}",
+        ended.err
+    );
+}
+
+#[test]
+fn wrong_usage_exits_2() {
+    let host = Host::new();
+    for arguments in [
+        &["request", "web-admin"][..],
+        &["approve", "17"],
+        &["approve", "r17", "--for=-30m"],
+        &["approve", "r17", "--for", "0m"],
+        &["nonsense"],
+        &["enroll", "--server", "ftp://x"],
+    ] {
+        assert_eq!(host.jitctl(arguments).code, 2, "{arguments:?}");
+    }
+}
+
+#[test]
+fn approving_for_less_sends_only_what_was_said() {
+    let host = Host::new().with_server();
+    host.server_says("POST /v1/requests/r17/approve", 200, approved());
+    let ended = host.jitctl(&["approve", "r17", "--for", "10m"]);
+    assert_eq!(
+        (ended.code, ended.out.as_str()),
+        (0, "r17 is approved: g4.\n")
+    );
+    assert_eq!(
+        host.sent("POST /v1/requests/r17/approve"),
+        json!({ "for_seconds": 600 })
+    );
+}
+
+#[test]
+fn ensure_is_content_with_a_grant_that_lasts_long_enough() {
+    let host = Host::new().with_server();
+    host.server_says(
+        "GET /v1/whoami",
+        200,
+        json!({ "administrator": false, "principal": "alice" }),
+    );
+    host.server_says("GET /v1/grants?active=true", 200, json!([grant(25)]));
+    let ended = host.jitctl(&["ensure", "web-admin", "--host", "web1", "--min-left", "20m"]);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(
+        ended.out.starts_with("g4 is in force on web1 until"),
+        "{}",
+        ended.out
+    );
+}
+
+#[test]
+fn ensure_asks_where_the_grant_ends_too_soon_or_is_another_s() {
+    let host = Host::new().with_server();
+    host.server_says(
+        "GET /v1/whoami",
+        200,
+        json!({ "administrator": false, "principal": "alice" }),
+    );
+    let mut other = grant(60);
+    other["principal"] = json!("mallory");
+    host.server_says("GET /v1/grants?active=true", 200, json!([grant(15), other]));
+    host.server_says("GET /v1/requests?state=pending", 200, json!([]));
+    let short = host.jitctl(&["ensure", "web-admin", "--host", "web1", "--min-left", "20m"]);
+    assert_eq!(short.code, 2, "without --for and --reason it can't ask");
+
+    host.server_says("POST /v1/requests", 201, approved());
+    host.server_says("GET /v1/grants/g4", 200, grant(30));
+    let ended = host.jitctl(&[
+        "ensure",
+        "web-admin",
+        "--host",
+        "web1",
+        "--min-left",
+        "20m",
+        "--for",
+        "30m",
+        "--reason",
+        "disk full",
+    ]);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+}
+
+#[test]
+fn ensure_waits_for_its_own_pending_request_rather_than_asking_twice() {
+    let host = Host::new().with_server();
+    host.server_says(
+        "GET /v1/whoami",
+        200,
+        json!({ "administrator": false, "principal": "alice" }),
+    );
+    host.server_says("GET /v1/grants?active=true", 200, json!([]));
+    host.server_says(
+        "GET /v1/requests?state=pending",
+        200,
+        json!([request("pending")]),
+    );
+    host.server_says(
+        "GET /v1/requests/r17?wait_seconds=30&while=pending",
+        200,
+        approved(),
+    );
+    host.server_says("GET /v1/grants/g4", 200, grant(30));
+    let ended = host.jitctl(&["ensure", "web-admin", "--host", "web1", "--min-left", "20m"]);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+}
+
+#[test]
+fn release_from_inside_a_session_gives_its_grant_back() {
+    let host = Host::new().with_server().with_daemon();
+    let session = json!({ "id": "s1", "kind": "login", "principal": "alice", "login": "alice", "service": "sshd", "scopes": [], "grant": "g4", "since": "2026-11-22T19:00:00Z", "until": null, "enforced": true });
+    host.daemon_says("Whoami", json!({ "session": session }));
+    host.server_says("POST /v1/grants/g4/release", 200, grant(0));
+    let ended = host.jitctl(&["release"]);
+    assert_eq!(
+        (ended.code, ended.out.as_str()),
+        (0, "g4 is given back; its sessions end now.\n")
+    );
+}
+
+#[test]
+fn release_outside_of_a_session_asks_for_the_grant() {
+    let host = Host::new().with_server().with_daemon();
+    host.daemon_says("Whoami", json!({ "session": null }));
+    let ended = host.jitctl(&["release"]);
+    assert_eq!(ended.code, 1);
+    assert!(ended.err.contains("next: name the grant"), "{}", ended.err);
+}
+
+#[test]
+fn roles_are_a_table_for_people() {
+    let host = Host::new().with_server();
+    let role = json!({
+        "name": "web-admin", "description": "run the web servers", "hosts": ["web1", "web2"], "actions": ["ssh", "sudo"], "longest_seconds": 14400,
+        "may_ask": true, "approval": { "by": { "users": ["bob"], "groups": ["leads"] }, "count": 1 },
+    });
+    host.server_says("GET /v1/roles", 200, json!([role]));
+    insta::assert_snapshot!(host.jitctl(&["list", "roles"]).out, @r"
+    ROLE       OPENS     HOSTS      LONGEST  APPROVED BY            FOR
+    web-admin  ssh sudo  web1 web2  4 h      1 of bob, group leads  run the web servers
+    ");
+}
+
+#[test]
+fn lists_in_json_are_what_the_server_said() {
+    let host = Host::new().with_server();
+    let grants = json!([grant(24)]);
+    host.server_says("GET /v1/grants?active=true", 200, grants.clone());
+    assert_eq!(
+        host.jitctl(&["list", "grants", "--active", "--json"])
+            .json(),
+        grants
+    );
+    let table = host.jitctl(&["list", "grants", "--active"]).out;
+    assert!(
+        table.contains("(24 min left)") && table.contains("ssh sudo"),
+        "{table}"
+    );
+    assert!(
+        !table.contains('\u{1b}'),
+        "no colour where there is no terminal"
+    );
+}
+
+#[test]
+fn requests_are_filtered_by_the_server() {
+    let host = Host::new().with_server();
+    host.server_says(
+        "GET /v1/requests?state=pending&for_me=true",
+        200,
+        json!([request("pending")]),
+    );
+    let ended = host.jitctl(&["list", "requests", "--state", "pending", "--for-me"]);
+    assert!(ended.out.contains("0 of 1 approvals"), "{}", ended.out);
+}
+
+#[test]
+fn show_tells_the_story_of_a_request() {
+    let host = Host::new().with_server();
+    host.server_says("GET /v1/requests/r17", 200, approved());
+    insta::assert_snapshot!(host.jitctl(&["show", "r17"]).out, @r"
+    Request  r17
+    State    approved
+    Who      alice
+    Role     web-admin
+    Hosts    web1
+    For      30 min
+    Reason   disk full
+    Ticket   OPS-1
+    Grants   g4
+    Comment  bob: go ahead
+
+    WHEN              WHO    WHAT
+    2026-11-20 10:00  alice  asked
+    ");
+}
+
+#[test]
+fn the_audit_trail_is_read_page_by_page() {
+    let host = Host::new().with_server();
+    let event = |seq: u64| json!({ "seq": seq, "at": "2026-11-20T10:05:00Z", "origin": "server", "actor": "bob", "kind": "request.approved", "subject": "r17", "detail": { "stage": 1, "note": "go \u{202e}ahead" } });
+    host.server_says(
+        "GET /v1/audit?after=0&limit=500",
+        200,
+        json!({ "events": [event(1)], "next": 2 }),
+    );
+    host.server_says(
+        "GET /v1/audit?after=2&limit=500",
+        200,
+        json!({ "events": [], "next": 4 }),
+    );
+    host.server_says(
+        "GET /v1/audit?after=4&limit=500",
+        200,
+        json!({ "events": [event(5)], "next": null }),
+    );
+    assert_eq!(
+        host.jitctl(&["audit", "list", "--json"])
+            .json()
+            .as_array()
+            .map(Vec::len),
+        Some(2)
+    );
+    insta::assert_snapshot!(host.jitctl(&["audit", "list"]).out, @r"
+    NUMBER  WHEN              WHERE   WHO  WHAT              ABOUT  DETAIL
+    1       2026-11-20 10:05  server  bob  request.approved  r17    note=go ahead stage=1
+    5       2026-11-20 10:05  server  bob  request.approved  r17    note=go ahead stage=1
+    ");
+}
+
+#[test]
+fn codes_are_explained() {
+    let said = Host::new().jitctl(&["explain", "JIT-101"]).out;
+    let code = jit_grant::Code::NoGrant;
+    assert_eq!(
+        said,
+        format!(
+            "{code}: {}.\n{}\nWhat to do: {}\n",
+            code.title(),
+            code.explanation(),
+            code.remedy()
+        )
+    );
+    assert_eq!(Host::new().jitctl(&["explain", "JIT-999"]).code, 2);
+}
