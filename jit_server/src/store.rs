@@ -65,7 +65,7 @@ pub struct HostHead {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kept {
     /// One of the server's own events.
-    Own(Entry),
+    Own(Box<Entry>),
     /// A line of a host.
     OfHost {
         /// Place in the whole record.

@@ -5,6 +5,8 @@
 
 mod command;
 mod error;
+#[cfg(test)]
+mod laws;
 mod state;
 
 pub use command::{Ask, Command, command, lapsed};

@@ -79,7 +79,7 @@ pub(super) async fn list(
     let policy = server.policy();
     let events = server.look(|known| {
         kept.into_iter().filter_map(|kept| match kept {
-            Kept::Own(entry) => concerns(known, &policy, &caller, &entry.event).then(|| own(entry)),
+            Kept::Own(entry) => concerns(known, &policy, &caller, &entry.event).then(|| own(*entry)),
             Kept::OfHost { seq, host, line } => of_host(seq, &host, &line, &caller),
         })
         .collect()

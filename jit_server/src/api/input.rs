@@ -21,7 +21,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let content = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        if !content.is_some_and(|content| content.split(';').next().is_some_and(|kind| kind.trim() == "application/json")) {
+        let kind = content.and_then(|content| content.split(';').next()).map(str::trim);
+        if kind != Some("application/json") {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json"));
         }
         let body = tokio::time::timeout(LONGEST_BODY, Bytes::from_request(request, state)).await;

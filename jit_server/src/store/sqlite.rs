@@ -141,7 +141,7 @@ async fn insert(transaction: &mut Transaction<'_, Sqlite>, entry: &Entry) -> Res
 }
 
 fn kept(row: &SqliteRow) -> Result<Kept, StoreError> {
-    let Some(host) = row.try_get::<Option<String>, _>("host")? else { return entry(row).map(Kept::Own) };
+    let Some(host) = row.try_get::<Option<String>, _>("host")? else { return Ok(Kept::Own(Box::new(entry(row)?))) };
     let seq: i64 = row.try_get("seq")?;
     let host: HostName = parsed(seq, host)?;
     Ok(Kept::OfHost { seq: unsigned(seq)?, host, line: row.try_get("line")? })
