@@ -7,6 +7,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
+use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -287,4 +288,26 @@ fn a_panic_in_the_built_module_is_caught_and_denies() {
     place.gate("sshd", &panicking_module(), "enforce");
     let mut application = Application::start(place.folder(), "sshd", "root").unwrap();
     assert_eq!(application.request(Request::Account, 0), PAM_PERM_DENIED);
+}
+
+#[test]
+fn a_panic_in_the_built_module_prints_nothing() {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "a_panic_in_the_built_module_is_caught_and_denies",
+            "--nocapture",
+        ])
+        .env("RUST_BACKTRACE", "1")
+        .output()
+        .unwrap();
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(output.status.success() && stdout.contains("1 passed"));
+    assert!(
+        !stdout.contains("panicked") && stderr.is_empty(),
+        "{stdout}{stderr}"
+    );
 }
