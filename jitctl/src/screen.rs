@@ -83,7 +83,7 @@ impl Screen {
         if rows.is_empty() {
             return self.say(empty);
         }
-        let mut table = self.bare_table();
+        let mut table = bare_table();
         table.set_header(header.iter().map(|title| self.bold(Cell::new(title))));
         for row in rows {
             table.add_row(row.iter().zip(header).map(|(text, title)| {
@@ -95,19 +95,24 @@ impl Screen {
                 self.coloured(Cell::new(clean(text)), mood)
             }));
         }
-        self.say(trimmed(&table));
+        self.say(trimmed(table));
     }
 
     /// Names and values below each other; values that are empty are left out.
     pub(crate) fn pairs(&self, pairs: &[(&str, String)]) {
-        let mut table = self.bare_table();
+        let mut table = bare_table();
         for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
+            let mood = if *name == "State" {
+                Mood::of(value)
+            } else {
+                Mood::Plain
+            };
             table.add_row([
                 self.bold(Cell::new(name)),
-                self.coloured(Cell::new(clean(value)), Mood::of(value)),
+                self.coloured(Cell::new(clean(value)), mood),
             ]);
         }
-        self.say(trimmed(&table));
+        self.say(trimmed(table));
     }
 
     /// Waits for `work`; after two seconds something on the terminal moves and says `what` is waited for.
@@ -130,19 +135,6 @@ impl Screen {
         done
     }
 
-    fn bare_table(&self) -> Table {
-        let mut table = Table::new();
-        table
-            .load_style(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Dynamic);
-        if self.colour {
-            table.enforce_styling();
-        } else {
-            table.force_no_tty();
-        }
-        table
-    }
-
     fn bold(&self, cell: Cell) -> Cell {
         if self.colour {
             cell.add_attribute(Attribute::Bold)
@@ -159,8 +151,20 @@ impl Screen {
     }
 }
 
-/// Without the padding at the ends of lines that nobody sees and everybody copies.
-fn trimmed(table: &Table) -> String {
+/// As wide as the terminal, where there is one.
+fn bare_table() -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic);
+    table
+}
+
+/// Without the padding at both ends of lines, which nobody sees and everybody copies.
+fn trimmed(mut table: Table) -> String {
+    if let Some(first) = table.column_mut(0) {
+        first.set_padding((0, 1));
+    }
     table
         .lines()
         .map(|line| line.trim_end().to_owned())

@@ -96,10 +96,6 @@ pub(crate) fn machine_id(root: &Path) -> Result<String, Error> {
     if id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()) {
         Ok(id.to_owned())
     } else {
-        Err(Error::file(
-            path,
-            "use",
-            "it holds no machine id; run systemd-machine-id-setup",
-        ))
+        Err(Error::file(path, "use", "it holds no machine id"))
     }
 }

@@ -55,9 +55,12 @@ fn socket(here: &Here, path: &str, mode: u32) -> Option<Finding> {
 fn enrolment(here: &Here) -> Option<Finding> {
     const ENROLL: &str = "jitctl enroll --server unix:/run/jit-server/api.sock";
     match (Trust::read(here.root()), machine_id(here.root())) {
-        (Err(error), _) | (_, Err(error)) => {
-            Some(Finding::error("jitd", error.to_string(), ENROLL))
-        }
+        (Err(error), _) => Some(Finding::error("jitd", error.to_string(), ENROLL)),
+        (_, Err(error)) => Some(Finding::error(
+            "jitd",
+            error.to_string(),
+            format!("systemd-machine-id-setup, then {ENROLL}"),
+        )),
         (Ok(None), _) => Some(Finding::warning(
             "jitd",
             "this host is not enrolled with a server",
