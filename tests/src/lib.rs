@@ -4,25 +4,39 @@
 //! | idea | file |
 //! |---|---|
 //! | a base image a release, made once | `image.rs` |
-//! | a booted host, and its end whatever happens | `host.rs` |
+//! | a booted host | `host.rs` |
+//! | its end, whatever happens | `lifetime.rs` |
 //! | running a command in it, with a deadline | `run.rs` |
 //! | waiting for an event rather than for a while | `wait.rs` |
 //! | typing at a terminal | `terminal.rs` |
 //! | accounts, passwords, keys | `people.rs` |
 //! | ssh, sftp, scp, forwards | `ssh.rs` |
 //! | several hosts and the links between them | `net.rs` |
-//! | a host with jit installed, enrolled and gated | `site.rs` |
+//! | the packages, and installing them | `packages.rs` |
+//! | jit-server's interface, as the administrator | `api.rs` |
+//! | a host with jit installed, enrolled and gated | `site.rs`, `looking.rs` |
 //! | something else than jitd behind its socket | `impostor.rs` |
+//! | somebody who speaks to the sockets directly | `intruder.rs`, `bin/peer.rs` |
 //! | promises kept by hosts of both releases, in parallel | `group.rs` |
 //! | a story told step by step | `story.rs` |
 #![forbid(unsafe_code)]
 
+pub mod api;
+pub mod group;
+mod heard;
 pub mod host;
 pub mod image;
+pub mod impostor;
+pub mod intruder;
+mod lifetime;
+mod looking;
 pub mod machine;
 pub mod net;
+pub mod packages;
 pub mod people;
 pub mod run;
+pub mod site;
 pub mod ssh;
+pub mod story;
 pub mod terminal;
 pub mod wait;

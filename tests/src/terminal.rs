@@ -9,8 +9,14 @@ use anyhow::{Context, Result, ensure};
 use nix::libc::O_NOCTTY;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 
-use crate::run::{Heard, Inside, Outcome, Running};
+use crate::heard::Heard;
+use crate::run::{Inside, Outcome, Running};
 use crate::wait::Deadline;
+
+/// bash asks the terminal to mark what is pasted when it begins to read a line, and to stop when it has read one. What is
+/// typed before that may be thrown away.
+const BASH_IS_READY: &str = "\x1b[?2004h";
+const BASH_TOOK_IT: &str = "\x1b[?2004l";
 
 /// A program running on a terminal of its host's own. Dropped, it is killed with all it started.
 #[derive(Debug)]
@@ -83,21 +89,34 @@ impl Terminal {
         self.types(line)
     }
 
-    /// Types a command to a shell and waits until it has run; gives what it showed.
+    /// Types a command to bash once it is ready for one, and comes back when bash has taken it.
     ///
     /// # Errors
-    /// The shell does not come back before `deadline`.
+    /// bash is not ready before `deadline`.
+    pub fn enters(&mut self, command: &str, deadline: Deadline) -> Result<()> {
+        self.sees(BASH_IS_READY, deadline)?;
+        self.types(command)?;
+        self.sees(BASH_TOOK_IT, deadline)
+    }
+
+    /// Has bash run a command to its end; gives what it showed.
+    ///
+    /// # Errors
+    /// bash is not ready for it, or does not come back, before `deadline`.
     pub fn shell(&mut self, command: &str, deadline: Deadline) -> Result<String> {
+        self.enters(command, deadline)?;
         let start = self.read;
-        // Written apart here so that the shell's echo of this line is not taken for its output.
-        self.types(&format!("{command}; echo \"the shell is\" back"))?;
-        self.sees("the shell is back", deadline)?;
+        // Not waited for with `sees`: the next command waits for the same sign.
+        let end = self.screen.contains_after(start, BASH_IS_READY, deadline);
+        let end = end.with_context(|| {
+            format!("`{command}` did not come back, saw: {}", self.screen.text())
+        })?;
         Ok(self
             .screen
             .text()
-            .get(start..self.read)
+            .get(start..end)
             .unwrap_or_default()
-            .to_owned())
+            .replace(BASH_IS_READY, ""))
     }
 
     /// All that was shown so far.

@@ -1,0 +1,202 @@
+//! Nothing outlives its grant, and the end of one thing touches no other.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use jit_tests::group::Promise;
+use jit_tests::promises;
+use jit_tests::site::{Granted, Site};
+use jit_tests::ssh::Ssh;
+use jit_tests::wait::Deadline;
+
+/// SIGTERM, two seconds of grace, cgroup.kill, and a second for the machine under test to be busy.
+const END_WITHIN: Duration = Duration::from_millis(3500);
+
+fn main() -> ExitCode {
+    let promises: &[Promise<Site>] = promises![
+        an_elevation_ends_at_its_expiry_and_the_login_lives_on,
+        a_login_ends_at_its_expiry_and_takes_its_elevation_with_it,
+        a_revoked_grant_ends_a_live_session_at_once,
+        a_released_grant_ends_its_own_session,
+        what_ignores_signals_dies_all_the_same,
+        with_jitd_stopped_the_end_still_comes,
+        with_jitd_hung_the_end_still_comes,
+        with_jitd_killed_the_end_still_comes,
+        nohup_after_logout_dies_at_expiry,
+        other_sessions_and_the_listener_are_left_alone,
+        a_second_grant_carries_a_session_over_the_end_of_the_first,
+    ];
+    jit_tests::group::keep_with("expiry", Site::enforcing, Site::calm, promises)
+}
+
+/// Waits until such a process has ended, and checks that it neither ended before its grant nor outlived it.
+fn ends_with(site: &Site, granted: &Granted, pattern: &str) -> Result<()> {
+    ensure!(
+        site.runs(pattern)?,
+        "{pattern} is not running in the first place"
+    );
+    site.wait_until_gone(pattern, Deadline::within(granted.left() + END_WITHIN))?;
+    let early = granted.left();
+    ensure!(
+        early < Duration::from_secs(1),
+        "{pattern} ended {early:.1?} before its grant"
+    );
+    Ok(())
+}
+
+fn an_elevation_ends_at_its_expiry_and_the_login_lives_on(site: &Site) -> Result<()> {
+    site.open("bob", "visitor", 600)?;
+    let granted = site.open("bob", "operator", 5)?;
+    let mut shell = Ssh::new(&site.host, "bob").open("")?;
+    shell.enters("sudo sleep 7101", Deadline::seconds(10))?;
+    site.wait_until_runs("sleep 7101", Deadline::seconds(5))?;
+    ends_with(site, &granted, "sleep 7101")?;
+    let said = shell.shell("echo login is $((40 + 2))", Deadline::seconds(10))?;
+    ensure!(
+        said.contains("login is 42"),
+        "the login did not live on: {said}"
+    );
+    let again = shell.shell("sudo -n id", Deadline::seconds(10))?;
+    ensure!(!again.contains("uid=0"), "sudo still opens: {again}");
+    Ok(())
+}
+
+fn a_login_ends_at_its_expiry_and_takes_its_elevation_with_it(site: &Site) -> Result<()> {
+    let granted = site.open("bob", "operator", 5)?;
+    let login = Ssh::new(&site.host, "bob").start("sudo sleep 7102 & sleep 7103")?;
+    site.wait_until_runs("sleep 7102", Deadline::seconds(5))?;
+    site.wait_until_runs("sleep 7103", Deadline::seconds(5))?;
+    ends_with(site, &granted, "sleep 710[23]")?;
+    ensure!(
+        login.ended(Deadline::seconds(5))?,
+        "the ssh client is still connected"
+    );
+    site.wait_until_empty(Deadline::seconds(5))
+}
+
+fn a_revoked_grant_ends_a_live_session_at_once(site: &Site) -> Result<()> {
+    let granted = site.open("bob", "operator", 600)?;
+    let login = Ssh::new(&site.host, "bob").start("sudo sleep 7104 & sleep 7105")?;
+    site.wait_until_runs("sleep 7104", Deadline::seconds(5))?;
+    site.wait_until_runs("sleep 7105", Deadline::seconds(5))?;
+    site.revoke(&granted.grant)?;
+    site.wait_until_gone("sleep 710[45]", Deadline::within(END_WITHIN))?;
+    ensure!(
+        login.ended(Deadline::seconds(5))?,
+        "the ssh client is still connected"
+    );
+    Ssh::new(&site.host, "bob")
+        .run("id")?
+        .refused_saying(&[])
+        .map(drop)
+}
+
+fn a_released_grant_ends_its_own_session(site: &Site) -> Result<()> {
+    let granted = site.open("alice", "visitor", 600)?;
+    let login = Ssh::new(&site.host, "alice").start("sleep 7106")?;
+    site.wait_until_runs("sleep 7106", Deadline::seconds(5))?;
+    site.jitctl("alice", &["release", &granted.grant])?
+        .succeeded()?;
+    site.wait_until_gone("sleep 7106", Deadline::within(END_WITHIN))?;
+    ensure!(
+        login.ended(Deadline::seconds(5))?,
+        "the ssh client is still connected"
+    );
+    Ok(())
+}
+
+fn what_ignores_signals_dies_all_the_same(site: &Site) -> Result<()> {
+    let granted = site.open("bob", "operator", 5)?;
+    let deaf = "trap '' TERM HUP INT QUIT; sleep 7107 & sleep 7107";
+    let _login =
+        Ssh::new(&site.host, "bob").start(&format!("sudo setsid sh -c \"{deaf}\" & {deaf}"))?;
+    site.wait_until_runs("sleep 7107", Deadline::seconds(5))?;
+    ends_with(site, &granted, "sleep 7107")
+}
+
+fn with_jitd_stopped_the_end_still_comes(site: &Site) -> Result<()> {
+    const UNITS: &str =
+        "jitd-pam.socket jitd-ctl.socket jitd-sync.socket jitd-sync.path jitd-sync.service";
+    backstop(
+        site,
+        &format!("systemctl stop {UNITS} jitd.service"),
+        &format!("systemctl start {UNITS} jitd.service"),
+        "7110",
+    )
+}
+
+fn with_jitd_hung_the_end_still_comes(site: &Site) -> Result<()> {
+    backstop(
+        site,
+        "systemctl kill --signal=STOP jitd.service",
+        "systemctl restart jitd.service",
+        "7112",
+    )
+}
+
+fn with_jitd_killed_the_end_still_comes(site: &Site) -> Result<()> {
+    // It would be back in 200 ms; without its program it is not.
+    let break_it =
+        "mv /usr/sbin/jitd /usr/sbin/jitd.away; systemctl kill --signal=KILL jitd.service";
+    let mend_it = "mv /usr/sbin/jitd.away /usr/sbin/jitd; systemctl reset-failed jitd.service || true; systemctl start jitd.service";
+    backstop(site, break_it, mend_it, "7114")
+}
+
+/// With jitd out of the way before the grant's expiry, a login and its elevation end at that time all the same.
+fn backstop(site: &Site, break_it: &str, mend_it: &str, sleep: &str) -> Result<()> {
+    let granted = site.open("bob", "operator", 6)?;
+    let _login =
+        Ssh::new(&site.host, "bob").start(&format!("sudo sleep {sleep} & nohup sleep {sleep}"))?;
+    site.wait_until_runs(&format!("sudo sleep {sleep}"), Deadline::seconds(5))?;
+    site.host.sh(break_it)?;
+    let ended = ends_with(site, &granted, &format!("sleep {sleep}"));
+    site.host.sh(mend_it)?;
+    site.wait_until_current()?;
+    ended
+}
+
+fn nohup_after_logout_dies_at_expiry(site: &Site) -> Result<()> {
+    let granted = site.open("alice", "visitor", 6)?;
+    Ssh::new(&site.host, "alice")
+        .run("nohup setsid sleep 7116 >/dev/null 2>&1 &")?
+        .succeeded()?;
+    ends_with(site, &granted, "sleep 7116")
+}
+
+fn other_sessions_and_the_listener_are_left_alone(site: &Site) -> Result<()> {
+    let listener = site.listener()?;
+    site.open("alice", "visitor", 600)?;
+    let other = Ssh::new(&site.host, "alice").start("sleep 7117")?;
+    site.wait_until_runs("sleep 7117", Deadline::seconds(5))?;
+    let granted = site.open("bob", "operator", 5)?;
+    let _login = Ssh::new(&site.host, "bob").start("sudo sleep 7118")?;
+    site.wait_until_runs("sleep 7118", Deadline::seconds(5))?;
+    ends_with(site, &granted, "sleep 7118")?;
+    ensure!(
+        other.alive()? && site.runs("sleep 7117")?,
+        "alice's session ended with bob's"
+    );
+    ensure!(
+        site.listener()? == listener,
+        "sshd's listener is another process now"
+    );
+    Ssh::new(&site.host, "alice")
+        .run("true")?
+        .succeeded()
+        .map(drop)
+}
+
+fn a_second_grant_carries_a_session_over_the_end_of_the_first(site: &Site) -> Result<()> {
+    let first = site.open("alice", "visitor", 5)?;
+    let login = Ssh::new(&site.host, "alice").start("sleep 7119")?;
+    site.wait_until_runs("sleep 7119", Deadline::seconds(5))?;
+    let second = site.grant("alice", "visitor", 12)?;
+    let still = !login.ended(Deadline::within(first.left() + END_WITHIN))?;
+    ensure!(
+        still,
+        "the session ended with its first grant, with a second in force"
+    );
+    ends_with(site, &second, "sleep 7119")
+}

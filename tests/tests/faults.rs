@@ -1,0 +1,198 @@
+//! Whatever becomes of jitd: enforcing refuses within the deadline, watching lets through and writes it down.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use jit_tests::group::Promise;
+use jit_tests::impostor::{Impostor, Manner};
+use jit_tests::promises;
+use jit_tests::site::Site;
+use jit_tests::ssh::Ssh;
+use jit_tests::terminal::Terminal;
+use jit_tests::wait::Deadline;
+
+/// A decision's deadline of 3 s, and what ssh needs besides on a busy machine.
+const REFUSED_WITHIN: Duration = Duration::from_millis(5000);
+
+const STOP: &str = "systemctl stop jitd-pam.socket jitd-ctl.socket jitd-sync.socket jitd.service";
+
+/// Sockets and daemon as after a start of the host, whatever is in their place.
+const MEND: &str = "
+    systemctl stop jitd-sync.path jitd-sync.service jitd-pam.socket jitd-ctl.socket jitd-sync.socket jitd.service
+    rm -rf /run/jit/pam.sock
+    systemctl reset-failed jitd.service jitd-pam.socket || true
+    systemctl start jitd-pam.socket jitd-ctl.socket jitd-sync.socket jitd.service jitd-sync.path jitd-sync.service";
+
+fn main() -> ExitCode {
+    let promises: &[Promise<Site>] = promises![
+        with_jitd_stopped,
+        with_jitd_hung,
+        with_its_socket_removed,
+        with_a_file_in_the_sockets_place,
+        with_a_folder_in_the_sockets_place,
+        with_a_pipe_in_the_sockets_place,
+        with_an_answer_of_garbage,
+        with_an_answer_without_end,
+        with_an_answer_byte_by_byte,
+        with_no_answer,
+        with_a_hang_up,
+        with_an_answer_of_another_shape,
+        with_the_module_deleted_watching_lets_through_and_enforcing_does_not,
+    ];
+    jit_tests::group::keep_with("faults", Site::enforcing, Site::calm, promises)
+}
+
+fn with_jitd_stopped(site: &Site) -> Result<()> {
+    broken_by(site, |site| site.host.sh(STOP).map(drop))
+}
+
+fn with_jitd_hung(site: &Site) -> Result<()> {
+    broken_by(site, |site| {
+        site.host
+            .sh("systemctl kill --signal=STOP jitd.service")
+            .map(drop)
+    })
+}
+
+fn with_its_socket_removed(site: &Site) -> Result<()> {
+    broken_by(site, |site| site.host.sh("rm /run/jit/pam.sock").map(drop))
+}
+
+fn with_a_file_in_the_sockets_place(site: &Site) -> Result<()> {
+    broken_by(site, |site| {
+        site.host
+            .sh("rm /run/jit/pam.sock; echo '{\"allow\": true}' > /run/jit/pam.sock")
+            .map(drop)
+    })
+}
+
+fn with_a_folder_in_the_sockets_place(site: &Site) -> Result<()> {
+    broken_by(site, |site| {
+        site.host
+            .sh("rm /run/jit/pam.sock; mkdir /run/jit/pam.sock")
+            .map(drop)
+    })
+}
+
+fn with_a_pipe_in_the_sockets_place(site: &Site) -> Result<()> {
+    broken_by(site, |site| {
+        site.host
+            .sh("rm /run/jit/pam.sock; mkfifo /run/jit/pam.sock")
+            .map(drop)
+    })
+}
+
+fn with_an_answer_of_garbage(site: &Site) -> Result<()> {
+    answered(site, Manner::Garbage)
+}
+
+fn with_an_answer_without_end(site: &Site) -> Result<()> {
+    answered(site, Manner::TooMuch)
+}
+
+fn with_an_answer_byte_by_byte(site: &Site) -> Result<()> {
+    answered(site, Manner::ByteByByte)
+}
+
+fn with_no_answer(site: &Site) -> Result<()> {
+    answered(site, Manner::Nothing)
+}
+
+fn with_a_hang_up(site: &Site) -> Result<()> {
+    answered(site, Manner::HangsUp)
+}
+
+fn with_an_answer_of_another_shape(site: &Site) -> Result<()> {
+    answered(site, Manner::OtherShape)
+}
+
+fn with_the_module_deleted_watching_lets_through_and_enforcing_does_not(site: &Site) -> Result<()> {
+    let module = site.host.sh("find /usr/lib -name pam_jit.so")?;
+    let module = module.trim();
+    ensure!(!module.is_empty(), "pam_jit.so is not where modules are");
+    with_a_shell(site, |shell| {
+        site.admin(&["monitor"])?;
+        site.host.sh(&format!("mv {module} {module}.away"))?;
+        let watching = let_through(site, shell);
+        site.host.sh(&format!("mv {module}.away {module}"))?;
+        watching?;
+        site.enforce()?;
+        site.host.sh(&format!("mv {module} {module}.away"))?;
+        let refused = Ssh::new(&site.host, "alice").run("echo alice is in");
+        site.host.sh(&format!("mv {module}.away {module}"))?;
+        refused?.refused_saying(&[]).map(drop)
+    })
+}
+
+/// With something else behind pam.sock that answers in this manner.
+fn answered(site: &Site, manner: Manner) -> Result<()> {
+    let mut impostor = None;
+    broken_by(site, |site| {
+        site.host.sh(&format!("{STOP}; rm -f /run/jit/pam.sock"))?;
+        impostor = Some(Impostor::start(&site.host, "/run/jit/pam.sock", manner)?);
+        Ok(())
+    })?;
+    ensure!(
+        impostor.is_some_and(|impostor| impostor.callers() > 0),
+        "nobody asked the impostor, so nothing was tried"
+    );
+    Ok(())
+}
+
+/// Breaks it, looks how enforcing and watching take it, and mends it. The two who try it have grants for all they do.
+fn broken_by(site: &Site, break_it: impl FnOnce(&Site) -> Result<()>) -> Result<()> {
+    with_a_shell(site, |shell| {
+        break_it(site)?;
+        refused_in_time(site, shell).context("enforcing")?;
+        let mark = site.mark()?;
+        site.admin(&["monitor"])?;
+        let_through(site, shell).context("watching")?;
+        let log = site.log_since(&mark)?;
+        ensure!(
+            log.contains("JIT-1"),
+            "what was let through is not in the log:\n{log}"
+        );
+        Ok(())
+    })
+}
+
+/// With alice allowed in and bob in already and allowed to use sudo; back to enforcing with a sound jitd afterwards.
+fn with_a_shell(site: &Site, trial: impl FnOnce(&mut Terminal) -> Result<()>) -> Result<()> {
+    site.open("alice", "visitor", 1800)?;
+    site.open("bob", "operator", 1800)?;
+    let mut shell = Ssh::new(&site.host, "bob").open("")?;
+    shell.shell("true", Deadline::seconds(10))?;
+    let tried = trial(&mut shell);
+    site.host.sh(MEND)?;
+    site.wait_until_current()?;
+    site.enforce()?;
+    tried
+}
+
+fn refused_in_time(site: &Site, shell: &mut Terminal) -> Result<()> {
+    let login = Ssh::new(&site.host, "alice")
+        .run("echo alice is in")?
+        .refused_saying(&["JIT-15"])?;
+    ensure!(login.took < REFUSED_WITHIN, "refused too late: {login}");
+    let sudo = shell.shell(
+        "sudo -n echo became root; echo at $SECONDS",
+        Deadline::within(REFUSED_WITHIN),
+    )?;
+    ensure!(
+        !sudo.contains("\nbecame root") && sudo.contains("JIT-15"),
+        "sudo was not refused: {sudo}"
+    );
+    Ok(())
+}
+
+fn let_through(site: &Site, shell: &mut Terminal) -> Result<()> {
+    Ssh::new(&site.host, "alice").run("true")?.succeeded()?;
+    let sudo = shell.shell(
+        "sudo -n echo became $(( 1 + 1 )) roots",
+        Deadline::seconds(30),
+    )?;
+    ensure!(sudo.contains("became 2 roots"), "sudo was refused: {sudo}");
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! Installing, upgrading, removing and purging the packages leaves a host that lets people in, and no trace that it should not.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use jit_tests::group::Promise;
+use jit_tests::host::{Host, Options};
+use jit_tests::image::Release;
+use jit_tests::site::Site;
+use jit_tests::ssh::Ssh;
+use jit_tests::wait::Deadline;
+use jit_tests::{packages, people, promises};
+
+fn main() -> ExitCode {
+    let promises: &[Promise<Site>] = promises![
+        an_installed_host_runs_its_daemons_and_nothing_failed,
+        installing_again_changes_nothing,
+        an_upgrade_keeps_mode_grants_and_sessions,
+        a_host_reboots_with_everything_up,
+        removing_an_enforcing_host_ungates_it_first_and_lets_people_in,
+        installed_again_after_removal_it_watches_and_refuses_nobody,
+    ];
+    let sites = jit_tests::group::keep("packages", Site::enforcing, promises);
+    let promises: &[Promise<Host>] = promises![
+        without_a_server_an_installed_host_lets_people_in,
+        purged_the_packages_leave_no_trace,
+    ];
+    let hosts = jit_tests::group::keep("packages", bare, promises);
+    if sites == ExitCode::SUCCESS {
+        hosts
+    } else {
+        sites
+    }
+}
+
+fn bare(release: Release) -> Result<Host> {
+    let host = Host::boot(release, &Options::default())?;
+    people::settle(&host)?;
+    Ok(host)
+}
+
+fn nothing_failed(host: &Host) -> Result<()> {
+    let failed = host.sh("systemctl --failed --no-legend --plain")?;
+    ensure!(failed.trim().is_empty(), "failed: {failed}");
+    Ok(())
+}
+
+fn an_installed_host_runs_its_daemons_and_nothing_failed(site: &Site) -> Result<()> {
+    for unit in [
+        "jitd.service",
+        "jitd-sync.service",
+        "jit-server.service",
+        "jitd-pam.socket",
+        "jitd-ctl.socket",
+        "jitd-sync.socket",
+    ] {
+        site.host
+            .run(&["systemctl", "is-active", unit])?
+            .succeeded()?;
+    }
+    for page in ["jitd.8", "jitctl.1", "jit-server.8"] {
+        let pages = site
+            .host
+            .sh(&format!("find /usr/share/man -name '{page}*' | wc -l"))?;
+        // mmdebstrap's image keeps man pages; a host that drops them (localepurge, docker) would show none.
+        ensure!(
+            pages.trim() != "0" || page == "jit-server.8",
+            "no man page {page}"
+        );
+    }
+    nothing_failed(&site.host)
+}
+
+fn installing_again_changes_nothing(site: &Site) -> Result<()> {
+    let before = site
+        .host
+        .sh("cat /etc/pam.d/sshd /etc/pam.d/sudo /etc/jit/* /etc/jit-server/*")?;
+    packages::install_both(&site.host)?;
+    let after = site
+        .host
+        .sh("cat /etc/pam.d/sshd /etc/pam.d/sudo /etc/jit/* /etc/jit-server/*")?;
+    ensure!(before == after, "settings changed:\n{before}\n---\n{after}");
+    site.wait_until_current()?;
+    Ssh::new(&site.host, "alice")
+        .run("true")?
+        .refused_saying(&["JIT-101"])
+        .map(drop)
+}
+
+fn an_upgrade_keeps_mode_grants_and_sessions(site: &Site) -> Result<()> {
+    let granted = site.open("bob", "operator", 600)?;
+    let login = Ssh::new(&site.host, "bob").start("sudo sleep 7401 & sleep 7402")?;
+    site.wait_until_runs("sleep 7401", Deadline::seconds(5))?;
+    site.wait_until_runs("sleep 7402", Deadline::seconds(5))?;
+    let folder = tempfile::tempdir()?;
+    for name in ["jit-server", "jitd"] {
+        let later = packages::raised(&packages::built(name)?, folder.path())?;
+        packages::install(&site.host, &later)?.succeeded()?;
+        let version = site
+            .host
+            .sh(&format!("dpkg-query -W -f '${{Version}}' {name}"))?;
+        ensure!(version.ends_with("+later"), "{name} is still {version}");
+    }
+    site.wait_until_current()?;
+    ensure!(
+        login.alive()? && site.runs("sleep 7401")?,
+        "the upgrade ended a session"
+    );
+    Ssh::new(&site.host, "bob")
+        .run("sudo -n true")?
+        .succeeded()?;
+    Ssh::new(&site.host, "alice")
+        .run("true")?
+        .refused_saying(&["JIT-101"])?;
+    site.revoke(&granted.grant)?;
+    site.wait_until_gone("sleep 740[12]", Deadline::seconds(4))?;
+    nothing_failed(&site.host)
+}
+
+fn a_host_reboots_with_everything_up(site: &Site) -> Result<()> {
+    site.host.reboot()?;
+    site.wait_until_current()?;
+    site.open("alice", "visitor", 600)?;
+    site.calm()?;
+    nothing_failed(&site.host)
+}
+
+fn removing_an_enforcing_host_ungates_it_first_and_lets_people_in(site: &Site) -> Result<()> {
+    Ssh::new(&site.host, "alice")
+        .run("true")?
+        .refused_saying(&["JIT-101"])?;
+    packages::apt(&site.host, &["remove", "jitd"])?.succeeded()?;
+    let lines = site
+        .host
+        .run(&["grep", "--recursive", "jit", "/etc/pam.d"])?;
+    ensure!(lines.code == Some(1), "PAM files still name it: {lines}");
+    Ssh::new(&site.host, "alice").run("true")?.succeeded()?;
+    Ssh::new(&site.host, "bob")
+        .run("sudo -n true")?
+        .succeeded()?;
+    nothing_failed(&site.host)
+}
+
+fn installed_again_after_removal_it_watches_and_refuses_nobody(site: &Site) -> Result<()> {
+    packages::install_both(&site.host)?;
+    Ssh::new(&site.host, "alice").run("true")?.succeeded()?;
+    site.wait_until_current()?;
+    site.admin(&["gate", "sshd", "sudo", "su"])?;
+    site.enforce()?;
+    Ssh::new(&site.host, "alice")
+        .run("true")?
+        .refused_saying(&["JIT-101"])?;
+    site.open("alice", "visitor", 600).map(drop)
+}
+
+fn without_a_server_an_installed_host_lets_people_in(host: &Host) -> Result<()> {
+    host.sh(&format!("{TRACES} > /root/before"))?;
+    packages::install_both(host)?;
+    nothing_failed(host)?;
+    Ssh::new(host, "alice").run("true")?.succeeded()?;
+    // Gated before it is enrolled it watches, and will not be made to enforce: no grant could ever open it again.
+    host.run(&["jitctl", "gate", "sshd", "sudo", "su"])?
+        .succeeded()?;
+    Ssh::new(host, "alice").run("true")?.succeeded()?;
+    let enforce = host.run(&["jitctl", "enforce"])?;
+    ensure!(
+        enforce.code == Some(3),
+        "it enforces without a server: {enforce}"
+    );
+    host.run(&["jit-server", "init"])?.succeeded()?;
+    host.run(&["jit-server", "init"])?.succeeded()?;
+    host.run(&[
+        "jitctl",
+        "enroll",
+        "--server",
+        "unix:/run/jit-server/api.sock",
+    ])?
+    .succeeded()
+    .map(drop)
+}
+
+/// Every file, account, group, unit and timer. What changes by itself is left out.
+const TRACES: &str = r"
+    find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /var/tmp -o -path /root -o -path /home -o -path /var/cache \
+        -o -path /var/log -o -path /var/lib/dpkg -o -path /var/lib/apt -o -path '/var/lib/systemd/*' -o -path '/etc/*-' \
+        -o -path /usr/share/man \) -prune -o -print | sort
+    find /run/jit* /run/systemd/transient/*jit* 2>/dev/null || true
+    sort /etc/passwd /etc/group
+    systemctl list-units --all --plain --no-legend 'jit*' || true";
+
+fn purged_the_packages_leave_no_trace(host: &Host) -> Result<()> {
+    packages::apt(host, &["purge", "jitd", "jit-server"])?.succeeded()?;
+    host.sh(&format!("{TRACES} > /root/after"))?;
+    let traces = host.run(&["diff", "/root/before", "/root/after"])?;
+    ensure!(
+        traces.code == Some(0),
+        "purging left (or took) something: {traces}"
+    );
+    Ssh::new(host, "alice").run("true")?.succeeded()?;
+    host.reboot()?;
+    Ssh::new(host, "alice").run("true")?.succeeded()?;
+    nothing_failed(host)
+}
