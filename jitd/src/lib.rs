@@ -4,12 +4,20 @@
 //! `session/` for how a session is held and ended.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod accounts;
 pub mod atomic;
 pub mod clock;
 pub mod config;
+pub mod daemon;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod grants;
+pub mod handlers;
+pub mod host_key;
 pub mod peer;
 pub mod record;
+pub mod server;
 pub mod session;
+pub mod subject;
 pub mod trust;

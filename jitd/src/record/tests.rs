@@ -1,5 +1,6 @@
 use super::*;
 use crate::clock::Set;
+use crate::fixture::TinyDisk;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::fs;
@@ -170,36 +171,9 @@ fn an_event_too_long_for_a_line_leaves_a_note_in_its_place() {
     assert_chained(&lines);
 }
 
-/// A file system of its own, a few pages large; needs root.
-struct TinyDisk(tempfile::TempDir);
-
-impl TinyDisk {
-    fn mount(bytes: u64) -> Option<Self> {
-        use nix::mount::{MsFlags, mount};
-        let directory = tempfile::tempdir().unwrap();
-        let size = format!("size={bytes}");
-        let mounted = mount(Some("tmpfs"), directory.path(), Some("tmpfs"), MsFlags::empty(), Some(size.as_str()));
-        mounted.is_ok().then(|| Self(directory))
-    }
-
-    fn fill(&self) {
-        let filler = fs::File::create(self.0.path().join("filler")).unwrap();
-        let mut length = 0;
-        while std::os::unix::fs::FileExt::write_at(&filler, &[1; 4096], length).is_ok_and(|n| n > 0) {
-            length += 4096;
-        }
-    }
-}
-
-impl Drop for TinyDisk {
-    fn drop(&mut self) {
-        let _ = nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH);
-    }
-}
-
 fn open_on(disk: &TinyDisk, log: &Path) -> Arc<Record> {
     let clock = Clock::on(Set::at(Timestamp::UNIX_EPOCH, Duration::ZERO), None);
-    Record::open(&disk.0.path().join("events"), log, clock).unwrap()
+    Record::open(&disk.path().join("events"), log, clock).unwrap()
 }
 
 #[test]
@@ -227,7 +201,7 @@ fn on_a_full_disk_the_system_log_is_enough_and_without_it_a_write_fails() {
     }
     drop(place.log);
     assert!(record.write("refused", json!({ "text": text })).is_err());
-    fs::remove_file(disk.0.path().join("filler")).unwrap();
+    fs::remove_file(disk.path().join("filler")).unwrap();
     record.write("again", json!({})).unwrap();
     assert!(record.on_disk());
     let (lines, _) = record.read_after(0, 1 << 20).unwrap();

@@ -1,0 +1,201 @@
+//! From nothing to answering: reads what is kept, takes up the sessions that are open, and only then listens.
+
+use std::fs;
+use std::io;
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use jit_grant::HostName;
+use listenfd::ListenFd;
+use sd_notify::NotifyState;
+use serde::Serialize;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+
+use crate::access::Socket;
+use crate::accounts::Accounts;
+use crate::clock::Clock;
+use crate::config::{ConfigError, Settings};
+use crate::grants::{Grants, Places};
+use crate::handlers::{Files, Host, READING_AT_ONCE};
+use crate::record::{DEV_LOG, Record};
+use crate::server::serve;
+use crate::session::{SessionError, Sessions};
+use crate::host_key;
+
+/// Why jitd does not start, or stops.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The settings are mistaken.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// systemd passed no such socket.
+    #[error("socket {0:?} was not passed; jitd is started by systemd with its three sockets: systemctl start jitd-pam.socket jitd-ctl.socket jitd-sync.socket jitd.service")]
+    NoSocket(&'static str),
+    /// What was passed is no listening Unix socket.
+    #[error("what was passed as socket {name:?} can't be listened on: {source}")]
+    BadSocket {
+        /// Its name.
+        name: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file or folder that jitd can't do without.
+    #[error("{what}: {source}")]
+    Needs {
+        /// Which.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Sessions can't be held.
+    #[error(transparent)]
+    Sessions(#[from] SessionError),
+}
+
+/// The three sockets, in the order pam, ctl, sync.
+pub struct Sockets([(StdListener, Socket); 3]);
+
+impl Sockets {
+    /// Takes them from systemd, by their `FileDescriptorName=`.
+    ///
+    /// # Errors
+    /// Where one is missing.
+    pub fn from_systemd() -> Result<Self, DaemonError> {
+        let names: Vec<String> = sd_notify::listen_fds_with_names().map(|passed| passed.map(|(_, name)| name).collect()).unwrap_or_default();
+        let mut passed = ListenFd::from_env();
+        let mut take = |name: &'static str, socket| {
+            let place = names.iter().position(|passed| passed == name).ok_or(DaemonError::NoSocket(name))?;
+            let listener = passed.take_unix_listener(place).map_err(|source| DaemonError::BadSocket { name, source })?;
+            let listener = listener.ok_or(DaemonError::NoSocket(name))?;
+            listener.set_nonblocking(true).map_err(|source| DaemonError::BadSocket { name, source })?;
+            Ok::<_, DaemonError>((listener, socket))
+        };
+        Ok(Self([take("pam", Socket::Pam)?, take("ctl", Socket::Control)?, take("sync", Socket::Sync)?]))
+    }
+}
+
+const STATE: &str = "/var/lib/jit";
+const RUN: &str = "/run/jit";
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Why it could not start.
+pub async fn run(config: &Path, sockets: Sockets) -> Result<(), DaemonError> {
+    let host = start(config).await?;
+    tokio::spawn(Arc::clone(&host.record).keep());
+    tokio::spawn(Arc::clone(&host).watch_freshness());
+    for (listener, socket) in sockets.0 {
+        let listener = UnixListener::from_std(listener).map_err(needs("a listening socket"))?;
+        tokio::spawn(serve(listener, socket, Arc::clone(&host)));
+    }
+    tokio::spawn(feed_watchdog());
+    tell_systemd(&[NotifyState::Ready]);
+    let stopped = until_stopped().await;
+    tell_systemd(&[NotifyState::Stopping]);
+    stop(&host).await;
+    stopped
+}
+
+async fn start(config: &Path) -> Result<Arc<Host<Sessions>>, DaemonError> {
+    #[derive(Serialize)]
+    struct Started<'a> {
+        version: &'static str,
+        boot_id: &'a str,
+        revision: Option<u64>,
+        sessions: usize,
+    }
+    let settings = Settings::read(config)?;
+    let state = PathBuf::from(STATE);
+    let places = Places { state: state.clone(), run: PathBuf::from(RUN), boot_id: boot_id()? };
+    let clock = Clock::start(Grants::highest_time(&places));
+    let record = Record::open(&state.join("events"), Path::new(DEV_LOG), clock.clone()).map_err(needs("the event chain in /var/lib/jit/events"))?;
+    let grants = Grants::new(places.clone(), clock.clone(), settings.max_staleness, own_name()?);
+    let files = Files {
+        config: config.to_owned(),
+        trust: PathBuf::from("/etc/jit/trust.json"),
+        machine_id: PathBuf::from("/etc/machine-id"),
+        host_key: state.join("host.key"),
+    };
+    // Without its key the host decides as before; it can't speak to the server until somebody mends that.
+    let key = host_key::read(&files.host_key).unwrap_or_else(|error| {
+        tracing::error!("{error}");
+        None
+    });
+    let host = Host {
+        files,
+        settings: RwLock::new(Arc::new(settings)),
+        grants: Arc::clone(&grants),
+        record: Arc::clone(&record),
+        accounts: Accounts::default(),
+        sessions: (),
+        clock: clock.clone(),
+        key: Mutex::new(key),
+        reading: Arc::new(Semaphore::new(READING_AT_ONCE)),
+    };
+    // Before sessions are taken up: what is over by what is believed now is ended at once.
+    host.believe();
+    let sessions = Sessions::start(&places.run, clock, grants, record).await?;
+    let host = Arc::new(host.holding(sessions));
+    let revision = host.grants.overview().revision;
+    host.note("started", Started { version: env!("CARGO_PKG_VERSION"), boot_id: &places.boot_id, revision, sessions: host.sessions.list().len() });
+    Ok(host)
+}
+
+async fn stop(host: &Arc<Host<Sessions>>) {
+    #[derive(Serialize)]
+    struct Stopped {}
+    host.note("stopped", Stopped {});
+    if let Err(error) = host.grants.persist(None).await {
+        tracing::warn!("the highest time seen is not on disk: {error}");
+    }
+    host.record.sync().await;
+}
+
+async fn until_stopped() -> Result<(), DaemonError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(needs("SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(needs("SIGINT"))?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// From the daemon's one thread, so that a loop that hangs is noticed.
+async fn feed_watchdog() {
+    let Some(within) = sd_notify::watchdog_enabled() else { return };
+    loop {
+        tell_systemd(&[NotifyState::Watchdog]);
+        tokio::time::sleep(within / 3).await;
+    }
+}
+
+fn tell_systemd(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!("systemd was not told: {error}");
+    }
+}
+
+fn boot_id() -> Result<String, DaemonError> {
+    const PATH: &str = "/proc/sys/kernel/random/boot_id";
+    fs::read_to_string(PATH).map(|id| id.trim().to_owned()).map_err(needs(PATH))
+}
+
+/// What this machine calls itself, for messages before it is enrolled.
+fn own_name() -> Result<HostName, DaemonError> {
+    let own = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+    let name = own.to_ascii_lowercase().parse().or_else(|_| "localhost".parse());
+    name.map_err(io::Error::other).map_err(needs("this machine's name"))
+}
+
+fn needs(what: &str) -> impl FnOnce(io::Error) -> DaemonError {
+    move |source| DaemonError::Needs { what: what.to_owned(), source }
+}
+
+/// How long the runtime waits for threads that hang in a directory or a descriptor, when jitd stops.
+pub const LEFT_BEHIND: Duration = Duration::from_millis(200);

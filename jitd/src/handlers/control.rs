@@ -1,0 +1,109 @@
+//! `ctl.sock`: what people and administrators ask.
+
+use jit_local::call::{Call, Reply};
+use jit_local::message::control::{Enroll, Gated, Sessions, Status, Whoami};
+use serde::Serialize;
+
+use super::{Hold, Host, done, failed, nothing};
+use crate::host_key;
+use crate::peer::Peer;
+
+/// Settings could not be read again, or a key not be made.
+const FAILED: &str = "io.jit.Control.Failed";
+
+#[derive(Serialize)]
+struct By {
+    by_uid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<String>,
+}
+
+impl<S: Hold> Host<S> {
+    pub(super) fn status(&self) -> Reply {
+        let overview = self.grants.overview();
+        let trust = overview.trust.as_ref();
+        let milliseconds = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        done(&Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: trust.map(|trust| trust.host_name.to_string()),
+            host_id: trust.map(|trust| trust.host_id.to_string()),
+            server: trust.map(|trust| trust.server.clone()),
+            revision: overview.revision,
+            grants: overview.grants,
+            heard_ms_ago: overview.heard_ago.map(milliseconds),
+            max_staleness_ms: milliseconds(overview.max_staleness),
+            current: overview.code.is_none(),
+            code: overview.code.map(|code| code.to_string()),
+            sessions: self.sessions.list().len(),
+            recording: self.record.on_disk(),
+        })
+    }
+
+    /// Root sees all sessions, others those of their own login.
+    pub(super) async fn list_sessions(&self, peer: &Peer) -> Reply {
+        let mut sessions = self.sessions.list();
+        if peer.uid != 0 {
+            let name = self.accounts.by_uid(peer.uid).await.map(|account| account.name).unwrap_or_default();
+            sessions.retain(|session| session.login == name);
+        }
+        done(&Sessions { sessions })
+    }
+
+    pub(super) fn whoami(&self, peer: &Peer) -> Reply {
+        done(&Whoami { session: self.sessions.containing(peer) })
+    }
+
+    pub(super) async fn reload(&self, peer: &Peer) -> Reply {
+        self.note("reload", self.by(peer));
+        let settings = self.read_again();
+        self.sessions.reconsider().await;
+        match settings {
+            Ok(()) => nothing(),
+            Err(error) => failed(FAILED, &error.to_string()),
+        }
+    }
+
+    /// Makes the host's key where there is none.
+    pub(super) async fn enroll(&self, peer: &Peer) -> Reply {
+        let path = self.files.host_key.clone();
+        let key = match tokio::task::spawn_blocking(move || host_key::read_or_make(&path)).await {
+            Ok(Ok(key)) => key,
+            Ok(Err(error)) => return failed(FAILED, &error.to_string()),
+            Err(_) => return failed(FAILED, "the host's key could not be made"),
+        };
+        let public_key = key.public().to_string();
+        *self.key.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(key);
+        self.note("enroll", self.by(peer));
+        done(&Enroll { public_key })
+    }
+
+    pub(super) fn gated(&self, call: &Call, peer: &Peer) -> Reply {
+        #[derive(Serialize)]
+        struct Noted {
+            what: String,
+            services: Vec<String>,
+            detail: String,
+            #[serde(flatten)]
+            by: By,
+        }
+        let gated = match call.parameters::<Gated>() {
+            Ok(gated) => gated,
+            Err(error) => return error.into(),
+        };
+        let short = |text: String| text.chars().take(512).collect::<String>();
+        let noted = Noted {
+            what: short(gated.what),
+            services: gated.services.into_iter().take(64).map(short).collect(),
+            detail: short(gated.detail),
+            by: self.by(peer),
+        };
+        match self.record.write("gating", noted) {
+            Ok(()) => nothing(),
+            Err(error) => failed(FAILED, &error.to_string()),
+        }
+    }
+
+    fn by(&self, peer: &Peer) -> By {
+        By { by_uid: peer.real_uid, session: self.sessions.containing(peer).map(|session| session.id) }
+    }
+}

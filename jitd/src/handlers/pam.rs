@@ -1,0 +1,359 @@
+//! `pam.sock`: decisions. The account phase decides; the session phase decides again with more known, then registers.
+
+use jit_grant::{Action, Code, Credential, Decision, Query, Refusal};
+use jit_local::call::Call as Frame;
+use jit_local::message::control::Session;
+use jit_local::message::pam::{Call, Verdict};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Answer, Hold, Host, done};
+use crate::peer::Peer;
+use crate::session::{Live, Opening, Refused, SessionId};
+use crate::subject::{self, Subject};
+
+/// The service by which polkit's helper asks. It only asks: it is no process that a grant would hold open.
+const POLKIT: &str = "polkit-1";
+
+/// What was decided about a call.
+enum Decided {
+    /// Root itself; inside an elevation it stays there.
+    Root,
+    /// A person whose grant allows it.
+    Live { query: Query, live: Live, parent: Option<SessionId> },
+    /// A person, or somebody unclear, and why not.
+    Refused { query: Option<Query>, refusal: Refusal, login: String },
+}
+
+/// The phase that asks.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Phase {
+    Account,
+    OpenBefore,
+    OpenAfter,
+}
+
+impl<S: Hold> Host<S> {
+    /// The account phase: may this go on?
+    pub(super) async fn account(&self, frame: &Frame, peer: &Peer) -> Answer {
+        let call = match frame.parameters::<Call>() {
+            Ok(call) => call,
+            Err(error) => return Answer::from(jit_local::call::Reply::from(error)),
+        };
+        let verdict = self.in_time(&call, self.decide_account(Phase::Account, &call, peer)).await;
+        Answer::from(done(&verdict))
+    }
+
+    /// The session line before pam_systemd.
+    pub(super) async fn open_before(&self, frame: &Frame, peer: &Peer) -> Answer {
+        let call = match frame.parameters::<Call>() {
+            Ok(call) => call,
+            Err(error) => return Answer::from(jit_local::call::Reply::from(error)),
+        };
+        let verdict = self.in_time(&call, self.decide_before(&call, peer)).await;
+        // An elevation that was refused here has sudo's own refusal behind it, and its scope ends in 5 s.
+        let end_connection = !verdict.allow && call.enforce && self.is_login(&call);
+        Answer { reply: done(&verdict), end_connection }
+    }
+
+    /// The session line after pam_systemd.
+    pub(super) async fn open_after(&self, frame: &Frame, peer: &Peer) -> Answer {
+        let call = match frame.parameters::<Call>() {
+            Ok(call) => call,
+            Err(error) => return Answer::from(jit_local::call::Reply::from(error)),
+        };
+        let verdict = self.in_time(&call, self.decide_after(&call, peer)).await;
+        // By now neither sshd nor sudo is sure to stop at a refusal (T6).
+        let end_connection = !verdict.allow && call.enforce;
+        Answer { reply: done(&verdict), end_connection }
+    }
+
+    /// The session closes.
+    pub(super) async fn close(&self, frame: &Frame, peer: &Peer) -> Answer {
+        if let Err(error) = frame.parameters::<Call>() {
+            return Answer::from(jit_local::call::Reply::from(error));
+        }
+        self.sessions.closed(peer).await;
+        Answer::from(done(&allowed(None)))
+    }
+
+    async fn decide_account(&self, phase: Phase, call: &Call, peer: &Peer) -> Verdict {
+        match self.decide(phase, call, peer, Ok(Credential::Pending)).await {
+            Decided::Root => allowed(None),
+            Decided::Refused { refusal, login, .. } => self.refused(&refusal, &login),
+            Decided::Live { query, live, parent } => {
+                let holds = query.action != Action::Ssh && call.service != POLKIT;
+                if holds && call.enforce {
+                    self.hold_elevation(call, peer, query, live, parent).await
+                } else {
+                    allowed(Some(&live))
+                }
+            }
+        }
+    }
+
+    /// Answers yes only once the caller is in its own scope with its end armed (T18).
+    async fn hold_elevation(&self, call: &Call, peer: &Peer, query: Query, live: Live, parent: Option<SessionId>) -> Verdict {
+        let (action, login) = (query.action, query.login.to_string());
+        let opening = Opening { peer: peer.clone(), query, standing: Some(live.clone()), parent, enforce: call.enforce };
+        match self.sessions.open_elevation(opening).await {
+            Ok(_) => allowed(Some(&live)),
+            Err(refused) => self.not_held(call, action, &login, refused),
+        }
+    }
+
+    async fn decide_before(&self, call: &Call, peer: &Peer) -> Verdict {
+        if self.is_login(call) {
+            let credential = subject::ssh_credential(call.auth_info.as_deref());
+            return match self.decide(Phase::OpenBefore, call, peer, credential).await {
+                Decided::Root => allowed(None),
+                Decided::Live { live, .. } => allowed(Some(&live)),
+                Decided::Refused { refusal, login, .. } => self.refused(&refusal, &login),
+            };
+        }
+        if self.sessions.confirm_elevation(peer).is_some() {
+            return allowed(None);
+        }
+        // No decision stands behind this: sudo's !pam_acct_mgmt skips the account phase (T6). So it is made now.
+        let verdict = self.decide_account(Phase::OpenBefore, call, peer).await;
+        if verdict.allow {
+            self.sessions.confirm_elevation(peer);
+        }
+        verdict
+    }
+
+    async fn decide_after(&self, call: &Call, peer: &Peer) -> Verdict {
+        if self.is_login(call) {
+            return self.open_login(call, peer).await;
+        }
+        if !call.enforce {
+            return allowed(None);
+        }
+        match self.sessions.adopt_scope(peer).await {
+            Ok(_) => allowed(None),
+            Err(refused) => self.not_held(call, self.action(call).unwrap_or(Action::Sudo), &call.user, refused),
+        }
+    }
+
+    async fn open_login(&self, call: &Call, peer: &Peer) -> Verdict {
+        let credential = subject::ssh_credential(call.auth_info.as_deref());
+        let (query, standing, verdict) = match self.decide(Phase::OpenAfter, call, peer, credential).await {
+            Decided::Root => return allowed(None),
+            Decided::Live { query, live, .. } => {
+                let verdict = allowed(Some(&live));
+                (query, Some(live), verdict)
+            }
+            Decided::Refused { query, refusal, login } => {
+                let verdict = self.refused(&refusal, &login);
+                match query {
+                    // In monitor mode it goes on all the same, and is listed.
+                    Some(query) if !call.enforce => (query, None, verdict),
+                    _ => return verdict,
+                }
+            }
+        };
+        let (action, login) = (query.action, query.login.to_string());
+        let opening = Opening { peer: peer.clone(), query, standing, parent: None, enforce: call.enforce };
+        match self.sessions.open_login(opening).await {
+            Ok(_) => verdict,
+            Err(refused) => self.not_held(call, action, &login, refused),
+        }
+    }
+
+    /// Decides, and records it. What can't be recorded is not allowed.
+    async fn decide(&self, phase: Phase, call: &Call, peer: &Peer, credential: Result<Credential, subject::Unclear>) -> Decided {
+        let decided = self.judge(call, peer, credential).await;
+        match self.record.write("decision", Recorded::new(phase, call, peer, &decided)) {
+            Ok(()) => decided,
+            Err(error) => {
+                tracing::error!("{error}");
+                let (query, login) = match decided {
+                    // Root is never refused: nobody else could make room on the disk.
+                    Decided::Root => return Decided::Root,
+                    Decided::Live { query, .. } => (Some(query.clone()), query.login.to_string()),
+                    Decided::Refused { query, login, .. } => (query, login),
+                };
+                Decided::Refused { query, refusal: Refusal::because(Code::NotRecorded), login }
+            }
+        }
+    }
+
+    async fn judge(&self, call: &Call, peer: &Peer, credential: Result<Credential, subject::Unclear>) -> Decided {
+        let refused = |refusal: Refusal| Decided::Refused { query: None, refusal, login: call.user.clone() };
+        let Some(action) = self.action(call) else {
+            return refused(Refusal::because(Code::UnknownService).with_detail(&call.service));
+        };
+        let unclear = |why: &subject::Unclear| refused(Refusal::because(Code::WhoseLogin).to(action).with_detail(&why.0));
+        let login = match subject::whose(action, call, peer, &self.accounts).await {
+            Ok(Subject::Root) => return Decided::Root,
+            Ok(Subject::Person(login)) => login,
+            Err(why) => return unclear(&why),
+        };
+        let parent = if action == Action::Ssh { None } else { self.sessions.containing(peer) };
+        let credential = match (action, credential) {
+            (Action::Ssh, Ok(credential)) => credential,
+            (Action::Ssh, Err(why)) => return unclear(&why),
+            _ => vouched_for_by(parent.as_ref()),
+        };
+        let query = Query {
+            login,
+            action,
+            credential,
+            rhost: call.rhost.as_deref().map(|rhost| shortened(rhost).to_owned()),
+            tty: call.tty.as_deref().map(|tty| shortened(tty).to_owned()),
+            service: call.service.clone(),
+            now: self.clock.now(),
+        };
+        match self.grants.decide(&query) {
+            Decision::Allow(allowed) => {
+                let live = Live { grant: allowed.grant, principal: allowed.principal, until: allowed.until };
+                Decided::Live { query, live, parent: parent.and_then(|parent| parent.id.parse().ok()) }
+            }
+            Decision::Refuse(refusal) => {
+                let login = query.login.to_string();
+                Decided::Refused { query: Some(query), refusal, login }
+            }
+        }
+    }
+
+    fn action(&self, call: &Call) -> Option<Action> {
+        self.settings().services.get(&call.service).copied()
+    }
+
+    fn is_login(&self, call: &Call) -> bool {
+        self.action(call) == Some(Action::Ssh)
+    }
+
+    /// A decision that takes too long is a refusal: the module has its own deadline, and a session opened after it would be nobody's.
+    async fn in_time(&self, call: &Call, deciding: impl Future<Output = Verdict>) -> Verdict {
+        match tokio::time::timeout(self.settings().decision_deadline, deciding).await {
+            Ok(verdict) => verdict,
+            Err(_) => {
+                let late = Refused { code: Code::TimedOut, message: "jitd itself took too long".to_owned() };
+                self.not_held(call, self.action(call).unwrap_or(Action::Ssh), &call.user, late)
+            }
+        }
+    }
+
+    fn refused(&self, refusal: &Refusal, login: &str) -> Verdict {
+        Verdict {
+            allow: false,
+            code: Some(refusal.code.to_string()),
+            message: Some(self.grants.message(refusal, login)),
+            grant: None,
+            until: None,
+        }
+    }
+
+    /// A grant allows it, and yet it can't be held to its end: no.
+    fn not_held(&self, call: &Call, action: Action, login: &str, refused: Refused) -> Verdict {
+        #[derive(Serialize)]
+        struct NotHeld<'a> {
+            login: &'a str,
+            service: &'a str,
+            mode: &'static str,
+            code: Code,
+            why: &'a str,
+        }
+        let service = shortened(&call.service);
+        self.note("refused", NotHeld { login, service, mode: mode(call), code: refused.code, why: shortened(&refused.message) });
+        self.refused(&Refusal::because(refused.code).to(action), login)
+    }
+}
+
+fn allowed(live: Option<&Live>) -> Verdict {
+    Verdict {
+        allow: true,
+        code: None,
+        message: None,
+        grant: live.map(|live| live.grant.to_string()),
+        until: live.map(|live| live.until.to_string()),
+    }
+}
+
+/// The session that sudo or su was started from says who it is; without one nobody does.
+fn vouched_for_by(parent: Option<&Session>) -> Credential {
+    let principal = parent.and_then(|session| session.principal.as_deref()).and_then(|principal| principal.parse().ok());
+    principal.map_or(Credential::Unbound, Credential::Principal)
+}
+
+/// Text from elsewhere that is only shown and recorded.
+fn shortened(text: &str) -> &str {
+    text.char_indices().nth(256).map_or(text, |(end, _)| &text[..end])
+}
+
+fn mode(call: &Call) -> &'static str {
+    if call.enforce { "enforce" } else { "monitor" }
+}
+
+/// A decision as evidence.
+#[derive(Serialize)]
+struct Recorded<'a> {
+    phase: Phase,
+    mode: &'static str,
+    service: &'a str,
+    login: &'a str,
+    user: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ruser: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rhost: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tty: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<&'a Credential>,
+    pid: i32,
+    real_uid: u32,
+    allow: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<Code>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    principal: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<&'a str>,
+}
+
+impl<'a> Recorded<'a> {
+    fn new(phase: Phase, call: &'a Call, peer: &Peer, decided: &'a Decided) -> Self {
+        let (login, query) = match decided {
+            Decided::Root => ("root", None),
+            Decided::Live { query, .. } => (query.login.as_str(), Some(query)),
+            Decided::Refused { query, login, .. } => (shortened(login), query.as_ref()),
+        };
+        let (live, parent) = match decided {
+            Decided::Live { live, parent, .. } => (Some(live), parent.as_ref()),
+            _ => (None, None),
+        };
+        let refusal = match decided {
+            Decided::Refused { refusal, .. } => Some(refusal),
+            _ => None,
+        };
+        Self {
+            phase,
+            mode: mode(call),
+            service: shortened(&call.service),
+            login,
+            user: shortened(&call.user),
+            ruser: call.ruser.as_deref().map(shortened),
+            rhost: call.rhost.as_deref().map(shortened),
+            tty: call.tty.as_deref().map(shortened),
+            credential: query.map(|query| &query.credential),
+            pid: peer.pid,
+            real_uid: peer.real_uid,
+            allow: refusal.is_none(),
+            code: refusal.map(|refusal| refusal.code),
+            why: refusal.and_then(|refusal| refusal.detail.as_deref()),
+            grant: live.map(|live| live.grant.as_str()),
+            principal: live.map(|live| live.principal.as_str()),
+            until: live.map(|live| live.until),
+            parent: parent.map(SessionId::as_str),
+        }
+    }
+}
