@@ -214,18 +214,18 @@ impl No {
     /// What the person sees; never empty.
     fn text(&self) -> String {
         let text = match self {
-            Self::Refused {
-                message: Some(message),
-                ..
-            } => clean(message),
-            Self::Refused { message: None, .. } => String::new(),
+            Self::Refused { message, .. } => clean(message.as_deref().unwrap_or_default()),
             Self::Failed(failure) => clean(&failure.message()),
         };
-        if text.is_empty() {
-            let code = clean_line(self.code());
-            return format!("Refused ({code}). To read why: jitctl explain {code}");
+        match self {
+            _ if !text.is_empty() => text,
+            Self::Refused { code: Some(code), .. } => {
+                let code = clean_line(code);
+                format!("Refused ({code}). To read why: jitctl explain {code}")
+            }
+            _ => "Refused, and jitd gave no reason. Tell an administrator of this host: jitctl doctor"
+                .to_owned(),
         }
-        text
     }
 }
 

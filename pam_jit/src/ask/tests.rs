@@ -227,10 +227,7 @@ fn each_line_asks_its_own_question_and_closing_is_said_once() {
         run(&host, phase, "enforce before");
         run(&host, phase, "enforce after");
     }
-    assert_eq!(
-        host.asked(),
-        [ACCOUNT, OPEN_BEFORE, OPEN_AFTER, CLOSE]
-    );
+    assert_eq!(host.asked(), [ACCOUNT, OPEN_BEFORE, OPEN_AFTER, CLOSE]);
 }
 
 #[test]
@@ -268,6 +265,9 @@ fn what_is_shown_is_clean_and_never_empty() {
         host.shown.borrow()[0],
         "Refused (JIT-102). To read why: jitctl explain JIT-102"
     );
+    let host = Fake::answering(|| Ok(verdict(false)));
+    run(&host, Phase::Account, "enforce");
+    assert!(host.shown.borrow()[0].contains("gave no reason"));
 }
 
 #[test]
