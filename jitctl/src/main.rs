@@ -1,11 +1,12 @@
 //! jitctl: the command people type.
 //!
 //! - `cli`: what can be typed · `command`: one module a command · `doctor`: what is wrong with this host
-//! - `gate`: the lines in `/etc/pam.d` · `trust`: which server this host believes
+//! - `gate`: the lines in `/etc/pam.d` · `actions`: which of them jitd can decide about · `chain`: checking the event chain · `trust`: which server this host believes
 //! - `server`: jit-server over HTTP · `daemon`: jitd over its control socket
 //! - `screen`, `words`, `duration`: output and input for people · `error`: what to say when it fails, and the exit codes
 #![forbid(unsafe_code)]
 
+mod actions;
 mod chain;
 mod cli;
 mod clock;

@@ -44,7 +44,7 @@ pub(super) async fn list(here: &Here, mut after: u64) -> Result<Exit, Error> {
                 event.actor.clone().unwrap_or_default(),
                 event.kind.clone(),
                 event.subject.clone().unwrap_or_default(),
-                detail(&event.detail),
+                detail(event),
             ]
         })
         .collect();
@@ -56,19 +56,26 @@ pub(super) async fn list(here: &Here, mut after: u64) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
-/// `name=value` for each field.
-fn detail(detail: &Value) -> String {
-    let Some(fields) = detail.as_object() else {
+/// `name=value` for each field that no other column shows. Hashes are cut: `--json` has them whole.
+fn detail(event: &Event) -> String {
+    const HASH: usize = 64;
+    let Some(fields) = event.detail.as_object() else {
         return String::new();
     };
-    let words =
-        fields
-            .iter()
-            .filter(|(_, value)| !value.is_null())
-            .map(|(name, value)| match value.as_str() {
-                Some(text) => format!("{name}={text}"),
-                None => format!("{name}={value}"),
-            });
+    let words = fields.iter().filter_map(|(name, value)| {
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        let shown =
+            [event.subject.as_deref(), event.actor.as_deref()].contains(&Some(text.as_str()));
+        let is_hash = text.len() == HASH && text.bytes().all(|b| b.is_ascii_hexdigit());
+        match value {
+            Value::Null => None,
+            _ if shown => None,
+            _ if is_hash => Some(format!("{name}={}…", &text[..12])),
+            _ => Some(format!("{name}={text}")),
+        }
+    });
     words.collect::<Vec<_>>().join(" ")
 }
 

@@ -9,9 +9,10 @@ use jiff::SignedDuration;
 
 use super::Here;
 use super::gate::{show_json, show_notes, tell_daemon};
+use crate::actions;
 use crate::doctor::module;
 use crate::error::{Error, Exit};
-use crate::gate::{Mode, Plan};
+use crate::gate::{GateError, Mode, Plan};
 use crate::trust::Trust;
 use crate::words::span;
 
@@ -39,14 +40,12 @@ pub(super) fn provisionally(
         until,
         boot: here.now.boot.clone(),
     };
-    let plan = here.gate().change(|host| {
-        host.change_mode(services, |mode| {
-            if *mode == Mode::Enforce {
-                Mode::Enforce
-            } else {
-                provisional.clone()
-            }
-        })
+    let plan = change(here, services, |mode| {
+        if *mode == Mode::Enforce {
+            Mode::Enforce
+        } else {
+            provisional.clone()
+        }
     })?;
     let length = span(SignedDuration::try_from(within).unwrap_or(SignedDuration::MAX));
     tell_daemon(
@@ -72,9 +71,7 @@ pub(super) fn confirm(here: &Here, services: &[String]) -> Result<Exit, Error> {
         .daemon()
         .own_session()?
         .is_some_and(|session| session.grant.is_some() && session.enforced);
-    let plan = here
-        .gate()
-        .change(|host| host.change_mode(services, |_| Mode::Enforce))?;
+    let plan = change(here, services, |_| Mode::Enforce)?;
     let from = if admitted {
         "from a login that a grant let in"
     } else {
@@ -94,6 +91,23 @@ pub(super) fn confirm(here: &Here, services: &[String]) -> Result<Exit, Error> {
         );
     }
     Ok(Exit::Done)
+}
+
+/// Changes modes towards enforcing, unless a service is among them that jitd could only refuse.
+fn change(here: &Here, services: &[String], to: impl Fn(&Mode) -> Mode) -> Result<Plan, Error> {
+    let known = actions::services(here.root())?;
+    let plan = here.gate().change(|host| {
+        let plan = host.change_mode(services, to)?;
+        match plan
+            .services()
+            .into_iter()
+            .find(|service| !known.contains(service))
+        {
+            Some(service) => Err(GateError::NoAction(service)),
+            None => Ok(plan),
+        }
+    })?;
+    Ok(plan)
 }
 
 /// Refuses where enforcing would lock everybody out for a reason that can be seen beforehand.

@@ -4,13 +4,25 @@ use jit_local::message::control::Gated;
 use serde_json::json;
 
 use super::Here;
+use crate::actions;
 use crate::error::{Error, Exit};
 use crate::gate::Plan;
 
 /// Puts pam_jit into the files of `services`.
 pub(super) fn gate(here: &Here, services: &[String]) -> Result<Exit, Error> {
     here.require_root("gating")?;
-    let plan = here.gate().change(|host| host.gate(services))?;
+    let known = actions::services(here.root())?;
+    let mut plan = here.gate().change(|host| host.gate(services))?;
+    let unknown = plan
+        .services()
+        .into_iter()
+        .filter(|service| !known.contains(service));
+    let notes = unknown.map(|service| {
+        format!(
+            "{service} stands for no action in /etc/jit/jitd.toml: it can be watched, not enforced."
+        )
+    });
+    plan.notes.extend(notes.collect::<Vec<_>>());
     tell_daemon(here, "gate", &plan, "gated; new ones begin in monitor mode");
     if here.json {
         show_json(here, &plan);

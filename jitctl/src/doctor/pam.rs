@@ -1,6 +1,7 @@
 //! The gate lines, service by service.
 
 use super::{Finding, module};
+use crate::actions;
 use crate::command::Here;
 use crate::command::status::left;
 use crate::gate::{Mode, Service, State, family};
@@ -23,6 +24,7 @@ pub(super) fn findings(here: &Here, services: &[Service]) -> Vec<Finding> {
         return findings;
     }
     findings.extend(gated.iter().flat_map(|head| half_open(head, services)));
+    findings.extend(without_action(here, &gated));
     if let Err(problem) = module::find(here.root()) {
         findings.push(Finding::error(
             "pam",
@@ -72,6 +74,32 @@ fn about(here: &Here, service: &Service) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// Gated services that jitd could only refuse.
+fn without_action(here: &Here, gated: &[&Service]) -> Vec<Finding> {
+    let known = match actions::services(here.root()) {
+        Ok(known) => known,
+        Err(error) => return vec![Finding::error("jitd", error.to_string(), "jitd --check")],
+    };
+    let unknown = gated
+        .iter()
+        .filter(|service| !known.contains(&service.name));
+    unknown
+        .map(|service| {
+            Finding::warning(
+                "pam",
+                format!(
+                    "{} is gated and stands for no action in /etc/jit/jitd.toml",
+                    service.name
+                ),
+                format!(
+                    "give it one under [services], or jitctl ungate {}",
+                    service.name
+                ),
+            )
+        })
+        .collect()
 }
 
 /// Services of the same door as `head` that are open beside it (T5).

@@ -59,6 +59,9 @@ pub(crate) enum GateError {
     /// Nothing is gated.
     #[error("no service is gated on this host")]
     NothingGated,
+    /// jitd could only refuse it.
+    #[error("not enforcing: {0} stands for no action, so that jitd would refuse it to everybody")]
+    NoAction(String),
     /// The file's text does not allow it.
     #[error("/etc/pam.d/{service}: {why}")]
     Text {
@@ -131,6 +134,9 @@ impl GateError {
             Self::NothingGated => {
                 "`jitctl gate sshd sudo su` first; it begins in monitor mode".to_owned()
             }
+            Self::NoAction(service) => format!(
+                "give it one under [services] in /etc/jit/jitd.toml and restart jitd, or jitctl ungate {service}"
+            ),
             Self::Text {
                 why: TextError::Stray { .. },
                 ..

@@ -159,6 +159,33 @@ fn enforcing_is_refused_where_it_would_lock_everybody_out() {
 }
 
 #[test]
+fn a_service_that_jitd_could_only_refuse_is_watched_but_never_enforced() {
+    let host = Host::enrolled();
+    let gated = host.jitctl(&["gate", "sshd", "login"]);
+    assert!(
+        gated.out.contains("login stands for no action"),
+        "{}",
+        gated.out
+    );
+    let refused = host.jitctl(&["enforce"]);
+    assert_eq!(refused.code, 3);
+    assert!(
+        refused.err.contains("login stands for no action")
+            && refused.err.contains("jitctl ungate login"),
+        "{}",
+        refused.err
+    );
+    assert!(
+        host.read("etc/pam.d/sshd")
+            .contains("optional pam_jit.so monitor"),
+        "all or nothing"
+    );
+    assert_eq!(host.jitctl(&["enforce", "sshd"]).code, 0);
+    host.write("etc/jit/jitd.toml", b"[services]\nlogin = \"ssh\"\n");
+    assert_eq!(host.jitctl(&["enforce"]).code, 0);
+}
+
+#[test]
 fn enforcing_with_nothing_gated_says_what_to_do_first() {
     let ended = Host::enrolled().jitctl(&["enforce"]);
     assert_eq!(ended.code, 3);
