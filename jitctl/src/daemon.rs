@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jit_local::call::Nothing;
 use jit_local::client::{self, ClientError};
 use jit_local::limits::CONTROL_SOCKET;
 use jit_local::message::control;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::words::clean;
@@ -17,13 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What varlink calls a method that the caller may not call.
 const DENIED: &str = "org.varlink.service.PermissionDenied";
 
-/// No parameters.
-#[derive(Serialize)]
-struct Nothing {}
-
-/// No reply worth reading.
-#[derive(serde::Deserialize)]
-struct Ignored {}
+/// What jitd says with a refusal of its own.
+#[derive(Deserialize)]
+struct Refusal {
+    why: String,
+}
 
 /// jitd, to be asked.
 #[derive(Debug, Clone)]
@@ -60,11 +59,11 @@ impl Daemon {
     }
 
     pub(crate) fn reload(&self) -> Result<(), Error> {
-        self.call(control::RELOAD, &Nothing {}).map(|Ignored {}| ())
+        self.call(control::RELOAD, &Nothing {}).map(|Nothing {}| ())
     }
 
     pub(crate) fn gated(&self, change: &control::Gated) -> Result<(), Error> {
-        self.call(control::GATED, change).map(|Ignored {}| ())
+        self.call(control::GATED, change).map(|Nothing {}| ())
     }
 
     fn call<P: Serialize, R: DeserializeOwned>(
@@ -75,7 +74,9 @@ impl Daemon {
         client::call(&self.socket, method, parameters, PATIENCE).map_err(|error| match error {
             ClientError::Refused { error, .. } if error == DENIED => Error::NotRoot("this"),
             ClientError::Refused { error, detail } => {
-                Error::DaemonRefused(clean(&detail.unwrap_or(error)))
+                let refusal =
+                    detail.and_then(|detail| serde_json::from_str::<Refusal>(&detail).ok());
+                Error::DaemonRefused(clean(&refusal.map_or(error, |refusal| refusal.why)))
             }
             other => Error::Daemon(other),
         })

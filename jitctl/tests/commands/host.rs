@@ -253,6 +253,30 @@ fn enrolment_writes_what_this_host_trusts_and_may_be_repeated() {
 }
 
 #[test]
+fn what_jitd_refuses_is_said_in_its_words() {
+    let host = Host::new().with_daemon();
+    let address = host.server_address();
+    host.daemon_says(
+        "Enroll",
+        json!({ "error": "io.jit.Control.Failed", "why": "the disk is full" }),
+    );
+    let failed = host.jitctl(&["enroll", "--server", &address]);
+    assert_eq!(
+        (failed.code, failed.err.as_str()),
+        (3, "jitctl: jitd refused: the disk is full\n")
+    );
+    host.daemon_says(
+        "Enroll",
+        json!({ "error": "org.varlink.service.PermissionDenied" }),
+    );
+    assert!(
+        host.jitctl(&["enroll", "--server", &address])
+            .err
+            .contains("root's to do")
+    );
+}
+
+#[test]
 fn enrolment_refuses_a_key_that_its_id_does_not_name_and_changes_nothing() {
     let host = Host::new().with_server().with_daemon();
     let key = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";

@@ -140,6 +140,7 @@ impl Host {
             .push_back((status, body));
     }
 
+    /// What jitd replies to a method of its control socket; with a field `error`, that it fails so.
     pub(crate) fn daemon_says(&self, method: &str, reply: Value) {
         let mut daemon = self.daemon.lock().expect("a lock");
         daemon
@@ -222,7 +223,12 @@ fn answer(mut connection: std::os::unix::net::UnixStream, daemon: &Mutex<Daemon>
         .unwrap_or_else(|| json!({}));
     daemon.calls.push((method, call["parameters"].clone()));
     drop(daemon);
-    let mut reply = json!({ "parameters": parameters }).to_string().into_bytes();
+    let error = parameters.get("error").cloned();
+    let mut reply = json!({ "parameters": parameters });
+    if let Some(error) = error {
+        reply["error"] = error;
+    }
+    let mut reply = reply.to_string().into_bytes();
     reply.push(0);
     let _ = connection.write_all(&reply);
 }
