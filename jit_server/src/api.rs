@@ -90,3 +90,6 @@ pub fn router(server: Arc<Server>, limits: Arc<Limits>) -> Router {
         .with_state(server)
 }
 
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use clap_complete::Shell;
 
 use crate::init::Layout;
 
@@ -35,17 +34,23 @@ pub enum Command {
     /// What init runs as the user jit-server
     #[command(hide = true)]
     Prepare(PrepareOptions),
-    /// Write the man pages into a folder
-    #[command(hide = true)]
+    /// Write man pages or completions into a folder
+    #[command(subcommand, hide = true)]
+    Generate(GenerateCommand),
+}
+
+/// What packages are made with.
+#[derive(Debug, Subcommand)]
+pub enum GenerateCommand {
+    /// The man pages, section 8
     Man {
-        /// The folder.
+        /// The folder
         directory: PathBuf,
     },
-    /// Print a shell's completions
-    #[command(hide = true)]
+    /// The completions of bash, fish and zsh
     Completions {
-        /// The shell.
-        shell: Shell,
+        /// The folder
+        directory: PathBuf,
     },
 }
 

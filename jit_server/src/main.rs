@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
-use jit_server::cli::{Cli, Command, HostCommand, PolicyCommand, UserCommand};
+use clap_complete::Shell;
+use jit_server::cli::{Cli, Command, GenerateCommand, HostCommand, PolicyCommand, UserCommand};
 use jit_server::clock::{Clock, WallClock};
 use jit_server::error::Error;
 use jit_server::{admin, init, serve};
@@ -35,8 +36,8 @@ fn run(command: Command, out: &mut impl Write) -> anyhow::Result<ExitCode> {
             let right = admin::check_policy(&file, json, out)?;
             return Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(FAILED) });
         }
-        Command::Man { directory } => write_man_pages(&directory)?,
-        Command::Completions { shell } => clap_complete::generate(shell, &mut Cli::command(), "jit-server", out),
+        Command::Generate(GenerateCommand::Man { directory }) => write_man_pages(&directory)?,
+        Command::Generate(GenerateCommand::Completions { directory }) => write_completions(&directory)?,
         other => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.context("starting")?.block_on(run_async(other, out))?;
@@ -56,11 +57,34 @@ async fn run_async(command: Command, out: &mut impl Write) -> Result<(), Error> 
             let now = WallClock::starting_at(jiff::Timestamp::UNIX_EPOCH).now();
             admin::list_hosts(options, now, out).await
         }
-        Command::Policy(_) | Command::Man { .. } | Command::Completions { .. } => Ok(()),
+        Command::Policy(_) | Command::Generate(_) => Ok(()),
     }
 }
 
 fn write_man_pages(directory: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
-    clap_mangen::generate_to(Cli::command(), directory).with_context(|| format!("writing to {}", directory.display()))
+    write_man_page(Cli::command(), "jit-server", directory)
+}
+
+/// The page of a command and those of its subcommands: `jit-server.8`, `jit-server-init.8`, …
+fn write_man_page(command: clap::Command, name: &str, directory: &Path) -> anyhow::Result<()> {
+    let subcommands: Vec<clap::Command> = command.get_subcommands().filter(|sub| !sub.is_hide_set()).cloned().collect();
+    let path = directory.join(format!("{name}.8"));
+    let mut page = Vec::new();
+    // clap wants names that live as long as the program; there are a dozen of them.
+    let named = command.name(String::leak(name.to_owned()) as &'static str).disable_help_subcommand(true);
+    clap_mangen::Man::new(named).section("8").render(&mut page)?;
+    std::fs::write(&path, page).with_context(|| format!("writing {}", path.display()))?;
+    for subcommand in subcommands {
+        let name = format!("{name}-{}", subcommand.get_name());
+        write_man_page(subcommand, &name, directory)?;
+    }
+    Ok(())
+}
+
+fn write_completions(directory: &Path) -> anyhow::Result<()> {
+    for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
+        let written = clap_complete::generate_to(shell, &mut Cli::command(), "jit-server", directory);
+        written.with_context(|| format!("writing to {}", directory.display()))?;
+    }
+    Ok(())
 }

@@ -123,11 +123,7 @@ fn own(entry: Entry) -> EventView {
 /// A host's line. None where it does not concern the caller, or is none of ours to read.
 fn of_host(seq: u64, host: &HostName, line: &str, caller: &Caller) -> Option<EventView> {
     let mut line: Map<String, Value> = serde_json::from_str(line).ok()?;
-    // jitd writes an event beside the hash of the line before it.
-    let mut detail = match line.remove("event") {
-        Some(Value::Object(event)) => event,
-        _ => line,
-    };
+    let Some(Value::Object(mut detail)) = line.remove("event") else { return None };
     let text = |key: &str| detail.get(key).and_then(Value::as_str).map(str::to_owned);
     let principal = text("principal");
     if let Caller::Person(name) = caller
@@ -138,7 +134,7 @@ fn of_host(seq: u64, host: &HostName, line: &str, caller: &Caller) -> Option<Eve
     let actor = principal.or_else(|| text("login")).unwrap_or_else(|| "@host".to_owned());
     let subject = text("grant").or_else(|| text("session"));
     let (at, kind) = (text("at")?.parse().ok()?, text("kind")?);
-    for key in ["seq", "at", "kind", "prev"] {
+    for key in ["seq", "at", "kind"] {
         detail.remove(key);
     }
     Some(EventView { seq, at, origin: host.to_string(), actor, kind, subject, detail })

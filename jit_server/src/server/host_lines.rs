@@ -10,14 +10,32 @@ use super::Server;
 use crate::error::Error;
 use crate::store::{HostHead, HostLine, HostLines};
 
+/// The kind of a line that tells that lines before it are gone.
+const LOST: &str = "record.lost";
 /// `prev` of the first line of a chain.
 const NO_LINE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// What of a line the chain needs.
+/// What of a line the chain needs. jitd writes the event beside the hash of the line before it.
 #[derive(Deserialize)]
 struct Link {
-    seq: u64,
+    event: Numbered,
     prev: ChainHead,
+}
+
+#[derive(Deserialize)]
+struct Numbered {
+    seq: u64,
+    kind: String,
+    /// Of a loss: the last line that the host still has.
+    after: Option<u64>,
+}
+
+impl Numbered {
+    /// jitd found lines of its own gone (a disk that failed, a hand that deleted) and says so in the next one. That line may
+    /// come after a gap; where the host still has lines that are not stored, those are due first.
+    fn tells_of_a_loss(&self, stored: u64) -> bool {
+        self.kind == LOST && self.after.is_some_and(|after| after <= stored)
+    }
 }
 
 impl Server {
@@ -61,18 +79,20 @@ fn following(stored: Option<HostHead>, lines: Vec<String>) -> Result<Vec<HostLin
     let mut new = Vec::new();
     for line in lines {
         let link: Link = serde_json::from_str(&line).map_err(|error| format!("a line can't be read: {error}"))?;
-        if link.seq <= seq && new.is_empty() {
+        let number = link.event.seq;
+        if number <= seq && new.is_empty() {
             continue;
         }
-        if link.seq != seq + 1 {
-            return Err(format!("line {} came where line {} was due", link.seq, seq + 1));
+        let lost = link.event.tells_of_a_loss(seq);
+        if number <= seq || (number != seq + 1 && !lost) {
+            return Err(format!("line {number} came where line {} was due", seq + 1));
         }
-        if link.prev.as_str() != head {
-            return Err(format!("line {} does not name the line before it", link.seq));
+        if link.prev.as_str() != head && !lost {
+            return Err(format!("line {number} does not name the line before it"));
         }
         let hash = hash(&line)?;
-        (seq, head) = (link.seq, hash.to_string());
-        new.push(HostLine { host_seq: link.seq, head: hash, line });
+        (seq, head) = (number, hash.to_string());
+        new.push(HostLine { host_seq: number, head: hash, line });
     }
     Ok(new)
 }
@@ -90,7 +110,7 @@ mod tests {
         let mut prev = NO_LINE.to_owned();
         let mut all = Vec::new();
         for seq in 1..=lines {
-            let line = format!(r#"{{"seq":{seq},"at":"2026-11-22T12:00:00Z","kind":"login","prev":"{prev}"}}"#);
+            let line = format!(r#"{{"event":{{"seq":{seq},"at":"2026-11-22T12:00:00Z","kind":"login"}},"prev":"{prev}"}}"#);
             prev = hash(&line).unwrap().to_string();
             all.push(line);
         }
@@ -109,6 +129,17 @@ mod tests {
         let rest = following(head(&first[2]), all[1..].to_vec()).unwrap();
         assert_eq!(rest.iter().map(|line| line.host_seq).collect::<Vec<_>>(), [4, 5]);
         assert!(following(head(rest.last().unwrap()), all).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_loss_that_the_host_tells_of_is_taken_and_nothing_else_may_skip_lines() {
+        let stored = following(None, chain(3)).unwrap();
+        let lost = |after: u64| format!(r#"{{"event":{{"seq":9,"kind":"record.lost","after":{after},"checkpoint":8}},"prev":"{NO_LINE}"}}"#);
+        let taken = following(head(&stored[2]), vec![lost(2)]).unwrap();
+        assert_eq!(taken[0].host_seq, 9);
+        assert!(following(head(&stored[2]), vec![lost(5)]).is_err(), "lines 4 and 5 are still there");
+        assert!(following(head(&taken[0]), vec![lost(2)]).unwrap().is_empty(), "stored already");
+        assert!(following(head(&stored[2]), vec![lost(2).replace("record.lost", "login")]).is_err());
     }
 
     #[test]

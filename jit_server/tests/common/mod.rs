@@ -1,0 +1,270 @@
+//! A server on real Unix sockets in a temporary folder: one socket a person, so that a test can act as several people.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use jit_grant::{Bundle, HostId, HostToken, SigningKey, TrustedKeys};
+use jit_server::api::{self, Limits, Peer};
+use jit_server::clock::WallClock;
+use jit_server::listen::{self, Accounts};
+use jit_server::server::Server;
+use jit_server::signer;
+use jit_server::store::SqliteStore;
+use serde_json::{Value, json};
+use tokio::net::{UnixListener, UnixStream};
+
+/// Everybody who has a socket, with the account that it stands for. uid 0 is the administrator.
+pub const PEOPLE: [(&str, u32); 5] = [("root", 0), ("alice", 1001), ("bob", 1002), ("carol", 1003), ("mallory", 1004)];
+
+pub const POLICY: &str = r#"
+[roles.web-admin]
+description = "Fix the web servers"
+hosts = ["web-1", "web-2"]
+actions = ["ssh", "sudo"]
+longest = "4h"
+may_ask = { groups = ["developers"] }
+approve = { groups = ["leads"] }
+
+[roles.database]
+hosts = ["*"]
+actions = ["ssh"]
+longest = "1h"
+may_ask = { users = ["alice"] }
+approve = { users = ["bob", "carol"], count = 2 }
+"#;
+
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS alice@laptop";
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Says that everybody who connects is one certain account.
+struct Always(Peer);
+
+impl Accounts for Always {
+    fn peer(&self, _: u32) -> Peer {
+        self.0.clone()
+    }
+}
+
+/// A running server and its folder.
+pub struct Running {
+    pub folder: PathBuf,
+    pub server: Arc<Server>,
+    store: SqliteStore,
+}
+
+impl Running {
+    /// Starts on what is in `folder`; a fresh folder gets the key and [`POLICY`].
+    pub async fn start(folder: &Path) -> Self {
+        let policy = folder.join("policy.toml");
+        if !policy.exists() {
+            std::fs::write(&policy, POLICY).unwrap();
+        }
+        signer::make(&folder.join("signing.key")).unwrap();
+        let key = signer::load(&folder.join("signing.key")).unwrap();
+        let store = SqliteStore::open(&folder.join("jit-server.db")).await.unwrap();
+        let clock = |last| -> Box<dyn jit_server::clock::Clock> { Box::new(WallClock::starting_at(last)) };
+        let server = Server::start(Box::new(store.clone()), key, policy, clock).await.unwrap();
+        let limits = Arc::new(Limits::default());
+        for (name, uid) in PEOPLE {
+            let router = api::router(Arc::clone(&server), Arc::clone(&limits));
+            let socket = folder.join(name);
+            let _ = std::fs::remove_file(&socket);
+            let listener = UnixListener::bind(&socket).unwrap();
+            let accounts = Arc::new(Always(Peer { uid, account: Some(name.to_owned()) }));
+            tokio::spawn(listen::answer(listener, router, accounts, Arc::clone(&limits), server.stopping()));
+        }
+        Self { folder: folder.to_owned(), server, store }
+    }
+
+    /// Ends it as SIGTERM does.
+    pub async fn stop(self) {
+        self.server.stop();
+        self.store.close().await;
+    }
+
+    /// Somebody at his socket.
+    pub fn as_(&self, name: &str) -> Person {
+        Person { socket: self.folder.join(name) }
+    }
+
+    /// Adds alice, bob and carol, and enrols web-1; the host has `Host::key`.
+    pub async fn populate(&self) -> Host {
+        let root = self.as_("root");
+        let users = [
+            json!({ "name": "alice", "login": "alice", "groups": ["developers"], "keys": [KEY] }),
+            json!({ "name": "bob", "login": "bob", "groups": ["leads"] }),
+            json!({ "name": "carol", "login": "carol", "groups": ["leads", "developers"] }),
+        ];
+        for user in users {
+            root.post("/v1/users", user).await.is(201);
+        }
+        Host::enrol(&root, "web-1").await
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The body, where the status is the one expected.
+    #[track_caller]
+    pub fn is(self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.body);
+        self.body
+    }
+
+    /// Checks that it is a problem with that status and code.
+    #[track_caller]
+    pub fn refuses(self, status: u16, code: &str) {
+        let body = self.is(status);
+        assert_eq!(body["code"], code, "{body}");
+    }
+}
+
+/// Somebody at a socket.
+#[derive(Debug, Clone)]
+pub struct Person {
+    pub socket: PathBuf,
+}
+
+impl Person {
+    pub async fn get(&self, path: &str) -> Answer {
+        read(self.send(Method::GET, path, &[], Bytes::new()).await).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        read(self.send(Method::POST, path, &[], Bytes::from(body.to_string())).await).await
+    }
+
+    /// Sends a request with more headers than the usual ones.
+    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Bytes) -> Response<Incoming> {
+        let stream = UnixStream::connect(&self.socket).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+        let usual = [("jit-client", "test/1"), ("content-type", "application/json")];
+        let mine = |name: &str| headers.iter().any(|(mine, _)| *mine == name);
+        for (name, value) in usual.iter().filter(|(name, _)| !mine(name)).chain(headers).filter(|(_, value)| !value.is_empty()) {
+            request = request.header(*name, *value);
+        }
+        sender.send_request(request.body(Full::new(body)).unwrap()).await.unwrap()
+    }
+
+    /// Asks for web-admin on web-1; the id.
+    pub async fn asks(&self, for_seconds: u32) -> String {
+        let body = json!({ "role": "web-admin", "hosts": ["web-1"], "for_seconds": for_seconds, "reason": "disk full" });
+        id(&self.post("/v1/requests", body).await.is(201))
+    }
+
+    pub async fn approves(&self, request: &str) -> Value {
+        self.post(&format!("/v1/requests/{request}/approve"), json!({})).await.is(200)
+    }
+}
+
+/// The id in a body.
+pub fn id(body: &Value) -> String {
+    body["id"].as_str().unwrap().to_owned()
+}
+
+pub async fn read(response: Response<Incoming>) -> Answer {
+    let status = response.status();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    Answer { status, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
+}
+
+/// A host that trusts the server.
+pub struct Host {
+    pub id: HostId,
+    pub key: SigningKey,
+    pub trusted: TrustedKeys,
+    pub door: Person,
+}
+
+impl Host {
+    pub async fn enrol(root: &Person, name: &str) -> Self {
+        let key = SigningKey::generate().unwrap();
+        let body = root.post("/v1/hosts", json!({ "name": name, "public_key": key.public().to_string() })).await.is(201);
+        let trusted = TrustedKeys::new(vec![body["server_keys"][0]["public_key"].as_str().unwrap().parse().unwrap()]);
+        let id = body["host_id"].as_str().unwrap().parse().unwrap();
+        // jitd-sync has an account that is no user.
+        let door = Person { socket: root.socket.with_file_name("mallory") };
+        Self { id, key, trusted, door }
+    }
+
+    pub fn authorization(&self, server: &Server) -> String {
+        format!("Bearer {}", HostToken::sign(&self.id, &self.key, server.now()).unwrap())
+    }
+
+    pub async fn post(&self, server: &Server, path: &str, body: Value) -> Answer {
+        let authorization = self.authorization(server);
+        let headers = [("authorization", authorization.as_str())];
+        read(self.door.send(Method::POST, path, &headers, Bytes::from(body.to_string())).await).await
+    }
+
+    /// Opens the stream; `held` is the revision that the host has.
+    pub async fn listen(&self, server: &Server, held: u64) -> Stream {
+        let authorization = self.authorization(server);
+        let held = held.to_string();
+        let headers = [("authorization", authorization.as_str()), ("last-event-id", held.as_str())];
+        let response = self.door.send(Method::GET, "/v1/host/stream", &headers, Bytes::new()).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Stream { body: response.into_body(), text: String::new() }
+    }
+
+    /// What a bundle says, verified as jitd does it.
+    pub fn verified(&self, server: &Server, event: &SseEvent) -> Bundle {
+        let bundle = Bundle::verify(event.data.as_bytes(), &self.trusted, &self.id, 0, server.now()).unwrap();
+        assert_eq!(bundle.revision.to_string(), event.id);
+        bundle
+    }
+}
+
+/// Server-Sent Events as they come.
+pub struct Stream {
+    body: Incoming,
+    text: String,
+}
+
+#[derive(Debug)]
+pub struct SseEvent {
+    pub id: String,
+    pub data: String,
+}
+
+impl Stream {
+    /// The next bundle.
+    pub async fn next(&mut self) -> SseEvent {
+        tokio::time::timeout(LONGEST_WAIT, self.next_or_end()).await.unwrap().unwrap()
+    }
+
+    /// The next bundle, or None when the stream is over.
+    pub async fn next_or_end(&mut self) -> Option<SseEvent> {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(|v| v.trim().to_owned());
+                let found = field("data:").map(|data| SseEvent { id: field("id:").unwrap(), data });
+                assert!(found.is_none() || field("event:").as_deref() == Some("bundle"));
+                self.text = rest.to_owned();
+                if found.is_some() {
+                    return found;
+                }
+                continue;
+            }
+            let frame = self.body.frame().await?.ok()?;
+            self.text.push_str(std::str::from_utf8(frame.data_ref()?).unwrap());
+        }
+    }
+}
