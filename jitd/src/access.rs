@@ -40,7 +40,10 @@ enum Who {
 
 /// Every method there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "named as in jit_local::message, which says what each does")]
+#[allow(
+    missing_docs,
+    reason = "named as in jit_local::message, which says what each does"
+)]
 pub enum Method {
     Account,
     OpenBefore,
@@ -63,8 +66,18 @@ const TABLE: [(&str, Socket, Who, Method); 14] = [
     (pam::OPEN_BEFORE, Socket::Pam, Who::Root, Method::OpenBefore),
     (pam::OPEN_AFTER, Socket::Pam, Who::Root, Method::OpenAfter),
     (pam::CLOSE, Socket::Pam, Who::Root, Method::Close),
-    (control::STATUS, Socket::Control, Who::Anyone, Method::Status),
-    (control::SESSIONS, Socket::Control, Who::Own, Method::Sessions),
+    (
+        control::STATUS,
+        Socket::Control,
+        Who::Anyone,
+        Method::Status,
+    ),
+    (
+        control::SESSIONS,
+        Socket::Control,
+        Who::Own,
+        Method::Sessions,
+    ),
     (control::WHOAMI, Socket::Control, Who::Own, Method::Whoami),
     (control::RELOAD, Socket::Control, Who::Root, Method::Reload),
     (control::ENROLL, Socket::Control, Who::Root, Method::Enroll),
@@ -80,9 +93,13 @@ const TABLE: [(&str, Socket, Who, Method); 14] = [
 /// # Errors
 /// What to reply instead.
 pub fn method(socket: Socket, name: &str, uid: u32) -> Result<Method, ServiceError> {
-    let entry = TABLE.iter().find(|(known, at, _, _)| *known == name && *at == socket);
+    let entry = TABLE
+        .iter()
+        .find(|(known, at, _, _)| *known == name && *at == socket);
     match entry {
-        None => Err(ServiceError::MethodNotFound { method: name.chars().take(80).collect() }),
+        None => Err(ServiceError::MethodNotFound {
+            method: name.chars().take(80).collect(),
+        }),
         Some((_, _, Who::Root, _)) if uid != 0 => Err(ServiceError::PermissionDenied {}),
         Some((_, _, _, method)) => Ok(*method),
     }
@@ -97,7 +114,10 @@ mod tests {
         for (name, socket, _, method_itself) in TABLE {
             assert_eq!(method(socket, name, 0), Ok(method_itself));
             let others = method(socket, name, 1000).is_ok();
-            let harmless = matches!(method_itself, Method::Status | Method::Sessions | Method::Whoami) || socket == Socket::Sync;
+            let harmless = matches!(
+                method_itself,
+                Method::Status | Method::Sessions | Method::Whoami
+            ) || socket == Socket::Sync;
             assert_eq!(others, harmless, "{name}");
         }
     }
@@ -109,6 +129,9 @@ mod tests {
                 assert_eq!(method(socket, name, 0).is_ok(), socket == home, "{name}");
             }
         }
-        assert!(matches!(method(Socket::Control, "io.jit.Control.Fly", 0), Err(ServiceError::MethodNotFound { .. })));
+        assert!(matches!(
+            method(Socket::Control, "io.jit.Control.Fly", 0),
+            Err(ServiceError::MethodNotFound { .. })
+        ));
     }
 }

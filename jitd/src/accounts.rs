@@ -93,7 +93,8 @@ impl Accounts {
         if let Some(account) = self.local(|account| account.uid == uid) {
             return Ok(account);
         }
-        self.ask_directory(move || User::from_uid(Uid::from_raw(uid))).await
+        self.ask_directory(move || User::from_uid(Uid::from_raw(uid)))
+            .await
     }
 
     /// The first local entry that fits, where local files come first.
@@ -103,8 +104,13 @@ impl Accounts {
         cache.accounts.iter().find(|account| fits(account)).cloned()
     }
 
-    async fn ask_directory(&self, ask: impl FnOnce() -> nix::Result<Option<User>> + Send + 'static) -> Result<Account, AccountError> {
-        let permit = Arc::clone(&self.waiting).try_acquire_owned().map_err(|_| AccountError::Slow)?;
+    async fn ask_directory(
+        &self,
+        ask: impl FnOnce() -> nix::Result<Option<User>> + Send + 'static,
+    ) -> Result<Account, AccountError> {
+        let permit = Arc::clone(&self.waiting)
+            .try_acquire_owned()
+            .map_err(|_| AccountError::Slow)?;
         let answer = tokio::task::spawn_blocking(move || {
             let answer = ask();
             drop(permit);
@@ -112,10 +118,15 @@ impl Accounts {
         });
         match tokio::time::timeout(DIRECTORY_TIME, answer).await {
             Err(_) => Err(AccountError::Slow),
-            Ok(Err(_)) => Err(AccountError::Failed("the look-up ended without an answer".to_owned())),
+            Ok(Err(_)) => Err(AccountError::Failed(
+                "the look-up ended without an answer".to_owned(),
+            )),
             Ok(Ok(Err(errno))) => Err(AccountError::Failed(errno.to_string())),
             Ok(Ok(Ok(None))) => Err(AccountError::Unknown),
-            Ok(Ok(Ok(Some(user)))) => Ok(Account { name: user.name, uid: user.uid.as_raw() }),
+            Ok(Ok(Ok(Some(user)))) => Ok(Account {
+                name: user.name,
+                uid: user.uid.as_raw(),
+            }),
         }
     }
 }
@@ -158,18 +169,27 @@ impl Cache {
         (self.passwd, self.nsswitch) = (passwd_now, nsswitch_now);
         self.accounts.clear();
         // Without an nsswitch.conf the C library asks the files first.
-        let files_first = fs::read_to_string(nsswitch).map_or(nsswitch_now.is_none(), |text| asks_files_first(&text));
+        let files_first = fs::read_to_string(nsswitch)
+            .map_or(nsswitch_now.is_none(), |text| asks_files_first(&text));
         let small = passwd_now.is_some_and(|version| version.length <= LARGEST_FILE);
         if files_first && small {
             let text = fs::read(passwd).unwrap_or_default();
-            self.accounts = text.split(|byte| *byte == b'\n').filter_map(account).collect();
+            self.accounts = text
+                .split(|byte| *byte == b'\n')
+                .filter_map(account)
+                .collect();
         }
     }
 }
 
 /// True where the `passwd:` line of nsswitch.conf(5) begins with `files` and says nothing about what to do when it succeeds.
 fn asks_files_first(nsswitch: &str) -> bool {
-    let Some(line) = nsswitch.lines().find_map(|line| line.trim_start().strip_prefix("passwd:")) else { return true };
+    let Some(line) = nsswitch
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix("passwd:"))
+    else {
+        return true;
+    };
     let mut words = line.split_ascii_whitespace();
     words.next() == Some("files") && !words.next().is_some_and(|word| word.starts_with('['))
 }
@@ -180,7 +200,10 @@ fn account(line: &[u8]) -> Option<Account> {
     let mut fields = line.split(':');
     let (name, _, uid) = (fields.next()?, fields.next()?, fields.next()?);
     let valid = !name.is_empty() && !name.starts_with(['+', '-', '#']);
-    valid.then_some(Account { name: name.to_owned(), uid: uid.parse().ok()? })
+    valid.then_some(Account {
+        name: name.to_owned(),
+        uid: uid.parse().ok()?,
+    })
 }
 
 #[cfg(test)]
@@ -189,7 +212,10 @@ mod tests {
 
     fn files(passwd: &str, nsswitch: &str) -> (tempfile::TempDir, Accounts) {
         let directory = tempfile::tempdir().unwrap();
-        let (a, b) = (directory.path().join("passwd"), directory.path().join("nsswitch.conf"));
+        let (a, b) = (
+            directory.path().join("passwd"),
+            directory.path().join("nsswitch.conf"),
+        );
         fs::write(&a, passwd).unwrap();
         fs::write(&b, nsswitch).unwrap();
         let accounts = Accounts::of(&a, &b);
@@ -201,7 +227,10 @@ mod tests {
     #[tokio::test]
     async fn local_accounts_are_found_by_name_and_by_uid() {
         let (_directory, accounts) = files(ADA, "passwd: files systemd\n");
-        let ada = Account { name: "ada".into(), uid: 4242 };
+        let ada = Account {
+            name: "ada".into(),
+            uid: 4242,
+        };
         assert_eq!(accounts.by_name("ada").await.unwrap(), ada);
         assert_eq!(accounts.by_uid(4242).await.unwrap(), ada);
         assert_eq!(accounts.by_name("lady").await.unwrap().uid, 4242);
@@ -214,14 +243,20 @@ mod tests {
         let new = directory.path().join("new");
         fs::write(&new, "bob:x:4243:1::/:/bin/sh\n").unwrap();
         fs::rename(new, directory.path().join("passwd")).unwrap();
-        assert!(matches!(accounts.by_name("ada").await, Err(AccountError::Unknown)));
+        assert!(matches!(
+            accounts.by_name("ada").await,
+            Err(AccountError::Unknown)
+        ));
         assert_eq!(accounts.by_name("bob").await.unwrap().uid, 4243);
     }
 
     #[tokio::test]
     async fn where_files_do_not_come_first_the_c_library_is_asked() {
         let (_directory, accounts) = files(ADA, "passwd: sss files\n");
-        assert!(matches!(accounts.by_name("ada").await, Err(AccountError::Unknown)));
+        assert!(matches!(
+            accounts.by_name("ada").await,
+            Err(AccountError::Unknown)
+        ));
         assert_eq!(accounts.by_name("root").await.unwrap().uid, 0);
     }
 
@@ -242,7 +277,10 @@ mod tests {
         let hanging = futures_util::future::join_all(hanging);
         tokio::pin!(hanging);
         assert!(futures_util::poll!(&mut hanging).is_pending());
-        assert!(matches!(accounts.by_name("nobody-like-this").await, Err(AccountError::Slow)));
+        assert!(matches!(
+            accounts.by_name("nobody-like-this").await,
+            Err(AccountError::Slow)
+        ));
         assert!(accounts.by_name("ada").await.is_ok());
         drop(release);
         assert!(hanging.await.iter().all(Result::is_err));

@@ -42,7 +42,10 @@ impl Default for Settings {
             ("su-l", Action::Su),
         ];
         Self {
-            services: services.into_iter().map(|(service, action)| (service.to_owned(), action)).collect(),
+            services: services
+                .into_iter()
+                .map(|(service, action)| (service.to_owned(), action))
+                .collect(),
             max_staleness: Duration::from_secs(3600),
             grace: Duration::from_secs(2),
             decision_deadline: Duration::from_millis(2500),
@@ -84,7 +87,12 @@ pub enum ConfigError {
 
 fn lines(path: &Path, mistakes: &[Mistake]) -> String {
     let line = |mistake: &Mistake| match &mistake.key {
-        Some(key) => format!("{}:{}: {key}: {}", path.display(), mistake.line, mistake.why),
+        Some(key) => format!(
+            "{}:{}: {key}: {}",
+            path.display(),
+            mistake.line,
+            mistake.why
+        ),
         None => format!("{}:{}: {}", path.display(), mistake.line, mistake.why),
     };
     mistakes.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -99,15 +107,30 @@ impl Settings {
         let bytes = match atomic::read(path, LARGEST_FILE) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => return Err(ConfigError::Unreadable { path: path.to_owned(), source }),
+            Err(source) => {
+                return Err(ConfigError::Unreadable {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
         };
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
-            let mistake = Mistake { line, key: None, why: "not UTF-8".to_owned() };
-            ConfigError::Mistaken { path: path.to_owned(), mistakes: vec![mistake] }
+            let mistake = Mistake {
+                line,
+                key: None,
+                why: "not UTF-8".to_owned(),
+            };
+            ConfigError::Mistaken {
+                path: path.to_owned(),
+                mistakes: vec![mistake],
+            }
         })?;
-        Self::parse(&text).map_err(|mistakes| ConfigError::Mistaken { path: path.to_owned(), mistakes })
+        Self::parse(&text).map_err(|mistakes| ConfigError::Mistaken {
+            path: path.to_owned(),
+            mistakes,
+        })
     }
 
     /// Parses the text of a settings file.
@@ -116,23 +139,41 @@ impl Settings {
     /// Every mistake found, in the order of their lines.
     pub fn parse(text: &str) -> Result<Self, Vec<Mistake>> {
         let (table, errors) = DeTable::parse_recoverable(text);
-        let mut reading = Reading { text, mistakes: Vec::new() };
+        let mut reading = Reading {
+            text,
+            mistakes: Vec::new(),
+        };
         for error in &errors {
             reading.mistake(error.span().unwrap_or_default(), None, error.message());
         }
         let mut settings = Self::default();
         for (key, value) in table.get_ref() {
             match key.get_ref().as_ref() {
-                "max_staleness" => reading.time(key, value, &mut settings.max_staleness, MINUTE..=DAY),
+                "max_staleness" => {
+                    reading.time(key, value, &mut settings.max_staleness, MINUTE..=DAY)
+                }
                 "grace" => reading.time(key, value, &mut settings.grace, Duration::ZERO..=MINUTE),
-                "decision_deadline" => reading.time(key, value, &mut settings.decision_deadline, 100 * MILLISECOND..=10 * SECOND),
+                "decision_deadline" => reading.time(
+                    key,
+                    value,
+                    &mut settings.decision_deadline,
+                    100 * MILLISECOND..=10 * SECOND,
+                ),
                 "services" => reading.services(key, value, &mut settings.services),
-                _ => reading.mistake(key.span(), Some(key.get_ref()), &format!("unknown key; known are {}", KEYS.join(", "))),
+                _ => reading.mistake(
+                    key.span(),
+                    Some(key.get_ref()),
+                    &format!("unknown key; known are {}", KEYS.join(", ")),
+                ),
             }
         }
         let mut mistakes = reading.mistakes;
         mistakes.sort_by_key(|mistake| mistake.line);
-        if mistakes.is_empty() { Ok(settings) } else { Err(mistakes) }
+        if mistakes.is_empty() {
+            Ok(settings)
+        } else {
+            Err(mistakes)
+        }
     }
 }
 
@@ -154,12 +195,26 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn mistake(&mut self, span: Range<usize>, key: Option<&str>, why: &str) {
-        let before = self.text.as_bytes().get(..span.start).unwrap_or(self.text.as_bytes());
+        let before = self
+            .text
+            .as_bytes()
+            .get(..span.start)
+            .unwrap_or(self.text.as_bytes());
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        self.mistakes.push(Mistake { line, key: key.map(str::to_owned), why: why.to_owned() });
+        self.mistakes.push(Mistake {
+            line,
+            key: key.map(str::to_owned),
+            why: why.to_owned(),
+        });
     }
 
-    fn time(&mut self, key: &Key<'_>, value: &Value<'_>, setting: &mut Duration, range: RangeInclusive<Duration>) {
+    fn time(
+        &mut self,
+        key: &Key<'_>,
+        value: &Value<'_>,
+        setting: &mut Duration,
+        range: RangeInclusive<Duration>,
+    ) {
         match duration(value.get_ref()) {
             Ok(time) if range.contains(&time) => *setting = time,
             Ok(_) => {
@@ -171,21 +226,38 @@ impl Reading<'_> {
     }
 
     /// What is given is added to the defaults, or takes the place of one.
-    fn services(&mut self, key: &Key<'_>, value: &Value<'_>, services: &mut BTreeMap<String, Action>) {
+    fn services(
+        &mut self,
+        key: &Key<'_>,
+        value: &Value<'_>,
+        services: &mut BTreeMap<String, Action>,
+    ) {
         let DeValue::Table(table) = value.get_ref() else {
-            return self.mistake(value.span(), Some(key.get_ref()), "must be a table: PAM services and the action that each stands for");
+            return self.mistake(
+                value.span(),
+                Some(key.get_ref()),
+                "must be a table: PAM services and the action that each stands for",
+            );
         };
         for (service, action) in table {
             let name = format!("services.{}", service.get_ref());
             if !is_service(service.get_ref()) {
-                self.mistake(service.span(), Some(&name), "not the name of a file in /etc/pam.d");
+                self.mistake(
+                    service.span(),
+                    Some(&name),
+                    "not the name of a file in /etc/pam.d",
+                );
                 continue;
             }
             match action.get_ref().as_str() {
                 Some("ssh") => drop(services.insert(service.get_ref().to_string(), Action::Ssh)),
                 Some("sudo") => drop(services.insert(service.get_ref().to_string(), Action::Sudo)),
                 Some("su") => drop(services.insert(service.get_ref().to_string(), Action::Su)),
-                _ => self.mistake(action.span(), Some(&name), "must be \"ssh\", \"sudo\" or \"su\""),
+                _ => self.mistake(
+                    action.span(),
+                    Some(&name),
+                    "must be \"ssh\", \"sudo\" or \"su\"",
+                ),
             }
         }
     }
@@ -200,7 +272,9 @@ fn duration(value: &DeValue<'_>) -> Result<Duration, String> {
     const SHAPE: &str = "must be a time such as \"90m\", \"1h\" or \"2s\"";
     let text = value.as_str().ok_or(SHAPE)?;
     let span: Span = text.parse().map_err(|_| SHAPE)?;
-    let signed = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| SHAPE)?;
+    let signed = span
+        .to_duration(SpanRelativeTo::days_are_24_hours())
+        .map_err(|_| SHAPE)?;
     Duration::try_from(signed).map_err(|_| "must not be negative".to_owned())
 }
 
@@ -211,7 +285,10 @@ mod tests {
     #[test]
     fn no_file_and_an_empty_one_mean_the_defaults() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(Settings::read(&directory.path().join("none.toml")).unwrap(), Settings::default());
+        assert_eq!(
+            Settings::read(&directory.path().join("none.toml")).unwrap(),
+            Settings::default()
+        );
         assert_eq!(Settings::parse("# nothing\n"), Ok(Settings::default()));
     }
 
@@ -228,17 +305,52 @@ mod tests {
     #[test]
     fn every_mistake_is_named_with_its_line_and_key() {
         for (text, line, key, why) in [
-            ("max_stalenes = \"1h\"\n", 1, Some("max_stalenes"), "unknown key"),
+            (
+                "max_stalenes = \"1h\"\n",
+                1,
+                Some("max_stalenes"),
+                "unknown key",
+            ),
             ("\n\ngrace = 2\n", 3, Some("grace"), "must be a time"),
             ("grace = \"two\"\n", 1, Some("grace"), "must be a time"),
             ("grace = \"-2s\"\n", 1, Some("grace"), "negative"),
             ("grace = \"2h\"\n", 1, Some("grace"), "between"),
-            ("max_staleness = \"1s\"\n", 1, Some("max_staleness"), "between"),
-            ("max_staleness = \"8d\"\n", 1, Some("max_staleness"), "between"),
-            ("decision_deadline = \"0s\"\n", 1, Some("decision_deadline"), "between"),
-            ("[services]\nsshd = \"root\"\n", 2, Some("services.sshd"), "must be"),
-            ("[services]\nsshd = [\"ssh\"]\n", 2, Some("services.sshd"), "must be"),
-            ("[services]\n\"../sshd\" = \"ssh\"\n", 2, Some("services.../sshd"), "/etc/pam.d"),
+            (
+                "max_staleness = \"1s\"\n",
+                1,
+                Some("max_staleness"),
+                "between",
+            ),
+            (
+                "max_staleness = \"8d\"\n",
+                1,
+                Some("max_staleness"),
+                "between",
+            ),
+            (
+                "decision_deadline = \"0s\"\n",
+                1,
+                Some("decision_deadline"),
+                "between",
+            ),
+            (
+                "[services]\nsshd = \"root\"\n",
+                2,
+                Some("services.sshd"),
+                "must be",
+            ),
+            (
+                "[services]\nsshd = [\"ssh\"]\n",
+                2,
+                Some("services.sshd"),
+                "must be",
+            ),
+            (
+                "[services]\n\"../sshd\" = \"ssh\"\n",
+                2,
+                Some("services.../sshd"),
+                "/etc/pam.d",
+            ),
             ("services = 5\n", 1, Some("services"), "table"),
             ("grace = \"2s\"\ngrace = \"3s\"\n", 2, None, "duplicate"),
             ("grace =\n", 1, None, ""),
@@ -247,7 +359,11 @@ mod tests {
         ] {
             let mistakes = Settings::parse(text).unwrap_err();
             let found = &mistakes[0];
-            assert_eq!((found.line, found.key.as_deref()), (line, key), "{text:?}: {mistakes:?}");
+            assert_eq!(
+                (found.line, found.key.as_deref()),
+                (line, key),
+                "{text:?}: {mistakes:?}"
+            );
             assert!(found.why.contains(why), "{text:?}: {found:?}");
         }
     }
@@ -259,8 +375,14 @@ mod tests {
         std::fs::write(&path, "gracee = 1\n[services]\nx = 1\n").unwrap();
         let text = Settings::read(&path).unwrap_err().to_string();
         assert_eq!(text.lines().count(), 2);
-        assert!(text.starts_with(&format!("{}:1: gracee: ", path.display())), "{text}");
-        assert!(text.contains(&format!("{}:3: services.x: ", path.display())), "{text}");
+        assert!(
+            text.starts_with(&format!("{}:1: gracee: ", path.display())),
+            "{text}"
+        );
+        assert!(
+            text.contains(&format!("{}:3: services.x: ", path.display())),
+            "{text}"
+        );
     }
 
     #[test]
@@ -268,9 +390,20 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("jitd.toml");
         std::fs::write(&path, b"grace = \"2s\"\n\xff").unwrap();
-        assert!(Settings::read(&path).unwrap_err().to_string().contains("jitd.toml:2: not UTF-8"));
+        assert!(
+            Settings::read(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("jitd.toml:2: not UTF-8")
+        );
         std::fs::write(&path, vec![b'#'; 65 * 1024]).unwrap();
-        assert!(matches!(Settings::read(&path), Err(ConfigError::Unreadable { .. })));
-        assert!(matches!(Settings::read(directory.path()), Err(ConfigError::Unreadable { .. })));
+        assert!(matches!(
+            Settings::read(&path),
+            Err(ConfigError::Unreadable { .. })
+        ));
+        assert!(matches!(
+            Settings::read(directory.path()),
+            Err(ConfigError::Unreadable { .. })
+        ));
     }
 }

@@ -21,10 +21,10 @@ use crate::clock::Clock;
 use crate::config::{ConfigError, Settings};
 use crate::grants::{Grants, Places};
 use crate::handlers::{Files, Host, READING_AT_ONCE};
+use crate::host_key;
 use crate::record::{DEV_LOG, Record};
 use crate::server::serve;
 use crate::session::{SessionError, Sessions};
-use crate::host_key;
 
 /// Why jitd does not start, or stops.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +33,9 @@ pub enum DaemonError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// systemd passed no such socket.
-    #[error("socket {0:?} was not passed; jitd is started by systemd with its three sockets: systemctl start jitd-pam.socket jitd-ctl.socket jitd-sync.socket jitd.service")]
+    #[error(
+        "socket {0:?} was not passed; jitd is started by systemd with its three sockets: systemctl start jitd-pam.socket jitd-ctl.socket jitd-sync.socket jitd.service"
+    )]
     NoSocket(&'static str),
     /// What was passed is no listening Unix socket.
     #[error("what was passed as socket {name:?} can't be listened on: {source}")]
@@ -65,16 +67,29 @@ impl Sockets {
     /// # Errors
     /// Where one is missing.
     pub fn from_systemd() -> Result<Self, DaemonError> {
-        let names: Vec<String> = sd_notify::listen_fds_with_names().map(|passed| passed.map(|(_, name)| name).collect()).unwrap_or_default();
+        let names: Vec<String> = sd_notify::listen_fds_with_names()
+            .map(|passed| passed.map(|(_, name)| name).collect())
+            .unwrap_or_default();
         let mut passed = ListenFd::from_env();
         let mut take = |name: &'static str, socket| {
-            let place = names.iter().position(|passed| passed == name).ok_or(DaemonError::NoSocket(name))?;
-            let listener = passed.take_unix_listener(place).map_err(|source| DaemonError::BadSocket { name, source })?;
+            let place = names
+                .iter()
+                .position(|passed| passed == name)
+                .ok_or(DaemonError::NoSocket(name))?;
+            let listener = passed
+                .take_unix_listener(place)
+                .map_err(|source| DaemonError::BadSocket { name, source })?;
             let listener = listener.ok_or(DaemonError::NoSocket(name))?;
-            listener.set_nonblocking(true).map_err(|source| DaemonError::BadSocket { name, source })?;
+            listener
+                .set_nonblocking(true)
+                .map_err(|source| DaemonError::BadSocket { name, source })?;
             Ok::<_, DaemonError>((listener, socket))
         };
-        Ok(Self([take("pam", Socket::Pam)?, take("ctl", Socket::Control)?, take("sync", Socket::Sync)?]))
+        Ok(Self([
+            take("pam", Socket::Pam)?,
+            take("ctl", Socket::Control)?,
+            take("sync", Socket::Sync)?,
+        ]))
     }
 }
 
@@ -111,10 +126,20 @@ async fn start(config: &Path) -> Result<Arc<Host<Sessions>>, DaemonError> {
     }
     let settings = Settings::read(config)?;
     let state = PathBuf::from(STATE);
-    let places = Places { state: state.clone(), run: PathBuf::from(RUN), boot_id: boot_id()? };
+    let places = Places {
+        state: state.clone(),
+        run: PathBuf::from(RUN),
+        boot_id: boot_id()?,
+    };
     let clock = Clock::start(Grants::highest_time(&places));
-    let record = Record::open(&state.join("events"), Path::new(DEV_LOG), clock.clone()).map_err(needs("the event chain in /var/lib/jit/events"))?;
-    let grants = Grants::new(places.clone(), clock.clone(), settings.max_staleness, own_name()?);
+    let record = Record::open(&state.join("events"), Path::new(DEV_LOG), clock.clone())
+        .map_err(needs("the event chain in /var/lib/jit/events"))?;
+    let grants = Grants::new(
+        places.clone(),
+        clock.clone(),
+        settings.max_staleness,
+        own_name()?,
+    );
     let files = Files {
         config: config.to_owned(),
         trust: PathBuf::from("/etc/jit/trust.json"),
@@ -142,7 +167,15 @@ async fn start(config: &Path) -> Result<Arc<Host<Sessions>>, DaemonError> {
     let sessions = Sessions::start(&places.run, clock, grants, record).await?;
     let host = Arc::new(host.holding(sessions));
     let revision = host.grants.overview().revision;
-    host.note("started", Started { version: env!("CARGO_PKG_VERSION"), boot_id: &places.boot_id, revision, sessions: host.sessions.list().len() });
+    host.note(
+        "started",
+        Started {
+            version: env!("CARGO_PKG_VERSION"),
+            boot_id: &places.boot_id,
+            revision,
+            sessions: host.sessions.list().len(),
+        },
+    );
     Ok(host)
 }
 
@@ -168,7 +201,9 @@ async fn until_stopped() -> Result<(), DaemonError> {
 
 /// From the daemon's one thread, so that a loop that hangs is noticed.
 async fn feed_watchdog() {
-    let Some(within) = sd_notify::watchdog_enabled() else { return };
+    let Some(within) = sd_notify::watchdog_enabled() else {
+        return;
+    };
     loop {
         tell_systemd(&[NotifyState::Watchdog]);
         tokio::time::sleep(within / 3).await;
@@ -183,18 +218,30 @@ fn tell_systemd(state: &[NotifyState<'_>]) {
 
 fn boot_id() -> Result<String, DaemonError> {
     const PATH: &str = "/proc/sys/kernel/random/boot_id";
-    fs::read_to_string(PATH).map(|id| id.trim().to_owned()).map_err(needs(PATH))
+    fs::read_to_string(PATH)
+        .map(|id| id.trim().to_owned())
+        .map_err(needs(PATH))
 }
 
 /// What this machine calls itself, for messages before it is enrolled.
 fn own_name() -> Result<HostName, DaemonError> {
-    let own = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
-    let name = own.to_ascii_lowercase().parse().or_else(|_| "localhost".parse());
-    name.map_err(io::Error::other).map_err(needs("this machine's name"))
+    let own = nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_default();
+    let name = own
+        .to_ascii_lowercase()
+        .parse()
+        .or_else(|_| "localhost".parse());
+    name.map_err(io::Error::other)
+        .map_err(needs("this machine's name"))
 }
 
 fn needs(what: &str) -> impl FnOnce(io::Error) -> DaemonError {
-    move |source| DaemonError::Needs { what: what.to_owned(), source }
+    move |source| DaemonError::Needs {
+        what: what.to_owned(),
+        source,
+    }
 }
 
 /// How long the runtime waits for threads that hang in a directory or a descriptor, when jitd stops.

@@ -131,11 +131,20 @@ impl Fixture {
         fs::write(at("machine-id"), "0123456789abcdef0123456789abcdef\n").unwrap();
         let key = SigningKey::generate().unwrap();
         write_trust(&at("trust.json"), &key);
-        let readings = Set::at("2026-11-22T12:00:00Z".parse().unwrap(), Duration::from_secs(1000));
+        let readings = Set::at(
+            "2026-11-22T12:00:00Z".parse().unwrap(),
+            Duration::from_secs(1000),
+        );
         let clock = Clock::on(readings.clone(), None);
         let host = Arc::new(host(directory.path(), events, clock.clone()));
         host.believe();
-        Self { directory, key, readings, clock, host }
+        Self {
+            directory,
+            key,
+            readings,
+            clock,
+            host,
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -155,10 +164,18 @@ impl Fixture {
             role: "shell".parse().unwrap(),
             not_before: self.clock.now(),
             expires: self.clock.now() + Duration::from_secs(3600),
-            allow: Allow { ssh: true, sudo: true, su: true },
+            allow: Allow {
+                ssh: true,
+                sudo: true,
+                su: true,
+            },
             keys: vec![],
             shared: false,
-            request: RequestNote { id: "r1".parse().unwrap(), reason: "test".into(), ticket: None },
+            request: RequestNote {
+                id: "r1".parse().unwrap(),
+                reason: "test".into(),
+                ticket: None,
+            },
             approvals: vec![],
             crit: vec![],
             statement: None,
@@ -167,31 +184,55 @@ impl Fixture {
     }
 
     pub(crate) fn bundle(&self, revision: u64, grants: Vec<Grant>) -> Vec<u8> {
-        let bundle = Bundle { host: host_id(), revision, issued_at: self.clock.now(), grants, void: vec![] };
+        let bundle = Bundle {
+            host: host_id(),
+            revision,
+            issued_at: self.clock.now(),
+            grants,
+            void: vec![],
+        };
         bundle.sign(&self.key).unwrap().into_bytes()
     }
 
     pub(crate) fn word(&self, nonce: &str, revision: u64) -> String {
-        let word = Word { revision, at: self.clock.now(), nonce: nonce.parse::<Nonce>().unwrap() };
+        let word = Word {
+            revision,
+            at: self.clock.now(),
+            nonce: nonce.parse::<Nonce>().unwrap(),
+        };
         word.sign(&host_id(), &self.key).unwrap()
     }
 
     /// These grants are in force and fresh.
     pub(crate) async fn granting(self, grants: Vec<Grant>) -> Self {
-        self.host.grants.take_bundle(self.bundle(7, grants)).await.unwrap();
+        self.host
+            .grants
+            .take_bundle(self.bundle(7, grants))
+            .await
+            .unwrap();
         let nonce = self.host.grants.new_nonce().unwrap();
-        self.host.grants.take_word(self.word(nonce.as_str(), 7).as_bytes()).unwrap();
+        self.host
+            .grants
+            .take_word(self.word(nonce.as_str(), 7).as_bytes())
+            .unwrap();
         self
     }
 
     /// All events recorded, as JSON.
     pub(crate) fn events(&self) -> Vec<Value> {
         let (lines, _) = self.host.record.read_after(0, 1 << 20).unwrap();
-        lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap()["event"].clone()).collect()
+        lines
+            .iter()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["event"].clone())
+            .collect()
     }
 
     pub(crate) fn last_event(&self, kind: &str) -> Value {
-        self.events().into_iter().rev().find(|event| event["kind"] == kind).unwrap()
+        self.events()
+            .into_iter()
+            .rev()
+            .find(|event| event["kind"] == kind)
+            .unwrap()
     }
 }
 
@@ -212,8 +253,15 @@ pub(crate) fn write_trust(path: &Path, key: &SigningKey) {
 
 fn host(directory: &Path, events: Option<&Path>, clock: Clock) -> Host<Fake> {
     let at = |name: &str| directory.join(name);
-    let settings = Settings { decision_deadline: Duration::from_millis(300), ..Settings::default() };
-    let places = Places { state: at("state"), run: at("run"), boot_id: "boot-1".into() };
+    let settings = Settings {
+        decision_deadline: Duration::from_millis(300),
+        ..Settings::default()
+    };
+    let places = Places {
+        state: at("state"),
+        run: at("run"),
+        boot_id: "boot-1".into(),
+    };
     let events = events.map_or_else(|| at("events"), Path::to_owned);
     Host {
         files: Files {
@@ -222,7 +270,12 @@ fn host(directory: &Path, events: Option<&Path>, clock: Clock) -> Host<Fake> {
             machine_id: at("machine-id"),
             host_key: at("state").join("host.key"),
         },
-        grants: Grants::new(places, clock.clone(), settings.max_staleness, "web1".parse().unwrap()),
+        grants: Grants::new(
+            places,
+            clock.clone(),
+            settings.max_staleness,
+            "web1".parse().unwrap(),
+        ),
         settings: RwLock::new(Arc::new(settings)),
         record: Record::open(&events, &at("no-log"), clock.clone()).unwrap(),
         accounts: Accounts::of(&at("passwd"), &at("nsswitch.conf")),
@@ -235,7 +288,13 @@ fn host(directory: &Path, events: Option<&Path>, clock: Clock) -> Host<Fake> {
 
 /// A caller: root's process for sshd, `real_uid`'s for sudo and su.
 pub(crate) fn caller(real_uid: u32) -> Peer {
-    Peer { pid: 1, start_time: 0, pidfd: None, uid: 0, real_uid }
+    Peer {
+        pid: 1,
+        start_time: 0,
+        pidfd: None,
+        uid: 0,
+        real_uid,
+    }
 }
 
 /// A login session of `principal`, as the parent of an elevation.
@@ -273,7 +332,13 @@ impl TinyDisk {
         use nix::mount::{MsFlags, mount};
         let directory = tempfile::tempdir().unwrap();
         let size = format!("size={bytes}");
-        let mounted = mount(Some("tmpfs"), directory.path(), Some("tmpfs"), MsFlags::empty(), Some(size.as_str()));
+        let mounted = mount(
+            Some("tmpfs"),
+            directory.path(),
+            Some("tmpfs"),
+            MsFlags::empty(),
+            Some(size.as_str()),
+        );
         mounted.is_ok().then(|| Self(directory))
     }
 
@@ -284,7 +349,8 @@ impl TinyDisk {
     pub(crate) fn fill(&self) {
         let filler = fs::File::create(self.0.path().join("filler")).unwrap();
         let mut length = 0;
-        while std::os::unix::fs::FileExt::write_at(&filler, &[1; 4096], length).is_ok_and(|n| n > 0) {
+        while std::os::unix::fs::FileExt::write_at(&filler, &[1; 4096], length).is_ok_and(|n| n > 0)
+        {
             length += 4096;
         }
     }

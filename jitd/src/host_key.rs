@@ -58,7 +58,10 @@ mod tests {
         assert!(read(&path).unwrap().is_none());
         let key = read_or_make(&path).unwrap().public();
         assert_eq!(read_or_make(&path).unwrap().public(), key);
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 
     #[test]

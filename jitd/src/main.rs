@@ -77,10 +77,18 @@ fn say(text: &str) {
 }
 
 fn run(config: &Path) -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).without_time().with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .without_time()
+        .with_target(false)
+        .init();
     let sockets = Sockets::from_systemd()?;
     keep_only_kill().context("capabilities could not be given up")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(32).build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(32)
+        .build()?;
     let result = runtime.block_on(daemon::run(config, sockets));
     runtime.shutdown_timeout(LEFT_BEHIND);
     Ok(result?)
@@ -89,7 +97,10 @@ fn run(config: &Path) -> anyhow::Result<()> {
 /// Gives up every capability but the one to signal any process, also where no unit has done so. Before there is a second thread,
 /// since each thread has its own.
 fn keep_only_kill() -> Result<(), caps::errors::CapsError> {
-    let kept: CapsHashSet = caps::read(None, CapSet::Permitted)?.into_iter().filter(|held| *held == Capability::CAP_KILL).collect();
+    let kept: CapsHashSet = caps::read(None, CapSet::Permitted)?
+        .into_iter()
+        .filter(|held| *held == Capability::CAP_KILL)
+        .collect();
     caps::clear(None, CapSet::Ambient)?;
     caps::set(None, CapSet::Inheritable, &CapsHashSet::new())?;
     caps::set(None, CapSet::Effective, &kept)?;
@@ -101,7 +112,10 @@ fn generate(what: Generated, folder: &Path) -> anyhow::Result<()> {
     match what {
         Generated::Man => {
             let mut page = Vec::new();
-            clap_mangen::Man::new(command).title("jitd").section("8").render(&mut page)?;
+            clap_mangen::Man::new(command)
+                .title("jitd")
+                .section("8")
+                .render(&mut page)?;
             std::fs::write(folder.join("jitd.8"), page)?;
         }
         Generated::Completions => {

@@ -35,7 +35,9 @@ impl Peer {
         let credentials = getsockopt(socket, sockopt::PeerCredentials)?;
         let pid = credentials.pid();
         if pid <= 0 {
-            return Err(io::Error::other("the caller is a process of another pid namespace"));
+            return Err(io::Error::other(
+                "the caller is a process of another pid namespace",
+            ));
         }
         let pidfd = getsockopt(socket, sockopt::PeerPidfd).ok().map(Arc::new);
         let peer = Self {
@@ -46,7 +48,11 @@ impl Peer {
             real_uid: real_uid(pid)?,
         };
         // What was read from /proc belongs to the caller only where the caller still holds that pid.
-        if peer.still_there() { Ok(peer) } else { Err(gone(pid)) }
+        if peer.still_there() {
+            Ok(peer)
+        } else {
+            Err(gone(pid))
+        }
     }
 
     /// True while that very process exists.
@@ -90,7 +96,9 @@ fn gone(pid: i32) -> io::Error {
 /// the fields are counted from the last closing one.
 fn start_time(pid: i32) -> io::Result<u64> {
     let stat = fs::read(format!("/proc/{pid}/stat"))?;
-    parse_start_time(&stat).ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat is not as proc_pid_stat(5) says")))
+    parse_start_time(&stat).ok_or_else(|| {
+        io::Error::other(format!("/proc/{pid}/stat is not as proc_pid_stat(5) says"))
+    })
 }
 
 fn parse_start_time(stat: &[u8]) -> Option<u64> {
@@ -102,12 +110,20 @@ fn parse_start_time(stat: &[u8]) -> Option<u64> {
 /// The first number of the `Uid:` line of /proc/PID/status.
 fn real_uid(pid: i32) -> io::Result<u32> {
     let status = fs::read(format!("/proc/{pid}/status"))?;
-    parse_real_uid(&status).ok_or_else(|| io::Error::other(format!("/proc/{pid}/status has no Uid line")))
+    parse_real_uid(&status)
+        .ok_or_else(|| io::Error::other(format!("/proc/{pid}/status has no Uid line")))
 }
 
 fn parse_real_uid(status: &[u8]) -> Option<u32> {
-    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
-    std::str::from_utf8(line).ok()?.split_ascii_whitespace().next()?.parse().ok()
+    let line = status
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(b"Uid:"))?;
+    std::str::from_utf8(line)
+        .ok()?
+        .split_ascii_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -129,9 +145,18 @@ mod tests {
 
     #[test]
     fn a_process_that_ended_is_no_longer_there_with_and_without_a_pidfd() {
-        let mut child = Command::new("/bin/cat").stdin(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new("/bin/cat")
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
         let pid = child.id() as i32;
-        let peer = Peer { pid, start_time: start_time(pid).unwrap(), pidfd: None, uid: 0, real_uid: 0 };
+        let peer = Peer {
+            pid,
+            start_time: start_time(pid).unwrap(),
+            pidfd: None,
+            uid: 0,
+            real_uid: 0,
+        };
         assert!(peer.still_there());
         child.kill().unwrap();
         child.wait().unwrap();
@@ -142,7 +167,13 @@ mod tests {
     #[test]
     fn another_process_with_the_same_pid_is_not_taken_for_the_caller() {
         let pid = std::process::id() as i32;
-        let peer = Peer { pid, start_time: start_time(pid).unwrap() + 1, pidfd: None, uid: 0, real_uid: 0 };
+        let peer = Peer {
+            pid,
+            start_time: start_time(pid).unwrap() + 1,
+            pidfd: None,
+            uid: 0,
+            real_uid: 0,
+        };
         assert!(!peer.still_there());
     }
 
@@ -155,6 +186,9 @@ mod tests {
 
     #[test]
     fn a_program_name_cannot_forge_the_uid_line() {
-        assert_eq!(parse_real_uid(b"Name:\tx\\nUid:\t0\nUmask:\t0022\nUid:\t1000\t0\t0\t0\n"), Some(1000));
+        assert_eq!(
+            parse_real_uid(b"Name:\tx\\nUid:\t0\nUmask:\t0022\nUid:\t1000\t0\t0\t0\n"),
+            Some(1000)
+        );
     }
 }

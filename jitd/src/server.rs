@@ -38,9 +38,27 @@ struct Limits {
 
 const fn limits(socket: Socket) -> Limits {
     match socket {
-        Socket::Pam => Limits { each: 32, others: 512, root: 2048, idle: PAM_IDLE_TIME, writing: PAM_IDLE_TIME },
-        Socket::Control => Limits { each: 16, others: 256, root: 256, idle: Duration::from_secs(10), writing: Duration::from_secs(5) },
-        Socket::Sync => Limits { each: 16, others: 32, root: 16, idle: Duration::from_secs(600), writing: Duration::from_secs(5) },
+        Socket::Pam => Limits {
+            each: 32,
+            others: 512,
+            root: 2048,
+            idle: PAM_IDLE_TIME,
+            writing: PAM_IDLE_TIME,
+        },
+        Socket::Control => Limits {
+            each: 16,
+            others: 256,
+            root: 256,
+            idle: Duration::from_secs(10),
+            writing: Duration::from_secs(5),
+        },
+        Socket::Sync => Limits {
+            each: 16,
+            others: 32,
+            root: 16,
+            idle: Duration::from_secs(600),
+            writing: Duration::from_secs(5),
+        },
     }
 }
 
@@ -65,14 +83,27 @@ pub async fn serve<S: Hold>(listener: UnixListener, socket: Socket, host: Arc<Ho
             }
         };
         // A caller who has gone, is of another pid namespace or over its share is dropped without a word.
-        let Ok(peer) = Peer::of(&stream) else { continue };
+        let Ok(peer) = Peer::of(&stream) else {
+            continue;
+        };
         let Some(share) = Share::take(&shares, peer.real_uid) else {
-            tracing::debug!("{socket:?}: uid {} holds too many connections", peer.real_uid);
+            tracing::debug!(
+                "{socket:?}: uid {} holds too many connections",
+                peer.real_uid
+            );
             continue;
         };
         let host = Arc::clone(&host);
         tokio::spawn(async move {
-            if let Err(error) = (Connection { stream, socket, peer, host }).run().await {
+            if let Err(error) = (Connection {
+                stream,
+                socket,
+                peer,
+                host,
+            })
+            .run()
+            .await
+            {
                 tracing::debug!("{socket:?}: {error}");
             }
             drop(share);
@@ -96,7 +127,10 @@ struct Share {
 
 impl Shares {
     fn new(limits: Limits) -> Self {
-        Self { limits, held: Mutex::default() }
+        Self {
+            limits,
+            held: Mutex::default(),
+        }
     }
 }
 
@@ -108,19 +142,30 @@ impl Share {
         let fits = if uid == 0 {
             own < shares.limits.root
         } else {
-            let others: usize = held.iter().filter(|(uid, _)| **uid != 0).map(|(_, count)| count).sum();
+            let others: usize = held
+                .iter()
+                .filter(|(uid, _)| **uid != 0)
+                .map(|(_, count)| count)
+                .sum();
             own < shares.limits.each && others < shares.limits.others
         };
         fits.then(|| {
             held.insert(uid, own + 1);
-            Self { shares: Arc::clone(shares), uid }
+            Self {
+                shares: Arc::clone(shares),
+                uid,
+            }
         })
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let mut held = self.shares.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self
+            .shares
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = held.get_mut(&self.uid) {
             *count -= 1;
             if *count == 0 {
@@ -146,7 +191,8 @@ impl<S: Hold> Connection<S> {
         let mut until = self.idle_until();
         loop {
             let read = timeout_at(until, self.read(&mut buffer)).await;
-            let (length, descriptor) = read.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            let (length, descriptor) =
+                read.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
             if length == 0 {
                 return Ok(());
             }
@@ -156,7 +202,10 @@ impl<S: Hold> Connection<S> {
             received.descriptor = descriptor.or(received.descriptor);
             let mut bytes = &buffer[..length];
             while !bytes.is_empty() {
-                if let Some(message) = decoder.take(&mut bytes).map_err(|error| malformed(&error.to_string()))? {
+                if let Some(message) = decoder
+                    .take(&mut bytes)
+                    .map_err(|error| malformed(&error.to_string()))?
+                {
                     self.answer(&message, std::mem::take(&mut received)).await?;
                     until = self.idle_until();
                 }
@@ -172,7 +221,9 @@ impl<S: Hold> Connection<S> {
     async fn read(&mut self, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
         if self.socket == Socket::Sync {
             let stream = &self.stream;
-            stream.async_io(Interest::READABLE, || descriptor::receive(stream, buffer)).await
+            stream
+                .async_io(Interest::READABLE, || descriptor::receive(stream, buffer))
+                .await
         } else {
             Ok((self.stream.read(buffer).await?, None))
         }
@@ -180,7 +231,10 @@ impl<S: Hold> Connection<S> {
 
     async fn answer(&mut self, message: &str, received: Received) -> io::Result<()> {
         let call = Call::parse(message).map_err(|error| malformed(&error.to_string()))?;
-        let Answer { reply, end_connection } = self.called(&call, received).await;
+        let Answer {
+            reply,
+            end_connection,
+        } = self.called(&call, received).await;
         if !call.oneway {
             self.write(&reply).await?;
         }
@@ -191,7 +245,9 @@ impl<S: Hold> Connection<S> {
     }
 
     async fn called(&self, call: &Call, received: Received) -> Answer {
-        if let Some(reply) = interface::introspect(call, self.socket.interface(), env!("CARGO_PKG_VERSION")) {
+        if let Some(reply) =
+            interface::introspect(call, self.socket.interface(), env!("CARGO_PKG_VERSION"))
+        {
             return reply.into();
         }
         match method(self.socket, &call.method, self.peer.uid) {

@@ -27,7 +27,12 @@ pub struct Unclear(pub String);
 ///
 /// # Errors
 /// Where the sources disagree, or the account can't be granted. The answer is no then.
-pub async fn whose(action: Action, call: &Call, peer: &Peer, accounts: &Accounts) -> Result<Subject, Unclear> {
+pub async fn whose(
+    action: Action,
+    call: &Call,
+    peer: &Peer,
+    accounts: &Accounts,
+) -> Result<Subject, Unclear> {
     match action {
         Action::Ssh => named(call, peer, accounts).await,
         Action::Sudo | Action::Su => caller(call, peer, accounts).await,
@@ -37,11 +42,19 @@ pub async fn whose(action: Action, call: &Call, peer: &Peer, accounts: &Accounts
 /// The login is who PAM_USER names. Only root's sshd may say so.
 async fn named(call: &Call, peer: &Peer, accounts: &Accounts) -> Result<Subject, Unclear> {
     if peer.real_uid != 0 {
-        return Err(Unclear(format!("a login was asked for by uid {}, not by a service of root's", peer.real_uid)));
+        return Err(Unclear(format!(
+            "a login was asked for by uid {}, not by a service of root's",
+            peer.real_uid
+        )));
     }
-    let account = accounts.by_name(&call.user).await.map_err(|error| Unclear(error.to_string()))?;
+    let account = accounts
+        .by_name(&call.user)
+        .await
+        .map_err(|error| Unclear(error.to_string()))?;
     if account.name != call.user {
-        return Err(Unclear("the account's own name is not the one that was logged in with".to_owned()));
+        return Err(Unclear(
+            "the account's own name is not the one that was logged in with".to_owned(),
+        ));
     }
     if account.uid == 0 {
         return Err(Unclear("root and its aliases can't be granted".to_owned()));
@@ -54,20 +67,32 @@ async fn caller(call: &Call, peer: &Peer, accounts: &Accounts) -> Result<Subject
     if peer.real_uid == 0 {
         return Ok(Subject::Root);
     }
-    let account = accounts.by_uid(peer.real_uid).await.map_err(|error| Unclear(error.to_string()))?;
-    let back = accounts.by_name(&account.name).await.map_err(|error| Unclear(error.to_string()))?;
+    let account = accounts
+        .by_uid(peer.real_uid)
+        .await
+        .map_err(|error| Unclear(error.to_string()))?;
+    let back = accounts
+        .by_name(&account.name)
+        .await
+        .map_err(|error| Unclear(error.to_string()))?;
     if back.uid != peer.real_uid || back.name != account.name {
-        return Err(Unclear("the caller's uid and name do not lead to each other".to_owned()));
+        return Err(Unclear(
+            "the caller's uid and name do not lead to each other".to_owned(),
+        ));
     }
     match call.ruser.as_deref() {
         None | Some("") => grantable(account.name),
         Some(said) if said == account.name => grantable(account.name),
-        Some(_) => Err(Unclear("the program names another caller (PAM_RUSER) than the kernel".to_owned())),
+        Some(_) => Err(Unclear(
+            "the program names another caller (PAM_RUSER) than the kernel".to_owned(),
+        )),
     }
 }
 
 fn grantable(name: String) -> Result<Subject, Unclear> {
-    Login::try_from(name).map(Subject::Person).map_err(|error| Unclear(error.to_string()))
+    Login::try_from(name)
+        .map(Subject::Person)
+        .map_err(|error| Unclear(error.to_string()))
 }
 
 /// How sshd authenticated, from SSH_AUTH_INFO_0 in the session phase: one line a method, such as `publickey ssh-ed25519 AAAA…`
@@ -77,10 +102,13 @@ fn grantable(name: String) -> Result<Subject, Unclear> {
 /// Where there is a key that can't be named, such as a certificate: nobody can say whose it is.
 pub fn ssh_credential(auth_info: Option<&str>) -> Result<Credential, Unclear> {
     let info = auth_info.unwrap_or_default();
-    let key = info.lines().find_map(|line| line.trim_start().strip_prefix("publickey "));
+    let key = info
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix("publickey "));
     match key {
         Some(key) => {
-            let fingerprint = Fingerprint::of_public_key_line(key).map_err(|error| Unclear(error.to_string()))?;
+            let fingerprint =
+                Fingerprint::of_public_key_line(key).map_err(|error| Unclear(error.to_string()))?;
             Ok(Credential::Key(fingerprint))
         }
         None => {
@@ -100,7 +128,10 @@ mod tests {
 
     fn accounts() -> (tempfile::TempDir, Accounts) {
         let directory = tempfile::tempdir().unwrap();
-        let (passwd, nsswitch) = (directory.path().join("passwd"), directory.path().join("nsswitch.conf"));
+        let (passwd, nsswitch) = (
+            directory.path().join("passwd"),
+            directory.path().join("nsswitch.conf"),
+        );
         fs::write(&passwd, PASSWD).unwrap();
         fs::write(&nsswitch, "passwd: files\n").unwrap();
         let accounts = Accounts::of(&passwd, &nsswitch);
@@ -108,11 +139,21 @@ mod tests {
     }
 
     fn peer(real_uid: u32) -> Peer {
-        Peer { pid: 1, start_time: 0, pidfd: None, uid: 0, real_uid }
+        Peer {
+            pid: 1,
+            start_time: 0,
+            pidfd: None,
+            uid: 0,
+            real_uid,
+        }
     }
 
     fn call(user: &str, ruser: Option<&str>) -> Call {
-        Call { user: user.into(), ruser: ruser.map(str::to_owned), ..Call::default() }
+        Call {
+            user: user.into(),
+            ruser: ruser.map(str::to_owned),
+            ..Call::default()
+        }
     }
 
     async fn ask(action: Action, call: Call, real_uid: u32) -> Option<Subject> {
@@ -128,7 +169,10 @@ mod tests {
     async fn for_su_and_sudo_it_is_the_caller_whatever_pam_user_says() {
         for action in [Action::Su, Action::Sudo] {
             for target in ["root", "ada", "bob", "nobody"] {
-                assert_eq!(ask(action, call(target, Some("ada")), 4242).await, person("ada"));
+                assert_eq!(
+                    ask(action, call(target, Some("ada")), 4242).await,
+                    person("ada")
+                );
                 assert_eq!(ask(action, call(target, None), 4242).await, person("ada"));
             }
         }
@@ -137,14 +181,24 @@ mod tests {
     #[tokio::test]
     async fn a_program_that_names_another_caller_than_the_kernel_is_refused() {
         for said in ["root", "bob", "lady", "ADA"] {
-            assert_eq!(ask(Action::Sudo, call("root", Some(said)), 4242).await, None, "{said}");
+            assert_eq!(
+                ask(Action::Sudo, call("root", Some(said)), 4242).await,
+                None,
+                "{said}"
+            );
         }
     }
 
     #[tokio::test]
     async fn root_itself_is_root_whatever_the_program_says() {
-        assert_eq!(ask(Action::Su, call("ada", Some("ada")), 0).await, Some(Subject::Root));
-        assert_eq!(ask(Action::Sudo, call("root", None), 0).await, Some(Subject::Root));
+        assert_eq!(
+            ask(Action::Su, call("ada", Some("ada")), 0).await,
+            Some(Subject::Root)
+        );
+        assert_eq!(
+            ask(Action::Sudo, call("root", None), 0).await,
+            Some(Subject::Root)
+        );
     }
 
     #[tokio::test]
@@ -156,9 +210,16 @@ mod tests {
     #[tokio::test]
     async fn for_sshd_it_is_pam_user_and_never_a_name_of_uid_0() {
         assert_eq!(ask(Action::Ssh, call("ada", None), 0).await, person("ada"));
-        assert_eq!(ask(Action::Ssh, call("lady", None), 0).await, person("lady"));
+        assert_eq!(
+            ask(Action::Ssh, call("lady", None), 0).await,
+            person("lady")
+        );
         for name in ["root", "toor", "Bob", "ghost", "", "ada\n", "../ada"] {
-            assert_eq!(ask(Action::Ssh, call(name, None), 0).await, None, "{name:?}");
+            assert_eq!(
+                ask(Action::Ssh, call(name, None), 0).await,
+                None,
+                "{name:?}"
+            );
         }
     }
 
@@ -169,14 +230,32 @@ mod tests {
 
     #[test]
     fn a_key_anywhere_binds_and_other_methods_are_named() {
-        const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
+        const KEY: &str =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
         let fingerprint = Fingerprint::of_public_key_line(KEY).unwrap();
-        for info in [format!("publickey {KEY}"), format!("publickey {KEY}\nkeyboard-interactive/pam\n"), format!("password\npublickey {KEY}")] {
-            assert_eq!(ssh_credential(Some(&info)), Ok(Credential::Key(fingerprint.clone())), "{info}");
+        for info in [
+            format!("publickey {KEY}"),
+            format!("publickey {KEY}\nkeyboard-interactive/pam\n"),
+            format!("password\npublickey {KEY}"),
+        ] {
+            assert_eq!(
+                ssh_credential(Some(&info)),
+                Ok(Credential::Key(fingerprint.clone())),
+                "{info}"
+            );
         }
-        assert_eq!(ssh_credential(Some("password")), Ok(Credential::Method("password".into())));
-        assert_eq!(ssh_credential(Some("keyboard-interactive/pam\n")), Ok(Credential::Method("keyboard-interactive/pam".into())));
-        assert_eq!(ssh_credential(None), Ok(Credential::Method("unknown".into())));
+        assert_eq!(
+            ssh_credential(Some("password")),
+            Ok(Credential::Method("password".into()))
+        );
+        assert_eq!(
+            ssh_credential(Some("keyboard-interactive/pam\n")),
+            Ok(Credential::Method("keyboard-interactive/pam".into()))
+        );
+        assert_eq!(
+            ssh_credential(None),
+            Ok(Credential::Method("unknown".into()))
+        );
     }
 
     #[test]

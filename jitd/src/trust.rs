@@ -41,7 +41,9 @@ pub enum TrustError {
         source: io::Error,
     },
     /// Somebody but root could have written it.
-    #[error("{0}: must belong to root and be writable to nobody else (chown root:root, chmod 0644)")]
+    #[error(
+        "{0}: must belong to root and be writable to nobody else (chown root:root, chmod 0644)"
+    )]
     NotRootsAlone(PathBuf),
     /// Not of the expected shape.
     #[error("{path}: {why}; enrol this host anew with `jitctl enroll`")]
@@ -52,7 +54,9 @@ pub enum TrustError {
         why: String,
     },
     /// Made for another machine: this one was cloned from it.
-    #[error("{0}: was made for another machine (its machine_id is not that of /etc/machine-id); enrol this host anew with `jitctl enroll`")]
+    #[error(
+        "{0}: was made for another machine (its machine_id is not that of /etc/machine-id); enrol this host anew with `jitctl enroll`"
+    )]
     OtherMachine(PathBuf),
 }
 
@@ -98,7 +102,10 @@ impl Trust {
             return Err(TrustError::NotRootsAlone(path.to_owned()));
         }
         let text = atomic::read_open(&file, LARGEST_FILE).map_err(unreadable(path))?;
-        let document = parse(&text).map_err(|why| TrustError::Malformed { path: path.to_owned(), why })?;
+        let document = parse(&text).map_err(|why| TrustError::Malformed {
+            path: path.to_owned(),
+            why,
+        })?;
         let ours = atomic::read(machine_id, 256).map_err(unreadable(machine_id))?;
         if ours.trim_ascii().is_empty() || ours.trim_ascii() != document.machine_id.as_bytes() {
             return Err(TrustError::OtherMachine(path.to_owned()));
@@ -107,13 +114,22 @@ impl Trust {
             server: document.server,
             host_id: document.host_id,
             host_name: document.host_name,
-            keys: TrustedKeys::new(document.keys.into_iter().map(|key| key.public_key).collect()),
+            keys: TrustedKeys::new(
+                document
+                    .keys
+                    .into_iter()
+                    .map(|key| key.public_key)
+                    .collect(),
+            ),
         })
     }
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK).open(path)
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
+        .open(path)
 }
 
 fn parse(text: &[u8]) -> Result<Document, String> {
@@ -124,8 +140,15 @@ fn parse(text: &[u8]) -> Result<Document, String> {
     if document.keys.is_empty() || document.keys.len() > MOST_KEYS {
         return Err(format!("keys must be 1 to {MOST_KEYS}"));
     }
-    match document.keys.iter().find(|key| key.kid != key.public_key.kid()) {
-        Some(key) => Err(format!("key {:?} is not the one that its kid names", key.kid)),
+    match document
+        .keys
+        .iter()
+        .find(|key| key.kid != key.public_key.kid())
+    {
+        Some(key) => Err(format!(
+            "key {:?} is not the one that its kid names",
+            key.kid
+        )),
         None => Ok(document),
     }
 }
@@ -151,7 +174,10 @@ mod tests {
 
     fn read(text: &[u8], change: impl Fn(&Path)) -> Result<Trust, TrustError> {
         let directory = tempfile::tempdir().unwrap();
-        let (path, machine) = (directory.path().join("trust.json"), directory.path().join("machine-id"));
+        let (path, machine) = (
+            directory.path().join("trust.json"),
+            directory.path().join("machine-id"),
+        );
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         fs::write(&machine, "0123456789abcdef0123456789abcdef\n").unwrap();
@@ -183,10 +209,17 @@ mod tests {
     fn a_file_that_others_could_have_written_is_not_believed() {
         let text = document().to_string();
         for mode in [0o664, 0o646, 0o666] {
-            let error = read(text.as_bytes(), |path| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap());
-            assert!(matches!(error, Err(TrustError::NotRootsAlone(_))), "{mode:o}");
+            let error = read(text.as_bytes(), |path| {
+                fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap()
+            });
+            assert!(
+                matches!(error, Err(TrustError::NotRootsAlone(_))),
+                "{mode:o}"
+            );
         }
-        let error = read(text.as_bytes(), |path| std::os::unix::fs::chown(path, Some(1234), None).unwrap());
+        let error = read(text.as_bytes(), |path| {
+            std::os::unix::fs::chown(path, Some(1234), None).unwrap()
+        });
         assert!(matches!(error, Err(TrustError::NotRootsAlone(_))));
     }
 
@@ -210,9 +243,16 @@ mod tests {
             with("host_id", json!("h1")),
             with("host_name", json!("Not A Host")),
             with("keys", json!([])),
-            with("keys", json!([{ "kid": "0000000000000000", "public_key": document()["keys"][0]["public_key"] }])),
+            with(
+                "keys",
+                json!([{ "kid": "0000000000000000", "public_key": document()["keys"][0]["public_key"] }]),
+            ),
         ] {
-            assert!(matches!(read(&text, |_| {}), Err(TrustError::Malformed { .. })), "{}", String::from_utf8_lossy(&text));
+            assert!(
+                matches!(read(&text, |_| {}), Err(TrustError::Malformed { .. })),
+                "{}",
+                String::from_utf8_lossy(&text)
+            );
         }
     }
 }

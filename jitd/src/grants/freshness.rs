@@ -43,9 +43,19 @@ impl Freshness {
 
     /// Takes a verified word, while the bundle of `held` revision is in force.
     pub(super) fn hear(&mut self, word: &Word, held: u64) -> Result<Heard, DocumentRefused> {
-        let place = self.nonces.iter().position(|(nonce, _)| *nonce == word.nonce).ok_or(DocumentRefused::NotOurNonce)?;
-        let (nonce, made_at) = self.nonces.remove(place).ok_or(DocumentRefused::NotOurNonce)?;
-        let heard = Heard { revision: word.revision, made_at };
+        let place = self
+            .nonces
+            .iter()
+            .position(|(nonce, _)| *nonce == word.nonce)
+            .ok_or(DocumentRefused::NotOurNonce)?;
+        let (nonce, made_at) = self
+            .nonces
+            .remove(place)
+            .ok_or(DocumentRefused::NotOurNonce)?;
+        let heard = Heard {
+            revision: word.revision,
+            made_at,
+        };
         match word.answers(&nonce, held) {
             Ok(()) => {
                 raise(&mut self.heard, heard);
@@ -82,11 +92,17 @@ impl Freshness {
 
     /// When the grants stop counting, on the boot clock, unless another word comes.
     pub(super) fn until(&self, max_staleness: Duration) -> Option<Duration> {
-        self.heard.map(|heard| heard.made_at.saturating_add(max_staleness))
+        self.heard
+            .map(|heard| heard.made_at.saturating_add(max_staleness))
     }
 
     /// Whether grants of the bundle of `held` revision count at `now` on the boot clock.
-    pub(super) fn check(&self, held: u64, now: Duration, max_staleness: Duration) -> Result<(), Code> {
+    pub(super) fn check(
+        &self,
+        held: u64,
+        now: Duration,
+        max_staleness: Duration,
+    ) -> Result<(), Code> {
         match self.heard {
             None => Err(Code::NoWord),
             // Only where state was lost: the server once said there is a newer bundle than the one on disk.
@@ -118,6 +134,9 @@ impl Kept {
     pub(super) fn heard(&self, boot_id: &str, host_id: &HostId, now: Duration) -> Option<Heard> {
         let made_at = Duration::from_millis(self.made_at_ms);
         let ours = self.boot_id == boot_id && self.host_id == *host_id && made_at <= now;
-        ours.then_some(Heard { revision: self.revision, made_at })
+        ours.then_some(Heard {
+            revision: self.revision,
+            made_at,
+        })
     }
 }

@@ -13,8 +13,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jit_grant::{Action, Bundle, Code, Decision, DocumentRefused, HostName, KeyError, Nonce, Query, Refusal, Word, decide};
 use jiff::Timestamp;
+use jit_grant::{
+    Action, Bundle, Code, Decision, DocumentRefused, HostName, KeyError, Nonce, Query, Refusal,
+    Word, decide,
+};
 
 use crate::clock::Clock;
 use crate::session::{Judge, Live, Standing};
@@ -91,19 +94,42 @@ pub struct Overview {
 impl Grants {
     /// Nothing believed yet: see [`Self::trust`].
     #[must_use]
-    pub fn new(places: Places, clock: Clock, max_staleness: Duration, own_name: HostName) -> Arc<Self> {
-        let state = State { max_staleness, trust: None, own_name, bundle: None, highest: 0, freshness: Freshness::default() };
-        Arc::new(Self { clock, store: Store::new(places), state: Mutex::new(state), taking: tokio::sync::Mutex::default() })
+    pub fn new(
+        places: Places,
+        clock: Clock,
+        max_staleness: Duration,
+        own_name: HostName,
+    ) -> Arc<Self> {
+        let state = State {
+            max_staleness,
+            trust: None,
+            own_name,
+            bundle: None,
+            highest: 0,
+            freshness: Freshness::default(),
+        };
+        Arc::new(Self {
+            clock,
+            store: Store::new(places),
+            state: Mutex::new(state),
+            taking: tokio::sync::Mutex::default(),
+        })
     }
 
     /// The highest time seen, as kept on disk, to start the clock with.
     #[must_use]
     pub fn highest_time(places: &Places) -> Option<Timestamp> {
-        Store::new(places.clone()).state().map(|state| state.highest_time)
+        Store::new(places.clone())
+            .state()
+            .map(|state| state.highest_time)
     }
 
     /// From now on believes this server, or nobody, and reads back what was kept from it. Returns what the bundle on disk was refused for.
-    pub fn trust(&self, trust: Result<Trust, TrustError>, max_staleness: Duration) -> Option<DocumentRefused> {
+    pub fn trust(
+        &self,
+        trust: Result<Trust, TrustError>,
+        max_staleness: Duration,
+    ) -> Option<DocumentRefused> {
         let mut state = self.lock();
         state.max_staleness = max_staleness;
         let trust = trust.ok().map(Arc::new);
@@ -121,14 +147,27 @@ impl Grants {
     }
 
     fn read_back(&self, state: &mut State, trust: &Trust) -> Result<(), DocumentRefused> {
-        let kept = self.store.state().filter(|kept| kept.host_id == trust.host_id);
+        let kept = self
+            .store
+            .state()
+            .filter(|kept| kept.host_id == trust.host_id);
         let heard = self.store.heard(&trust.host_id, self.clock.boot());
-        state.highest = kept.map_or(0, |kept| kept.highest_revision).max(heard.map_or(0, |heard| heard.revision));
+        state.highest = kept
+            .map_or(0, |kept| kept.highest_revision)
+            .max(heard.map_or(0, |heard| heard.revision));
         if let Some(heard) = heard {
             state.freshness.restore(heard);
         }
-        let Some(document) = self.store.bundle() else { return Ok(()) };
-        let bundle = Bundle::verify(&document, &trust.keys, &trust.host_id, state.highest, self.clock.now())?;
+        let Some(document) = self.store.bundle() else {
+            return Ok(());
+        };
+        let bundle = Bundle::verify(
+            &document,
+            &trust.keys,
+            &trust.host_id,
+            state.highest,
+            self.clock.now(),
+        )?;
         state.highest = bundle.revision;
         state.bundle = Some(bundle);
         Ok(())
@@ -140,7 +179,9 @@ impl Grants {
     /// When the system gives no random bytes.
     pub fn new_nonce(&self) -> Result<Nonce, KeyError> {
         let nonce = Nonce::generate()?;
-        self.lock().freshness.expect(nonce.clone(), self.clock.boot());
+        self.lock()
+            .freshness
+            .expect(nonce.clone(), self.clock.boot());
         Ok(nonce)
     }
 
@@ -164,25 +205,54 @@ impl Grants {
     ///
     /// # Errors
     /// Why it does not count; nothing changed then.
-    pub async fn take_bundle(self: &Arc<Self>, document: Vec<u8>) -> Result<Taken, DocumentRefused> {
+    pub async fn take_bundle(
+        self: &Arc<Self>,
+        document: Vec<u8>,
+    ) -> Result<Taken, DocumentRefused> {
         let _one_at_a_time = self.taking.lock().await;
         let grants = Arc::clone(self);
         let verified = tokio::task::spawn_blocking(move || grants.verify(document)).await;
-        let (trust, document, bundle) = verified.map_err(|_| DocumentRefused::Unparsable("it could not be verified".to_owned()))??;
-        if self.lock().bundle.as_ref().is_some_and(|held| held.revision == bundle.revision) {
+        let (trust, document, bundle) = verified
+            .map_err(|_| DocumentRefused::Unparsable("it could not be verified".to_owned()))??;
+        if self
+            .lock()
+            .bundle
+            .as_ref()
+            .is_some_and(|held| held.revision == bundle.revision)
+        {
             return Ok(Taken::Known);
         }
         let (revision, grants) = (bundle.revision, bundle.grants.len());
-        let void = bundle.void.iter().take(16).map(|void| void.id.clone()).collect();
+        let void = bundle
+            .void
+            .iter()
+            .take(16)
+            .map(|void| void.id.clone())
+            .collect();
         self.put_in_force(&trust, bundle)?;
-        let not_stored = self.persist(Some(document)).await.err().map(|error| error.to_string());
-        Ok(Taken::InForce { revision, grants, void, not_stored })
+        let not_stored = self
+            .persist(Some(document))
+            .await
+            .err()
+            .map(|error| error.to_string());
+        Ok(Taken::InForce {
+            revision,
+            grants,
+            void,
+            not_stored,
+        })
     }
 
     fn verify(&self, document: Vec<u8>) -> Result<(Arc<Trust>, Vec<u8>, Bundle), DocumentRefused> {
         let trust = self.trusted()?;
         let highest = self.lock().highest;
-        let bundle = Bundle::verify(&document, &trust.keys, &trust.host_id, highest, self.clock.now())?;
+        let bundle = Bundle::verify(
+            &document,
+            &trust.keys,
+            &trust.host_id,
+            highest,
+            self.clock.now(),
+        )?;
         Ok((trust, document, bundle))
     }
 
@@ -219,8 +289,11 @@ impl Grants {
 
     /// On the tmpfs of /run, so it costs no disk. Where it fails, a restart of jitd has to hear a word first, which is safe.
     fn keep_heard(&self, state: &State) {
-        if let (Some(trust), Some(heard), Some(bundle)) = (&state.trust, state.freshness.heard(), &state.bundle)
-            && let Err(error) = self.store.keep_heard(&trust.host_id, heard, bundle.revision)
+        if let (Some(trust), Some(heard), Some(bundle)) =
+            (&state.trust, state.freshness.heard(), &state.bundle)
+            && let Err(error) = self
+                .store
+                .keep_heard(&trust.host_id, heard, bundle.revision)
         {
             tracing::warn!("a restart of jitd will wait for the server's word: {error}");
         }
@@ -229,12 +302,17 @@ impl Grants {
     /// What the grants say to `query` now, with the reason where they say no. `query.now` is set from the clock.
     #[must_use]
     pub fn decide(&self, query: &Query) -> Decision {
-        let query = Query { now: self.clock.now(), ..query.clone() };
+        let query = Query {
+            now: self.clock.now(),
+            ..query.clone()
+        };
         let state = self.lock();
         match (&state.bundle, state.check(self.clock.boot())) {
             (Some(bundle), Ok(())) => decide(bundle, &query),
             (_, Err(code)) => Decision::Refuse(Refusal::because(code).to(query.action)),
-            (None, Ok(())) => Decision::Refuse(Refusal::because(Code::NotEnrolled).to(query.action)),
+            (None, Ok(())) => {
+                Decision::Refuse(Refusal::because(Code::NotEnrolled).to(query.action))
+            }
         }
     }
 
@@ -245,7 +323,8 @@ impl Grants {
         match &state.trust {
             // A socket on this very machine is where jitctl asks anyway.
             Some(trust) => {
-                let place = Some(trust.server.as_str()).filter(|server| !server.starts_with("unix:"));
+                let place =
+                    Some(trust.server.as_str()).filter(|server| !server.starts_with("unix:"));
                 refusal.message(&trust.host_name, login, place)
             }
             None => refusal.message(&state.own_name, login, None),
@@ -255,7 +334,10 @@ impl Grants {
     /// A refusal with nothing but its code, as words for a person.
     #[must_use]
     pub fn refuse(&self, code: Code, action: Option<Action>, login: &str) -> (Code, String) {
-        let refusal = action.map_or_else(|| Refusal::because(code), |action| Refusal::because(code).to(action));
+        let refusal = action.map_or_else(
+            || Refusal::because(code),
+            |action| Refusal::because(code).to(action),
+        );
         (code, self.message(&refusal, login))
     }
 
@@ -265,7 +347,10 @@ impl Grants {
         let state = self.lock();
         let now = self.clock.boot();
         state.check(now).ok()?;
-        state.freshness.until(state.max_staleness).map(|until| until.saturating_sub(now))
+        state
+            .freshness
+            .until(state.max_staleness)
+            .map(|until| until.saturating_sub(now))
     }
 
     /// How things stand.
@@ -276,8 +361,14 @@ impl Grants {
         Overview {
             trust: state.trust.clone(),
             revision: state.bundle.as_ref().map(|bundle| bundle.revision),
-            grants: state.bundle.as_ref().map_or(0, |bundle| bundle.grants.len()),
-            heard_ago: state.freshness.heard().map(|heard| now.saturating_sub(heard.made_at)),
+            grants: state
+                .bundle
+                .as_ref()
+                .map_or(0, |bundle| bundle.grants.len()),
+            heard_ago: state
+                .freshness
+                .heard()
+                .map(|heard| now.saturating_sub(heard.made_at)),
             max_staleness: state.max_staleness,
             code: state.check(now).err(),
         }
@@ -288,7 +379,10 @@ impl Grants {
     /// # Errors
     /// Where nobody is.
     fn trusted(&self) -> Result<Arc<Trust>, DocumentRefused> {
-        self.lock().trust.clone().ok_or_else(|| DocumentRefused::UnknownKey("any: this host is not enrolled".to_owned()))
+        self.lock()
+            .trust
+            .clone()
+            .ok_or_else(|| DocumentRefused::UnknownKey("any: this host is not enrolled".to_owned()))
     }
 
     /// Nothing is left half-changed where a thread panics: each change is one assignment.
@@ -308,7 +402,10 @@ impl State {
 
     fn check(&self, now: Duration) -> Result<(), Code> {
         match (&self.trust, &self.bundle) {
-            (Some(_), Some(bundle)) => self.freshness.check(bundle.revision, now, self.max_staleness),
+            (Some(_), Some(bundle)) => {
+                self.freshness
+                    .check(bundle.revision, now, self.max_staleness)
+            }
             _ => Err(Code::NotEnrolled),
         }
     }
@@ -317,8 +414,15 @@ impl State {
 impl Judge for Grants {
     fn standing(&self, query: &Query) -> Standing {
         match self.decide(query) {
-            Decision::Allow(allowed) => Standing::Live(Live { grant: allowed.grant, principal: allowed.principal, until: allowed.until }),
-            Decision::Refuse(refusal) => Standing::Over { code: refusal.code, message: self.message(&refusal, query.login.as_str()) },
+            Decision::Allow(allowed) => Standing::Live(Live {
+                grant: allowed.grant,
+                principal: allowed.principal,
+                until: allowed.until,
+            }),
+            Decision::Refuse(refusal) => Standing::Over {
+                code: refusal.code,
+                message: self.message(&refusal, query.login.as_str()),
+            },
         }
     }
 }

@@ -4,8 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jit_grant::{Bundle, HostId};
 use jiff::Timestamp;
+use jit_grant::{Bundle, HostId};
 use serde::{Deserialize, Serialize};
 
 use super::Places;
@@ -45,7 +45,9 @@ impl Store {
     /// The bundle goes first: a crash between the two leaves a newer bundle than the revision says, which is believed. Where there
     /// is no room for the bundle the revision is still raised, so that the older bundle on disk never counts again.
     pub(super) fn write(&self, kept: Option<&Kept>, document: Option<&[u8]>) -> io::Result<()> {
-        let bundle = document.map_or(Ok(()), |document| atomic::write(&self.bundle_path(), document));
+        let bundle = document.map_or(Ok(()), |document| {
+            atomic::write(&self.bundle_path(), document)
+        });
         if let Some(kept) = kept {
             atomic::write(&self.state_path(), &serde_json::to_vec(kept)?)?;
         }
@@ -58,7 +60,12 @@ impl Store {
         kept.heard(&self.places.boot_id, host_id, now)
     }
 
-    pub(super) fn keep_heard(&self, host_id: &HostId, heard: Heard, revision: u64) -> io::Result<()> {
+    pub(super) fn keep_heard(
+        &self,
+        host_id: &HostId,
+        heard: Heard,
+        revision: u64,
+    ) -> io::Result<()> {
         let kept = freshness::Kept {
             boot_id: self.places.boot_id.clone(),
             host_id: host_id.clone(),

@@ -28,7 +28,13 @@ impl Host {
         for name in ["state", "run"] {
             fs::create_dir(directory.path().join(name)).unwrap();
         }
-        Self { directory, key: SigningKey::generate().unwrap(), readings, clock, boot_id: "boot-1".into() }
+        Self {
+            directory,
+            key: SigningKey::generate().unwrap(),
+            readings,
+            clock,
+            boot_id: "boot-1".into(),
+        }
     }
 
     fn trust(&self) -> Trust {
@@ -50,7 +56,11 @@ impl Host {
     }
 
     fn start_and_refuse(&self) -> (Arc<Grants>, Option<DocumentRefused>) {
-        let places = Places { state: self.state().join("state"), run: self.state().join("run"), boot_id: self.boot_id.clone() };
+        let places = Places {
+            state: self.state().join("state"),
+            run: self.state().join("run"),
+            boot_id: self.boot_id.clone(),
+        };
         let grants = Grants::new(places, self.clock.clone(), HOUR, "web1".parse().unwrap());
         let refused = grants.trust(Ok(self.trust()), HOUR);
         (grants, refused)
@@ -69,21 +79,41 @@ impl Host {
             role: "shell".parse().unwrap(),
             not_before: now,
             expires: now + 10 * HOUR,
-            allow: Allow { ssh: true, ..Allow::default() },
+            allow: Allow {
+                ssh: true,
+                ..Allow::default()
+            },
             keys: vec![],
             shared: false,
-            request: RequestNote { id: "r1".parse().unwrap(), reason: "test".into(), ticket: None },
+            request: RequestNote {
+                id: "r1".parse().unwrap(),
+                reason: "test".into(),
+                ticket: None,
+            },
             approvals: vec![],
             crit: vec![],
             statement: None,
             signatures: vec![],
         };
-        let bundle = Bundle { host, revision, issued_at: now, grants: vec![grant], void: vec![] };
+        let bundle = Bundle {
+            host,
+            revision,
+            issued_at: now,
+            grants: vec![grant],
+            void: vec![],
+        };
         bundle.sign(&self.key).unwrap().into_bytes()
     }
 
     fn word(&self, nonce: Nonce, revision: u64) -> Vec<u8> {
-        Word { revision, at: self.clock.now(), nonce }.sign(&host_id(), &self.key).unwrap().into_bytes()
+        Word {
+            revision,
+            at: self.clock.now(),
+            nonce,
+        }
+        .sign(&host_id(), &self.key)
+        .unwrap()
+        .into_bytes()
     }
 
     fn say(&self, grants: &Grants, revision: u64) -> Result<(), DocumentRefused> {
@@ -149,7 +179,10 @@ async fn a_word_counts_once_and_only_for_a_nonce_of_ours() {
     let grants = host.start();
     grants.take_bundle(host.bundle(7)).await.unwrap();
     let foreign = host.word(Nonce::generate().unwrap(), 7);
-    assert_eq!(grants.take_word(&foreign), Err(DocumentRefused::NotOurNonce));
+    assert_eq!(
+        grants.take_word(&foreign),
+        Err(DocumentRefused::NotOurNonce)
+    );
     let word = host.word(grants.new_nonce().unwrap(), 7);
     grants.take_word(&word).unwrap();
     assert_eq!(grants.take_word(&word), Err(DocumentRefused::NotOurNonce));
@@ -163,7 +196,10 @@ async fn nonces_are_remembered_in_a_bounded_number() {
     for _ in 0..100 {
         grants.new_nonce().unwrap();
     }
-    assert_eq!(grants.take_word(&host.word(first, 0)), Err(DocumentRefused::NotOurNonce));
+    assert_eq!(
+        grants.take_word(&host.word(first, 0)),
+        Err(DocumentRefused::NotOurNonce)
+    );
     assert!(grants.lock().freshness.heard().is_none());
 }
 
@@ -174,7 +210,10 @@ async fn a_word_that_names_a_newer_revision_does_not_keep_the_old_one_fresh() {
     grants.take_bundle(host.bundle(7)).await.unwrap();
     host.say(&grants, 7).unwrap();
     host.readings.pass(HOUR - Duration::from_secs(1));
-    assert!(matches!(host.say(&grants, 8), Err(DocumentRefused::NewerRevision { server: 8, held: 7 })));
+    assert!(matches!(
+        host.say(&grants, 8),
+        Err(DocumentRefused::NewerRevision { server: 8, held: 7 })
+    ));
     host.readings.pass(Duration::from_secs(2));
     assert_eq!(ask(&grants), Err(Code::Stale));
     // The bundle it spoke of arrives: now that word counts.
@@ -230,7 +269,10 @@ async fn lost_state_never_makes_an_older_bundle_count() {
     }
     // In the same boot, what was heard names the revision.
     let grants = host.start();
-    assert!(matches!(grants.take_bundle(old.clone()).await, Err(DocumentRefused::LowerRevision { .. })));
+    assert!(matches!(
+        grants.take_bundle(old.clone()).await,
+        Err(DocumentRefused::LowerRevision { .. })
+    ));
     // In another, the older bundle is taken but does not count, and a true word says that there is a newer one.
     host.boot_id = "boot-2".into();
     let grants = host.start();
@@ -268,7 +310,10 @@ async fn bundles_that_are_not_believed_change_nothing() {
         let refused = grants.take_bundle(document).await.unwrap_err();
         assert_eq!(refused.code(), code, "{refused}");
         assert_eq!(grants.overview().revision, Some(7));
-        assert_eq!(fs::read(host.state().join("state/bundle.jws")).unwrap(), before);
+        assert_eq!(
+            fs::read(host.state().join("state/bundle.jws")).unwrap(),
+            before
+        );
         assert_eq!(ask(&grants), Ok("g1".into()));
     }
 }
@@ -296,7 +341,14 @@ async fn a_revocation_takes_effect_although_the_disk_takes_nothing() {
     fs::rename(host.state().join("state"), host.state().join("gone")).unwrap();
     let revoked = host.bundle_for(host_id(), 8, "bob");
     let taken = grants.take_bundle(revoked).await.unwrap();
-    assert!(matches!(taken, Taken::InForce { revision: 8, not_stored: Some(_), .. }));
+    assert!(matches!(
+        taken,
+        Taken::InForce {
+            revision: 8,
+            not_stored: Some(_),
+            ..
+        }
+    ));
     assert_eq!(ask(&grants), Err(Code::NoGrant));
 }
 
@@ -317,7 +369,12 @@ async fn another_server_starts_from_nothing() {
     host.say(&grants, 7).unwrap();
     let mut other = Host::new();
     other.key = SigningKey::generate().unwrap();
-    assert_eq!(grants.trust(Ok(other.trust()), HOUR).map(|refused| refused.code()), Some(Code::UnknownKey));
+    assert_eq!(
+        grants
+            .trust(Ok(other.trust()), HOUR)
+            .map(|refused| refused.code()),
+        Some(Code::UnknownKey)
+    );
     assert_eq!(ask(&grants), Err(Code::NotEnrolled));
 }
 
@@ -327,6 +384,13 @@ async fn the_highest_time_seen_outlives_a_restart() {
     let grants = host.start();
     host.readings.pass(HOUR);
     grants.take_bundle(host.bundle(7)).await.unwrap();
-    let places = Places { state: host.state().join("state"), run: host.state().join("run"), boot_id: "boot-9".into() };
-    assert_eq!(Grants::highest_time(&places), Some(START.parse::<Timestamp>().unwrap() + HOUR));
+    let places = Places {
+        state: host.state().join("state"),
+        run: host.state().join("run"),
+        boot_id: "boot-9".into(),
+    };
+    assert_eq!(
+        Grants::highest_time(&places),
+        Some(START.parse::<Timestamp>().unwrap() + HOUR)
+    );
 }

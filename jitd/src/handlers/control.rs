@@ -22,7 +22,8 @@ impl<S: Hold> Host<S> {
     pub(super) fn status(&self) -> Reply {
         let overview = self.grants.overview();
         let trust = overview.trust.as_ref();
-        let milliseconds = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let milliseconds =
+            |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         done(&Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: trust.map(|trust| trust.host_name.to_string()),
@@ -43,14 +44,21 @@ impl<S: Hold> Host<S> {
     pub(super) async fn list_sessions(&self, peer: &Peer) -> Reply {
         let mut sessions = self.sessions.list();
         if peer.uid != 0 {
-            let name = self.accounts.by_uid(peer.uid).await.map(|account| account.name).unwrap_or_default();
+            let name = self
+                .accounts
+                .by_uid(peer.uid)
+                .await
+                .map(|account| account.name)
+                .unwrap_or_default();
             sessions.retain(|session| session.login == name);
         }
         done(&Sessions { sessions })
     }
 
     pub(super) fn whoami(&self, peer: &Peer) -> Reply {
-        done(&Whoami { session: self.sessions.containing(peer) })
+        done(&Whoami {
+            session: self.sessions.containing(peer),
+        })
     }
 
     pub(super) async fn reload(&self, peer: &Peer) -> Reply {
@@ -72,7 +80,10 @@ impl<S: Hold> Host<S> {
             Err(_) => return failed(FAILED, "the host's key could not be made"),
         };
         let public_key = key.public().to_string();
-        *self.key.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(key);
+        *self
+            .key
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(key);
         self.note("enroll", self.by(peer));
         done(&Enroll { public_key })
     }
@@ -104,6 +115,9 @@ impl<S: Hold> Host<S> {
     }
 
     fn by(&self, peer: &Peer) -> By {
-        By { by_uid: peer.real_uid, session: self.sessions.containing(peer).map(|session| session.id) }
+        By {
+            by_uid: peer.real_uid,
+            session: self.sessions.containing(peer).map(|session| session.id),
+        }
     }
 }

@@ -32,10 +32,19 @@ use crate::trust::Trust;
 #[allow(missing_docs, reason = "as documented at Sessions")]
 pub trait Hold: Clone + Send + Sync + 'static {
     fn containing(&self, peer: &Peer) -> Option<message::Session>;
-    fn open_login(&self, opening: Opening) -> impl Future<Output = Result<SessionId, Refused>> + Send;
-    fn open_elevation(&self, opening: Opening) -> impl Future<Output = Result<SessionId, Refused>> + Send;
+    fn open_login(
+        &self,
+        opening: Opening,
+    ) -> impl Future<Output = Result<SessionId, Refused>> + Send;
+    fn open_elevation(
+        &self,
+        opening: Opening,
+    ) -> impl Future<Output = Result<SessionId, Refused>> + Send;
     fn confirm_elevation(&self, peer: &Peer) -> Option<SessionId>;
-    fn adopt_scope(&self, peer: &Peer) -> impl Future<Output = Result<Option<SessionId>, Refused>> + Send;
+    fn adopt_scope(
+        &self,
+        peer: &Peer,
+    ) -> impl Future<Output = Result<Option<SessionId>, Refused>> + Send;
     fn closed(&self, peer: &Peer) -> impl Future<Output = ()> + Send;
     fn end_connection(&self, peer: Peer);
     fn reconsider(&self) -> impl Future<Output = ()> + Send;
@@ -46,16 +55,25 @@ impl Hold for Sessions {
     fn containing(&self, peer: &Peer) -> Option<message::Session> {
         Self::containing(self, peer)
     }
-    fn open_login(&self, opening: Opening) -> impl Future<Output = Result<SessionId, Refused>> + Send {
+    fn open_login(
+        &self,
+        opening: Opening,
+    ) -> impl Future<Output = Result<SessionId, Refused>> + Send {
         Self::open_login(self, opening)
     }
-    fn open_elevation(&self, opening: Opening) -> impl Future<Output = Result<SessionId, Refused>> + Send {
+    fn open_elevation(
+        &self,
+        opening: Opening,
+    ) -> impl Future<Output = Result<SessionId, Refused>> + Send {
         Self::open_elevation(self, opening)
     }
     fn confirm_elevation(&self, peer: &Peer) -> Option<SessionId> {
         Self::confirm_elevation(self, peer)
     }
-    fn adopt_scope(&self, peer: &Peer) -> impl Future<Output = Result<Option<SessionId>, Refused>> + Send {
+    fn adopt_scope(
+        &self,
+        peer: &Peer,
+    ) -> impl Future<Output = Result<Option<SessionId>, Refused>> + Send {
         Self::adopt_scope(self, peer)
     }
     fn closed(&self, peer: &Peer) -> impl Future<Output = ()> + Send {
@@ -120,13 +138,22 @@ pub struct Answer {
 
 impl From<Reply> for Answer {
     fn from(reply: Reply) -> Self {
-        Self { reply, end_connection: false }
+        Self {
+            reply,
+            end_connection: false,
+        }
     }
 }
 
 impl<S: Hold> Host<S> {
     /// Does what `call` asks for.
-    pub async fn answer(&self, method: Method, call: &Call, received: Received, peer: &Peer) -> Answer {
+    pub async fn answer(
+        &self,
+        method: Method,
+        call: &Call,
+        received: Received,
+        peer: &Peer,
+    ) -> Answer {
         match method {
             Method::Account => self.account(call, peer).await,
             Method::OpenBefore => self.open_before(call, peer).await,
@@ -154,11 +181,19 @@ impl<S: Hold> Host<S> {
         let mut was_fresh = self.grants.fresh_for().is_some();
         loop {
             // Short, since a timer of the runtime stands still in suspend and the boot clock does not.
-            let wait = self.grants.fresh_for().map_or(FRESHNESS_LOOK, |left| left.min(FRESHNESS_LOOK));
+            let wait = self
+                .grants
+                .fresh_for()
+                .map_or(FRESHNESS_LOOK, |left| left.min(FRESHNESS_LOOK));
             tokio::time::sleep(wait + Duration::from_millis(1)).await;
             let fresh = self.grants.fresh_for().is_some();
             if was_fresh && !fresh {
-                self.note("grants.stale", Silent { max_staleness_s: self.settings().max_staleness.as_secs() });
+                self.note(
+                    "grants.stale",
+                    Silent {
+                        max_staleness_s: self.settings().max_staleness.as_secs(),
+                    },
+                );
                 self.sessions.reconsider().await;
             }
             was_fresh = fresh;
@@ -180,7 +215,10 @@ impl<S> Host<S> {
     pub fn read_again(&self) -> Result<(), ConfigError> {
         let settings = Settings::read(&self.files.config);
         if let Ok(settings) = &settings {
-            *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings.clone());
+            *self
+                .settings
+                .write()
+                .unwrap_or_else(PoisonError::into_inner) = Arc::new(settings.clone());
         }
         self.believe();
         settings.map(|_| ())
@@ -194,22 +232,41 @@ impl<S> Host<S> {
             Err(error) => (None, Some(error.to_string())),
         };
         let refused = self.grants.trust(trust, self.settings().max_staleness);
-        self.note("trust", Believed { host: host.as_ref(), problem, bundle_refused: refused.map(|refused| refused.to_string()) });
+        self.note(
+            "trust",
+            Believed {
+                host: host.as_ref(),
+                problem,
+                bundle_refused: refused.map(|refused| refused.to_string()),
+            },
+        );
         self.sign_checkpoints(host);
     }
 
     fn sign_checkpoints(&self, host: Option<HostId>) {
-        let (Some(host), Some(key)) = (host, self.key()) else { return };
+        let (Some(host), Some(key)) = (host, self.key()) else {
+            return;
+        };
         let clock = self.clock.clone();
         let signer: Signer = Arc::new(move |seq, head| {
             let head = ChainHead::try_from(head.to_owned()).ok()?;
-            Checkpoint { host: host.clone(), seq, head, at: clock.now() }.sign(&key).ok()
+            Checkpoint {
+                host: host.clone(),
+                seq,
+                head,
+                at: clock.now(),
+            }
+            .sign(&key)
+            .ok()
         });
         self.record.sign_with(signer);
     }
 
     fn key(&self) -> Option<SigningKey> {
-        self.key.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.key
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Records what does not depend on being recorded: where it can't be, the log of jitd itself says so.
@@ -221,8 +278,28 @@ impl<S> Host<S> {
 
     /// The same, with `sessions`.
     pub fn holding<H>(self, sessions: H) -> Host<H> {
-        let Self { files, settings, grants, record, accounts, sessions: _, clock, key, reading } = self;
-        Host { files, settings, grants, record, accounts, sessions, clock, key, reading }
+        let Self {
+            files,
+            settings,
+            grants,
+            record,
+            accounts,
+            sessions: _,
+            clock,
+            key,
+            reading,
+        } = self;
+        Host {
+            files,
+            settings,
+            grants,
+            record,
+            accounts,
+            sessions,
+            clock,
+            key,
+            reading,
+        }
     }
 }
 
@@ -253,5 +330,8 @@ fn failed(error: &str, why: &str) -> Reply {
     struct Why<'a> {
         why: &'a str,
     }
-    Reply { error: Some(error.to_owned()), ..done(&Why { why }) }
+    Reply {
+        error: Some(error.to_owned()),
+        ..done(&Why { why })
+    }
 }

@@ -1,10 +1,10 @@
 //! `pam.sock`: decisions. The account phase decides; the session phase decides again with more known, then registers.
 
+use jiff::Timestamp;
 use jit_grant::{Action, Code, Credential, Decision, Query, Refusal};
 use jit_local::call::Call as Frame;
 use jit_local::message::control::Session;
 use jit_local::message::pam::{Call, Verdict};
-use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Answer, Hold, Host, done};
@@ -20,9 +20,17 @@ enum Decided {
     /// Root itself; inside an elevation it stays there.
     Root,
     /// A person whose grant allows it.
-    Live { query: Query, live: Live, parent: Option<SessionId> },
+    Live {
+        query: Query,
+        live: Live,
+        parent: Option<SessionId>,
+    },
     /// A person, or somebody unclear, and why not.
-    Refused { query: Option<Query>, refusal: Refusal, login: String },
+    Refused {
+        query: Option<Query>,
+        refusal: Refusal,
+        login: String,
+    },
 }
 
 /// The phase that asks.
@@ -41,7 +49,9 @@ impl<S: Hold> Host<S> {
             Ok(call) => call,
             Err(error) => return Answer::from(jit_local::call::Reply::from(error)),
         };
-        let verdict = self.in_time(&call, self.decide_account(Phase::Account, &call, peer)).await;
+        let verdict = self
+            .in_time(&call, self.decide_account(Phase::Account, &call, peer))
+            .await;
         Answer::from(done(&verdict))
     }
 
@@ -54,7 +64,10 @@ impl<S: Hold> Host<S> {
         let verdict = self.in_time(&call, self.decide_before(&call, peer)).await;
         // An elevation that was refused here has sudo's own refusal behind it, and its scope ends in 5 s.
         let end_connection = !verdict.allow && call.enforce && self.is_login(&call);
-        Answer { reply: done(&verdict), end_connection }
+        Answer {
+            reply: done(&verdict),
+            end_connection,
+        }
     }
 
     /// The session line after pam_systemd.
@@ -66,7 +79,10 @@ impl<S: Hold> Host<S> {
         let verdict = self.in_time(&call, self.decide_after(&call, peer)).await;
         // By now neither sshd nor sudo is sure to stop at a refusal (T6).
         let end_connection = !verdict.allow && call.enforce;
-        Answer { reply: done(&verdict), end_connection }
+        Answer {
+            reply: done(&verdict),
+            end_connection,
+        }
     }
 
     /// The session closes.
@@ -79,10 +95,17 @@ impl<S: Hold> Host<S> {
     }
 
     async fn decide_account(&self, phase: Phase, call: &Call, peer: &Peer) -> Verdict {
-        match self.decide(phase, call, peer, Ok(Credential::Pending)).await {
+        match self
+            .decide(phase, call, peer, Ok(Credential::Pending))
+            .await
+        {
             Decided::Root => allowed(None),
             Decided::Refused { refusal, login, .. } => self.refused(&refusal, &login),
-            Decided::Live { query, live, parent } => {
+            Decided::Live {
+                query,
+                live,
+                parent,
+            } => {
                 let holds = query.action != Action::Ssh && call.service != POLKIT;
                 if holds && call.enforce {
                     self.hold_elevation(call, peer, query, live, parent).await
@@ -94,9 +117,22 @@ impl<S: Hold> Host<S> {
     }
 
     /// Answers yes only once the caller is in its own scope with its end armed (T18).
-    async fn hold_elevation(&self, call: &Call, peer: &Peer, query: Query, live: Live, parent: Option<SessionId>) -> Verdict {
+    async fn hold_elevation(
+        &self,
+        call: &Call,
+        peer: &Peer,
+        query: Query,
+        live: Live,
+        parent: Option<SessionId>,
+    ) -> Verdict {
         let (action, login) = (query.action, query.login.to_string());
-        let opening = Opening { peer: peer.clone(), query, standing: Some(live.clone()), parent, enforce: call.enforce };
+        let opening = Opening {
+            peer: peer.clone(),
+            query,
+            standing: Some(live.clone()),
+            parent,
+            enforce: call.enforce,
+        };
         match self.sessions.open_elevation(opening).await {
             Ok(_) => allowed(Some(&live)),
             Err(refused) => self.not_held(call, action, &login, refused),
@@ -132,29 +168,45 @@ impl<S: Hold> Host<S> {
         }
         match self.sessions.adopt_scope(peer).await {
             Ok(_) => allowed(None),
-            Err(refused) => self.not_held(call, self.action(call).unwrap_or(Action::Sudo), &call.user, refused),
+            Err(refused) => self.not_held(
+                call,
+                self.action(call).unwrap_or(Action::Sudo),
+                &call.user,
+                refused,
+            ),
         }
     }
 
     async fn open_login(&self, call: &Call, peer: &Peer) -> Verdict {
         let credential = subject::ssh_credential(call.auth_info.as_deref());
-        let (query, standing, verdict) = match self.decide(Phase::OpenAfter, call, peer, credential).await {
-            Decided::Root => return allowed(None),
-            Decided::Live { query, live, .. } => {
-                let verdict = allowed(Some(&live));
-                (query, Some(live), verdict)
-            }
-            Decided::Refused { query, refusal, login } => {
-                let verdict = self.refused(&refusal, &login);
-                match query {
-                    // In monitor mode it goes on all the same, and is listed.
-                    Some(query) if !call.enforce => (query, None, verdict),
-                    _ => return verdict,
+        let (query, standing, verdict) =
+            match self.decide(Phase::OpenAfter, call, peer, credential).await {
+                Decided::Root => return allowed(None),
+                Decided::Live { query, live, .. } => {
+                    let verdict = allowed(Some(&live));
+                    (query, Some(live), verdict)
                 }
-            }
-        };
+                Decided::Refused {
+                    query,
+                    refusal,
+                    login,
+                } => {
+                    let verdict = self.refused(&refusal, &login);
+                    match query {
+                        // In monitor mode it goes on all the same, and is listed.
+                        Some(query) if !call.enforce => (query, None, verdict),
+                        _ => return verdict,
+                    }
+                }
+            };
         let (action, login) = (query.action, query.login.to_string());
-        let opening = Opening { peer: peer.clone(), query, standing, parent: None, enforce: call.enforce };
+        let opening = Opening {
+            peer: peer.clone(),
+            query,
+            standing,
+            parent: None,
+            enforce: call.enforce,
+        };
         match self.sessions.open_login(opening).await {
             Ok(_) => verdict,
             Err(refused) => self.not_held(call, action, &login, refused),
@@ -162,9 +214,18 @@ impl<S: Hold> Host<S> {
     }
 
     /// Decides, and records it. What can't be recorded is not allowed.
-    async fn decide(&self, phase: Phase, call: &Call, peer: &Peer, credential: Result<Credential, subject::Unclear>) -> Decided {
+    async fn decide(
+        &self,
+        phase: Phase,
+        call: &Call,
+        peer: &Peer,
+        credential: Result<Credential, subject::Unclear>,
+    ) -> Decided {
         let decided = self.judge(call, peer, credential).await;
-        match self.record.write("decision", Recorded::new(phase, call, peer, &decided)) {
+        match self
+            .record
+            .write("decision", Recorded::new(phase, call, peer, &decided))
+        {
             Ok(()) => decided,
             Err(error) => {
                 tracing::error!("{error}");
@@ -174,23 +235,46 @@ impl<S: Hold> Host<S> {
                     Decided::Live { query, .. } => (Some(query.clone()), query.login.to_string()),
                     Decided::Refused { query, login, .. } => (query, login),
                 };
-                Decided::Refused { query, refusal: Refusal::because(Code::NotRecorded), login }
+                Decided::Refused {
+                    query,
+                    refusal: Refusal::because(Code::NotRecorded),
+                    login,
+                }
             }
         }
     }
 
-    async fn judge(&self, call: &Call, peer: &Peer, credential: Result<Credential, subject::Unclear>) -> Decided {
-        let refused = |refusal: Refusal| Decided::Refused { query: None, refusal, login: call.user.clone() };
+    async fn judge(
+        &self,
+        call: &Call,
+        peer: &Peer,
+        credential: Result<Credential, subject::Unclear>,
+    ) -> Decided {
+        let refused = |refusal: Refusal| Decided::Refused {
+            query: None,
+            refusal,
+            login: call.user.clone(),
+        };
         let Some(action) = self.action(call) else {
             return refused(Refusal::because(Code::UnknownService).with_detail(&call.service));
         };
-        let unclear = |why: &subject::Unclear| refused(Refusal::because(Code::WhoseLogin).to(action).with_detail(&why.0));
+        let unclear = |why: &subject::Unclear| {
+            refused(
+                Refusal::because(Code::WhoseLogin)
+                    .to(action)
+                    .with_detail(&why.0),
+            )
+        };
         let login = match subject::whose(action, call, peer, &self.accounts).await {
             Ok(Subject::Root) => return Decided::Root,
             Ok(Subject::Person(login)) => login,
             Err(why) => return unclear(&why),
         };
-        let parent = if action == Action::Ssh { None } else { self.sessions.containing(peer) };
+        let parent = if action == Action::Ssh {
+            None
+        } else {
+            self.sessions.containing(peer)
+        };
         let credential = match (action, credential) {
             (Action::Ssh, Ok(credential)) => credential,
             (Action::Ssh, Err(why)) => return unclear(&why),
@@ -200,19 +284,34 @@ impl<S: Hold> Host<S> {
             login,
             action,
             credential,
-            rhost: call.rhost.as_deref().map(|rhost| shortened(rhost).to_owned()),
+            rhost: call
+                .rhost
+                .as_deref()
+                .map(|rhost| shortened(rhost).to_owned()),
             tty: call.tty.as_deref().map(|tty| shortened(tty).to_owned()),
             service: call.service.clone(),
             now: self.clock.now(),
         };
         match self.grants.decide(&query) {
             Decision::Allow(allowed) => {
-                let live = Live { grant: allowed.grant, principal: allowed.principal, until: allowed.until };
-                Decided::Live { query, live, parent: parent.and_then(|parent| parent.id.parse().ok()) }
+                let live = Live {
+                    grant: allowed.grant,
+                    principal: allowed.principal,
+                    until: allowed.until,
+                };
+                Decided::Live {
+                    query,
+                    live,
+                    parent: parent.and_then(|parent| parent.id.parse().ok()),
+                }
             }
             Decision::Refuse(refusal) => {
                 let login = query.login.to_string();
-                Decided::Refused { query: Some(query), refusal, login }
+                Decided::Refused {
+                    query: Some(query),
+                    refusal,
+                    login,
+                }
             }
         }
     }
@@ -230,8 +329,16 @@ impl<S: Hold> Host<S> {
         match tokio::time::timeout(self.settings().decision_deadline, deciding).await {
             Ok(verdict) => verdict,
             Err(_) => {
-                let late = Refused { code: Code::TimedOut, message: "jitd itself took too long".to_owned() };
-                self.not_held(call, self.action(call).unwrap_or(Action::Ssh), &call.user, late)
+                let late = Refused {
+                    code: Code::TimedOut,
+                    message: "jitd itself took too long".to_owned(),
+                };
+                self.not_held(
+                    call,
+                    self.action(call).unwrap_or(Action::Ssh),
+                    &call.user,
+                    late,
+                )
             }
         }
     }
@@ -257,7 +364,16 @@ impl<S: Hold> Host<S> {
             why: &'a str,
         }
         let service = shortened(&call.service);
-        self.note("refused", NotHeld { login, service, mode: mode(call), code: refused.code, why: shortened(&refused.message) });
+        self.note(
+            "refused",
+            NotHeld {
+                login,
+                service,
+                mode: mode(call),
+                code: refused.code,
+                why: shortened(&refused.message),
+            },
+        );
         self.refused(&Refusal::because(refused.code).to(action), login)
     }
 }
@@ -274,13 +390,17 @@ fn allowed(live: Option<&Live>) -> Verdict {
 
 /// The session that sudo or su was started from says who it is; without one nobody does.
 fn vouched_for_by(parent: Option<&Session>) -> Credential {
-    let principal = parent.and_then(|session| session.principal.as_deref()).and_then(|principal| principal.parse().ok());
+    let principal = parent
+        .and_then(|session| session.principal.as_deref())
+        .and_then(|principal| principal.parse().ok());
     principal.map_or(Credential::Unbound, Credential::Principal)
 }
 
 /// Text from elsewhere that is only shown and recorded.
 fn shortened(text: &str) -> &str {
-    text.char_indices().nth(256).map_or(text, |(end, _)| &text[..end])
+    text.char_indices()
+        .nth(256)
+        .map_or(text, |(end, _)| &text[..end])
 }
 
 fn mode(call: &Call) -> &'static str {

@@ -33,7 +33,9 @@ impl<S: Hold> Host<S> {
     /// What jitd-sync needs to speak for this host.
     pub(super) fn hello(&self) -> Reply {
         let overview = self.grants.overview();
-        let (Some(trust), Some(key)) = (overview.trust, self.key()) else { return Reply::failed(NOT_ENROLLED) };
+        let (Some(trust), Some(key)) = (overview.trust, self.key()) else {
+            return Reply::failed(NOT_ENROLLED);
+        };
         let nonce = match self.grants.new_nonce() {
             Ok(nonce) => nonce,
             Err(error) => return failed(FAILED, &error.to_string()),
@@ -53,34 +55,59 @@ impl<S: Hold> Host<S> {
     /// Takes the bundle whose descriptor came with the message, and judges every session again by it.
     pub(super) async fn bundle(&self, received: Received) -> Reply {
         let Some(descriptor) = received.descriptor else {
-            return ServiceError::InvalidParameter { parameter: "no descriptor came with the message".to_owned() }.into();
+            return ServiceError::InvalidParameter {
+                parameter: "no descriptor came with the message".to_owned(),
+            }
+            .into();
         };
         let document = match self.read(descriptor).await {
             Ok(document) => document,
             Err(error) => {
-                let code = if error.kind() == io::ErrorKind::FileTooLarge { Code::BundleTooLarge } else { Code::Unparsable };
-                return self.refuse("bundle.refused", code, &error.to_string()).await;
+                let code = if error.kind() == io::ErrorKind::FileTooLarge {
+                    Code::BundleTooLarge
+                } else {
+                    Code::Unparsable
+                };
+                return self
+                    .refuse("bundle.refused", code, &error.to_string())
+                    .await;
             }
         };
         match self.grants.take_bundle(document).await {
             Err(refused) => self.refuse_document("bundle.refused", &refused).await,
             Ok(grants::Taken::Known) => taken(),
-            Ok(grants::Taken::InForce { revision, grants, void, not_stored }) => {
-                self.note("bundle.taken", InForce { revision, grants, void, not_stored });
+            Ok(grants::Taken::InForce {
+                revision,
+                grants,
+                void,
+                not_stored,
+            }) => {
+                self.note(
+                    "bundle.taken",
+                    InForce {
+                        revision,
+                        grants,
+                        void,
+                        not_stored,
+                    },
+                );
                 self.sessions.reconsider().await;
                 taken()
             }
         }
     }
 
-    /// Takes the server's word.
+    /// Takes the server's word. It may have raised the clock and so made something over.
     pub(super) async fn word(&self, call: &Call) -> Reply {
         let word = match call.parameters::<Word>() {
             Ok(word) => word,
             Err(error) => return error.into(),
         };
         match self.grants.take_word(word.word.as_bytes()) {
-            Ok(()) => taken(),
+            Ok(()) => {
+                self.sessions.reconsider().await;
+                taken()
+            }
             // A word that overtook its bundle is everyday life, no evidence of anything.
             Err(refused @ DocumentRefused::NewerRevision { .. }) => not_taken(refused.code()),
             Err(refused) => self.refuse_document("word.refused", &refused).await,
@@ -97,14 +124,19 @@ impl<S: Hold> Host<S> {
         // Without one in time the reply has no lines.
         let _ = tokio::time::timeout(EVENTS_WAIT, last.wait_for(|last| *last > after)).await;
         match self.record.read_after(after, EVENTS_BYTES) {
-            Ok((lines, checkpoint)) => done(&Events { lines, checkpoint: checkpoint.map(|checkpoint| checkpoint.token) }),
+            Ok((lines, checkpoint)) => done(&Events {
+                lines,
+                checkpoint: checkpoint.map(|checkpoint| checkpoint.token),
+            }),
             Err(error) => failed(FAILED, &error.to_string()),
         }
     }
 
     /// Reads a descriptor that came from outside, away from the daemon's one thread: it may be on a filesystem that hangs.
     async fn read(&self, descriptor: OwnedFd) -> io::Result<Vec<u8>> {
-        let permit = Arc::clone(&self.reading).try_acquire_owned().map_err(|_| io::Error::other("too many bundles at once"))?;
+        let permit = Arc::clone(&self.reading)
+            .try_acquire_owned()
+            .map_err(|_| io::Error::other("too many bundles at once"))?;
         let reading = tokio::task::spawn_blocking(move || {
             let document = read_descriptor(descriptor);
             drop(permit);
@@ -117,7 +149,8 @@ impl<S: Hold> Host<S> {
     }
 
     async fn refuse_document(&self, kind: &str, refused: &DocumentRefused) -> Reply {
-        self.refuse(kind, refused.code(), &refused.to_string()).await
+        self.refuse(kind, refused.code(), &refused.to_string())
+            .await
     }
 
     async fn refuse(&self, kind: &str, code: Code, why: &str) -> Reply {
@@ -138,11 +171,16 @@ fn read_descriptor(descriptor: OwnedFd) -> io::Result<Vec<u8>> {
     let file = File::from(descriptor);
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(io::Error::other("the descriptor is neither a file nor a memfd"));
+        return Err(io::Error::other(
+            "the descriptor is neither a file nor a memfd",
+        ));
     }
     let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
     if length > Bundle::MAX_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("the bundle has {length} bytes")));
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("the bundle has {length} bytes"),
+        ));
     }
     let mut document = vec![0; length];
     file.read_exact_at(&mut document, 0)?;
@@ -160,9 +198,15 @@ struct InForce {
 }
 
 fn taken() -> Reply {
-    done(&Taken { taken: true, code: None })
+    done(&Taken {
+        taken: true,
+        code: None,
+    })
 }
 
 fn not_taken(code: Code) -> Reply {
-    done(&Taken { taken: false, code: Some(code.to_string()) })
+    done(&Taken {
+        taken: false,
+        code: Some(code.to_string()),
+    })
 }

@@ -4,19 +4,28 @@ use jit_grant::{Action, Code, Credential, Fingerprint, Grant};
 use jit_local::message::pam::{Call as PamCall, Verdict};
 use serde_json::json;
 
-const KEY: &str = "publickey ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
+const KEY: &str =
+    "publickey ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
 
 fn fingerprint() -> Fingerprint {
     Fingerprint::of_public_key_line(KEY.strip_prefix("publickey ").unwrap()).unwrap()
 }
 
 fn pam(service: &str, user: &str) -> PamCall {
-    PamCall { service: service.into(), user: user.into(), enforce: true, ..PamCall::default() }
+    PamCall {
+        service: service.into(),
+        user: user.into(),
+        enforce: true,
+        ..PamCall::default()
+    }
 }
 
 async fn ask(fixture: &Fixture, method: Method, call: &PamCall, real_uid: u32) -> (Verdict, bool) {
     let frame = Call::new("io.jit.Pam.X", call).unwrap();
-    let answer = fixture.host.answer(method, &frame, Received::default(), &caller(real_uid)).await;
+    let answer = fixture
+        .host
+        .answer(method, &frame, Received::default(), &caller(real_uid))
+        .await;
     (answer.reply.parameters().unwrap(), answer.end_connection)
 }
 
@@ -41,33 +50,57 @@ async fn without_a_grant_a_login_is_refused_with_what_to_do() {
     let verdict = account(&fixture, &pam("sshd", "ada"), 0).await;
     assert_eq!(code(&verdict), Some("JIT-101"));
     let message = verdict.message.unwrap();
-    assert!(message.contains("ada") && message.contains("web1") && message.contains("jitctl request"), "{message}");
+    assert!(
+        message.contains("ada") && message.contains("web1") && message.contains("jitctl request"),
+        "{message}"
+    );
 }
 
 #[tokio::test]
 async fn with_a_grant_a_login_is_allowed_until_its_end() {
     let fixture = ada().await;
     let verdict = account(&fixture, &pam("sshd", "ada"), 0).await;
-    assert_eq!((verdict.grant.as_deref(), verdict.until.as_deref()), (Some("g1"), Some("2026-11-22T13:00:00Z")));
+    assert_eq!(
+        (verdict.grant.as_deref(), verdict.until.as_deref()),
+        (Some("g1"), Some("2026-11-22T13:00:00Z"))
+    );
     let event = fixture.last_event("decision");
-    assert_eq!((&event["allow"], &event["grant"], &event["mode"]), (&json!(true), &json!("g1"), &json!("enforce")));
+    assert_eq!(
+        (&event["allow"], &event["grant"], &event["mode"]),
+        (&json!(true), &json!("g1"), &json!("enforce"))
+    );
 }
 
 #[tokio::test]
 async fn nobody_else_and_nothing_else_is_allowed() {
     let fixture = Fixture::new();
-    let grant = Grant { allow: only(Action::Ssh), ..fixture.grant(1, "ada") };
+    let grant = Grant {
+        allow: only(Action::Ssh),
+        ..fixture.grant(1, "ada")
+    };
     let fixture = fixture.granting(vec![grant]).await;
-    assert_eq!(code(&account(&fixture, &pam("sshd", "bob"), 0).await), Some("JIT-101"));
-    assert_eq!(code(&account(&fixture, &pam("sudo", "ada"), ADA).await), Some("JIT-104"));
-    assert_eq!(code(&account(&fixture, &pam("su", "root"), ADA).await), Some("JIT-104"));
+    assert_eq!(
+        code(&account(&fixture, &pam("sshd", "bob"), 0).await),
+        Some("JIT-101")
+    );
+    assert_eq!(
+        code(&account(&fixture, &pam("sudo", "ada"), ADA).await),
+        Some("JIT-104")
+    );
+    assert_eq!(
+        code(&account(&fixture, &pam("su", "root"), ADA).await),
+        Some("JIT-104")
+    );
 }
 
 #[tokio::test]
 async fn in_monitor_mode_the_verdict_is_what_it_would_have_been_and_nothing_is_moved_or_ended() {
     let fixture = Fixture::new().granting(vec![]).await;
     for (service, user, uid) in [("sshd", "ada", 0), ("sudo", "ada", ADA)] {
-        let call = PamCall { enforce: false, ..pam(service, user) };
+        let call = PamCall {
+            enforce: false,
+            ..pam(service, user)
+        };
         assert_eq!(code(&account(&fixture, &call, uid).await), Some("JIT-101"));
         assert_eq!(fixture.last_event("decision")["mode"], "monitor");
         let (verdict, end) = ask(&fixture, Method::OpenBefore, &call, uid).await;
@@ -76,7 +109,12 @@ async fn in_monitor_mode_the_verdict_is_what_it_would_have_been_and_nothing_is_m
     }
     // The login is listed all the same.
     let asked = fixture.fake().asked();
-    assert!(asked.iter().all(|call| ["confirm_elevation", "open_login"].contains(&call.as_str())), "{asked:?}");
+    assert!(
+        asked
+            .iter()
+            .all(|call| ["confirm_elevation", "open_login"].contains(&call.as_str())),
+        "{asked:?}"
+    );
     let openings = fixture.fake().openings.lock().unwrap();
     assert!(openings.len() == 1 && !openings[0].enforce && openings[0].standing.is_none());
 }
@@ -84,21 +122,46 @@ async fn in_monitor_mode_the_verdict_is_what_it_would_have_been_and_nothing_is_m
 #[tokio::test]
 async fn a_shared_login_opens_only_to_the_key_of_the_principal_whose_grant_it_is() {
     let fixture = Fixture::new();
-    let grant = Grant { shared: true, keys: vec![fingerprint()], ..fixture.grant(1, "ops") };
+    let grant = Grant {
+        shared: true,
+        keys: vec![fingerprint()],
+        ..fixture.grant(1, "ops")
+    };
     let fixture = fixture.granting(vec![grant]).await;
-    let call = |info: &str| PamCall { auth_info: Some(info.into()), ..pam("sshd", "ops") };
+    let call = |info: &str| PamCall {
+        auth_info: Some(info.into()),
+        ..pam("sshd", "ops")
+    };
     // The account phase does not know the key yet.
     assert!(account(&fixture, &call(""), 0).await.allow);
     let other = "publickey ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ8hs9oBxmZ3nmGnSUnOKM1vXxG1s1Hb0+sXbcuoJbAp";
-    for info in [other, "password", "", "publickey ssh-ed25519-cert-v01@openssh.com AAAA"] {
+    for info in [
+        other,
+        "password",
+        "",
+        "publickey ssh-ed25519-cert-v01@openssh.com AAAA",
+    ] {
         for method in [Method::OpenBefore, Method::OpenAfter] {
             let (verdict, end) = ask(&fixture, method, &call(info), 0).await;
-            assert!(!verdict.allow && end, "{info}: a refused session must end its connection");
+            assert!(
+                !verdict.allow && end,
+                "{info}: a refused session must end its connection"
+            );
         }
     }
     assert!(fixture.fake().asked().is_empty());
-    assert!(ask(&fixture, Method::OpenBefore, &call(KEY), 0).await.0.allow);
-    assert!(ask(&fixture, Method::OpenAfter, &call(KEY), 0).await.0.allow);
+    assert!(
+        ask(&fixture, Method::OpenBefore, &call(KEY), 0)
+            .await
+            .0
+            .allow
+    );
+    assert!(
+        ask(&fixture, Method::OpenAfter, &call(KEY), 0)
+            .await
+            .0
+            .allow
+    );
     let openings = fixture.fake().openings.lock().unwrap();
     assert_eq!(openings[0].query.credential, Credential::Key(fingerprint()));
 }
@@ -106,7 +169,10 @@ async fn a_shared_login_opens_only_to_the_key_of_the_principal_whose_grant_it_is
 #[tokio::test]
 async fn a_login_that_cannot_be_held_to_its_end_is_refused_and_its_connection_ended() {
     let fixture = ada().await;
-    *fixture.fake().refuse.lock().unwrap() = Some(Refused { code: Code::NoScope, message: "no scope".into() });
+    *fixture.fake().refuse.lock().unwrap() = Some(Refused {
+        code: Code::NoScope,
+        message: "no scope".into(),
+    });
     let (verdict, end) = ask(&fixture, Method::OpenAfter, &pam("sshd", "ada"), 0).await;
     assert_eq!((code(&verdict), end), (Some("JIT-130"), true));
     assert_eq!(fixture.last_event("refused")["code"], "JIT-130");
@@ -116,20 +182,35 @@ async fn a_login_that_cannot_be_held_to_its_end_is_refused_and_its_connection_en
 async fn sudo_is_answered_yes_only_once_its_elevation_is_held() {
     let fixture = ada().await;
     *fixture.fake().containing.lock().unwrap() = Some(session("ada", Some("p1")));
-    let call = PamCall { ruser: Some("ada".into()), ..pam("sudo", "ada") };
+    let call = PamCall {
+        ruser: Some("ada".into()),
+        ..pam("sudo", "ada")
+    };
     assert!(account(&fixture, &call, ADA).await.allow);
     {
         let openings = fixture.fake().openings.lock().unwrap();
-        assert_eq!(openings[0].query.credential, Credential::Principal("p1".parse().unwrap()));
-        assert_eq!(openings[0].parent.as_ref().map(SessionId::as_str), Some("bbbbbbbbbb"));
+        assert_eq!(
+            openings[0].query.credential,
+            Credential::Principal("p1".parse().unwrap())
+        );
+        assert_eq!(
+            openings[0].parent.as_ref().map(SessionId::as_str),
+            Some("bbbbbbbbbb")
+        );
     }
     assert!(ask(&fixture, Method::OpenBefore, &call, ADA).await.0.allow);
     assert!(ask(&fixture, Method::OpenAfter, &call, ADA).await.0.allow);
-    assert_eq!(fixture.fake().asked(), ["open_elevation", "confirm_elevation", "adopt_scope"]);
-    *fixture.fake().refuse.lock().unwrap() = Some(Refused { code: Code::EndNotArmed, message: "no".into() });
+    assert_eq!(
+        fixture.fake().asked(),
+        ["open_elevation", "confirm_elevation", "adopt_scope"]
+    );
+    *fixture.fake().refuse.lock().unwrap() = Some(Refused {
+        code: Code::EndNotArmed,
+        message: "no".into(),
+    });
     assert_eq!(code(&account(&fixture, &call, ADA).await), Some("JIT-131"));
     // By then sudo may not stop at a refusal.
-    assert_eq!(ask(&fixture, Method::OpenAfter, &call, ADA).await.1, true);
+    assert!(ask(&fixture, Method::OpenAfter, &call, ADA).await.1);
 }
 
 #[tokio::test]
@@ -138,17 +219,35 @@ async fn the_decision_is_recorded_before_anything_is_opened() {
     *fixture.fake().hang.lock().unwrap() = true;
     account(&fixture, &pam("sudo", "ada"), ADA).await;
     let events = fixture.events();
-    let place = |kind: &str| events.iter().position(|event| event["kind"] == kind).unwrap();
+    let place = |kind: &str| {
+        events
+            .iter()
+            .position(|event| event["kind"] == kind)
+            .unwrap()
+    };
     assert!(place("decision") < place("refused"));
 }
 
 #[tokio::test]
 async fn a_session_phase_without_an_account_phase_is_decided_and_held_all_the_same() {
     let fixture = ada().await;
-    assert!(ask(&fixture, Method::OpenBefore, &pam("sudo", "root"), ADA).await.0.allow);
-    assert_eq!(fixture.fake().asked(), ["confirm_elevation", "open_elevation", "confirm_elevation"]);
+    assert!(
+        ask(&fixture, Method::OpenBefore, &pam("sudo", "root"), ADA)
+            .await
+            .0
+            .allow
+    );
+    assert_eq!(
+        fixture.fake().asked(),
+        ["confirm_elevation", "open_elevation", "confirm_elevation"]
+    );
     let fixture = Fixture::new().granting(vec![]).await;
-    assert!(!ask(&fixture, Method::OpenBefore, &pam("su", "root"), ADA).await.0.allow);
+    assert!(
+        !ask(&fixture, Method::OpenBefore, &pam("su", "root"), ADA)
+            .await
+            .0
+            .allow
+    );
 }
 
 #[tokio::test]
@@ -163,7 +262,10 @@ async fn root_itself_is_recorded_and_never_refused_by_su_and_sudo() {
     let fixture = Fixture::new();
     for service in ["su", "su-l", "sudo", "sudo-i", "polkit-1"] {
         for method in [Method::Account, Method::OpenBefore, Method::OpenAfter] {
-            assert!(ask(&fixture, method, &pam(service, "ada"), 0).await.0.allow, "{service}");
+            assert!(
+                ask(&fixture, method, &pam(service, "ada"), 0).await.0.allow,
+                "{service}"
+            );
         }
         assert_eq!(fixture.last_event("decision")["login"], "root");
     }
@@ -173,21 +275,35 @@ async fn root_itself_is_recorded_and_never_refused_by_su_and_sudo() {
 #[tokio::test]
 async fn root_over_ssh_can_never_be_granted() {
     let fixture = ada().await;
-    assert_eq!(code(&account(&fixture, &pam("sshd", "root"), 0).await), Some("JIT-120"));
+    assert_eq!(
+        code(&account(&fixture, &pam("sshd", "root"), 0).await),
+        Some("JIT-120")
+    );
 }
 
 #[tokio::test]
 async fn a_caller_whose_names_disagree_is_refused_and_the_record_says_why() {
     let fixture = ada().await;
-    let call = PamCall { ruser: Some("root".into()), ..pam("sudo", "ada") };
+    let call = PamCall {
+        ruser: Some("root".into()),
+        ..pam("sudo", "ada")
+    };
     assert_eq!(code(&account(&fixture, &call, ADA).await), Some("JIT-120"));
-    assert!(fixture.last_event("decision")["why"].as_str().unwrap().contains("PAM_RUSER"));
+    assert!(
+        fixture.last_event("decision")["why"]
+            .as_str()
+            .unwrap()
+            .contains("PAM_RUSER")
+    );
 }
 
 #[tokio::test]
 async fn a_gated_service_that_stands_for_nothing_is_refused() {
     let fixture = ada().await;
-    assert_eq!(code(&account(&fixture, &pam("ftpd", "ada"), 0).await), Some("JIT-121"));
+    assert_eq!(
+        code(&account(&fixture, &pam("ftpd", "ada"), 0).await),
+        Some("JIT-121")
+    );
 }
 
 #[tokio::test]
@@ -201,12 +317,17 @@ async fn polkit_is_answered_without_moving_its_helper() {
 async fn a_decision_that_takes_too_long_is_a_refusal() {
     let fixture = ada().await;
     *fixture.fake().hang.lock().unwrap() = true;
-    assert_eq!(code(&account(&fixture, &pam("sudo", "ada"), ADA).await), Some("JIT-151"));
+    assert_eq!(
+        code(&account(&fixture, &pam("sudo", "ada"), ADA).await),
+        Some("JIT-151")
+    );
 }
 
 #[tokio::test]
 async fn what_cannot_be_recorded_is_refused_but_a_kill_goes_on() {
-    let Some(disk) = TinyDisk::mount(64 * 1024) else { return };
+    let Some(disk) = TinyDisk::mount(64 * 1024) else {
+        return;
+    };
     let events = disk.path().join("events");
     let fixture = Fixture::recording_in(Some(&events));
     let grant = fixture.grant(1, "ada");
@@ -220,8 +341,16 @@ async fn what_cannot_be_recorded_is_refused_but_a_kill_goes_on() {
         verdict = account(&fixture, &pam("sshd", "ada"), 0).await;
     }
     assert_eq!(code(&verdict), Some("JIT-140"));
-    assert!(account(&fixture, &pam("su", "ada"), 0).await.allow, "root must be able to make room");
-    fixture.host.grants.take_bundle(fixture.bundle(8, vec![])).await.unwrap();
+    assert!(
+        account(&fixture, &pam("su", "ada"), 0).await.allow,
+        "root must be able to make room"
+    );
+    fixture
+        .host
+        .grants
+        .take_bundle(fixture.bundle(8, vec![]))
+        .await
+        .unwrap();
     assert_eq!(fixture.host.grants.overview().grants, 0);
 }
 
@@ -239,10 +368,19 @@ async fn grants_that_go_stale_end_sessions() {
     watch.abort();
 }
 
-async fn control(fixture: &Fixture, method: Method, parameters: serde_json::Value, uid: u32) -> Reply {
+async fn control(
+    fixture: &Fixture,
+    method: Method,
+    parameters: serde_json::Value,
+    uid: u32,
+) -> Reply {
     let frame = Call::new("io.jit.Control.X", &parameters).unwrap();
     let peer = Peer { uid, ..caller(uid) };
-    fixture.host.answer(method, &frame, Received::default(), &peer).await.reply
+    fixture
+        .host
+        .answer(method, &frame, Received::default(), &peer)
+        .await
+        .reply
 }
 
 #[tokio::test]
@@ -250,8 +388,15 @@ async fn root_sees_all_sessions_and_others_their_own() {
     let fixture = Fixture::new();
     *fixture.fake().listed.lock().unwrap() = vec![session("ada", None), session("bob", None)];
     let logins = async |uid| {
-        let reply: message::Sessions = control(&fixture, Method::Sessions, json!({}), uid).await.parameters().unwrap();
-        reply.sessions.into_iter().map(|session| session.login).collect::<Vec<_>>()
+        let reply: message::Sessions = control(&fixture, Method::Sessions, json!({}), uid)
+            .await
+            .parameters()
+            .unwrap();
+        reply
+            .sessions
+            .into_iter()
+            .map(|session| session.login)
+            .collect::<Vec<_>>()
     };
     assert_eq!(logins(0).await, ["ada", "bob"]);
     assert_eq!(logins(ADA).await, ["ada"]);
@@ -262,20 +407,45 @@ async fn root_sees_all_sessions_and_others_their_own() {
 async fn status_says_how_the_host_stands_with_its_server() {
     let fixture = ada().await;
     fixture.readings.pass(Duration::from_secs(5));
-    let status: message::Status = control(&fixture, Method::Status, json!({}), ADA).await.parameters().unwrap();
-    assert_eq!((status.host.as_deref(), status.revision, status.grants, status.heard_ms_ago), (Some("web1"), Some(7), 1, Some(5000)));
+    let status: message::Status = control(&fixture, Method::Status, json!({}), ADA)
+        .await
+        .parameters()
+        .unwrap();
+    assert_eq!(
+        (
+            status.host.as_deref(),
+            status.revision,
+            status.grants,
+            status.heard_ms_ago
+        ),
+        (Some("web1"), Some(7), 1, Some(5000))
+    );
     assert!(status.current && status.recording && status.code.is_none());
     fixture.readings.pass(Duration::from_secs(3600));
-    let status: message::Status = control(&fixture, Method::Status, json!({}), ADA).await.parameters().unwrap();
-    assert_eq!((status.current, status.code.as_deref()), (false, Some("JIT-111")));
+    let status: message::Status = control(&fixture, Method::Status, json!({}), ADA)
+        .await
+        .parameters()
+        .unwrap();
+    assert_eq!(
+        (status.current, status.code.as_deref()),
+        (false, Some("JIT-111"))
+    );
 }
 
 #[tokio::test]
 async fn a_host_whose_trust_is_taken_away_believes_nobody_after_reload() {
     let fixture = ada().await;
     std::fs::remove_file(fixture.path("trust.json")).unwrap();
-    assert!(control(&fixture, Method::Reload, json!({}), 0).await.error.is_none());
-    assert_eq!(code(&account(&fixture, &pam("sshd", "ada"), 0).await), Some("JIT-110"));
+    assert!(
+        control(&fixture, Method::Reload, json!({}), 0)
+            .await
+            .error
+            .is_none()
+    );
+    assert_eq!(
+        code(&account(&fixture, &pam("sshd", "ada"), 0).await),
+        Some("JIT-110")
+    );
     assert_eq!(fixture.fake().asked(), ["reconsider"]);
 }
 
@@ -285,7 +455,13 @@ async fn mistaken_settings_are_reported_by_reload_and_change_nothing() {
     std::fs::write(fixture.path("jitd.toml"), "grace = 5\n").unwrap();
     let reply = control(&fixture, Method::Reload, json!({}), 0).await;
     assert_eq!(reply.error.as_deref(), Some("io.jit.Control.Failed"));
-    assert!(reply.parameters.unwrap().get().contains("jitd.toml:1: grace"));
+    assert!(
+        reply
+            .parameters
+            .unwrap()
+            .get()
+            .contains("jitd.toml:1: grace")
+    );
     assert!(account(&fixture, &pam("sshd", "ada"), 0).await.allow);
 }
 
@@ -293,9 +469,17 @@ async fn mistaken_settings_are_reported_by_reload_and_change_nothing() {
 async fn gating_is_recorded_with_who_did_it() {
     let fixture = Fixture::new();
     let gated = json!({ "what": "enforce", "services": ["sshd"], "detail": "until confirmed" });
-    assert!(control(&fixture, Method::Gated, gated, 0).await.error.is_none());
+    assert!(
+        control(&fixture, Method::Gated, gated, 0)
+            .await
+            .error
+            .is_none()
+    );
     let event = fixture.last_event("gating");
-    assert_eq!((&event["what"], &event["services"], &event["by_uid"]), (&json!("enforce"), &json!(["sshd"]), &json!(0)));
+    assert_eq!(
+        (&event["what"], &event["services"], &event["by_uid"]),
+        (&json!("enforce"), &json!(["sshd"]), &json!(0))
+    );
 }
 
 #[tokio::test]
@@ -303,16 +487,33 @@ async fn jitd_sync_learns_who_it_speaks_for_once_there_is_a_key_and_a_server() {
     let fixture = Fixture::new();
     let refused = control(&fixture, Method::Hello, json!({}), 0).await;
     assert_eq!(refused.error.as_deref(), Some("io.jit.Sync.NotEnrolled"));
-    let enrolled: message::Enroll = control(&fixture, Method::Enroll, json!({}), 0).await.parameters().unwrap();
-    let hello: jit_local::message::sync::Hello = control(&fixture, Method::Hello, json!({}), 0).await.parameters().unwrap();
-    assert_eq!((hello.server.as_str(), hello.revision), ("https://jit.example", 0));
+    let enrolled: message::Enroll = control(&fixture, Method::Enroll, json!({}), 0)
+        .await
+        .parameters()
+        .unwrap();
+    let hello: jit_local::message::sync::Hello = control(&fixture, Method::Hello, json!({}), 0)
+        .await
+        .parameters()
+        .unwrap();
+    assert_eq!(
+        (hello.server.as_str(), hello.revision),
+        ("https://jit.example", 0)
+    );
     let key = enrolled.public_key.parse().unwrap();
-    let token = jit_grant::HostToken::verify(hello.token.as_bytes(), fixture.clock.now(), |_| Some(key)).unwrap();
+    let token =
+        jit_grant::HostToken::verify(hello.token.as_bytes(), fixture.clock.now(), |_| Some(key))
+            .unwrap();
     assert_eq!(token.host, crate::fixture::host_id());
     let word = json!({ "word": fixture.word(&hello.nonce, 0) });
-    let taken: jit_local::message::sync::Taken = control(&fixture, Method::Word, word.clone(), 0).await.parameters().unwrap();
+    let taken: jit_local::message::sync::Taken = control(&fixture, Method::Word, word.clone(), 0)
+        .await
+        .parameters()
+        .unwrap();
     assert!(taken.taken);
-    let again: jit_local::message::sync::Taken = control(&fixture, Method::Word, word, 0).await.parameters().unwrap();
+    let again: jit_local::message::sync::Taken = control(&fixture, Method::Word, word, 0)
+        .await
+        .parameters()
+        .unwrap();
     assert_eq!(again.code.as_deref(), Some("JIT-211"));
     assert_eq!(fixture.last_event("word.refused")["code"], "JIT-211");
 }

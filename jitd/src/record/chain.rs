@@ -47,7 +47,10 @@ pub(super) struct Damage {
 impl Chain {
     /// Opens the chain in `directory`, making both where they are missing.
     pub(super) fn open(directory: &Path) -> io::Result<(Self, Damage)> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
         let mut damage = Damage::default();
         let mut last: Option<(u64, File)> = None;
         for first in segments(directory)?.into_iter().rev() {
@@ -64,7 +67,13 @@ impl Chain {
                     _ => (file, tail.length),
                 };
                 preallocate(&file);
-                let chain = Self { directory: directory.to_owned(), file: Arc::new(file), length, seq, head };
+                let chain = Self {
+                    directory: directory.to_owned(),
+                    file: Arc::new(file),
+                    length,
+                    seq,
+                    head,
+                };
                 chain.make_spare();
                 return Ok((chain, damage));
             }
@@ -77,7 +86,13 @@ impl Chain {
     fn begin(directory: &Path) -> io::Result<Self> {
         let file = open_segment(&segment_path(directory, 1))?;
         preallocate(&file);
-        let chain = Self { directory: directory.to_owned(), file: Arc::new(file), length: 0, seq: 0, head: NO_LINE };
+        let chain = Self {
+            directory: directory.to_owned(),
+            file: Arc::new(file),
+            length: 0,
+            seq: 0,
+            head: NO_LINE,
+        };
         chain.make_spare();
         Ok(chain)
     }
@@ -129,7 +144,9 @@ impl Chain {
     }
 
     fn drop_oldest(&self) {
-        let Ok(all) = segments(&self.directory) else { return };
+        let Ok(all) = segments(&self.directory) else {
+            return;
+        };
         for first in all.iter().take(all.len().saturating_sub(SEGMENTS)) {
             if let Err(error) = fs::remove_file(segment_path(&self.directory, *first)) {
                 tracing::warn!("the oldest segment of the event chain stays: {error}");
@@ -143,7 +160,11 @@ pub(super) fn segments(directory: &Path) -> io::Result<Vec<u64>> {
     let mut firsts = Vec::new();
     for entry in fs::read_dir(directory)? {
         let name = entry?.file_name();
-        firsts.extend(name.to_str().and_then(|name| name.strip_suffix(".jsonl")).and_then(|number| number.parse::<u64>().ok()));
+        firsts.extend(
+            name.to_str()
+                .and_then(|name| name.strip_suffix(".jsonl"))
+                .and_then(|number| number.parse::<u64>().ok()),
+        );
     }
     firsts.sort_unstable();
     Ok(firsts)
@@ -192,16 +213,27 @@ impl Tail {
         file.take(2 * SEGMENT_BYTES).read_to_end(&mut text)?;
         let mut end = text.len();
         while end > 0 {
-            let begin = text[..end - 1].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+            let begin = text[..end - 1]
+                .iter()
+                .rposition(|byte| *byte == b'\n')
+                .map_or(0, |newline| newline + 1);
             let line = &text[begin..end];
             if let Some(body) = line.strip_suffix(b"\n")
                 && let Some(seq) = number_of(body)
             {
-                return Ok(Self { length: end as u64, torn_bytes: (text.len() - end) as u64, last: Some((seq, hash(body))) });
+                return Ok(Self {
+                    length: end as u64,
+                    torn_bytes: (text.len() - end) as u64,
+                    last: Some((seq, hash(body))),
+                });
             }
             end = begin;
         }
-        Ok(Self { length: 0, torn_bytes: text.len() as u64, last: None })
+        Ok(Self {
+            length: 0,
+            torn_bytes: text.len() as u64,
+            last: None,
+        })
     }
 }
 
@@ -215,5 +247,7 @@ pub(super) fn number_of(line: &[u8]) -> Option<u64> {
     struct Event {
         seq: u64,
     }
-    serde_json::from_slice::<Line>(line).ok().map(|line| line.event.seq)
+    serde_json::from_slice::<Line>(line)
+        .ok()
+        .map(|line| line.event.seq)
 }

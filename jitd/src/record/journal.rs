@@ -19,7 +19,15 @@ pub(super) struct Journal {
 
 impl Journal {
     pub(super) fn new(path: &Path) -> Self {
-        Self { logger: Logger::new(DevLog { path: path.to_owned(), socket: None }, Tagged) }
+        Self {
+            logger: Logger::new(
+                DevLog {
+                    path: path.to_owned(),
+                    socket: None,
+                },
+                Tagged,
+            ),
+        }
     }
 
     /// Hands one line to the log daemon.
@@ -33,10 +41,17 @@ impl Journal {
 struct Tagged;
 
 impl<T: Display> LogFormat<T> for Tagged {
-    fn format<W: Write>(&self, writer: &mut W, severity: Severity, message: T) -> Result<(), syslog::Error> {
+    fn format<W: Write>(
+        &self,
+        writer: &mut W,
+        severity: Severity,
+        message: T,
+    ) -> Result<(), syslog::Error> {
         let priority = Facility::LOG_AUTHPRIV as u8 | severity as u8;
         let datagram = format!("<{priority}>jitd[{}]: {message}", std::process::id());
-        writer.write_all(datagram.as_bytes()).map_err(syslog::Error::Write)
+        writer
+            .write_all(datagram.as_bytes())
+            .map_err(syslog::Error::Write)
     }
 }
 

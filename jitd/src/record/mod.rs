@@ -30,7 +30,9 @@ const SYNC_DELAY: Duration = Duration::from_millis(200);
 
 /// Neither the disk nor the system's log took an event.
 #[derive(Debug, thiserror::Error)]
-#[error("an event could be written neither to the event chain ({disk}) nor to the system's log ({log}); free some disk space")]
+#[error(
+    "an event could be written neither to the event chain ({disk}) nor to the system's log ({log}); free some disk space"
+)]
 pub struct NotRecorded {
     disk: String,
     log: String,
@@ -130,10 +132,21 @@ impl Record {
         }
         // A record that can't take even this says so at the first decision.
         if damage.torn_bytes > 0 {
-            let _ = self.write("record.torn", Torn { bytes: damage.torn_bytes });
+            let _ = self.write(
+                "record.torn",
+                Torn {
+                    bytes: damage.torn_bytes,
+                },
+            );
         }
         if covered > seq {
-            let _ = self.write("record.lost", Lost { after: seq, checkpoint: covered });
+            let _ = self.write(
+                "record.lost",
+                Lost {
+                    after: seq,
+                    checkpoint: covered,
+                },
+            );
         }
     }
 
@@ -179,12 +192,26 @@ impl Record {
     ///
     /// # Errors
     /// Where the disk can't be read.
-    pub fn read_after(&self, after: u64, most_bytes: usize) -> io::Result<(Vec<String>, Option<Checkpoint>)> {
+    pub fn read_after(
+        &self,
+        after: u64,
+        most_bytes: usize,
+    ) -> io::Result<(Vec<String>, Option<Checkpoint>)> {
         let mut inner = self.lock();
-        let Inner { reader, chain, signer, .. } = &mut *inner;
+        let Inner {
+            reader,
+            chain,
+            signer,
+            ..
+        } = &mut *inner;
         let lines = reader.read(&self.directory, chain.seq, after, most_bytes)?;
-        let checkpoint = lines.last().and_then(|(seq, line)| checkpoint(signer.as_ref(), *seq, &chain::hash(line.as_bytes())));
-        Ok((lines.into_iter().map(|(_, line)| line).collect(), checkpoint))
+        let checkpoint = lines.last().and_then(|(seq, line)| {
+            checkpoint(signer.as_ref(), *seq, &chain::hash(line.as_bytes()))
+        });
+        Ok((
+            lines.into_iter().map(|(_, line)| line).collect(),
+            checkpoint,
+        ))
     }
 
     /// Syncs and signs in the background, for as long as the daemon runs.
@@ -207,7 +234,9 @@ impl Record {
             (inner.chain.file(), checkpoint)
         };
         let path = self.directory.join(CHECKPOINT);
-        let synced = tokio::task::spawn_blocking(move || sync_and_store(&file, &path, checkpoint.as_ref())).await;
+        let synced =
+            tokio::task::spawn_blocking(move || sync_and_store(&file, &path, checkpoint.as_ref()))
+                .await;
         if let Ok(Err(error)) = synced {
             tracing::warn!("the event chain is not synced: {error}");
         }
@@ -228,13 +257,21 @@ impl Inner {
         }
         if self.missed > 0 {
             let events = self.missed;
-            if self.write_to_disk(at, "record.missed", &Missed { events }).is_ok() {
+            if self
+                .write_to_disk(at, "record.missed", &Missed { events })
+                .is_ok()
+            {
                 self.missed = 0;
             }
         }
     }
 
-    fn write(&mut self, at: jiff::Timestamp, kind: &str, fields: &impl Serialize) -> Result<(), NotRecorded> {
+    fn write(
+        &mut self,
+        at: jiff::Timestamp,
+        kind: &str,
+        fields: &impl Serialize,
+    ) -> Result<(), NotRecorded> {
         let disk = self.write_to_disk(at, kind, fields);
         let text = String::from_utf8_lossy(self.line.strip_suffix(b"\n").unwrap_or(&self.line));
         let log = self.journal.write(&text);
@@ -246,23 +283,53 @@ impl Inner {
             }
             (Err(disk), Err(log)) => {
                 self.missed += 1;
-                Err(NotRecorded { disk: disk.to_string(), log: log.to_string() })
+                Err(NotRecorded {
+                    disk: disk.to_string(),
+                    log: log.to_string(),
+                })
             }
         }
     }
 
     /// Leaves the line in `self.line` whatever happens, for the log.
-    fn write_to_disk(&mut self, at: jiff::Timestamp, kind: &str, fields: &impl Serialize) -> io::Result<()> {
+    fn write_to_disk(
+        &mut self,
+        at: jiff::Timestamp,
+        kind: &str,
+        fields: &impl Serialize,
+    ) -> io::Result<()> {
         #[derive(Serialize)]
         struct TooLong {
             too_long_bytes: usize,
         }
         let seq = self.next;
         let prev = hex(&self.chain.head);
-        format_line(&mut self.line, &Line { event: Event { seq, at, kind, fields }, prev: &prev })?;
+        format_line(
+            &mut self.line,
+            &Line {
+                event: Event {
+                    seq,
+                    at,
+                    kind,
+                    fields,
+                },
+                prev: &prev,
+            },
+        )?;
         if self.line.len() > LINE_BYTES {
             let too_long_bytes = self.line.len();
-            format_line(&mut self.line, &Line { event: Event { seq, at, kind, fields: TooLong { too_long_bytes } }, prev: &prev })?;
+            format_line(
+                &mut self.line,
+                &Line {
+                    event: Event {
+                        seq,
+                        at,
+                        kind,
+                        fields: TooLong { too_long_bytes },
+                    },
+                    prev: &prev,
+                },
+            )?;
         }
         self.chain.append(seq, &self.line)?;
         self.next = seq + 1;
@@ -301,7 +368,11 @@ fn stored_checkpoint(directory: &Path) -> Option<Checkpoint> {
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from(DIGITS[usize::from(digit)]))
+        .collect()
 }
 
 #[cfg(test)]

@@ -21,7 +21,13 @@ const PIECE_BYTES: usize = 32 * 1024;
 
 impl Position {
     /// Lines `after` < number ≤ `last` with their numbers, together at most `most_bytes`.
-    pub(super) fn read(&mut self, directory: &Path, last: u64, after: u64, most_bytes: usize) -> io::Result<Vec<(u64, String)>> {
+    pub(super) fn read(
+        &mut self,
+        directory: &Path,
+        last: u64,
+        after: u64,
+        most_bytes: usize,
+    ) -> io::Result<Vec<(u64, String)>> {
         let mut lines = Vec::new();
         if after >= last {
             return Ok(lines);
@@ -33,9 +39,14 @@ impl Position {
         while left > 0 && self.seq < last {
             let piece = self.piece(directory)?;
             let mut whole = 0;
-            for line in piece.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
+            for line in piece
+                .split_inclusive(|byte| *byte == b'\n')
+                .filter(|line| line.ends_with(b"\n"))
+            {
                 let body = &line[..line.len() - 1];
-                let number = number_of(body).ok_or_else(|| io::Error::other("the event chain was changed by someone else"))?;
+                let number = number_of(body).ok_or_else(|| {
+                    io::Error::other("the event chain was changed by someone else")
+                })?;
                 whole += line.len();
                 if number > after {
                     if body.len() > left {
@@ -66,13 +77,23 @@ impl Position {
     /// To the beginning of the last segment that begins at or before the line after `after`, or of the first there is.
     fn seek(&mut self, directory: &Path, after: u64) -> io::Result<()> {
         let all = segments(directory)?;
-        let segment = all.iter().rev().find(|first| **first <= after + 1).or(all.first());
-        *self = Self { seq: 0, segment: segment.copied().unwrap_or_default(), offset: 0 };
+        let segment = all
+            .iter()
+            .rev()
+            .find(|first| **first <= after + 1)
+            .or(all.first());
+        *self = Self {
+            seq: 0,
+            segment: segment.copied().unwrap_or_default(),
+            offset: 0,
+        };
         Ok(())
     }
 
     fn next_segment(&mut self, directory: &Path) -> io::Result<bool> {
-        let next = segments(directory)?.into_iter().find(|first| *first > self.segment);
+        let next = segments(directory)?
+            .into_iter()
+            .find(|first| *first > self.segment);
         if let Some(segment) = next {
             (self.segment, self.offset) = (segment, 0);
         }

@@ -29,17 +29,34 @@ impl Place {
     }
 
     fn segment(&self) -> PathBuf {
-        chain::segment_path(&self.events(), *chain::segments(&self.events()).unwrap().last().unwrap())
+        chain::segment_path(
+            &self.events(),
+            *chain::segments(&self.events()).unwrap().last().unwrap(),
+        )
     }
 
     fn logged(&self) -> Vec<String> {
         let mut datagram = [0; 16 * 1024];
-        std::iter::from_fn(|| self.log.recv(&mut datagram).ok().map(|n| String::from_utf8_lossy(&datagram[..n]).into_owned())).collect()
+        std::iter::from_fn(|| {
+            self.log
+                .recv(&mut datagram)
+                .ok()
+                .map(|n| String::from_utf8_lossy(&datagram[..n]).into_owned())
+        })
+        .collect()
     }
 }
 
 fn kinds(lines: &[String]) -> Vec<String> {
-    lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap()["event"]["kind"].as_str().unwrap().to_owned()).collect()
+    lines
+        .iter()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).unwrap()["event"]["kind"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect()
 }
 
 fn assert_chained(lines: &[String]) {
@@ -121,7 +138,10 @@ async fn lines_that_a_checkpoint_covers_cannot_vanish_unseen() {
     let (lines, _) = record.read_after(0, 32 * 1024).unwrap();
     assert_eq!(kinds(&lines), ["record.lost", "later"]);
     let first: Value = serde_json::from_str(&lines[0]).unwrap();
-    assert_eq!((&first["event"]["seq"], &first["event"]["checkpoint"]), (&json!(6), &json!(5)));
+    assert_eq!(
+        (&first["event"]["seq"], &first["event"]["checkpoint"]),
+        (&json!(6), &json!(5))
+    );
 }
 
 #[test]
@@ -130,12 +150,17 @@ fn a_batch_comes_with_a_checkpoint_over_its_last_line() {
     let record = place.open();
     record.sign_with(signer());
     for _ in 0..3 {
-        record.write("test", json!({ "text": "x".repeat(400) })).unwrap();
+        record
+            .write("test", json!({ "text": "x".repeat(400) }))
+            .unwrap();
     }
     let (lines, checkpoint) = record.read_after(0, 1200).unwrap();
     assert_eq!(lines.len(), 2);
     let checkpoint = checkpoint.unwrap();
-    assert_eq!((checkpoint.seq, checkpoint.head), (2, hex(&chain::hash(lines[1].as_bytes()))));
+    assert_eq!(
+        (checkpoint.seq, checkpoint.head),
+        (2, hex(&chain::hash(lines[1].as_bytes())))
+    );
     assert_eq!(record.read_after(2, 1200).unwrap().0.len(), 1);
     assert!(record.read_after(3, 1200).unwrap().0.is_empty());
 }
@@ -143,9 +168,15 @@ fn a_batch_comes_with_a_checkpoint_over_its_last_line() {
 #[test]
 fn every_event_is_in_the_system_log_too() {
     let place = Place::new();
-    place.open().write("test", json!({ "login": "ada" })).unwrap();
+    place
+        .open()
+        .write("test", json!({ "login": "ada" }))
+        .unwrap();
     let logged = place.logged();
-    assert!(logged[0].starts_with("<85>jitd[") && logged[0].contains(r#""login":"ada""#), "{logged:?}");
+    assert!(
+        logged[0].starts_with("<85>jitd[") && logged[0].contains(r#""login":"ada""#),
+        "{logged:?}"
+    );
 }
 
 #[test]
@@ -164,7 +195,9 @@ fn a_log_daemon_that_hangs_holds_nobody_up() {
 fn an_event_too_long_for_a_line_leaves_a_note_in_its_place() {
     let place = Place::new();
     let record = place.open();
-    record.write("test", json!({ "text": "x".repeat(LINE_BYTES) })).unwrap();
+    record
+        .write("test", json!({ "text": "x".repeat(LINE_BYTES) }))
+        .unwrap();
     record.write("next", json!({})).unwrap();
     let (lines, _) = record.read_after(0, 32 * 1024).unwrap();
     assert!(lines[0].contains("too_long_bytes"));
@@ -178,19 +211,25 @@ fn open_on(disk: &TinyDisk, log: &Path) -> Arc<Record> {
 
 #[test]
 fn a_disk_that_others_filled_still_takes_records_for_a_while() {
-    let Some(disk) = TinyDisk::mount(4 * chain::SEGMENT_BYTES) else { return };
+    let Some(disk) = TinyDisk::mount(4 * chain::SEGMENT_BYTES) else {
+        return;
+    };
     let record = open_on(&disk, Path::new("/nonexistent/log"));
     disk.fill();
     // One segment and its spare.
     for _ in 0..(2 * chain::SEGMENT_BYTES) / 8192 - 2 {
-        record.write("test", json!({ "text": "x".repeat(LINE_BYTES - 300) })).unwrap();
+        record
+            .write("test", json!({ "text": "x".repeat(LINE_BYTES - 300) }))
+            .unwrap();
     }
     assert!(record.on_disk());
 }
 
 #[test]
 fn on_a_full_disk_the_system_log_is_enough_and_without_it_a_write_fails() {
-    let Some(disk) = TinyDisk::mount(64 * 1024) else { return };
+    let Some(disk) = TinyDisk::mount(64 * 1024) else {
+        return;
+    };
     let place = Place::new();
     let record = open_on(&disk, &place.directory.path().join("log"));
     disk.fill();

@@ -24,7 +24,11 @@ impl Served {
     fn begin(fixture: Fixture) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        for (name, socket) in [("pam", Socket::Pam), ("ctl", Socket::Control), ("sync", Socket::Sync)] {
+        for (name, socket) in [
+            ("pam", Socket::Pam),
+            ("ctl", Socket::Control),
+            ("sync", Socket::Sync),
+        ] {
             let path = directory.path().join(name);
             let listener = UnixListener::bind(&path).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
@@ -42,19 +46,35 @@ impl Served {
     }
 
     async fn account(&self) -> pam::Verdict {
-        let call = pam::Call { service: "sshd".into(), user: "ada".into(), enforce: true, ..pam::Call::default() };
+        let call = pam::Call {
+            service: "sshd".into(),
+            user: "ada".into(),
+            enforce: true,
+            ..pam::Call::default()
+        };
         let path = self.path("pam");
-        tokio::task::spawn_blocking(move || client::call(&path, pam::ACCOUNT, &call, 3 * SECOND).unwrap()).await.unwrap()
+        tokio::task::spawn_blocking(move || {
+            client::call(&path, pam::ACCOUNT, &call, 3 * SECOND).unwrap()
+        })
+        .await
+        .unwrap()
     }
 
     async fn status(&self) -> control::Status {
         let path = self.path("ctl");
-        tokio::task::spawn_blocking(move || client::call(&path, control::STATUS, &json!({}), 3 * SECOND).unwrap()).await.unwrap()
+        tokio::task::spawn_blocking(move || {
+            client::call(&path, control::STATUS, &json!({}), 3 * SECOND).unwrap()
+        })
+        .await
+        .unwrap()
     }
 
     async fn bundle(&self, file: impl AsFd + Send + 'static) -> sync::Taken {
         let path = self.path("sync");
-        let call = move || client::call_with_descriptor(&path, sync::BUNDLE, &json!({}), file.as_fd(), 10 * SECOND).unwrap();
+        let call = move || {
+            client::call_with_descriptor(&path, sync::BUNDLE, &json!({}), file.as_fd(), 10 * SECOND)
+                .unwrap()
+        };
         tokio::task::spawn_blocking(call).await.unwrap()
     }
 }
@@ -91,7 +111,9 @@ impl Crowd {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         assert_eq!(line, "ready\n");
         Self(child)
     }
@@ -108,11 +130,17 @@ impl Drop for Crowd {
 async fn a_crowd_of_half_open_connections_keeps_nobody_else_from_an_answer() {
     let served = ada().await;
     let path = served.path("ctl");
-    let _crowd = tokio::task::spawn_blocking(move || Crowd::gather(&path, 200)).await.unwrap();
+    let _crowd = tokio::task::spawn_blocking(move || Crowd::gather(&path, 200))
+        .await
+        .unwrap();
     let began = Instant::now();
     assert!(served.account().await.allow);
     assert!(served.status().await.current);
-    assert!(began.elapsed() < SECOND, "answered in {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < SECOND,
+        "answered in {:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -126,10 +154,19 @@ async fn an_ordinary_user_on_the_pam_socket_is_told_nothing_even_where_its_mode_
              sysread($s, my $answer, 4096); print $answer",
             path.display()
         );
-        Command::new("perl").args(["-e", &program]).uid(1234).gid(1234).output().unwrap().stdout
+        Command::new("perl")
+            .args(["-e", &program])
+            .uid(1234)
+            .gid(1234)
+            .output()
+            .unwrap()
+            .stdout
     });
     let answer = String::from_utf8(answer.await.unwrap()).unwrap();
-    assert!(answer.contains("org.varlink.service.PermissionDenied"), "{answer}");
+    assert!(
+        answer.contains("org.varlink.service.PermissionDenied"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -164,13 +201,22 @@ async fn a_message_said_byte_by_byte_buys_no_time() {
 async fn at_the_first_malformed_frame_a_connection_is_closed_and_nothing_more_is_answered() {
     let served = ada().await;
     let good = b"{\"method\":\"io.jit.Control.Status\"}\0".as_slice();
-    for bad in [b"GET / HTTP/1.1\r\n".as_slice(), b"{}\0", b"\0", b"{\"method\":5}\0", b"{\xff}\0", b"l\0\0\0"] {
+    for bad in [
+        b"GET / HTTP/1.1\r\n".as_slice(),
+        b"{}\0",
+        b"\0",
+        b"{\"method\":5}\0",
+        b"{\xff}\0",
+        b"l\0\0\0",
+    ] {
         let mut stream = served.connect("ctl").await;
         let _ = stream.write_all(&[bad, good].concat()).await;
         assert!(rest(&mut stream).await.is_empty(), "{bad:?}");
     }
     let mut stream = served.connect("ctl").await;
-    let _ = stream.write_all(&[b"{\"a\":\"".as_slice(), &vec![b'x'; 70_000]].concat()).await;
+    let _ = stream
+        .write_all(&[b"{\"a\":\"".as_slice(), &vec![b'x'; 70_000]].concat())
+        .await;
     assert!(rest(&mut stream).await.is_empty());
 }
 
@@ -184,7 +230,11 @@ async fn calls_sent_together_are_answered_in_turn_and_oneway_ones_not_at_all() {
         .unwrap();
     stream.shutdown().await.unwrap();
     let bytes = rest(&mut stream).await;
-    let replies: Vec<_> = bytes.split(|byte| *byte == 0).filter(|reply| !reply.is_empty()).map(String::from_utf8_lossy).collect();
+    let replies: Vec<_> = bytes
+        .split(|byte| *byte == 0)
+        .filter(|reply| !reply.is_empty())
+        .map(String::from_utf8_lossy)
+        .collect();
     assert_eq!(replies.len(), 2, "{replies:?}");
     assert!(replies[0].contains("io.jit.Control") && replies[1].contains("MethodNotFound"));
 }
@@ -192,14 +242,23 @@ async fn calls_sent_together_are_answered_in_turn_and_oneway_ones_not_at_all() {
 #[tokio::test]
 async fn a_bundle_comes_as_a_descriptor_and_sessions_are_judged_again() {
     let served = Served::begin(Fixture::new());
-    let document = served.fixture.bundle(7, vec![served.fixture.grant(1, "ada")]);
+    let document = served
+        .fixture
+        .bundle(7, vec![served.fixture.grant(1, "ada")]);
     let mut file = tempfile::tempfile().unwrap();
     // Where the sender's position stands does not matter.
     file.write_all(&document).unwrap();
-    assert_eq!(served.bundle(file).await, sync::Taken { taken: true, code: None });
+    assert_eq!(
+        served.bundle(file).await,
+        sync::Taken {
+            taken: true,
+            code: None
+        }
+    );
     assert_eq!(served.fixture.fake().asked(), ["reconsider"]);
     assert_eq!(served.fixture.last_event("bundle.taken")["revision"], 7);
-    let memfd = nix::sys::memfd::memfd_create("bundle", nix::sys::memfd::MFdFlags::MFD_CLOEXEC).unwrap();
+    let memfd =
+        nix::sys::memfd::memfd_create("bundle", nix::sys::memfd::MFdFlags::MFD_CLOEXEC).unwrap();
     let mut memfd = File::from(memfd);
     memfd.write_all(&served.fixture.bundle(8, vec![])).unwrap();
     assert!(served.bundle(memfd).await.taken);
@@ -243,7 +302,10 @@ async fn descriptors_that_are_no_bundle_are_refused_recorded_and_change_nothing(
 async fn a_bundle_without_a_descriptor_is_no_bundle() {
     let served = Served::begin(Fixture::new());
     let mut stream = served.connect("sync").await;
-    stream.write_all(b"{\"method\":\"io.jit.Sync.Bundle\"}\0").await.unwrap();
+    stream
+        .write_all(b"{\"method\":\"io.jit.Sync.Bundle\"}\0")
+        .await
+        .unwrap();
     stream.shutdown().await.unwrap();
     assert!(String::from_utf8_lossy(&rest(&mut stream).await).contains("InvalidParameter"));
 }
@@ -253,21 +315,36 @@ async fn a_reader_of_events_is_woken_by_a_new_one() {
     let served = ada().await;
     let last = *served.fixture.host.record.watch().borrow();
     let path = served.path("sync");
-    let reading = tokio::task::spawn_blocking(move || client::call::<_, sync::Events>(&path, sync::EVENTS, &sync::After { seq: last }, 10 * SECOND).unwrap());
+    let reading = tokio::task::spawn_blocking(move || {
+        client::call::<_, sync::Events>(
+            &path,
+            sync::EVENTS,
+            &sync::After { seq: last },
+            10 * SECOND,
+        )
+        .unwrap()
+    });
     assert!(served.account().await.allow);
     let events = reading.await.unwrap();
-    assert!(events.lines[0].contains("\"kind\":\"decision\""), "{events:?}");
+    assert!(
+        events.lines[0].contains("\"kind\":\"decision\""),
+        "{events:?}"
+    );
 }
 
 #[test]
 fn root_keeps_its_share_however_many_others_come() {
     let shares = Arc::new(Shares::new(limits(Socket::Control)));
-    let crowd: Vec<_> = (1000..2000).filter_map(|uid| Share::take(&shares, uid)).collect();
+    let crowd: Vec<_> = (1000..2000)
+        .filter_map(|uid| Share::take(&shares, uid))
+        .collect();
     assert_eq!(crowd.len(), limits(Socket::Control).others);
     assert!(Share::take(&shares, 0).is_some());
     drop(crowd);
     assert!(shares.held.lock().unwrap().is_empty());
-    let own: Vec<_> = (0..100).filter_map(|_| Share::take(&shares, 1000)).collect();
+    let own: Vec<_> = (0..100)
+        .filter_map(|_| Share::take(&shares, 1000))
+        .collect();
     assert_eq!(own.len(), limits(Socket::Control).each);
     assert!(Share::take(&shares, 1001).is_some());
 }
