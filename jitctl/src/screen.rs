@@ -13,6 +13,9 @@ use crate::words::clean;
 /// Waits longer than this show that something goes on.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// A terminal of fewer columns is one that does not say how wide it is (`ssh -tt` from a program says 0).
+const NARROWEST: u16 = 60;
+
 /// The person's terminal, or whatever standard output is.
 #[derive(Debug)]
 pub(crate) struct Screen {
@@ -151,12 +154,13 @@ impl Screen {
     }
 }
 
-/// As wide as the terminal, where there is one.
+/// As wide as the terminal; on one without a width, or too narrow to break lines sensibly, as wide as it takes.
 fn bare_table() -> Table {
     let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::NOTHING);
+    if table.width().is_some_and(|columns| columns >= NARROWEST) {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
     table
 }
 
