@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use jit_grant::{Login, Principal};
 
+use crate::directory::GroupName;
 use crate::init::Layout;
 
 /// Approvals for just-in-time access: people ask, the right people approve, hosts are told.
@@ -105,13 +107,13 @@ pub enum UserCommand {
 #[derive(Debug, Args)]
 pub struct NewUser {
     /// The user's name; on the server's machine the account of this name is this user
-    pub name: String,
+    pub name: Principal,
     /// The Unix account on hosts
     #[arg(long, value_name = "LOGIN")]
-    pub login: String,
+    pub login: Login,
     /// A group that the policy may name; may be given again
     #[arg(long = "group", value_name = "GROUP")]
-    pub groups: Vec<String>,
+    pub groups: Vec<GroupName>,
     /// A file with the user's public ssh keys, such as id_ed25519.pub, or - for standard input; may be given again
     #[arg(long = "key", value_name = "FILE")]
     pub keys: Vec<PathBuf>,

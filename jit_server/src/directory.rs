@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::str::FromStr;
 
 use jiff::Timestamp;
 use jit_grant::{HostId, HostName, Login, Principal};
@@ -28,6 +29,14 @@ impl TryFrom<String> for GroupName {
             && text.bytes().next().is_some_and(plain)
             && text.bytes().all(|b| plain(b) || b"._-".contains(&b));
         if valid { Ok(Self(text)) } else { Err(GroupNameError(text.chars().take(80).collect())) }
+    }
+}
+
+impl FromStr for GroupName {
+    type Err = GroupNameError;
+
+    fn from_str(text: &str) -> Result<Self, GroupNameError> {
+        Self::try_from(text.to_owned())
     }
 }
 

@@ -157,7 +157,7 @@ impl<W: Write> Steps<'_, W> {
             return Ok(false);
         }
         run(Command::new("systemctl").args(["--quiet", "enable", "--now"]).args(UNITS))?;
-        self.say("started", UNITS.join(", "))?;
+        self.say("running", UNITS.join(", "))?;
         Ok(true)
     }
 
@@ -173,8 +173,7 @@ impl<W: Write> Steps<'_, W> {
 }
 
 const NEXT_START: &str = "  start it             jit-server serve --socket /run/jit-server/api.sock   (as user jit-server)\n";
-const NEXT: &str = "\
-  add people           jit-server user add alice --login alice --group developers --key alice.pub
+const NEXT: &str = "  add people           jit-server user add alice --login alice --group developers --key alice.pub
   say who may do what  edit /etc/jit-server/policy.toml, then jit-server policy check
   bring in a host      on it, as root: jitctl enroll --server unix:/run/jit-server/api.sock
 ";

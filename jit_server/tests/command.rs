@@ -1,5 +1,7 @@
 //! The command line, against a server of its own.
 
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
 mod common;
 
 use std::path::Path;
@@ -42,8 +44,9 @@ async fn exit_codes_tell_failure_usage_and_refusal_apart() {
     let folder = tempfile::tempdir().unwrap();
     let _running = Running::start(folder.path()).await;
     let code = |output: Output| output.status.code().unwrap();
-    assert_eq!(code(run(folder.path(), &["user", "add", "eve", "--login", "root"]).await), 3);
+    assert_eq!(code(run(folder.path(), &["user", "add", "eve", "--login", "root"]).await), 2);
     assert_eq!(code(run(folder.path(), &["user", "add", "eve"]).await), 2);
+    assert_eq!(code(run(folder.path(), &["user", "add", "eve", "--login", "eve", "--socket", "alice"]).await), 3);
     assert_eq!(code(run(folder.path(), &["user", "list", "--socket", "/nonexistent"]).await), 1);
 }
 

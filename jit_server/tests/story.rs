@@ -133,6 +133,9 @@ async fn text_that_a_terminal_would_obey_is_refused() {
     running.populate().await;
     for reason in ["\u{1b}[2Jgone", "a\u{202e}b c", "x", "zero\u{200b}width"] {
         let ask = json!({ "role": "web-admin", "for_seconds": 60, "reason": reason });
-        running.as_("alice").post("/v1/requests", ask).await.refuses(422, "bad-body");
+        let refused = running.as_("alice").post("/v1/requests", ask).await.is(422);
+        assert_eq!(refused["code"], "bad-body");
+        let told = refused["detail"].as_str().unwrap();
+        assert!(told.starts_with("the reason ") && !told.contains("column") && told.is_ascii(), "{told}");
     }
 }

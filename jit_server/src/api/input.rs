@@ -29,7 +29,16 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         let body = body.map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body took longer than 10 s"))?;
         let body = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
         let parsed = serde_json::from_slice(&body);
-        parsed.map(Self).map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).code("bad-body"))
+        parsed.map(Self).map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, told(&error)).code("bad-body"))
+    }
+}
+
+/// What is wrong with a body. Of a wrong value its place is left out: people see this who never saw the JSON.
+fn told(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" at line ") {
+        Some((problem, _)) if error.is_data() => problem.to_owned(),
+        _ => text,
     }
 }
 
