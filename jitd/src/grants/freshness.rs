@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jit_grant::{Code, DocumentRefused, HostId, Nonce, Word};
 use serde::{Deserialize, Serialize};
 
@@ -119,7 +120,8 @@ fn raise(slot: &mut Option<Heard>, heard: Heard) {
     }
 }
 
-/// [`Heard`] as kept under /run/jit for a restart of jitd. It dies with the boot that it is about, and says so besides.
+/// [`Heard`] as kept under /run/jit for a restart of jitd, with the time that the clock had reached. It dies with the boot that it is
+/// about, and says so besides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Kept {
     pub(super) boot_id: String,
@@ -127,16 +129,30 @@ pub(super) struct Kept {
     /// Revision in force then; not lower than the word's.
     pub(super) revision: u64,
     pub(super) made_at_ms: u64,
+    /// [`Clock::highest`](crate::clock::Clock::highest) …
+    pub(super) highest_time: Timestamp,
+    /// … at this time of the boot clock.
+    pub(super) kept_at_ms: u64,
 }
 
 impl Kept {
     /// What it says, where it is about this boot and this host, and not about a time to come.
     pub(super) fn heard(&self, boot_id: &str, host_id: &HostId, now: Duration) -> Option<Heard> {
         let made_at = Duration::from_millis(self.made_at_ms);
-        let ours = self.boot_id == boot_id && self.host_id == *host_id && made_at <= now;
+        let kept_at = Duration::from_millis(self.kept_at_ms);
+        let ours =
+            self.boot_id == boot_id && self.host_id == *host_id && made_at <= now && kept_at <= now;
         ours.then_some(Heard {
             revision: self.revision,
             made_at,
         })
+    }
+
+    /// How far the clock has come since, in the same boot.
+    pub(super) fn highest_time(&self, now: Duration) -> Timestamp {
+        let since = now.saturating_sub(Duration::from_millis(self.kept_at_ms));
+        self.highest_time
+            .checked_add(since)
+            .unwrap_or(self.highest_time)
     }
 }

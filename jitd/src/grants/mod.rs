@@ -7,9 +7,9 @@ mod freshness;
 mod store;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,17 +24,7 @@ use crate::session::{Judge, Live, Standing};
 use crate::trust::{Trust, TrustError};
 use freshness::Freshness;
 use store::Store;
-
-/// Where things are kept, and which boot this is.
-#[derive(Debug, Clone)]
-pub struct Places {
-    /// /var/lib/jit: survives a reboot.
-    pub state: PathBuf,
-    /// /run/jit: does not.
-    pub run: PathBuf,
-    /// /proc/sys/kernel/random/boot_id.
-    pub boot_id: String,
-}
+pub use types::{Overview, Places, Taken};
 
 /// The bundle in force and how fresh it is. Shared by the handlers and the sessions.
 pub struct Grants {
@@ -54,41 +44,6 @@ struct State {
     /// The highest revision ever seen; bundles of a lower one are refused.
     highest: u64,
     freshness: Freshness,
-}
-
-/// What taking a bundle did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Taken {
-    /// It is in force.
-    InForce {
-        /// Its revision.
-        revision: u64,
-        /// How many grants it has.
-        grants: usize,
-        /// Ids of those that this host must not honour.
-        void: Vec<String>,
-        /// Why it is not on disk, where it is not.
-        not_stored: Option<String>,
-    },
-    /// It was in force already.
-    Known,
-}
-
-/// How things stand, for `jitctl status`.
-#[derive(Debug, Clone)]
-pub struct Overview {
-    /// The server and what it calls this host.
-    pub trust: Option<Arc<Trust>>,
-    /// Revision of the bundle in force.
-    pub revision: Option<u64>,
-    /// Grants in it.
-    pub grants: usize,
-    /// Time since the making of the nonce that the last word answers.
-    pub heard_ago: Option<Duration>,
-    /// So long grants count without word.
-    pub max_staleness: Duration,
-    /// Where grants don't count: why.
-    pub code: Option<Code>,
 }
 
 impl Grants {
@@ -152,11 +107,11 @@ impl Grants {
             .state()
             .filter(|kept| kept.host_id == trust.host_id);
         let heard = self.store.heard(&trust.host_id, self.clock.boot());
-        state.highest = kept
-            .map_or(0, |kept| kept.highest_revision)
-            .max(heard.map_or(0, |heard| heard.revision));
-        if let Some(heard) = heard {
+        state.highest = kept.map_or(0, |kept| kept.highest_revision);
+        if let Some((heard, time)) = heard {
+            state.highest = state.highest.max(heard.revision);
             state.freshness.restore(heard);
+            self.clock.learn(time);
         }
         let Some(document) = self.store.bundle() else {
             return Ok(());
@@ -291,9 +246,9 @@ impl Grants {
     fn keep_heard(&self, state: &State) {
         if let (Some(trust), Some(heard), Some(bundle)) =
             (&state.trust, state.freshness.heard(), &state.bundle)
-            && let Err(error) = self
-                .store
-                .keep_heard(&trust.host_id, heard, bundle.revision)
+            && let Err(error) =
+                self.store
+                    .keep_heard(&trust.host_id, heard, bundle.revision, &self.clock)
         {
             tracing::warn!("a restart of jitd will wait for the server's word: {error}");
         }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Places;
 use super::freshness::{self, Heard};
 use crate::atomic;
+use crate::clock::Clock;
 
 const SMALL: u64 = 16 * 1024;
 
@@ -54,10 +55,12 @@ impl Store {
         bundle
     }
 
-    pub(super) fn heard(&self, host_id: &HostId, now: Duration) -> Option<Heard> {
+    /// The last word heard and how far the clock had come, where they are of this boot and about this host.
+    pub(super) fn heard(&self, host_id: &HostId, now: Duration) -> Option<(Heard, Timestamp)> {
         let text = atomic::read(&self.heard_path(), SMALL).ok()?;
         let kept: freshness::Kept = serde_json::from_slice(&text).ok()?;
-        kept.heard(&self.places.boot_id, host_id, now)
+        let heard = kept.heard(&self.places.boot_id, host_id, now)?;
+        Some((heard, kept.highest_time(now)))
     }
 
     pub(super) fn keep_heard(
@@ -65,12 +68,16 @@ impl Store {
         host_id: &HostId,
         heard: Heard,
         revision: u64,
+        clock: &Clock,
     ) -> io::Result<()> {
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let kept = freshness::Kept {
             boot_id: self.places.boot_id.clone(),
             host_id: host_id.clone(),
             revision,
-            made_at_ms: u64::try_from(heard.made_at.as_millis()).unwrap_or(u64::MAX),
+            made_at_ms: milliseconds(heard.made_at),
+            highest_time: clock.highest(),
+            kept_at_ms: milliseconds(clock.boot()),
         };
         atomic::write(&self.heard_path(), &serde_json::to_vec(&kept)?)
     }

@@ -394,3 +394,24 @@ async fn the_highest_time_seen_outlives_a_restart() {
         Some(START.parse::<Timestamp>().unwrap() + HOUR)
     );
 }
+
+#[tokio::test]
+async fn a_killed_jitd_whose_clock_is_set_back_meanwhile_goes_on_from_the_time_it_had() {
+    let mut host = Host::new();
+    let grants = host.start();
+    grants.take_bundle(host.bundle(7)).await.unwrap();
+    host.readings.pass(HOUR);
+    host.say(&grants, 7).unwrap();
+    host.readings.pass(HOUR / 2);
+    let reached = host.clock.now();
+    host.readings.set_wall(START.parse().unwrap());
+    let kept = Grants::highest_time(&Places {
+        state: host.state().join("state"),
+        run: host.state().join("run"),
+        boot_id: host.boot_id.clone(),
+    });
+    host.clock = Clock::on(host.readings.clone(), kept);
+    assert!(host.clock.now() < reached);
+    host.start();
+    assert_eq!(host.clock.now(), reached);
+}

@@ -1,6 +1,7 @@
 //! What each method does: one function a method, in the file of its socket.
 
 mod control;
+mod evidence;
 mod pam;
 mod sync;
 #[cfg(test)]

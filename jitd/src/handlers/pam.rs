@@ -1,22 +1,23 @@
 //! `pam.sock`: decisions. The account phase decides; the session phase decides again with more known, then registers.
 
-use jiff::Timestamp;
 use jit_grant::{Action, Code, Credential, Decision, Query, Refusal};
 use jit_local::call::Call as Frame;
 use jit_local::message::control::Session;
 use jit_local::message::pam::{Call, Verdict};
 use serde::Serialize;
 
+use super::evidence::{Phase, Recorded, mode, shortened};
 use super::{Answer, Hold, Host, done};
 use crate::peer::Peer;
 use crate::session::{Live, Opening, Refused, SessionId};
 use crate::subject::{self, Subject};
 
-/// The service by which polkit's helper asks. It only asks: it is no process that a grant would hold open.
+/// polkit's service. In its account phase polkit's helper asks, and is gone before anything is done; in its session phase pkexec
+/// itself is about to become root.
 const POLKIT: &str = "polkit-1";
 
 /// What was decided about a call.
-enum Decided {
+pub(super) enum Decided {
     /// Root itself; inside an elevation it stays there.
     Root,
     /// A person whose grant allows it.
@@ -31,15 +32,6 @@ enum Decided {
         refusal: Refusal,
         login: String,
     },
-}
-
-/// The phase that asks.
-#[derive(Debug, Clone, Copy, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Phase {
-    Account,
-    OpenBefore,
-    OpenAfter,
 }
 
 impl<S: Hold> Host<S> {
@@ -106,7 +98,8 @@ impl<S: Hold> Host<S> {
                 live,
                 parent,
             } => {
-                let holds = query.action != Action::Ssh && call.service != POLKIT;
+                let asks_only = call.service == POLKIT && phase == Phase::Account;
+                let holds = query.action != Action::Ssh && !asks_only;
                 if holds && call.enforce {
                     self.hold_elevation(call, peer, query, live, parent).await
                 } else {
@@ -394,86 +387,4 @@ fn vouched_for_by(parent: Option<&Session>) -> Credential {
         .and_then(|session| session.principal.as_deref())
         .and_then(|principal| principal.parse().ok());
     principal.map_or(Credential::Unbound, Credential::Principal)
-}
-
-/// Text from elsewhere that is only shown and recorded.
-fn shortened(text: &str) -> &str {
-    text.char_indices()
-        .nth(256)
-        .map_or(text, |(end, _)| &text[..end])
-}
-
-fn mode(call: &Call) -> &'static str {
-    if call.enforce { "enforce" } else { "monitor" }
-}
-
-/// A decision as evidence.
-#[derive(Serialize)]
-struct Recorded<'a> {
-    phase: Phase,
-    mode: &'static str,
-    service: &'a str,
-    login: &'a str,
-    user: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ruser: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rhost: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tty: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    credential: Option<&'a Credential>,
-    pid: i32,
-    real_uid: u32,
-    allow: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<Code>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    grant: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    principal: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    until: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parent: Option<&'a str>,
-}
-
-impl<'a> Recorded<'a> {
-    fn new(phase: Phase, call: &'a Call, peer: &Peer, decided: &'a Decided) -> Self {
-        let (login, query) = match decided {
-            Decided::Root => ("root", None),
-            Decided::Live { query, .. } => (query.login.as_str(), Some(query)),
-            Decided::Refused { query, login, .. } => (shortened(login), query.as_ref()),
-        };
-        let (live, parent) = match decided {
-            Decided::Live { live, parent, .. } => (Some(live), parent.as_ref()),
-            _ => (None, None),
-        };
-        let refusal = match decided {
-            Decided::Refused { refusal, .. } => Some(refusal),
-            _ => None,
-        };
-        Self {
-            phase,
-            mode: mode(call),
-            service: shortened(&call.service),
-            login,
-            user: shortened(&call.user),
-            ruser: call.ruser.as_deref().map(shortened),
-            rhost: call.rhost.as_deref().map(shortened),
-            tty: call.tty.as_deref().map(shortened),
-            credential: query.map(|query| &query.credential),
-            pid: peer.pid,
-            real_uid: peer.real_uid,
-            allow: refusal.is_none(),
-            code: refusal.map(|refusal| refusal.code),
-            why: refusal.and_then(|refusal| refusal.detail.as_deref()),
-            grant: live.map(|live| live.grant.as_str()),
-            principal: live.map(|live| live.principal.as_str()),
-            until: live.map(|live| live.until),
-            parent: parent.map(SessionId::as_str),
-        }
-    }
 }

@@ -1,0 +1,152 @@
+use super::*;
+use crate::fixture::session;
+
+async fn control(
+    fixture: &Fixture,
+    method: Method,
+    parameters: serde_json::Value,
+    uid: u32,
+) -> Reply {
+    let frame = Call::new("io.jit.Control.X", &parameters).unwrap();
+    let peer = Peer { uid, ..caller(uid) };
+    fixture
+        .host
+        .answer(method, &frame, Received::default(), &peer)
+        .await
+        .reply
+}
+
+#[tokio::test]
+async fn root_sees_all_sessions_and_others_their_own() {
+    let fixture = Fixture::new();
+    *fixture.fake().listed.lock().unwrap() = vec![session("ada", None), session("bob", None)];
+    let logins = async |uid| {
+        let reply: message::Sessions = control(&fixture, Method::Sessions, json!({}), uid)
+            .await
+            .parameters()
+            .unwrap();
+        reply
+            .sessions
+            .into_iter()
+            .map(|session| session.login)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(logins(0).await, ["ada", "bob"]);
+    assert_eq!(logins(ADA).await, ["ada"]);
+    assert!(logins(4_000_000).await.is_empty());
+}
+
+#[tokio::test]
+async fn status_says_how_the_host_stands_with_its_server() {
+    let fixture = ada().await;
+    fixture.readings.pass(Duration::from_secs(5));
+    let status: message::Status = control(&fixture, Method::Status, json!({}), ADA)
+        .await
+        .parameters()
+        .unwrap();
+    assert_eq!(
+        (
+            status.host.as_deref(),
+            status.revision,
+            status.grants,
+            status.heard_ms_ago
+        ),
+        (Some("web1"), Some(7), 1, Some(5000))
+    );
+    assert!(status.current && status.recording && status.code.is_none());
+    fixture.readings.pass(Duration::from_secs(3600));
+    let status: message::Status = control(&fixture, Method::Status, json!({}), ADA)
+        .await
+        .parameters()
+        .unwrap();
+    assert_eq!(
+        (status.current, status.code.as_deref()),
+        (false, Some("JIT-111"))
+    );
+}
+
+#[tokio::test]
+async fn a_host_whose_trust_is_taken_away_believes_nobody_after_reload() {
+    let fixture = ada().await;
+    std::fs::remove_file(fixture.path("trust.json")).unwrap();
+    assert!(
+        control(&fixture, Method::Reload, json!({}), 0)
+            .await
+            .error
+            .is_none()
+    );
+    assert_eq!(
+        code(&account(&fixture, &pam("sshd", "ada"), 0).await),
+        Some("JIT-110")
+    );
+    assert_eq!(fixture.fake().asked(), ["reconsider"]);
+}
+
+#[tokio::test]
+async fn mistaken_settings_are_reported_by_reload_and_change_nothing() {
+    let fixture = ada().await;
+    std::fs::write(fixture.path("jitd.toml"), "grace = 5\n").unwrap();
+    let reply = control(&fixture, Method::Reload, json!({}), 0).await;
+    assert_eq!(reply.error.as_deref(), Some("io.jit.Control.Failed"));
+    assert!(
+        reply
+            .parameters
+            .unwrap()
+            .get()
+            .contains("jitd.toml:1: grace")
+    );
+    assert!(account(&fixture, &pam("sshd", "ada"), 0).await.allow);
+}
+
+#[tokio::test]
+async fn gating_is_recorded_with_who_did_it() {
+    let fixture = Fixture::new();
+    let gated = json!({ "what": "enforce", "services": ["sshd"], "detail": "until confirmed" });
+    assert!(
+        control(&fixture, Method::Gated, gated, 0)
+            .await
+            .error
+            .is_none()
+    );
+    let event = fixture.last_event("gating");
+    assert_eq!(
+        (&event["what"], &event["services"], &event["by_uid"]),
+        (&json!("enforce"), &json!(["sshd"]), &json!(0))
+    );
+}
+
+#[tokio::test]
+async fn jitd_sync_learns_who_it_speaks_for_once_there_is_a_key_and_a_server() {
+    let fixture = Fixture::new();
+    let refused = control(&fixture, Method::Hello, json!({}), 0).await;
+    assert_eq!(refused.error.as_deref(), Some("io.jit.Sync.NotEnrolled"));
+    let enrolled: message::Enroll = control(&fixture, Method::Enroll, json!({}), 0)
+        .await
+        .parameters()
+        .unwrap();
+    let hello: jit_local::message::sync::Hello = control(&fixture, Method::Hello, json!({}), 0)
+        .await
+        .parameters()
+        .unwrap();
+    assert_eq!(
+        (hello.server.as_str(), hello.revision),
+        ("https://jit.example", 0)
+    );
+    let key = enrolled.public_key.parse().unwrap();
+    let token =
+        jit_grant::HostToken::verify(hello.token.as_bytes(), fixture.clock.now(), |_| Some(key))
+            .unwrap();
+    assert_eq!(token.host, crate::fixture::host_id());
+    let word = json!({ "word": fixture.word(&hello.nonce, 0) });
+    let taken: jit_local::message::sync::Taken = control(&fixture, Method::Word, word.clone(), 0)
+        .await
+        .parameters()
+        .unwrap();
+    assert!(taken.taken);
+    let again: jit_local::message::sync::Taken = control(&fixture, Method::Word, word, 0)
+        .await
+        .parameters()
+        .unwrap();
+    assert_eq!(again.code.as_deref(), Some("JIT-211"));
+    assert_eq!(fixture.last_event("word.refused")["code"], "JIT-211");
+}
