@@ -174,3 +174,52 @@ fn signed(number: u64) -> Result<i64, StoreError> {
 fn unsigned(number: i64) -> Result<u64, StoreError> {
     u64::try_from(number).map_err(|_| StoreError::Damaged { seq: number, why: "it is below zero".to_owned() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Actor;
+
+    fn entry(seq: u64) -> Entry {
+        let event = Event::PolicyTaken { policy: "0".repeat(64), roles: 1 };
+        Entry { seq, at: "2026-11-22T12:00:00Z".parse().unwrap(), actor: Actor::Server, event }
+    }
+
+    async fn opened(folder: &tempfile::TempDir) -> SqliteStore {
+        SqliteStore::open(&folder.path().join("jit-server.db")).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_was_appended_is_read_back_in_order_after_opening_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let host: HostId = format!("h{}", "0".repeat(32)).parse().unwrap();
+        let store = opened(&folder).await;
+        store.append(&[entry(1), entry(2)], &[(host.clone(), 7)]).await.unwrap();
+        store.close().await;
+        let loaded = opened(&folder).await.load().await.unwrap();
+        assert_eq!((loaded.entries, loaded.revisions, loaded.last_seq), (vec![entry(1), entry(2)], vec![(host, 7)], 2));
+    }
+
+    #[tokio::test]
+    async fn the_record_can_not_be_changed_nor_a_revision_lowered() {
+        let folder = tempfile::tempdir().unwrap();
+        let host: HostId = format!("h{}", "0".repeat(32)).parse().unwrap();
+        let store = opened(&folder).await;
+        store.append(&[entry(1)], &[(host.clone(), 7)]).await.unwrap();
+        for change in ["UPDATE event SET actor = 'mallory'", "DELETE FROM event", "UPDATE bundle_revision SET revision = 6"] {
+            assert!(sqlx::query(change).execute(&store.pool).await.is_err(), "{change}");
+        }
+        assert!(store.append(&[entry(1)], &[]).await.is_err(), "a number is given once");
+        assert!(store.append(&[entry(2)], &[(host, 7)]).await.is_err());
+        assert_eq!(store.load().await.unwrap().entries.len(), 1, "all of an append or none of it");
+    }
+
+    #[tokio::test]
+    async fn a_commit_is_on_disk_before_it_is_acknowledged() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = opened(&folder).await;
+        let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&store.pool).await.unwrap();
+        let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&store.pool).await.unwrap();
+        assert_eq!((synchronous, journal.as_str()), (2, "wal"));
+    }
+}

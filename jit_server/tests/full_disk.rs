@@ -1,0 +1,95 @@
+//! What can't be kept does not happen.
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future::BoxFuture;
+use jit_grant::{HostId, SigningKey};
+use jit_server::clock::{Clock, WallClock};
+use jit_server::error::Error;
+use jit_server::event::{Actor, Entry, UserSet};
+use jit_server::server::Server;
+use jit_server::store::{HostHead, HostLines, Kept, Loaded, SqliteStore, Store, StoreError};
+use jit_server::workflow::{Ask, Command, RequestState};
+
+/// A store on a disk that can be full.
+struct Disk {
+    store: SqliteStore,
+    full: Arc<AtomicBool>,
+}
+
+impl Store for Disk {
+    fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>> {
+        self.store.load()
+    }
+
+    fn append<'a>(&'a self, entries: &'a [Entry], revisions: &'a [(HostId, u64)]) -> BoxFuture<'a, Result<(), StoreError>> {
+        if self.full.load(Ordering::Relaxed) {
+            return Box::pin(async { Err(StoreError::Database(std::io::Error::from(std::io::ErrorKind::StorageFull).into())) });
+        }
+        self.store.append(entries, revisions)
+    }
+
+    fn append_host_lines<'a>(&'a self, first_seq: u64, lines: &'a HostLines) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.store.append_host_lines(first_seq, lines)
+    }
+
+    fn host_head<'a>(&'a self, host: &'a HostId) -> BoxFuture<'a, Result<Option<HostHead>, StoreError>> {
+        self.store.host_head(host)
+    }
+
+    fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>> {
+        self.store.record(after, limit)
+    }
+}
+
+fn user(name: &str, group: &str) -> UserSet {
+    let groups = BTreeSet::from([group.to_owned().try_into().unwrap()]);
+    UserSet { name: name.parse().unwrap(), login: name.parse().unwrap(), groups, keys: BTreeSet::new() }
+}
+
+fn actor(name: &str) -> Actor {
+    Actor::Principal(name.parse().unwrap())
+}
+
+#[tokio::test]
+async fn an_approval_that_can_not_be_kept_grants_nothing_and_can_be_given_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = folder.path().join("policy.toml");
+    std::fs::write(&policy, common::POLICY).unwrap();
+    let full = Arc::new(AtomicBool::new(false));
+    let store = SqliteStore::open(&folder.path().join("jit-server.db")).await.unwrap();
+    let disk = Disk { store, full: Arc::clone(&full) };
+    let clock = |last| -> Box<dyn Clock> { Box::new(WallClock::starting_at(last)) };
+    let server = Server::start(Box::new(disk), SigningKey::generate().unwrap(), policy, clock).await.unwrap();
+    server.set_user(user("alice", "developers")).await.unwrap();
+    server.set_user(user("bob", "leads")).await.unwrap();
+    let key = SigningKey::generate().unwrap().public();
+    let host = server.enrol("web-1".parse().unwrap(), key).await.unwrap().host.host_id;
+    let ask = Ask {
+        role: "web-admin".parse().unwrap(),
+        hosts: BTreeSet::new(),
+        for_seconds: 60,
+        reason: "disk full".to_owned().try_into().unwrap(),
+        ticket: None,
+    };
+    server.execute(actor("alice"), Command::Ask(ask)).await.unwrap();
+    let approve = Command::Approve { request: "r1".parse().unwrap(), for_seconds: None, comment: None };
+    let (revision, mut changes) = (server.revision(&host), server.changes());
+    changes.mark_unchanged();
+
+    full.store(true, Ordering::Relaxed);
+    let refused = server.execute(actor("bob"), approve.clone()).await;
+    assert!(matches!(refused, Err(Error::Store(_))), "{refused:?}");
+    assert_eq!(server.look(|state| state.grants().count()), 0);
+    assert_eq!(server.look(|state| state.requests().next().unwrap().state), RequestState::Pending);
+    assert!(server.revision(&host) == revision && !changes.has_changed().unwrap(), "nobody was told of anything");
+
+    full.store(false, Ordering::Relaxed);
+    server.execute(actor("bob"), approve).await.unwrap();
+    assert_eq!(server.look(|state| state.grants().count()), 1);
+}
