@@ -25,8 +25,8 @@ impl Inner {
         if held.armed.as_ref() == Some(&wanted) {
             return Ok(());
         }
-        let pid1 = Pid1::connect().await?;
-        let number = self.start_timer(&pid1, &held, &wanted).await?;
+        let mut pid1 = Pid1::connect().await?;
+        let number = self.start_timer(&mut pid1, &held, &wanted).await?;
         for old in held.timers.iter().filter(|old| **old != number) {
             pid1.stop(&EndTimer::name(id, *old)).await?;
         }
@@ -39,7 +39,7 @@ impl Inner {
 
     async fn start_timer(
         &self,
-        pid1: &Pid1,
+        pid1: &mut Pid1,
         held: &Held,
         wanted: &Armed,
     ) -> Result<u32, Pid1Error> {
@@ -57,7 +57,7 @@ impl Inner {
 
     async fn try_start_timer(
         &self,
-        pid1: &Pid1,
+        pid1: &mut Pid1,
         held: &Held,
         wanted: &Armed,
         number: u32,
@@ -84,11 +84,13 @@ impl Inner {
         if timers.is_empty() {
             return;
         }
-        let Ok(pid1) = Pid1::connect().await else {
+        let Ok(mut pid1) = Pid1::connect().await else {
             return;
         };
         for number in timers {
-            let _ = pid1.stop(&EndTimer::name(id, number)).await;
+            if pid1.stop(&EndTimer::name(id, number)).await.is_err() {
+                return;
+            }
         }
     }
 }

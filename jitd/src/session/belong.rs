@@ -5,8 +5,10 @@ use std::sync::Arc;
 use jit_grant::Code;
 use serde::Serialize;
 
+use super::cgroup;
 use super::held::{Held, Kind};
-use super::process::Process;
+use super::open::{no_scope, not_armed};
+use super::process::{Process, ancestors};
 use super::types::{Refused, SessionId};
 use super::{Inner, Table};
 use crate::peer::Peer;
@@ -19,18 +21,13 @@ impl Inner {
         let process = Process::of(peer);
         let cgroup = peer.cgroup().ok()?;
         let mut table = self.table();
-        let id = match led_by(&mut table, process) {
-            Some(held) => {
-                if held.confirm_by.take().is_some() {
-                    // Where this can't be saved, a restart of jitd ends it: early, never late.
-                    let _ = self.registry.save(held);
-                }
-                held.id.clone()
-            }
-            // Anybody else's sudo inside an elevation needs a decision of its own.
-            None if peer.real_uid == 0 => around(&table, &cgroup)?.id.clone(),
-            None => return None,
-        };
+        let held = opened_by(&mut table, process, &cgroup, peer.real_uid)?;
+        if held.confirm_by.take().is_some() {
+            held.leader = process;
+            // Where this can't be saved, a restart of jitd ends it: early, never late.
+            let _ = self.registry.save(held);
+        }
+        let id = held.id.clone();
         table.remember(process, id.clone());
         drop(table);
         self.changed.notify_one();
@@ -47,16 +44,39 @@ impl Inner {
         if !held.enforce {
             return Ok(Some(held.id));
         }
-        let cgroup = peer.cgroup().map_err(super::open::no_scope)?;
+        let cgroup = peer.cgroup().map_err(no_scope)?;
         if held.scope_of(&cgroup).is_none() {
             let scope = self.own_session_scope(&peer).await?;
             self.note_adopted(&held, &scope.unit)?;
+            let above = self.ends_with_all_above(&held, &scope.unit);
             self.add_scope(&held.id, scope)?;
+            for ancestor in above {
+                self.arm(&ancestor).await.map_err(not_armed)?;
+            }
         }
         self.stand_behind(&held.id, &peer).await?;
         Ok(Some(held.id))
     }
 
+    /// systemd binds a scope of ours to the one it was started from, but not one of logind's: the timers of everything above have
+    /// to name it. Returns what is above.
+    fn ends_with_all_above(&self, held: &Held, scope: &str) -> Vec<SessionId> {
+        let mut above = Vec::new();
+        let mut table = self.table();
+        let mut next = held.parent.clone();
+        while let Some(ancestor) = next
+            .filter(|id| !above.contains(id))
+            .and_then(|id| table.held.get_mut(&id))
+        {
+            ancestor.also_ends.push(scope.to_owned());
+            let _ = self.registry.save(ancestor);
+            above.push(ancestor.id.clone());
+            next = ancestor.parent.clone();
+        }
+        above
+    }
+
+    /// By what was remembered of the process, and after a restart of jitd by where its ancestors sit.
     fn elevation_of(&self, peer: &Peer) -> Option<Held> {
         let process = Process::of(peer);
         let mut table = self.table();
@@ -67,7 +87,11 @@ impl Inner {
         {
             return Some(held.clone());
         }
-        led_by(&mut table, process).cloned()
+        if let Some(held) = led_by(&mut table, process) {
+            return Some(held.clone());
+        }
+        let mut cgroups = ancestors(process).filter_map(|pid| cgroup::of_process(pid).ok());
+        cgroups.find_map(|cgroup| around(&mut table, &cgroup).map(|held| held.clone()))
     }
 
     fn note_adopted(&self, held: &Held, scope: &str) -> Result<(), Refused> {
@@ -90,22 +114,34 @@ impl Inner {
     }
 }
 
-/// The elevation that the account phase of this very process opened.
+/// The elevation whose account phase stands behind this session phase.
+fn opened_by<'a>(
+    table: &'a mut Table,
+    process: Process,
+    cgroup: &str,
+    real_uid: u32,
+) -> Option<&'a mut Held> {
+    if led_by(table, process).is_some() {
+        return led_by(table, process);
+    }
+    // `sudo -b` forks between its account and its session phase, and nothing but sudo runs in there until the latter. Root may
+    // open what it likes inside an elevation; anybody else needs a decision of its own.
+    around(table, cgroup).filter(|held| held.confirm_by.is_some() || real_uid == 0)
+}
+
+/// The elevation that this very process opened.
 fn led_by(table: &mut Table, process: Process) -> Option<&mut Held> {
-    let mut elevations = table
-        .held
-        .values_mut()
-        .filter(|held| held.kind == Kind::Elevation && held.ending.is_none());
-    elevations.find(|held| held.leader == process)
+    elevations(table).find(|held| held.leader == process)
 }
 
 /// The elevation that a process of this cgroup sits in.
-fn around<'a>(table: &'a Table, cgroup: &str) -> Option<&'a Held> {
-    let mut elevations = table
-        .held
-        .values()
-        .filter(|held| held.kind == Kind::Elevation && held.ending.is_none());
-    elevations.find(|held| held.scope_of(cgroup).is_some())
+fn around<'a>(table: &'a mut Table, cgroup: &str) -> Option<&'a mut Held> {
+    elevations(table).find(|held| held.scope_of(cgroup).is_some())
+}
+
+fn elevations(table: &mut Table) -> impl Iterator<Item = &mut Held> {
+    let held = table.held.values_mut();
+    held.filter(|held| held.kind == Kind::Elevation && held.ending.is_none())
 }
 
 impl Table {

@@ -203,7 +203,7 @@ async fn stop_scopes(held: &Held) {
         return;
     }
     let stopped = async {
-        let pid1 = Pid1::connect().await?;
+        let mut pid1 = Pid1::connect().await?;
         for scope in &held.scopes {
             let loaded = pid1.scope(&scope.unit).await?;
             if loaded.is_some_and(|loaded| loaded.invocation == scope.invocation) {

@@ -6,13 +6,14 @@ use serde::Serialize;
 
 use super::Inner;
 use super::cgroup::Cgroup;
-use super::held::Held;
+use super::held::{Held, Kind};
 use super::process::Process;
 use super::ready::Ready;
 use super::types::SessionId;
 
 impl Inner {
-    /// Forgets `id` once nothing is left in its scopes; without a scope, once the process that opened it has gone.
+    /// Forgets `id` once nothing is left of it: nobody in its scopes, and no process on its way into one. For a moment between
+    /// pam_systemd and our last session line an elevation's only process sits in a scope that has not joined it yet.
     pub(super) async fn keep_until_gone(self: Arc<Self>, id: SessionId) {
         while let Some(held) = self.held(&id).filter(|held| held.ending.is_none()) {
             let cgroups: Vec<Cgroup> = held
@@ -20,19 +21,34 @@ impl Inner {
                 .iter()
                 .map(|scope| scope.cgroup.clone())
                 .collect();
-            if cgroups.is_empty() {
-                exited(held.leader).await;
-            } else {
-                self.all_empty(&cgroups).await;
+            self.all_empty(&cgroups).await;
+            if held.kind == Kind::Elevation || cgroups.is_empty() {
+                for process in self.openers_of(&held) {
+                    exited(process).await;
+                }
             }
-            // A scope may have joined, or the first of several filled again, while the last was being waited for.
+            // A scope may have joined while the last was being waited for.
             let now = self.held(&id);
-            let same = now.is_some_and(|now| now.ending.is_none() && now.scopes == held.scopes);
+            let same = now.is_some_and(|now| {
+                now.ending.is_none() && now.scopes == held.scopes && now.leader == held.leader
+            });
             if same && !cgroups.iter().any(Cgroup::populated) {
                 self.close(&held).await;
                 return;
             }
         }
+    }
+
+    fn openers_of(&self, held: &Held) -> Vec<Process> {
+        let table = self.table();
+        let inside = table
+            .openers
+            .iter()
+            .filter(|(_, elevation)| **elevation == held.id);
+        inside
+            .map(|(process, _)| *process)
+            .chain([held.leader])
+            .collect()
     }
 
     /// PAM's close. What has a scope is watched by that; what has none goes now.

@@ -72,6 +72,9 @@ pub(crate) struct Held {
     pub(crate) leader: Process,
     /// Empty in monitor mode where there is none of its own, and for a moment while an elevation is being opened.
     pub(crate) scopes: Vec<Scope>,
+    /// Scopes of logind's inside its elevations, which nothing binds to its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) also_ends: Vec<String>,
     pub(crate) since: Timestamp,
     /// An elevation whose session phase has not come: ended at this time since boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -107,6 +110,7 @@ impl Held {
             parent: opening.parent.clone(),
             leader: Process::of(&opening.peer),
             scopes: Vec::new(),
+            also_ends: Vec::new(),
             since,
             confirm_by: None,
             timers: Vec::new(),
@@ -128,8 +132,9 @@ impl Held {
             .as_ref()
             .filter(|_| self.enforce && self.ending.is_none())?
             .until;
-        let scopes: Vec<String> = self.scopes.iter().map(|scope| scope.unit.clone()).collect();
-        (!scopes.is_empty()).then_some(Armed { until, scopes })
+        let own = self.scopes.iter().map(|scope| &scope.unit);
+        let scopes: Vec<String> = own.chain(&self.also_ends).cloned().collect();
+        (!self.scopes.is_empty()).then_some(Armed { until, scopes })
     }
 
     pub(crate) fn describe(&self) -> control::Session {

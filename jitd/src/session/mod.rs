@@ -11,7 +11,7 @@
 //! | the end itself | `end.rs`, `notice.rs`, `connection.rs` |
 //! | it ended by itself | `gone.rs`, `watch.rs` |
 //! | what survives a restart of jitd | `held.rs`, `registry.rs`, `reconcile.rs` |
-//! | PID 1 and logind | `pid1.rs`, `logind.rs` |
+//! | PID 1 and logind | `pid1.rs`, `private_bus.rs`, `logind.rs` |
 
 mod arm;
 mod belong;
@@ -26,6 +26,7 @@ mod logind;
 mod notice;
 mod open;
 mod pid1;
+mod private_bus;
 mod process;
 mod ready;
 mod reconcile;
@@ -205,7 +206,15 @@ impl Inner {
 
     fn forget(&self, id: &SessionId) {
         let mut table = self.table();
-        table.held.remove(id);
+        let scopes = table
+            .held
+            .remove(id)
+            .map(|held| held.scopes)
+            .unwrap_or_default();
+        for held in table.held.values_mut() {
+            held.also_ends
+                .retain(|unit| !scopes.iter().any(|scope| scope.unit == *unit));
+        }
         table.openers.retain(|_, elevation| elevation != id);
         self.registry.remove(id);
         drop(table);

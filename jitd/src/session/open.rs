@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use jit_grant::Code;
 use rustix::rand::{GetRandomFlags, getrandom};
+use serde::Serialize;
 
 use super::cgroup::{Cgroup, ScopePath};
 use super::held::{Held, Kind, Scope};
 use super::pid1::Pid1;
-use super::types::{Opening, Refused, SessionId, Standing};
+use super::types::{Live, Opening, Refused, SessionId, Standing};
 use super::unit::ElevationScope;
 use super::{Inner, Process};
 use crate::peer::Peer;
+use crate::record::NotRecorded;
 
 /// An elevation that no session phase follows is ended this long after its account phase.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
@@ -88,11 +90,11 @@ impl Inner {
             ),
         };
         let name = ElevationScope::name(id);
-        let pid1 = Pid1::connect().await.map_err(not_armed)?;
+        let mut pid1 = Pid1::connect().await.map_err(not_armed)?;
         pid1.start_scope(&name, scope.properties())
             .await
             .map_err(not_armed)?;
-        let loaded = loaded_scope(&pid1, &name).await;
+        let loaded = loaded_scope(&mut pid1, &name).await;
         // Where the caller died on the way, the pid that was moved may be a bystander's: that scope is never ended by us.
         if loaded.is_err() && opening.peer.still_there() {
             let _ = pid1.stop(&name).await;
@@ -130,8 +132,8 @@ impl Inner {
                 path.unit
             )));
         }
-        let pid1 = Pid1::connect().await.map_err(not_armed)?;
-        loaded_scope(&pid1, &path.unit).await
+        let mut pid1 = Pid1::connect().await.map_err(not_armed)?;
+        loaded_scope(&mut pid1, &path.unit).await
     }
 
     /// Puts it into the table, where every judgement from now on finds it. No await lies between judging it and that.
@@ -217,9 +219,7 @@ impl Inner {
         if held.ending.is_some() {
             return Err(over(&held));
         }
-        let written = self
-            .record
-            .write(&held.kind.event("opened"), held.describe());
+        let written = self.note_opened(&held);
         if let (Err(error), true) = (written, held.enforce) {
             let refused = Refused {
                 code: Code::NotRecorded,
@@ -229,6 +229,40 @@ impl Inner {
         }
         tokio::spawn(Arc::clone(self).keep_until_gone(id.clone()));
         Ok(id)
+    }
+
+    fn note_opened(&self, held: &Held) -> Result<(), NotRecorded> {
+        #[derive(Serialize)]
+        struct Opened<'a> {
+            id: &'a SessionId,
+            parent: Option<&'a SessionId>,
+            login: &'a str,
+            service: &'a str,
+            rhost: Option<&'a str>,
+            tty: Option<&'a str>,
+            leader: i32,
+            scopes: Vec<&'a str>,
+            enforced: bool,
+            #[serde(flatten)]
+            live: Option<&'a Live>,
+        }
+        let opened = Opened {
+            id: &held.id,
+            parent: held.parent.as_ref(),
+            login: held.query.login.as_str(),
+            service: &held.query.service,
+            rhost: held.query.rhost.as_deref(),
+            tty: held.query.tty.as_deref(),
+            leader: held.leader.pid,
+            scopes: held
+                .scopes
+                .iter()
+                .map(|scope| scope.unit.as_str())
+                .collect(),
+            enforced: held.enforce,
+            live: held.live.as_ref(),
+        };
+        self.record.write(&held.kind.event("opened"), opened)
     }
 
     /// Takes back what was begun. A caller that was moved is left for a moment, to show why it was refused.
@@ -250,7 +284,7 @@ impl Inner {
 }
 
 /// The scope `name` as systemd and the kernel know it now.
-async fn loaded_scope(pid1: &Pid1, name: &str) -> Result<Scope, Refused> {
+async fn loaded_scope(pid1: &mut Pid1, name: &str) -> Result<Scope, Refused> {
     let loaded = pid1.scope(name).await.map_err(not_armed)?;
     let loaded = loaded.ok_or_else(|| no_scope(format!("systemd has no scope {name}")))?;
     let path = ScopePath::parse(&loaded.cgroup).filter(|path| path.unit == name);

@@ -18,14 +18,12 @@ impl Inner {
             self.note_broken(broken);
         }
         // Without PID 1 the kernel's own id of each cgroup decides alone.
-        let pid1 = Pid1::connect().await.ok();
+        let mut pid1 = Pid1::connect().await.ok();
         for mut held in found.held {
-            held.scopes = still_there(&held, pid1.as_ref()).await;
-            let id = held.id.clone();
-            if self.lives(&mut held, pid1.as_ref()).await {
+            if self.lives(&mut held, pid1.as_mut()).await {
                 self.take_up(held);
             } else {
-                self.table().held.insert(id.clone(), held.clone());
+                self.table().held.insert(held.id.clone(), held.clone());
                 self.let_go(&held).await;
             }
         }
@@ -34,18 +32,24 @@ impl Inner {
     }
 
     /// Whether there is anything left of it that could be ended, or in monitor mode listed.
-    async fn lives(&self, held: &mut Held, pid1: Option<&Pid1>) -> bool {
+    async fn lives(&self, held: &mut Held, mut pid1: Option<&mut Pid1>) -> bool {
+        let began_without = held.scopes.is_empty();
+        held.scopes = still_there(held, pid1.as_deref_mut()).await;
         if !held.scopes.is_empty() {
             return true;
         }
-        if held.kind == Kind::Elevation && held.enforce {
-            // jitd died while it opened this: its caller was never answered, but may have been moved.
-            if let Some(pid1) = pid1 {
-                let _ = pid1.stop(&ElevationScope::name(&held.id)).await;
-            }
+        if !held.enforce {
+            return held.leader.open().is_some();
+        }
+        if held.kind == Kind::Login {
             return false;
         }
-        !held.enforce && held.leader.open().is_some()
+        // jitd died while it opened this: its caller was never answered, but may have been moved.
+        if began_without && let Some(pid1) = pid1 {
+            let _ = pid1.stop(&ElevationScope::name(&held.id)).await;
+        }
+        // Or its process is on its way into a scope of logind's.
+        !began_without && held.leader.open().is_some()
     }
 
     fn take_up(self: &Arc<Self>, held: Held) {
@@ -90,10 +94,10 @@ impl Inner {
 }
 
 /// Those of its scopes that are still the same run of the same unit, with somebody in them.
-async fn still_there(held: &Held, pid1: Option<&Pid1>) -> Vec<Scope> {
+async fn still_there(held: &Held, mut pid1: Option<&mut Pid1>) -> Vec<Scope> {
     let mut there = Vec::new();
     for scope in held.scopes.iter().filter(|scope| scope.cgroup.populated()) {
-        let loaded = match pid1 {
+        let loaded = match pid1.as_deref_mut() {
             Some(pid1) => pid1.scope(&scope.unit).await.ok(),
             None => None,
         };
