@@ -6,7 +6,7 @@
 #   make bench            figures, as a table and in target/bench/figures.json
 #   make soak             the long runs, not part of make test
 #   make deb              target/packages/*.deb
-#   make lint             format, clippy without warnings, licences and advisories
+#   make lint             format, clippy without warnings, licences and sources (advisories: cargo deny check, with internet access)
 #   make man              the man pages, into target/man
 
 SHELL := /bin/bash
@@ -37,7 +37,7 @@ deb: needs
 lint: needs
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed; get it with: cargo install cargo-deny --locked"; fi
+	if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is not installed; get it with: cargo install cargo-deny --locked"; fi
 
 man: needs
 	mkdir -p target/man && cp packaging/man/* target/man
