@@ -124,10 +124,13 @@ impl Cgroup {
             let Some(pidfd) = process::open(*pid) else {
                 return false;
             };
-            let here = of_process(*pid).is_ok_and(|path| self.holds(&path));
-            here && signals
+            if !of_process(*pid).is_ok_and(|path| self.holds(&path)) {
+                return false;
+            }
+            let sent = signals
                 .iter()
-                .fold(false, |any, signal| process::send(&pidfd, *signal) || any)
+                .filter(|signal| process::send(&pidfd, **signal));
+            sent.count() > 0
         };
         self.pids().iter().filter(|pid| reached(pid)).count()
     }

@@ -191,11 +191,11 @@ impl Inner {
     pub(super) fn add_scope(&self, id: &SessionId, scope: Scope) -> Result<(), Refused> {
         // An end that began meanwhile does not know this scope.
         let add = |held: &mut Held| {
-            if held.ending.is_none() {
-                Ok(held.scopes.push(scope))
-            } else {
-                Err(over(held))
+            if held.ending.is_some() {
+                return Err(over(held));
             }
+            held.scopes.push(scope);
+            Ok(())
         };
         self.change(id, add).ok_or_else(gone)?.map_err(not_armed)?
     }
