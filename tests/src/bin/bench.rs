@@ -1,0 +1,107 @@
+//! `make bench`: boots one host of this machine's release with the packages as built, measures there, prints a table and writes
+//! target/bench/figures.json. It judges nothing but itself: it fails only where something could not be measured.
+//!
+//! | idea | file |
+//! |---|---|
+//! | a figure, its goal, the table, the JSON | `bench/figures.rs` |
+//! | people who ask and approve, a thousand grants | `bench/people.rs` |
+//! | PAM transactions beside other modules | `bench/pam.rs` |
+//! | from an approval to a login | `bench/approval.rs`, `bench/probe.rs` |
+//! | jitd's start and memory | `bench/daemon.rs` |
+//! | how late an end is | `bench/expiry.rs` |
+#![forbid(unsafe_code)]
+
+#[path = "../bench/approval.rs"]
+mod approval;
+#[path = "../bench/daemon.rs"]
+mod daemon;
+#[path = "../bench/expiry.rs"]
+mod expiry;
+#[path = "../bench/figures.rs"]
+mod figures;
+#[path = "../bench/pam.rs"]
+mod pam;
+#[path = "../bench/people.rs"]
+mod people;
+#[path = "../bench/probe.rs"]
+mod probe;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use jit_tests::image::Release;
+use jit_tests::machine;
+use jit_tests::site::Site;
+
+use figures::Figure;
+use people::People;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        [] => bench(Release::of_this_machine()),
+        ["bookworm"] => bench(Release::Bookworm),
+        ["trixie"] => bench(Release::Trixie),
+        // How it starts itself inside the host.
+        ["probe", socket, login] => probe::answer(socket, login),
+        _ => Err(anyhow::anyhow!("usage: bench [bookworm|trixie]")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            writeln!(io::stderr(), "bench: {error:#}").ok();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench(release: Release) -> Result<()> {
+    let figures = measure(release)?;
+    print(&figures::table(&figures));
+    let file = figures::write(&machine::target().join("bench"), &figures)?;
+    print(&format!("Also in {}", file.display()));
+    Ok(())
+}
+
+fn measure(release: Release) -> Result<Vec<Figure>> {
+    let timing = step("Building what times PAM transactions", pam::build)?;
+    let site = step(
+        &format!("Booting a {} host, enforcing", release.name()),
+        || Site::enforcing(release),
+    )?;
+    let people = People::settle(&site.host)?;
+    step("Asking for and approving 1,000 grants", || {
+        people.fill(&site)
+    })?;
+    let mut figures = step("Timing PAM transactions", || pam::account(&site, &timing))?;
+    figures.extend(step("Restarting jitd", || daemon::start(&site))?);
+    figures.extend(step("Approving 100 requests", || {
+        approval::to_login(&site, &people)
+    })?);
+    figures.extend(step("Letting 20 sessions expire", || {
+        expiry::lateness(&site, &people)
+    })?);
+    // Last: by now jitd has taken more than a thousand bundles and has done all that it does.
+    figures.extend(daemon::memory(&site)?);
+    if !people.all_in_force(&site)? {
+        bail!(
+            "some of the 1,000 grants ended while it was measured: this machine is too slow for it"
+        );
+    }
+    Ok(figures)
+}
+
+fn step<T>(what: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
+    let began = Instant::now();
+    let done = act()?;
+    print(&format!("{what} … {:.1?}", began.elapsed()));
+    Ok(done)
+}
+
+fn print(text: &str) {
+    // Nobody listening is no reason to fail.
+    writeln!(io::stdout(), "{text}").ok();
+}
