@@ -19,7 +19,7 @@ demo: deb
 	cargo run --quiet --locked -p jit_tests --bin demo
 
 test: deb
-	cargo test --locked --workspace
+	cargo test --locked --workspace --no-fail-fast
 
 e2e: deb
 	@test -n "$(T)" || { echo "make e2e needs T=NAME, one of: $(basename $(notdir $(wildcard tests/tests/*.rs)))" >&2; exit 2; }
