@@ -11,6 +11,12 @@ use anyhow::{Result, anyhow};
 
 use crate::image::Release;
 
+/// What promises are tried on.
+pub trait Stage {
+    /// What the stage itself says of the last minute, for whoever has to find out why a promise was broken.
+    fn last_words(&self) -> String;
+}
+
 /// A promise by name, and the trial that tries to break it.
 pub type Promise<S> = (&'static str, fn(&S) -> Result<()>);
 
@@ -52,12 +58,16 @@ impl Wanted {
 }
 
 /// Sets the stage once a release, then tries every promise on it, one after the other; the releases at the same time.
-pub fn keep<S>(group: &str, stage: fn(Release) -> Result<S>, promises: &[Promise<S>]) -> ExitCode {
+pub fn keep<S: Stage>(
+    group: &str,
+    stage: fn(Release) -> Result<S>,
+    promises: &[Promise<S>],
+) -> ExitCode {
     keep_with(group, stage, |_| Ok(()), promises)
 }
 
 /// As [`keep`], with `calm` run before every promise to undo what the one before left.
-pub fn keep_with<S>(
+pub fn keep_with<S: Stage>(
     group: &str,
     stage: fn(Release) -> Result<S>,
     calm: fn(&S) -> Result<()>,
@@ -108,7 +118,7 @@ pub fn keep_with<S>(
     }
 }
 
-fn on_release<S>(
+fn on_release<S: Stage>(
     group: &str,
     release: Release,
     stage: fn(Release) -> Result<S>,
@@ -137,7 +147,7 @@ fn on_release<S>(
             began.elapsed()
         ));
         if let Err(error) = kept {
-            broken.push((name(promise), format!("{error:#}")));
+            broken.push((name(promise), format!("{error:#}\n{}", stage.last_words())));
         }
     }
     broken

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::group::Stage;
 use crate::image::{self, Release};
 use crate::lifetime::{places, reaper};
 use crate::machine;
@@ -300,6 +301,13 @@ impl Host {
         let cgroup = self.handles().commands.join(format!("command-{number}"));
         fs::create_dir(&cgroup).with_context(|| format!("making {}", cgroup.display()))?;
         Ok(cgroup)
+    }
+}
+
+impl Stage for Host {
+    fn last_words(&self) -> String {
+        let script = "journalctl --sync; journalctl --no-pager --quiet --since=-15s | tail -n 30 | cut -c 1-300";
+        self.sh(script).unwrap_or_else(|error| format!("{error:#}"))
     }
 }
 

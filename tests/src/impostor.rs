@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -66,10 +65,9 @@ impl Manner {
     }
 }
 
-/// An impostor at work. Dropped, it answers nobody new; its socket stays behind.
+/// An impostor at work. It answers until its socket is taken out of the way.
 #[derive(Debug)]
 pub struct Impostor {
-    path: PathBuf,
     callers: Arc<AtomicUsize>,
 }
 
@@ -92,18 +90,12 @@ impl Impostor {
                 thread::spawn(move || manner.answer(caller).ok());
             }
         });
-        Ok(Self { path, callers })
+        Ok(Self { callers })
     }
 
     /// How many have called.
     #[must_use]
     pub fn callers(&self) -> usize {
         self.callers.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for Impostor {
-    fn drop(&mut self) {
-        fs::remove_file(&self.path).ok();
     }
 }

@@ -14,7 +14,7 @@
 //! | several hosts and the links between them | `net.rs` |
 //! | the packages, and installing them | `packages.rs` |
 //! | jit-server's interface, as the administrator | `api.rs` |
-//! | a host with jit installed, enrolled and gated | `site.rs`, `looking.rs` |
+//! | a host with jit installed, enrolled and gated | `site.rs`, `looking.rs`, `harm.rs` |
 //! | something else than jitd behind its socket | `impostor.rs` |
 //! | somebody who speaks to the sockets directly | `intruder.rs`, `bin/peer.rs` |
 //! | promises kept by hosts of both releases, in parallel | `group.rs` |
@@ -23,6 +23,7 @@
 
 pub mod api;
 pub mod group;
+mod harm;
 mod heard;
 pub mod host;
 pub mod image;

@@ -3,20 +3,29 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::site::{Site, list};
+use crate::site::Site;
 use crate::wait::{self, Deadline};
 
 impl Site {
+    /// What `jitctl list` shows root of these.
+    ///
+    /// # Errors
+    /// jitctl fails.
+    pub fn listed(&self, what: &[&str]) -> Result<Vec<Value>> {
+        let listed: Value =
+            serde_json::from_str(&self.admin(&[&["--json", "list"], what].concat())?.stdout)?;
+        let list = listed
+            .as_array()
+            .or_else(|| listed.as_object()?.values().find_map(Value::as_array));
+        Ok(list.cloned().unwrap_or_default())
+    }
+
     /// The sessions and elevations that jitd holds open.
     ///
     /// # Errors
     /// jitctl fails.
     pub fn sessions(&self) -> Result<Vec<Value>> {
-        let answer = self
-            .host
-            .command(&["jitctl", "list", "sessions", "--json"])
-            .text()?;
-        Ok(list(&serde_json::from_str(&answer)?, "sessions"))
+        self.listed(&["sessions"])
     }
 
     /// The events of the server and its hosts, oldest first.
@@ -24,19 +33,25 @@ impl Site {
     /// # Errors
     /// jitctl fails.
     pub fn audit(&self) -> Result<Vec<Value>> {
-        let answer = self
-            .host
-            .command(&["jitctl", "audit", "list", "--json"])
-            .text()?;
-        Ok(list(&serde_json::from_str(&answer)?, "events"))
+        let events: Value =
+            serde_json::from_str(&self.admin(&["--json", "audit", "list"])?.stdout)?;
+        let list = events
+            .as_array()
+            .or_else(|| events.get("events")?.as_array());
+        Ok(list.cloned().unwrap_or_default())
     }
 
-    /// True while a process whose command line has this in it runs on the host.
+    /// True while a process whose whole command line fits this pattern runs on the host. (The ssh client that asked for it runs there
+    /// too, and has it in its own command line.)
     ///
     /// # Errors
     /// pgrep fails.
     pub fn runs(&self, pattern: &str) -> Result<bool> {
-        Ok(self.host.run(&["pgrep", "--full", pattern])?.code == Some(0))
+        Ok(self
+            .host
+            .run(&["pgrep", "--full", "--exact", "--", pattern])?
+            .code
+            == Some(0))
     }
 
     /// Waits until such a process runs.

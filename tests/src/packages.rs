@@ -10,12 +10,13 @@ use crate::host::Host;
 use crate::machine;
 use crate::run::Outcome;
 
-/// The package built last.
+/// The package built last; `JIT_TEST_PACKAGES` names another folder than `make deb`'s.
 ///
 /// # Errors
 /// There is none.
 pub fn built(name: &str) -> Result<PathBuf> {
-    let folder = machine::target().join("packages");
+    let folder = std::env::var_os("JIT_TEST_PACKAGES");
+    let folder = folder.map_or_else(|| machine::target().join("packages"), PathBuf::from);
     let prefix = format!("{name}_");
     let found = fs::read_dir(&folder)
         .into_iter()

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::api;
+use crate::group::Stage;
 use crate::host::{Host, Options};
 use crate::image::Release;
 use crate::packages;
@@ -364,21 +365,27 @@ impl Site {
             .map(drop)
     }
 
-    /// Takes every grant back and waits until nobody is in any more.
+    /// Withdraws every request, takes every grant back, and waits until nobody is in any more.
     ///
     /// # Errors
     /// Somebody stays for longer than 10 s.
     pub fn calm(&self) -> Result<()> {
-        let answer = self
-            .host
-            .command(&["jitctl", "list", "grants", "--json"])
-            .text()?;
-        for grant in list(&serde_json::from_str(&answer)?, "grants") {
+        for request in self.listed(&["requests", "--state", "pending"])? {
+            let (id, principal) = (text(&request, "id")?, text(&request, "principal")?);
+            self.jitctl(&principal, &["withdraw", &id])?.succeeded()?;
+        }
+        for grant in self.listed(&["grants"])? {
             if ["active", "scheduled"].contains(&text(&grant, "state")?.as_str()) {
                 self.revoke(&text(&grant, "id")?)?;
             }
         }
         self.wait_until_empty(Deadline::seconds(10))
+    }
+}
+
+impl Stage for Site {
+    fn last_words(&self) -> String {
+        self.host.last_words()
     }
 }
 
@@ -395,12 +402,4 @@ fn text(value: &Value, key: &str) -> Result<String> {
         .and_then(Value::as_str)
         .with_context(|| format!("no {key} in {value}"))?
         .to_owned())
-}
-
-pub(crate) fn list(value: &Value, key: &str) -> Vec<Value> {
-    value
-        .as_array()
-        .or_else(|| value.get(key)?.as_array())
-        .cloned()
-        .unwrap_or_default()
 }

@@ -117,43 +117,32 @@ fn what_ignores_signals_dies_all_the_same(site: &Site) -> Result<()> {
 }
 
 fn with_jitd_stopped_the_end_still_comes(site: &Site) -> Result<()> {
-    const UNITS: &str =
-        "jitd-pam.socket jitd-ctl.socket jitd-sync.socket jitd-sync.path jitd-sync.service";
-    backstop(
-        site,
-        &format!("systemctl stop {UNITS} jitd.service"),
-        &format!("systemctl start {UNITS} jitd.service"),
-        "7110",
-    )
+    backstop(site, "7110", Site::stop_jitd)
 }
 
 fn with_jitd_hung_the_end_still_comes(site: &Site) -> Result<()> {
-    backstop(
-        site,
-        "systemctl kill --signal=STOP jitd.service",
-        "systemctl restart jitd.service",
-        "7112",
-    )
+    backstop(site, "7112", |site| {
+        site.host
+            .sh("systemctl kill --signal=STOP jitd.service")
+            .map(drop)
+    })
 }
 
 fn with_jitd_killed_the_end_still_comes(site: &Site) -> Result<()> {
-    // It would be back in 200 ms; without its program it is not.
-    let break_it =
-        "mv /usr/sbin/jitd /usr/sbin/jitd.away; systemctl kill --signal=KILL jitd.service";
-    let mend_it = "mv /usr/sbin/jitd.away /usr/sbin/jitd; systemctl reset-failed jitd.service || true; systemctl start jitd.service";
-    backstop(site, break_it, mend_it, "7114")
+    // It would be back in 200 ms; masked it is not.
+    let kill = "systemctl kill --signal=KILL jitd.service; systemctl mask --runtime --now --quiet jitd.service";
+    backstop(site, "7114", |site| site.host.sh(kill).map(drop))
 }
 
 /// With jitd out of the way before the grant's expiry, a login and its elevation end at that time all the same.
-fn backstop(site: &Site, break_it: &str, mend_it: &str, sleep: &str) -> Result<()> {
+fn backstop(site: &Site, sleep: &str, harm: impl FnOnce(&Site) -> Result<()>) -> Result<()> {
     let granted = site.open("bob", "operator", 6)?;
     let _login =
         Ssh::new(&site.host, "bob").start(&format!("sudo sleep {sleep} & nohup sleep {sleep}"))?;
     site.wait_until_runs(&format!("sudo sleep {sleep}"), Deadline::seconds(5))?;
-    site.host.sh(break_it)?;
+    harm(site)?;
     let ended = ends_with(site, &granted, &format!("sleep {sleep}"));
-    site.host.sh(mend_it)?;
-    site.wait_until_current()?;
+    site.mend_jitd()?;
     ended
 }
 

@@ -147,12 +147,10 @@ fn cron_goes_on(site: &Site) -> Result<()> {
 }
 
 fn the_console_goes_on_with_jitd_broken(site: &Site) -> Result<()> {
-    site.host
-        .sh("systemctl stop jitd-pam.socket jitd-ctl.socket jitd-sync.socket jitd.service")?;
+    site.stop_jitd()?;
     let console = at_the_console(site);
-    site.host.sh("systemctl start jitd-pam.socket jitd-ctl.socket jitd-sync.socket jitd.service jitd-sync.service")?;
-    console?;
-    site.wait_until_current()
+    site.mend_jitd()?;
+    console
 }
 
 fn at_the_console(site: &Site) -> Result<()> {

@@ -250,9 +250,9 @@ fn expiry(story: &mut Story, site: &Site, granted: &Grants) -> Result<Terminal> 
         &until,
         || {
             shell.enters("sudo -n sleep 600", Deadline::seconds(10))?;
-            site.wait_until_runs("^sleep 600", Deadline::seconds(5))?;
+            site.wait_until_runs("sleep 600", Deadline::seconds(5))?;
             site.wait_until_gone(
-                "^sleep 600",
+                "sleep 600",
                 Deadline::within(granted.elevation.left() + END_WITHIN),
             )?;
             ensure!(
@@ -284,7 +284,7 @@ fn expiry(story: &mut Story, site: &Site, granted: &Grants) -> Result<Terminal> 
                 "nohup setsid sleep 601 >/dev/null 2>&1 &",
                 Deadline::seconds(10),
             )?;
-            site.wait_until_runs("^sleep 601", Deadline::seconds(5))?;
+            site.wait_until_runs("sleep 601", Deadline::seconds(5))?;
             let ended = shell.running().ended(Deadline::within(
                 granted.login.left() + END_WITHIN + END_WITHIN,
             ))?;
@@ -294,7 +294,7 @@ fn expiry(story: &mut Story, site: &Site, granted: &Grants) -> Result<Terminal> 
                 "it ended {:.1?} early",
                 granted.login.left()
             );
-            site.wait_until_gone("^sleep 601", Deadline::within(END_WITHIN))?;
+            site.wait_until_gone("sleep 601", Deadline::within(END_WITHIN))?;
             Ok(format!(
                 "bob was out, and his processes dead, {:.1?} after the expiry",
                 granted.login.over_for()
@@ -307,8 +307,8 @@ fn expiry(story: &mut Story, site: &Site, granted: &Grants) -> Result<Terminal> 
 fn revocation(story: &mut Story, site: &Site, _over: &Terminal) -> Result<()> {
     let granted = site.open("bob", "operator", 3600)?;
     let login = Ssh::new(&site.host, "bob").start("sudo -n sleep 602 & sleep 603")?;
-    site.wait_until_runs("^sleep 602", Deadline::seconds(5))?;
-    site.wait_until_runs("^sleep 603", Deadline::seconds(5))?;
+    site.wait_until_runs("sleep 602", Deadline::seconds(5))?;
+    site.wait_until_runs("sleep 603", Deadline::seconds(5))?;
     let command = format!(
         "jitctl revoke {} --reason 'a test takes it back'   # as root",
         granted.grant
@@ -320,7 +320,7 @@ fn revocation(story: &mut Story, site: &Site, _over: &Terminal) -> Result<()> {
         || {
             let revoked = std::time::Instant::now();
             site.revoke(&granted.grant)?;
-            site.wait_until_gone("^sleep 60[23]", Deadline::within(END_WITHIN))?;
+            site.wait_until_gone("sleep 60[23]", Deadline::within(END_WITHIN))?;
             ensure!(
                 login.ended(Deadline::within(END_WITHIN))?,
                 "the ssh client is still connected"
