@@ -1,18 +1,17 @@
 //! What the command line of jitd promises.
 
+use std::borrow::Cow;
 use std::fs;
 use std::process::{Command, Output};
 
-fn jitd(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_jitd"))
-        .args(arguments)
-        .env_remove("LISTEN_FDS")
-        .output()
-        .unwrap()
+fn jitd(arguments: &[&str]) -> Command {
+    let mut jitd = Command::new(env!("CARGO_BIN_EXE_jitd"));
+    jitd.args(arguments).env_remove("LISTEN_FDS");
+    jitd
 }
 
-fn error(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
+fn error(output: &Output) -> Cow<'_, str> {
+    String::from_utf8_lossy(&output.stderr)
 }
 
 #[test]
@@ -25,7 +24,7 @@ fn check_names_file_line_and_key_of_every_mistake_and_starts_nothing() {
         "grace = \"2s\"\nmax_stalenes = \"1h\"\n[services]\nsshd = \"root\"\n",
     )
     .unwrap();
-    let output = jitd(&["--check", "--config", path]);
+    let output = jitd(&["--check", "--config", path]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let text = error(&output);
     assert!(
@@ -43,9 +42,15 @@ fn check_says_nothing_about_sound_settings_or_none() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("jitd.toml");
     let path = path.to_str().unwrap();
-    assert!(jitd(&["--check", "--config", path]).status.success());
+    assert!(
+        jitd(&["--check", "--config", path])
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
     fs::write(path, "max_staleness = \"30m\"\n").unwrap();
-    let output = jitd(&["--check", "--config", path]);
+    let output = jitd(&["--check", "--config", path]).output().unwrap();
     assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty());
 }
 
@@ -73,7 +78,9 @@ fn the_settings_that_the_package_ships_are_sound_also_with_every_line_taken_in()
 
 #[test]
 fn without_its_sockets_it_does_not_start_and_says_what_starts_it() {
-    let output = jitd(&["--config", "/nonexistent/jitd.toml"]);
+    let output = jitd(&["--config", "/nonexistent/jitd.toml"])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(
         error(&output).contains("systemctl start"),
@@ -84,10 +91,10 @@ fn without_its_sockets_it_does_not_start_and_says_what_starts_it() {
 
 #[test]
 fn a_wrong_flag_is_a_usage_error_and_version_and_help_are_answers() {
-    assert_eq!(jitd(&["--chek"]).status.code(), Some(2));
-    let version = jitd(&["--version"]);
+    assert_eq!(jitd(&["--chek"]).output().unwrap().status.code(), Some(2));
+    let version = jitd(&["--version"]).output().unwrap();
     assert!(String::from_utf8_lossy(&version.stdout).contains(env!("CARGO_PKG_VERSION")));
-    let help = String::from_utf8(jitd(&["--help"]).stdout).unwrap();
+    let help = String::from_utf8(jitd(&["--help"]).output().unwrap().stdout).unwrap();
     for flag in ["--config", "--check", "--version"] {
         assert!(help.contains(flag), "{help}");
     }
@@ -98,7 +105,13 @@ fn it_writes_its_own_man_page_and_completions() {
     let directory = tempfile::tempdir().unwrap();
     let folder = directory.path().to_str().unwrap();
     for what in ["man", "completions"] {
-        assert!(jitd(&["generate", what, folder]).status.success());
+        assert!(
+            jitd(&["generate", what, folder])
+                .output()
+                .unwrap()
+                .status
+                .success()
+        );
     }
     let page = fs::read_to_string(directory.path().join("jitd.8")).unwrap();
     assert!(page.contains("check"));
