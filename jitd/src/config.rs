@@ -12,6 +12,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use crate::atomic;
+use crate::session::LONGEST_GRACE;
 
 /// Where the settings are, unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/jit/jitd.toml";
@@ -25,7 +26,7 @@ pub struct Settings {
     pub services: BTreeMap<String, Action>,
     /// Without word from the server for longer than this, grants don't count.
     pub max_staleness: Duration,
-    /// What a session that ends is given between SIGTERM and its death.
+    /// What a session that ends is given between SIGTERM and its death; no more than PID 1 gives it.
     pub grace: Duration,
     /// How long jitd may take for a decision; less than what PAM modules wait for it.
     pub decision_deadline: Duration,
@@ -152,7 +153,12 @@ impl Settings {
                 "max_staleness" => {
                     reading.time(key, value, &mut settings.max_staleness, MINUTE..=DAY)
                 }
-                "grace" => reading.time(key, value, &mut settings.grace, Duration::ZERO..=MINUTE),
+                "grace" => reading.time(
+                    key,
+                    value,
+                    &mut settings.grace,
+                    Duration::ZERO..=LONGEST_GRACE,
+                ),
                 "decision_deadline" => reading.time(
                     key,
                     value,

@@ -131,6 +131,7 @@ async fn start(config: &Path) -> Result<Arc<Host<Sessions>>, DaemonError> {
         run: PathBuf::from(RUN),
         boot_id: boot_id()?,
     };
+    let grace = settings.grace;
     let clock = Clock::start(Grants::highest_time(&places));
     let record = Record::open(&state.join("events"), Path::new(DEV_LOG), clock.clone())
         .map_err(needs("the event chain in /var/lib/jit/events"))?;
@@ -164,7 +165,7 @@ async fn start(config: &Path) -> Result<Arc<Host<Sessions>>, DaemonError> {
     };
     // Before sessions are taken up: what is over by what is believed now is ended at once.
     host.believe();
-    let sessions = Sessions::start(&places.run, clock, grants, record).await?;
+    let sessions = Sessions::start(&places.run, clock, grants, record, grace).await?;
     let host = Arc::new(host.holding(sessions));
     let revision = host.grants.overview().revision;
     host.note(

@@ -37,6 +37,7 @@ pub(crate) struct FakeState {
     pub(crate) refuse: Mutex<Option<Refused>>,
     pub(crate) hang: Mutex<bool>,
     pub(crate) listed: Mutex<Vec<control::Session>>,
+    pub(crate) grace: Mutex<Option<Duration>>,
 }
 
 impl std::ops::Deref for Fake {
@@ -99,6 +100,9 @@ impl Hold for Fake {
     }
     async fn reconsider(&self) {
         self.asked.lock().unwrap().push("reconsider".into());
+    }
+    fn set_grace(&self, grace: Duration) {
+        *self.grace.lock().unwrap() = Some(grace);
     }
     fn list(&self) -> Vec<control::Session> {
         self.listed.lock().unwrap().clone()

@@ -32,7 +32,7 @@ fn every_mistake_is_named_with_its_line_and_key() {
         ("\n\ngrace = 2\n", 3, Some("grace"), "must be a time"),
         ("grace = \"two\"\n", 1, Some("grace"), "must be a time"),
         ("grace = \"-2s\"\n", 1, Some("grace"), "negative"),
-        ("grace = \"2h\"\n", 1, Some("grace"), "between"),
+        ("grace = \"2001ms\"\n", 1, Some("grace"), "between"),
         (
             "max_staleness = \"1s\"\n",
             1,

@@ -64,6 +64,7 @@ impl<S: Hold> Host<S> {
     pub(super) async fn reload(&self, peer: &Peer) -> Reply {
         self.note("reload", self.by(peer));
         let settings = self.read_again();
+        self.sessions.set_grace(self.settings().grace);
         self.sessions.reconsider().await;
         match settings {
             Ok(()) => nothing(),

@@ -49,6 +49,7 @@ pub trait Hold: Clone + Send + Sync + 'static {
     fn closed(&self, peer: &Peer) -> impl Future<Output = ()> + Send;
     fn end_connection(&self, peer: Peer);
     fn reconsider(&self) -> impl Future<Output = ()> + Send;
+    fn set_grace(&self, grace: Duration);
     fn list(&self) -> Vec<message::Session>;
 }
 
@@ -85,6 +86,9 @@ impl Hold for Sessions {
     }
     fn reconsider(&self) -> impl Future<Output = ()> + Send {
         Self::reconsider(self)
+    }
+    fn set_grace(&self, grace: Duration) {
+        Self::set_grace(self, grace);
     }
     fn list(&self) -> Vec<message::Session> {
         Self::list(self)

@@ -15,9 +15,6 @@ use super::pid1::Pid1;
 use super::types::SessionId;
 use super::{Inner, notice};
 
-/// From the first signal to cgroup.kill, for programs that save something when they are told to go.
-const GRACE: Duration = Duration::from_secs(2);
-
 /// From cgroup.kill to noting that something is stuck in the kernel.
 const DEATH: Duration = Duration::from_secs(3);
 
@@ -81,6 +78,7 @@ impl Inner {
         if notice::show(&cgroups, why.code) {
             sleep(NOTICE_LEAD).await;
         }
+        let grace = *self.grace();
         let began = Instant::now();
         let signalled: usize = cgroups.iter().map(|cgroup| cgroup.signal(&SIGNALS)).sum();
         let first_signal = self.clock.now();
@@ -88,7 +86,7 @@ impl Inner {
         self.note_ending(&held, &why, first_signal, signalled);
         let _ = self.registry.save(&held);
 
-        let killed = timeout_at(began + GRACE, self.all_empty(&cgroups))
+        let killed = timeout_at(began + grace, self.all_empty(&cgroups))
             .await
             .is_err();
         for cgroup in cgroups.iter().filter(|cgroup| cgroup.populated()) {

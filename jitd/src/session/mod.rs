@@ -40,6 +40,7 @@ pub use types::{Judge, Live, NotAnId, Opening, Refused, SessionError, SessionId,
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jit_local::message::control;
 use tokio::sync::Notify;
@@ -54,6 +55,9 @@ use process::Process;
 use registry::Registry;
 use watch::Watcher;
 
+/// PID 1, whose timer stands behind every end, waits no longer than this before it kills; so no more can be promised.
+pub const LONGEST_GRACE: Duration = unit::STOP_TIMEOUT;
+
 /// All sessions and elevations of this host. Clones are the same sessions.
 #[derive(Clone)]
 pub struct Sessions(Arc<Inner>);
@@ -66,6 +70,8 @@ struct Inner {
     watcher: Watcher,
     logind: Logind,
     table: Mutex<Table>,
+    /// From the first signal of an end to cgroup.kill.
+    grace: Mutex<Duration>,
     /// What is due next may have changed.
     changed: Notify,
 }
@@ -79,7 +85,7 @@ struct Table {
 
 impl Sessions {
     /// Takes up what the registry under `run_dir` tells of, and begins to watch over it. The judge must be ready: what it says
-    /// is over now is ended now.
+    /// is over now is ended now. `grace` is as in [`Sessions::set_grace`].
     ///
     /// # Errors
     /// Where there can be no registry or the kernel gives no timer or watch.
@@ -88,6 +94,7 @@ impl Sessions {
         clock: Clock,
         judge: Arc<dyn Judge>,
         record: Arc<Record>,
+        grace: Duration,
     ) -> Result<Self, SessionError> {
         let kernel = |what| move |source| SessionError::Kernel { what, source };
         let alarm = Alarm::new().map_err(kernel("a timer"))?;
@@ -101,6 +108,7 @@ impl Sessions {
             watcher,
             logind: Logind::default(),
             table: Mutex::default(),
+            grace: Mutex::new(grace),
             changed: Notify::new(),
         });
         inner.reconcile().await?;
@@ -175,6 +183,12 @@ impl Sessions {
         Arc::clone(&self.0).reconsider().await;
     }
 
+    /// From now on what ends is given so long, at most [`LONGEST_GRACE`], between the first signal and its death, for programs that save something when they
+    /// are told to go. Ends that have begun go on as they began.
+    pub fn set_grace(&self, grace: Duration) {
+        *self.0.grace() = grace;
+    }
+
     /// Every session and elevation, by id.
     #[must_use]
     pub fn list(&self) -> Vec<control::Session> {
@@ -185,6 +199,10 @@ impl Sessions {
 impl Inner {
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn grace(&self) -> MutexGuard<'_, Duration> {
+        self.grace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A copy of what is held as `id`.

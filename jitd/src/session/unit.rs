@@ -15,7 +15,7 @@ pub(crate) type Properties<'a> = Vec<(&'static str, Variant<'a>)>;
 
 /// How long PID 1 waits between SIGTERM and SIGKILL when it stops an elevation. Login scopes get the same from the drop-in
 /// `session-.scope.d`.
-const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The timer fires at most this late.
 const ACCURACY: Duration = Duration::from_millis(100);

@@ -83,6 +83,16 @@ async fn a_host_whose_trust_is_taken_away_believes_nobody_after_reload() {
 }
 
 #[tokio::test]
+async fn what_ends_after_a_reload_is_given_the_grace_that_the_settings_say_now() {
+    let fixture = Fixture::new();
+    std::fs::write(fixture.path("jitd.toml"), "grace = \"500ms\"\n").unwrap();
+    let reply = control(&fixture, Method::Reload, json!({}), 0).await;
+    assert!(reply.error.is_none());
+    let grace = *fixture.fake().grace.lock().unwrap();
+    assert_eq!(grace, Some(Duration::from_millis(500)));
+}
+
+#[tokio::test]
 async fn mistaken_settings_are_reported_by_reload_and_change_nothing() {
     let fixture = ada().await;
     std::fs::write(fixture.path("jitd.toml"), "grace = 5\n").unwrap();
