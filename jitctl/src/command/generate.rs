@@ -5,12 +5,14 @@ use std::path::Path;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
+use super::codes_page;
 use crate::cli::{Cli, Generate};
 use crate::error::{Error, Exit};
 
 pub(super) fn run(what: &Generate) -> Result<Exit, Error> {
     match what {
         Generate::Man { folder } => clap_mangen::generate_to(Cli::command(), folder)
+            .and_then(|()| std::fs::write(folder.join(codes_page::FILE), codes_page::page()))
             .map_err(|error| failed(folder, error))?,
         Generate::Completions { folder } => {
             for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {

@@ -1,6 +1,7 @@
 //! One module a command, and what they share.
 
 mod audit;
+mod codes_page;
 mod decide;
 mod enforce;
 mod enroll;

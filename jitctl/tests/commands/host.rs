@@ -395,6 +395,7 @@ fn man_pages_and_completions_come_from_the_program_itself() {
         "jitctl.1",
         "jitctl-request.1",
         "jitctl-list-grants.1",
+        "jit-codes.7",
         "jitctl.bash",
         "_jitctl",
         "jitctl.fish",
