@@ -4,6 +4,13 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Parameters of [`control::FAILED`] and [`sync::FAILED`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// What went wrong, for an administrator.
+    pub why: String,
+}
+
 /// Methods on `pam.sock`. Called by PAM modules inside sshd, sudo and su.
 pub mod pam {
     use super::{Deserialize, Serialize};
@@ -79,6 +86,8 @@ pub mod control {
     pub const ENROLL: &str = "io.jit.Control.Enroll";
     /// `io.jit.Control.Gated`: note in the record that gating or mode changed. Parameters: [`Gated`]; no reply. Root.
     pub const GATED: &str = "io.jit.Control.Gated";
+    /// `io.jit.Control.Failed`: the caller may, and it could not be done. Parameters: [`Failed`](super::Failed).
+    pub const FAILED: &str = "io.jit.Control.Failed";
 
     /// How this host stands with its server.
     #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,7 +190,7 @@ pub mod sync {
     use super::{Deserialize, Serialize};
 
     /// `io.jit.Sync.Hello`: what jitd-sync needs to speak for this host. No parameters; reply: [`Hello`].
-    /// Fails with `io.jit.Sync.NotEnrolled` until there is a server.
+    /// Fails with [`NOT_ENROLLED`] until there is a server.
     pub const HELLO: &str = "io.jit.Sync.Hello";
     /// `io.jit.Sync.Bundle`: a signed bundle, as a file descriptor sent with the message. Parameters: none; reply: [`Taken`].
     pub const BUNDLE: &str = "io.jit.Sync.Bundle";
@@ -190,6 +199,10 @@ pub mod sync {
     /// `io.jit.Sync.Events`: recorded events after a number; the reply waits until there is one, at most 30 s. Parameters: [`After`];
     /// reply: [`Events`].
     pub const EVENTS: &str = "io.jit.Sync.Events";
+    /// `io.jit.Sync.NotEnrolled`: there is no server yet. No parameters.
+    pub const NOT_ENROLLED: &str = "io.jit.Sync.NotEnrolled";
+    /// `io.jit.Sync.Failed`: it could not be done on this host. Parameters: [`Failed`](super::Failed).
+    pub const FAILED: &str = "io.jit.Sync.Failed";
 
     /// Reply of [`HELLO`].
     #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,20 +4,22 @@
 
 use std::collections::BTreeMap;
 
+use jit_local::call::ServiceError;
 use jit_local::interface::{self, Interface};
-use jit_local::message::{control, pam, sync};
+use jit_local::message::{Failed, control, pam, sync};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 type Fields = BTreeMap<String, String>;
 
-/// What a description declares: parameters and replies of methods, and types, each as field → type.
+/// What a description declares: parameters and replies of methods, types, and parameters of errors, each as field → type.
 #[derive(Default)]
 struct Declared {
     calls: BTreeMap<String, Fields>,
     replies: BTreeMap<String, Fields>,
     types: BTreeMap<String, Fields>,
+    errors: BTreeMap<String, Fields>,
 }
 
 /// Reads the part of Varlink's interface language that our descriptions use.
@@ -46,7 +48,7 @@ fn declared(interface: Interface) -> Declared {
                 rest = after;
             }
             "type" => drop(declared.types.insert(name, fields(first))),
-            "error" => {}
+            "error" => drop(declared.errors.insert(name, fields(first))),
             other => panic!("what is {other}?"),
         }
     }
@@ -118,6 +120,56 @@ impl Declared {
             .map(|method| format!("{}.{method}", interface.name))
             .collect();
         assert_eq!(declared, full);
+    }
+}
+
+/// The full names of the errors that a description declares.
+fn errors(interface: Interface) -> Vec<String> {
+    let declared = declared(interface).errors;
+    declared
+        .keys()
+        .map(|error| format!("{}.{error}", interface.name))
+        .collect()
+}
+
+#[test]
+fn errors_agree_with_their_descriptions() {
+    assert!(errors(interface::PAM).is_empty());
+    assert_eq!(errors(interface::CONTROL), [control::FAILED]);
+    assert_eq!(errors(interface::SYNC), [sync::FAILED, sync::NOT_ENROLLED]);
+    let failed = Failed { why: text() };
+    for interface in [interface::CONTROL, interface::SYNC] {
+        let declared = declared(interface);
+        declared.agrees(&declared.errors["Failed"], &failed);
+    }
+    assert!(declared(interface::SYNC).errors["NotEnrolled"].is_empty());
+}
+
+#[test]
+fn the_errors_that_every_service_knows_agree_with_their_description() {
+    let declared = declared(interface::SERVICE);
+    for error in [
+        ServiceError::InterfaceNotFound { interface: text() },
+        ServiceError::MethodNotFound { method: text() },
+        ServiceError::InvalidParameter { parameter: text() },
+        ServiceError::PermissionDenied {},
+    ] {
+        let name = error.name().strip_prefix("org.varlink.service.").unwrap();
+        let sent = serde_json::to_value(&error).unwrap();
+        let sent: Vec<_> = sent.as_object().unwrap().keys().collect();
+        let fields = &declared.errors[name];
+        assert_eq!(sent, fields.keys().collect::<Vec<_>>(), "{name}");
+        assert!(fields.values().all(|kind| kind == "string"), "{name}");
+    }
+}
+
+#[test]
+fn the_protocol_s_text_names_every_error() {
+    let text = include_str!("../PROTOCOL.md");
+    for interface in [interface::PAM, interface::CONTROL, interface::SYNC] {
+        for error in errors(interface) {
+            assert!(text.contains(&format!("| `{error}` |")), "{error}");
+        }
     }
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use jit_local::call::Nothing;
 use jit_local::client::{self, ClientError};
 use jit_local::limits::CONTROL_SOCKET;
-use jit_local::message::control;
+use jit_local::message::{Failed, control};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::words::clean;
@@ -17,12 +17,6 @@ use crate::words::clean;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What varlink calls a method that the caller may not call.
 const DENIED: &str = "org.varlink.service.PermissionDenied";
-
-/// What jitd says with a refusal of its own.
-#[derive(Deserialize)]
-struct Refusal {
-    why: String,
-}
 
 /// jitd, to be asked.
 #[derive(Debug, Clone)]
@@ -74,9 +68,8 @@ impl Daemon {
         client::call(&self.socket, method, parameters, PATIENCE).map_err(|error| match error {
             ClientError::Refused { error, .. } if error == DENIED => Error::NotRoot("this"),
             ClientError::Refused { error, detail } => {
-                let refusal =
-                    detail.and_then(|detail| serde_json::from_str::<Refusal>(&detail).ok());
-                Error::DaemonRefused(clean(&refusal.map_or(error, |refusal| refusal.why)))
+                let failed = detail.and_then(|detail| serde_json::from_str::<Failed>(&detail).ok());
+                Error::DaemonRefused(clean(&failed.map_or(error, |failed| failed.why)))
             }
             other => Error::Daemon(other),
         })

@@ -1,15 +1,12 @@
 //! `ctl.sock`: what people and administrators ask.
 
 use jit_local::call::{Call, Reply};
-use jit_local::message::control::{Enroll, Gated, Sessions, Status, Whoami};
+use jit_local::message::control::{Enroll, FAILED, Gated, Sessions, Status, Whoami};
 use serde::Serialize;
 
 use super::{Hold, Host, done, failed, nothing};
 use crate::host_key;
 use crate::peer::Peer;
-
-/// Settings could not be read again, or a key not be made.
-const FAILED: &str = "io.jit.Control.Failed";
 
 #[derive(Serialize)]
 struct By {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use jit_grant::{ChainHead, Checkpoint, HostId, SigningKey};
 use jit_local::call::{Call, Nothing, Reply};
-use jit_local::message::control as message;
+use jit_local::message::{Failed, control as message};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
@@ -320,9 +320,13 @@ struct Believed<'a> {
     bundle_refused: Option<String>,
 }
 
-/// A reply; one that has no JSON form, which none of ours is, becomes an error.
+/// A reply; one that has no JSON form, which none of ours is, becomes one that every client takes for none.
 fn done(parameters: &impl Serialize) -> Reply {
-    Reply::done(parameters).unwrap_or_else(|_| Reply::failed("io.jit.Failed"))
+    Reply::done(parameters).unwrap_or(Reply {
+        parameters: None,
+        error: None,
+        continues: false,
+    })
 }
 
 fn nothing() -> Reply {
@@ -331,12 +335,9 @@ fn nothing() -> Reply {
 
 /// An error of an interface of ours that says why.
 fn failed(error: &str, why: &str) -> Reply {
-    #[derive(Serialize)]
-    struct Why<'a> {
-        why: &'a str,
-    }
+    let why = why.to_owned();
     Reply {
         error: Some(error.to_owned()),
-        ..done(&Why { why })
+        ..done(&Failed { why })
     }
 }

@@ -10,15 +10,12 @@ use std::time::Duration;
 use jit_grant::{Bundle, Code, DocumentRefused, HostToken};
 use jit_local::call::{Call, Reply, ServiceError};
 use jit_local::limits::EVENTS_WAIT;
-use jit_local::message::sync::{After, Events, Hello, Taken, Word};
+use jit_local::message::sync::{After, Events, FAILED, Hello, NOT_ENROLLED, Taken, Word};
 use serde::Serialize;
 
 use super::{Hold, Host, done, failed};
 use crate::grants;
 use crate::server::Received;
-
-const NOT_ENROLLED: &str = "io.jit.Sync.NotEnrolled";
-const FAILED: &str = "io.jit.Sync.Failed";
 
 /// Bytes of event lines in one reply, so that it fits a message also with every quote escaped.
 const EVENTS_BYTES: usize = 24 * 1024;
