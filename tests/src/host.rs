@@ -3,8 +3,6 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::Shutdown;
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,6 +15,7 @@ use crate::group::Stage;
 use crate::image::{self, Release};
 use crate::lifetime::{places, reaper};
 use crate::machine;
+use crate::news::News;
 use crate::run::{Inside, Outcome};
 use crate::wait::{self, Deadline};
 
@@ -63,7 +62,7 @@ pub struct Host {
     release: Release,
     name: String,
     folder: PathBuf,
-    news: UnixDatagram,
+    news: News,
     nspawn: Child,
     reaper: Child,
     inside: Mutex<Handles>,
@@ -88,8 +87,7 @@ impl Host {
         let name = options.name.clone().unwrap_or_else(|| "host".to_owned());
         let (folder, cgroup) = places(release)?;
         let reaper = reaper(&cgroup, &folder)?;
-        let news = UnixDatagram::bind(folder.join("news"))
-            .context("binding the socket for news of the host")?;
+        let news = News::listen(&folder.join("news"))?;
         let nspawn = nspawn(&folder, &cgroup, &base, &name, options)?;
         let inside = Mutex::new(Handles::default());
         let host = Self {
@@ -234,27 +232,8 @@ impl Host {
             .clone()
     }
 
-    /// systemd-nspawn passes on what the host's process 1 says of itself: who it is, and that it is up.
     fn wait_until_up(&self) -> Result<()> {
-        let deadline = Deadline::within(BOOT_WITHIN);
-        let mut leader = None;
-        let mut message = [0; 4096];
-        loop {
-            ensure!(
-                wait::readable(&self.news, deadline)?,
-                "not up within {BOOT_WITHIN:?}"
-            );
-            let length = self.news.recv(&mut message)?;
-            for line in String::from_utf8_lossy(&message[..length]).lines() {
-                if let Some(pid) = line.strip_prefix("X_NSPAWN_LEADER_PID=") {
-                    leader = Some(pid.parse::<u32>()?);
-                }
-                if line == "READY=1" {
-                    let leader = leader.context("up, but its process 1 is unknown")?;
-                    return self.up(leader);
-                }
-            }
-        }
+        self.up(self.news.up(Deadline::within(BOOT_WITHIN))?)
     }
 
     /// Makes the unit that commands from outside run in, beside the host's own services and not above them.
@@ -313,7 +292,6 @@ impl Stage for Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        self.news.shutdown(Shutdown::Both).ok();
         drop(self.reaper.stdin.take());
         self.reaper.wait().ok();
         self.nspawn.try_wait().ok();

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | a base image a release, made once | `image.rs` |
 //! | a booted host | `host.rs` |
-//! | its end, whatever happens | `lifetime.rs` |
+//! | its end, whatever happens | `lifetime.rs`, `news.rs` |
 //! | running a command in it, with a deadline | `run.rs` |
 //! | waiting for an event rather than for a while | `wait.rs` |
 //! | typing at a terminal | `terminal.rs` |
@@ -33,6 +33,7 @@ mod lifetime;
 mod looking;
 pub mod machine;
 pub mod net;
+mod news;
 pub mod packages;
 pub mod people;
 pub mod run;

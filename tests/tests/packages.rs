@@ -155,7 +155,7 @@ fn installed_again_after_removal_it_watches_and_refuses_nobody(site: &Site) -> R
 }
 
 fn without_a_server_an_installed_host_lets_people_in(host: &Host) -> Result<()> {
-    host.sh(&format!("{TRACES} > /root/before"))?;
+    host.sh(&format!("{{ {TRACES}; }} > /root/before"))?;
     packages::install_both(host)?;
     nothing_failed(host)?;
     Ssh::new(host, "alice").run("true")?.succeeded()?;
@@ -191,7 +191,7 @@ const TRACES: &str = r"
 
 fn purged_the_packages_leave_no_trace(host: &Host) -> Result<()> {
     packages::apt(host, &["purge", "jitd", "jit-server"])?.succeeded()?;
-    host.sh(&format!("{TRACES} > /root/after"))?;
+    host.sh(&format!("{{ {TRACES}; }} > /root/after"))?;
     let traces = host.run(&["diff", "/root/before", "/root/after"])?;
     ensure!(
         traces.code == Some(0),
