@@ -11,6 +11,10 @@ pub const DESCRIPTORS: usize = 1;
 /// How long a PAM module waits for a decision, from before it connects to the last byte of the answer.
 pub const DECISION_TIME: Duration = Duration::from_secs(3);
 
+/// How long a PAM module waits for an answer that nothing depends on, in monitor mode: three lines speak in one login, and a jitd
+/// that hangs must not be felt there.
+pub const WATCHED_TIME: Duration = Duration::from_millis(500);
+
 /// How long jitd keeps a caller on `pam.sock` that says nothing (T20).
 pub const PAM_IDLE_TIME: Duration = Duration::from_secs(1);
 

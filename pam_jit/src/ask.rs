@@ -5,8 +5,10 @@
 
 use std::ffi::CStr;
 use std::path::Path;
+use std::time::Duration;
 
 use jit_local::client::ClientError;
+use jit_local::limits::{DECISION_TIME, WATCHED_TIME};
 use jit_local::message::pam::{ACCOUNT, CLOSE, Call, OPEN_AFTER, OPEN_BEFORE, Verdict};
 use pam::constants::PamResultCode;
 use syslog::Severity;
@@ -72,8 +74,14 @@ pub trait Host {
     /// Asks jitd.
     ///
     /// # Errors
-    /// [`ClientError`], within the deadline.
-    fn call(&self, socket: &Path, method: &str, call: &Call) -> Result<Verdict, ClientError>;
+    /// [`ClientError`], after `time` at the latest.
+    fn call(
+        &self,
+        socket: &Path,
+        method: &str,
+        call: &Call,
+        time: Duration,
+    ) -> Result<Verdict, ClientError>;
     /// Shows text to the person.
     fn show(&self, text: &str);
     /// Writes a line to the host's log.
@@ -183,7 +191,8 @@ fn ask(
         enforce,
         ..host.facts()?
     };
-    Ok(Some(host.call(line.socket(), method, &call)?))
+    let time = if enforce { DECISION_TIME } else { WATCHED_TIME };
+    Ok(Some(host.call(line.socket(), method, &call, time)?))
 }
 
 fn tell(host: &impl Host, phase: Phase, enforcing: bool, no: &No) {

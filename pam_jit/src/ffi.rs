@@ -6,9 +6,9 @@ use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::ptr;
+use std::time::Duration;
 
 use jit_local::client::{self, ClientError};
-use jit_local::limits::DECISION_TIME;
 use jit_local::message::pam::{Call, Verdict};
 use nix::time::{ClockId, clock_gettime};
 use pam::constants::PAM_ERROR_MSG;
@@ -84,8 +84,14 @@ impl Host for Transaction<'_> {
         std::fs::metadata(path).ok().map(|found| found.uid())
     }
 
-    fn call(&self, socket: &Path, method: &str, call: &Call) -> Result<Verdict, ClientError> {
-        client::call(socket, method, call, DECISION_TIME)
+    fn call(
+        &self,
+        socket: &Path,
+        method: &str,
+        call: &Call,
+        time: Duration,
+    ) -> Result<Verdict, ClientError> {
+        client::call(socket, method, call, time)
     }
 
     fn show(&self, text: &str) {

@@ -1,7 +1,6 @@
 use super::*;
 use std::cell::RefCell;
 use std::ffi::CString;
-use std::time::Duration;
 
 const BOOT: &str = "0f8fad5bd9cb469fa16570867728950e";
 
@@ -12,6 +11,7 @@ struct Fake {
     boot: Option<Boot>,
     owner: Option<u32>,
     asked: RefCell<Vec<(String, Call)>>,
+    waits: RefCell<Vec<Duration>>,
     shown: RefCell<Vec<String>>,
     logged: RefCell<Vec<String>>,
 }
@@ -33,6 +33,7 @@ impl Fake {
             }),
             owner: Some(0),
             asked: RefCell::default(),
+            waits: RefCell::default(),
             shown: RefCell::default(),
             logged: RefCell::default(),
         }
@@ -60,7 +61,14 @@ impl Host for Fake {
         self.owner
     }
 
-    fn call(&self, _: &Path, method: &str, call: &Call) -> Result<Verdict, ClientError> {
+    fn call(
+        &self,
+        _: &Path,
+        method: &str,
+        call: &Call,
+        time: Duration,
+    ) -> Result<Verdict, ClientError> {
+        self.waits.borrow_mut().push(time);
         self.asked
             .borrow_mut()
             .push((method.to_owned(), call.clone()));
@@ -177,6 +185,20 @@ fn watching_lets_everything_pass_and_shows_nothing() {
         let host = Fake::answering(allow);
         assert_eq!(run(&host, phase, &line), Outcome::Ignored);
         assert!(host.logged.borrow().is_empty());
+    }
+}
+
+#[test]
+fn a_hung_jitd_holds_nobody_up_for_long_where_nothing_depends_on_its_answer() {
+    let lapsed = format!("enforce until=1 boot={BOOT}");
+    for (line, expected) in [
+        ("enforce", DECISION_TIME),
+        ("monitor", WATCHED_TIME),
+        (&lapsed, WATCHED_TIME),
+    ] {
+        let host = Fake::answering(silent);
+        run(&host, Phase::Account, line);
+        assert_eq!(*host.waits.borrow(), [expected], "{line}");
     }
 }
 
