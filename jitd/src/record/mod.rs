@@ -4,21 +4,22 @@
 //! and a signed checkpoint of it stored at most a second later, in the background, so that no caller waits for the disk.
 
 mod chain;
+mod checkpoint;
 mod journal;
 mod reader;
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::{Notify, watch};
 
-use crate::atomic;
 use crate::clock::Clock;
 use chain::{Chain, Damage};
+pub use checkpoint::{Checkpoint, Signer};
+use checkpoint::{sign, stored, sync_and_store};
 pub(crate) use journal::DEV_LOG;
 use journal::Journal;
 
@@ -38,20 +39,6 @@ pub struct NotRecorded {
     log: String,
 }
 
-/// A head of the chain, signed by this host: `jit-events+jwt`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Checkpoint {
-    /// Number of the last event it covers.
-    pub seq: u64,
-    /// SHA-256 of that event's line, in hexadecimal; every line holds that of the line before.
-    pub head: String,
-    /// The signed form.
-    pub token: String,
-}
-
-/// Signs a head of the chain: number and SHA-256 in hexadecimal to `jit-events+jwt`. None before enrolment.
-pub type Signer = Arc<dyn Fn(u64, &str) -> Option<String> + Send + Sync>;
-
 /// The record. Cheap to write to from anywhere in the daemon.
 pub struct Record {
     directory: PathBuf,
@@ -66,11 +53,22 @@ struct Inner {
     journal: Journal,
     signer: Option<Signer>,
     reader: reader::Position,
+    /// The loss that was told of last.
+    told: Option<Told>,
     /// Number of the next event. Mostly one more than the chain's last.
     next: u64,
     /// Events that the disk refused since it last took one.
     missed: u64,
     line: Vec<u8>,
+}
+
+/// A `record.lost` that says that lines were dropped to make room.
+#[derive(Clone, Copy)]
+struct Told {
+    /// Its own number.
+    seq: u64,
+    /// The last line that whoever missed the dropped ones has.
+    after: u64,
 }
 
 #[derive(Serialize)]
@@ -98,7 +96,7 @@ impl Record {
     /// Where the directory can't be made or read.
     pub fn open(directory: &Path, log: &Path, clock: Clock) -> io::Result<Arc<Self>> {
         let (chain, damage) = Chain::open(directory)?;
-        let covered = stored_checkpoint(directory).map_or(0, |checkpoint| checkpoint.seq);
+        let covered = stored(directory).map_or(0, |checkpoint| checkpoint.seq);
         let seq = chain.seq;
         let inner = Inner {
             next: seq.max(covered) + 1,
@@ -106,6 +104,7 @@ impl Record {
             journal: Journal::new(log),
             signer: None,
             reader: reader::Position::default(),
+            told: None,
             missed: 0,
             line: Vec::with_capacity(1024),
         };
@@ -163,11 +162,15 @@ impl Record {
         let result = inner.write(at, kind, &fields);
         let seq = inner.chain.seq;
         drop(inner);
+        self.announce(seq);
+        result
+    }
+
+    fn announce(&self, seq: u64) {
         if *self.last.borrow() != seq {
             self.last.send_replace(seq);
             self.unsynced.notify_one();
         }
-        result
     }
 
     /// Number of the last event, to be awaited.
@@ -188,16 +191,20 @@ impl Record {
         self.unsynced.notify_one();
     }
 
-    /// Lines after number `after`, oldest first, together at most `most_bytes`, and a checkpoint over the last of them.
+    /// Lines after number `after`, oldest first, together at most `most_bytes`, and a checkpoint over the last of them. Where the
+    /// line that is due was dropped to make room, they begin with a `record.lost` that says so: the server takes a line that does
+    /// not follow the one it has only where that line tells of the loss.
     ///
     /// # Errors
-    /// Where the disk can't be read.
+    /// Where the disk can't be read, or does not take that event.
     pub fn read_after(
         &self,
         after: u64,
         most_bytes: usize,
     ) -> io::Result<(Vec<String>, Option<Checkpoint>)> {
         let mut inner = self.lock();
+        let after = inner.past_what_was_dropped(&self.directory, self.clock.now(), after)?;
+        self.announce(inner.chain.seq);
         let Inner {
             reader,
             chain,
@@ -205,9 +212,9 @@ impl Record {
             ..
         } = &mut *inner;
         let lines = reader.read(&self.directory, chain.seq, after, most_bytes)?;
-        let checkpoint = lines.last().and_then(|(seq, line)| {
-            checkpoint(signer.as_ref(), *seq, &chain::hash(line.as_bytes()))
-        });
+        let checkpoint = lines
+            .last()
+            .and_then(|(seq, line)| sign(signer.as_ref(), *seq, &chain::hash(line.as_bytes())));
         Ok((
             lines.into_iter().map(|(_, line)| line).collect(),
             checkpoint,
@@ -229,11 +236,11 @@ impl Record {
             let inner = self.lock();
             let checkpoint = match inner.chain.seq {
                 0 => None,
-                seq => checkpoint(inner.signer.as_ref(), seq, &inner.chain.head),
+                seq => sign(inner.signer.as_ref(), seq, &inner.chain.head),
             };
             (inner.chain.file(), checkpoint)
         };
-        let path = self.directory.join(CHECKPOINT);
+        let path = self.directory.join(checkpoint::FILE);
         let synced =
             tokio::task::spawn_blocking(move || sync_and_store(&file, &path, checkpoint.as_ref()))
                 .await;
@@ -264,6 +271,42 @@ impl Inner {
                 self.missed = 0;
             }
         }
+    }
+
+    /// The number after which to read for somebody who has the lines up to `after`.
+    fn past_what_was_dropped(
+        &mut self,
+        directory: &Path,
+        at: jiff::Timestamp,
+        after: u64,
+    ) -> io::Result<u64> {
+        #[derive(Serialize)]
+        struct Lost {
+            after: u64,
+            dropped_before: u64,
+        }
+        if after >= self.chain.seq || self.reader.follows(directory, after) {
+            return Ok(after);
+        }
+        let first = chain::segments(directory)?.first().copied();
+        let dropped_before = match first {
+            Some(first) if first > after + 1 => first,
+            _ => return Ok(after),
+        };
+        let told = self
+            .told
+            .filter(|told| told.after <= after && told.seq >= dropped_before);
+        if let Some(told) = told {
+            return Ok(told.seq - 1);
+        }
+        let lost = Lost {
+            after,
+            dropped_before,
+        };
+        self.write_to_disk(at, "record.lost", &lost)?;
+        let seq = self.chain.seq;
+        self.told = Some(Told { seq, after });
+        Ok(seq - 1)
     }
 
     fn write(
@@ -342,27 +385,6 @@ fn format_line(line: &mut Vec<u8>, content: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *line, content)?;
     line.push(b'\n');
     Ok(())
-}
-
-const CHECKPOINT: &str = "checkpoint.json";
-
-fn checkpoint(signer: Option<&Signer>, seq: u64, head: &[u8; 32]) -> Option<Checkpoint> {
-    let head = hex(head);
-    let token = signer.and_then(|sign| sign(seq, &head))?;
-    Some(Checkpoint { seq, head, token })
-}
-
-fn sync_and_store(file: &File, path: &Path, checkpoint: Option<&Checkpoint>) -> io::Result<()> {
-    file.sync_data()?;
-    match checkpoint {
-        Some(checkpoint) => atomic::write(path, &serde_json::to_vec(checkpoint)?),
-        None => Ok(()),
-    }
-}
-
-fn stored_checkpoint(directory: &Path) -> Option<Checkpoint> {
-    let text = atomic::read(&directory.join(CHECKPOINT), 16 * 1024).ok()?;
-    serde_json::from_slice(&text).ok()
 }
 
 /// Lower-case hexadecimal digits.

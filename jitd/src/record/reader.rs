@@ -20,6 +20,11 @@ pub(super) struct Position {
 const PIECE_BYTES: usize = 32 * 1024;
 
 impl Position {
+    /// True where the last reading stopped just there, in a segment that has not been dropped since.
+    pub(super) fn follows(&self, directory: &Path, after: u64) -> bool {
+        self.segment != 0 && self.seq == after && segment_path(directory, self.segment).exists()
+    }
+
     /// Lines `after` < number ≤ `last` with their numbers, together at most `most_bytes`.
     pub(super) fn read(
         &mut self,
@@ -32,7 +37,7 @@ impl Position {
         if after >= last {
             return Ok(lines);
         }
-        if self.seq != after || self.segment == 0 {
+        if !self.follows(directory, after) {
             self.seek(directory, after)?;
         }
         let mut left = most_bytes;

@@ -144,6 +144,85 @@ async fn lines_that_a_checkpoint_covers_cannot_vanish_unseen() {
     );
 }
 
+/// A record of three segments, of which the oldest has been dropped to make room. Also the number of the first line that is left.
+fn rotated(place: &Place) -> (Arc<Record>, u64) {
+    let record = place.open();
+    record.sign_with(signer());
+    let text = "x".repeat(LINE_BYTES - 300);
+    while chain::segments(&place.events()).unwrap().len() < 3 {
+        record.write("test", json!({ "text": text })).unwrap();
+    }
+    drop_oldest(place);
+    let first = chain::segments(&place.events()).unwrap()[0];
+    (record, first)
+}
+
+fn drop_oldest(place: &Place) {
+    let first = chain::segments(&place.events()).unwrap()[0];
+    fs::remove_file(chain::segment_path(&place.events(), first)).unwrap();
+}
+
+fn event(line: &str) -> Value {
+    serde_json::from_str::<Value>(line).unwrap()["event"].take()
+}
+
+#[test]
+fn a_server_that_missed_what_was_dropped_is_told_so_and_goes_on_from_there() {
+    let place = Place::new();
+    let (record, first) = rotated(&place);
+    let last = *record.watch().borrow();
+    let (lines, checkpoint) = record.read_after(5, 32 * 1024).unwrap();
+    let lost = event(&lines[0]);
+    // What the server asks of a line after a gap: its kind, and that nothing it lacks is still there before the gap.
+    assert_eq!(
+        (&lost["kind"], &lost["after"], &lost["dropped_before"]),
+        (&json!("record.lost"), &json!(5), &json!(first))
+    );
+    assert_eq!(
+        (&lost["seq"], checkpoint.unwrap().seq),
+        (&json!(last + 1), last + 1)
+    );
+    record.write("later", json!({})).unwrap();
+    let (more, _) = record.read_after(last + 1, 32 * 1024).unwrap();
+    assert_eq!(kinds(&more), ["later"]);
+    let prev = serde_json::from_str::<Value>(&more[0]).unwrap()["prev"].take();
+    assert_eq!(prev, hex(&chain::hash(lines[0].as_bytes())));
+}
+
+#[test]
+fn a_loss_is_told_of_once_to_all_who_missed_the_same() {
+    let place = Place::new();
+    let (record, first) = rotated(&place);
+    for after in [5, 5, first - 2] {
+        let (lines, _) = record.read_after(after, 32 * 1024).unwrap();
+        assert_eq!(event(&lines[0])["after"], 5);
+    }
+    // Somebody who has less has missed more.
+    let (lines, _) = record.read_after(0, 32 * 1024).unwrap();
+    assert_eq!(event(&lines[0])["after"], 0);
+}
+
+#[test]
+fn a_server_that_has_what_was_dropped_reads_on_as_if_nothing_were_gone() {
+    let place = Place::new();
+    let (record, first) = rotated(&place);
+    let last = *record.watch().borrow();
+    let (lines, _) = record.read_after(first - 1, 32 * 1024).unwrap();
+    assert_eq!(event(&lines[0])["seq"], first);
+    assert_eq!(*record.watch().borrow(), last, "nothing was written");
+}
+
+#[test]
+fn a_reader_that_stopped_in_a_segment_dropped_since_is_told_so_too() {
+    let place = Place::new();
+    let (record, first) = rotated(&place);
+    let (lines, _) = record.read_after(first - 1, 32 * 1024).unwrap();
+    drop_oldest(&place);
+    let after = event(lines.last().unwrap())["seq"].as_u64().unwrap();
+    let (lines, _) = record.read_after(after, 32 * 1024).unwrap();
+    assert_eq!(kinds(&lines)[0], "record.lost");
+}
+
 #[test]
 fn a_batch_comes_with_a_checkpoint_over_its_last_line() {
     let place = Place::new();
