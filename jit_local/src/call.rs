@@ -43,7 +43,7 @@ impl Call {
     /// # Errors
     /// When it isn't one. The connection must be closed: whoever sent it does not speak our protocol.
     pub fn parse(message: &str) -> Result<Self, FrameError> {
-        Ok(serde_json::from_str(message)?)
+        Ok(serde_json::from_str(an_object(message)?)?)
     }
 
     /// The parameters, as the method's type. Absent parameters are an empty object.
@@ -52,9 +52,11 @@ impl Call {
     /// [`ServiceError::InvalidParameter`], to be sent as the reply.
     pub fn parameters<T: DeserializeOwned>(&self) -> Result<T, ServiceError> {
         let text = self.parameters.as_ref().map_or("{}", |raw| raw.get());
-        serde_json::from_str(text).map_err(|error| ServiceError::InvalidParameter {
+        let invalid = |error: FrameError| ServiceError::InvalidParameter {
             parameter: error.to_string(),
-        })
+        };
+        let object = an_object(text).map_err(invalid)?;
+        serde_json::from_str(object).map_err(|error| invalid(error.into()))
     }
 }
 
@@ -99,7 +101,7 @@ impl Reply {
     /// # Errors
     /// When it isn't one: neither `parameters` nor `error` is there, or it isn't an object.
     pub fn parse(message: &str) -> Result<Self, FrameError> {
-        let reply: Self = serde_json::from_str(message)?;
+        let reply: Self = serde_json::from_str(an_object(message)?)?;
         match reply {
             Self {
                 parameters: None,
@@ -118,7 +120,7 @@ impl Reply {
     /// When it doesn't have that shape.
     pub fn parameters<T: DeserializeOwned>(&self) -> Result<T, FrameError> {
         let text = self.parameters.as_ref().map_or("{}", |raw| raw.get());
-        Ok(serde_json::from_str(text)?)
+        Ok(serde_json::from_str(an_object(text)?)?)
     }
 }
 
@@ -175,6 +177,17 @@ impl From<ServiceError> for Reply {
     }
 }
 
+/// Serde would fill a struct from an array of its fields in order, too; Varlink has objects alone, and `[true]` is no answer.
+fn an_object(json: &str) -> Result<&str, FrameError> {
+    if json.trim_ascii_start().starts_with('{') {
+        Ok(json)
+    } else {
+        Err(FrameError::Malformed(
+            "something else where an object belongs",
+        ))
+    }
+}
+
 fn is_false(flag: &bool) -> bool {
     !*flag
 }
@@ -200,6 +213,7 @@ mod tests {
             r#"{"method":"a","method":"b"}"#,
             r#"{"method":"a"}{}"#,
             "[]",
+            r#"["a.b.C"]"#,
         ] {
             assert!(Call::parse(text).is_err(), "{text}");
         }
@@ -208,9 +222,21 @@ mod tests {
             r#"{"parameters":null}"#,
             r#"{"error":5}"#,
             r#"{"parameters":{}}x"#,
+            r#"[{"allow":true}]"#,
         ] {
             assert!(Reply::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_array_in_the_order_of_the_fields_is_no_answer_and_no_question() {
+        let reply = Reply::parse(r#"{"parameters":[true]}"#).unwrap();
+        assert!(reply.parameters::<pam::Verdict>().is_err());
+        let call = Call::parse(r#"{"method":"a.b.C","parameters":["sshd","ada"]}"#).unwrap();
+        assert!(matches!(
+            call.parameters::<pam::Call>(),
+            Err(ServiceError::InvalidParameter { .. })
+        ));
     }
 
     #[test]
