@@ -24,7 +24,7 @@ use crate::handlers::{Files, Host, READING_AT_ONCE};
 use crate::host_key;
 use crate::record::{DEV_LOG, Record};
 use crate::server::serve;
-use crate::session::{SessionError, Sessions};
+use crate::session::{Judge, SessionError, Sessions};
 
 /// Why jitd does not start, or stops.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +131,6 @@ async fn start(config: &Path) -> Result<Arc<Host<Sessions>>, DaemonError> {
         run: PathBuf::from(RUN),
         boot_id: boot_id()?,
     };
-    let grace = settings.grace;
     let clock = Clock::start(Grants::highest_time(&places));
     let record = Record::open(&state.join("events"), Path::new(DEV_LOG), clock.clone())
         .map_err(needs("the event chain in /var/lib/jit/events"))?;
@@ -155,18 +154,15 @@ async fn start(config: &Path) -> Result<Arc<Host<Sessions>>, DaemonError> {
     let host = Host {
         files,
         settings: RwLock::new(Arc::new(settings)),
-        grants: Arc::clone(&grants),
-        record: Arc::clone(&record),
+        grants,
+        record,
         accounts: Accounts::default(),
         sessions: (),
-        clock: clock.clone(),
+        clock,
         key: Mutex::new(key),
         reading: Arc::new(Semaphore::new(READING_AT_ONCE)),
     };
-    // Before sessions are taken up: what is over by what is believed now is ended at once.
-    host.believe();
-    let sessions = Sessions::start(&places.run, clock, grants, record, grace).await?;
-    let host = Arc::new(host.holding(sessions));
+    let host = Arc::new(take_up(host, &places.run).await?);
     let revision = host.grants.overview().revision;
     host.note(
         "started",
@@ -178,6 +174,17 @@ async fn start(config: &Path) -> Result<Arc<Host<Sessions>>, DaemonError> {
         },
     );
     Ok(host)
+}
+
+/// Takes up the sessions that are open. What is believed is read first: the sessions ask the judge, and what is over by the word
+/// heard before a restart is ended, and nothing else.
+async fn take_up(host: Host<()>, run: &Path) -> Result<Host<Sessions>, SessionError> {
+    host.believe();
+    let judge: Arc<dyn Judge> = host.grants.clone();
+    let record = Arc::clone(&host.record);
+    let grace = host.settings().grace;
+    let sessions = Sessions::start(run, host.clock.clone(), judge, record, grace).await?;
+    Ok(host.holding(sessions))
 }
 
 async fn stop(host: &Arc<Host<Sessions>>) {
@@ -247,3 +254,6 @@ fn needs(what: &str) -> impl FnOnce(io::Error) -> DaemonError {
 
 /// How long the runtime waits for threads that hang in a directory or a descriptor, when jitd stops.
 pub const LEFT_BEHIND: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests;

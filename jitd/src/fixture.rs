@@ -151,6 +151,11 @@ impl Fixture {
         }
     }
 
+    /// jitd starts again on the same files, and holds no sessions yet.
+    pub(crate) fn started_again(&self) -> Host<()> {
+        host(self.directory.path(), None, self.clock.clone()).holding(())
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
