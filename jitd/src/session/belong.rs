@@ -6,7 +6,7 @@ use jit_grant::Code;
 use serde::Serialize;
 
 use super::cgroup;
-use super::held::{Held, Kind};
+use super::held::{Held, Kind, Whose};
 use super::open::{no_scope, not_armed};
 use super::process::{Process, ancestors};
 use super::types::{Refused, SessionId};
@@ -97,13 +97,14 @@ impl Inner {
     fn note_adopted(&self, held: &Held, scope: &str) -> Result<(), Refused> {
         #[derive(Serialize)]
         struct Adopted<'a> {
-            id: &'a SessionId,
+            #[serde(flatten)]
+            whose: Whose<'a>,
             scope: &'a str,
         }
         let written = self.record.write(
             "elevation.adopted",
             Adopted {
-                id: &held.id,
+                whose: held.whose(),
                 scope,
             },
         );

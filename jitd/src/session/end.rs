@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::cgroup::Cgroup;
-use super::held::{Ending, Held};
+use super::held::{Ending, Held, Whose};
 use super::pid1::Pid1;
 use super::types::SessionId;
 use super::{Inner, notice};
@@ -25,17 +25,15 @@ const NOTICE_LEAD: Duration = Duration::from_millis(20);
 const SIGNALS: [Signal; 3] = [Signal::TERM, Signal::HUP, Signal::CONT];
 
 /// Why a session ends, and since when it should have.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Why {
     pub(super) code: Code,
     pub(super) due: Timestamp,
-    /// The judge's words, for the record.
-    pub(super) message: Option<String>,
 }
 
 impl Inner {
     /// Begins to end `id` and every elevation that was started from it. What is ending already goes on ending.
-    pub(super) fn end(self: Arc<Self>, id: &SessionId, why: &Why) {
+    pub(super) fn end(self: Arc<Self>, id: &SessionId, why: Why) {
         let mut table = self.table();
         let family = Self::family(&table, id);
         for member in family {
@@ -51,21 +49,14 @@ impl Inner {
                 due: why.due,
             });
             let held = held.clone();
-            tokio::spawn(Arc::clone(&self).finish(held, why.clone()));
+            tokio::spawn(Arc::clone(&self).finish(held, why));
         }
     }
 
     /// Goes on with an end that jitd died in.
     pub(super) fn resume_end(self: Arc<Self>, held: Held) {
         if let Some(Ending { code, due }) = held.ending {
-            tokio::spawn(self.finish(
-                held,
-                Why {
-                    code,
-                    due,
-                    message: None,
-                },
-            ));
+            tokio::spawn(self.finish(held, Why { code, due }));
         }
     }
 
@@ -83,7 +74,7 @@ impl Inner {
         let signalled: usize = cgroups.iter().map(|cgroup| cgroup.signal(&SIGNALS)).sum();
         let first_signal = self.clock.now();
         // Only now: neither may hold up the signals. Neither failing stops the end.
-        self.note_ending(&held, &why, first_signal, signalled);
+        self.note_ending(&held, why, first_signal, signalled);
         let _ = self.registry.save(&held);
 
         let killed = timeout_at(began + grace, self.all_empty(&cgroups))
@@ -96,7 +87,7 @@ impl Inner {
         }
         stop_scopes(&held).await;
         let stuck = timeout(DEATH, self.all_empty(&cgroups)).await.is_err();
-        self.note_ended(&held, &why, began.elapsed(), killed, stuck);
+        self.note_ended(&held, why, began.elapsed(), killed, stuck);
         self.disarm(&held.id).await;
         // A process that the kernel can't let go of stays listed until it has gone.
         self.all_empty(&cgroups).await;
@@ -106,17 +97,7 @@ impl Inner {
     /// What jitd had begun to end was gone when it came back.
     pub(super) async fn ended_unseen(&self, held: &Held, Ending { code, due }: Ending) {
         self.disarm(&held.id).await;
-        self.note_ended(
-            held,
-            &Why {
-                code,
-                due,
-                message: None,
-            },
-            Duration::ZERO,
-            false,
-            false,
-        );
+        self.note_ended(held, Why { code, due }, Duration::ZERO, false, false);
         self.forget(&held.id);
     }
 
@@ -127,21 +108,19 @@ impl Inner {
         }
     }
 
-    fn note_ending(&self, held: &Held, why: &Why, first_signal: Timestamp, signalled: usize) {
+    fn note_ending(&self, held: &Held, why: Why, first_signal: Timestamp, signalled: usize) {
         #[derive(Serialize)]
         struct Note<'a> {
-            id: &'a SessionId,
+            #[serde(flatten)]
+            whose: Whose<'a>,
             code: Code,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            message: Option<&'a str>,
             due: Timestamp,
             first_signal_late_ms: i64,
             processes: usize,
         }
         let note = Note {
-            id: &held.id,
+            whose: held.whose(),
             code: why.code,
-            message: why.message.as_deref(),
             due: why.due,
             first_signal_late_ms: milliseconds_between(why.due, first_signal),
             processes: signalled,
@@ -149,22 +128,18 @@ impl Inner {
         self.note(held, "ending", note);
     }
 
-    fn note_ended(&self, held: &Held, why: &Why, took: Duration, killed: bool, stuck: bool) {
+    fn note_ended(&self, held: &Held, why: Why, took: Duration, killed: bool, stuck: bool) {
         #[derive(Serialize)]
         struct Note<'a> {
-            id: &'a SessionId,
-            login: &'a str,
-            principal: Option<&'a str>,
-            grant: Option<&'a str>,
+            #[serde(flatten)]
+            whose: Whose<'a>,
             code: Code,
-            why: &'a str,
             due: Timestamp,
             last_death_late_ms: i64,
             took_ms: u128,
             killed: bool,
             left: Vec<i32>,
         }
-        let live = held.live.as_ref();
         let left = held
             .scopes
             .iter()
@@ -173,12 +148,8 @@ impl Inner {
             .take(64)
             .collect();
         let note = Note {
-            id: &held.id,
-            login: held.query.login.as_str(),
-            principal: live.map(|live| live.principal.as_str()),
-            grant: live.map(|live| live.grant.as_str()),
+            whose: held.whose(),
             code: why.code,
-            why: why.code.title(),
             due: why.due,
             last_death_late_ms: milliseconds_between(why.due, self.clock.now()),
             took_ms: took.as_millis(),
@@ -217,4 +188,109 @@ async fn stop_scopes(held: &Held) {
 
 fn milliseconds_between(earlier: Timestamp, later: Timestamp) -> i64 {
     later.as_millisecond() - earlier.as_millisecond()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::held::{Kind, Scope};
+    use super::super::process::{Process, Stat};
+    use super::super::registry::Registry;
+    use super::super::{Judge, Live, Opening, Sessions, Standing};
+    use super::*;
+    use crate::clock::Clock;
+    use crate::peer::Peer;
+    use crate::record::Record;
+    use jit_grant::{Action, Credential, Query};
+    use serde_json::{Value, json};
+    use std::path::Path;
+
+    struct Over;
+
+    impl Judge for Over {
+        fn standing(&self, _: &Query) -> Standing {
+            Standing::Over {
+                code: Code::NoGrant,
+                message: "a long text for a person".to_owned(),
+            }
+        }
+    }
+
+    /// An elevation whose process is this one, and whose scope has gone: there is nothing to kill.
+    fn elevation() -> Held {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let opening = Opening {
+            peer: Peer {
+                pid,
+                start_time: Stat::of(pid).unwrap().start_time,
+                pidfd: None,
+                uid: 0,
+                real_uid: 1000,
+            },
+            query: Query {
+                login: "ann".parse().unwrap(),
+                action: Action::Sudo,
+                credential: Credential::Unbound,
+                rhost: None,
+                tty: None,
+                service: "sudo".to_owned(),
+                now: Timestamp::UNIX_EPOCH,
+            },
+            standing: Some(Live {
+                grant: "g7".parse().unwrap(),
+                principal: "ann@example".parse().unwrap(),
+                until: Timestamp::MAX,
+            }),
+            parent: None,
+            enforce: true,
+        };
+        let id = SessionId::from_bytes([1; 10]);
+        let mut held = Held::new(id, Kind::Elevation, &opening, Timestamp::UNIX_EPOCH);
+        assert_eq!(held.leader, Process::of(&opening.peer));
+        let gone = json!({ "path": "/no.slice/such.scope", "id": 1 });
+        held.scopes = vec![Scope {
+            unit: "such.scope".to_owned(),
+            invocation: String::new(),
+            cgroup: serde_json::from_value(gone).unwrap(),
+        }];
+        held
+    }
+
+    async fn ended_at_start(folder: &Path) -> Vec<Value> {
+        let clock = Clock::start(None);
+        let record =
+            Record::open(&folder.join("events"), &folder.join("log"), clock.clone()).unwrap();
+        Registry::open(folder).unwrap().save(&elevation()).unwrap();
+        let mut written = record.watch();
+        let _sessions = Sessions::start(
+            folder,
+            clock,
+            Arc::new(Over),
+            Arc::clone(&record),
+            Duration::ZERO,
+        )
+        .await
+        .unwrap();
+        written.wait_for(|last| *last >= 2).await.unwrap();
+        let (lines, _) = record.read_after(0, 1 << 20).unwrap();
+        lines
+            .iter()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["event"].take())
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn the_record_of_an_end_says_whose_it_was_by_which_grant_and_why_in_one_code() {
+        let folder = tempfile::tempdir().unwrap();
+        let events = ended_at_start(folder.path()).await;
+        let kinds: Vec<_> = events.iter().map(|event| &event["kind"]).collect();
+        assert_eq!(kinds, ["elevation.ending", "elevation.ended"]);
+        for event in events {
+            assert_eq!(
+                (&event["login"], &event["principal"], &event["grant"]),
+                (&json!("ann"), &json!("ann@example"), &json!("g7"))
+            );
+            assert_eq!(event["code"], "JIT-302");
+            assert!(!event.to_string().contains("a long text for a person"));
+        }
+    }
 }

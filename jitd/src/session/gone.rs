@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
-
 use super::Inner;
 use super::cgroup::Cgroup;
 use super::held::{Held, Kind};
@@ -68,21 +66,12 @@ impl Inner {
     }
 
     pub(super) async fn close(&self, held: &Held) {
-        #[derive(Serialize)]
-        struct Closed<'a> {
-            id: &'a SessionId,
-            login: &'a str,
-        }
         self.disarm(&held.id).await;
         if self
             .held(&held.id)
             .is_some_and(|held| held.ending.is_none())
         {
-            let closed = Closed {
-                id: &held.id,
-                login: held.query.login.as_str(),
-            };
-            self.note(held, "closed", closed);
+            self.note(held, "closed", held.whose());
             self.forget(&held.id);
         }
     }

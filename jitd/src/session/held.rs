@@ -99,6 +99,17 @@ pub(crate) struct Armed {
     pub(crate) scopes: Vec<String>,
 }
 
+/// Which one it is and whose, as every event about it says.
+#[derive(Debug, Serialize)]
+pub(crate) struct Whose<'a> {
+    id: &'a SessionId,
+    login: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    principal: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant: Option<&'a str>,
+}
+
 impl Held {
     pub(crate) fn new(id: SessionId, kind: Kind, opening: &Opening, since: Timestamp) -> Self {
         Self {
@@ -135,6 +146,16 @@ impl Held {
         let own = self.scopes.iter().map(|scope| &scope.unit);
         let scopes: Vec<String> = own.chain(&self.also_ends).cloned().collect();
         (!self.scopes.is_empty()).then_some(Armed { until, scopes })
+    }
+
+    pub(crate) fn whose(&self) -> Whose<'_> {
+        let live = self.live.as_ref();
+        Whose {
+            id: &self.id,
+            login: self.query.login.as_str(),
+            principal: live.map(|live| live.principal.as_str()),
+            grant: live.map(|live| live.grant.as_str()),
+        }
     }
 
     pub(crate) fn describe(&self) -> control::Session {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jit_grant::Code;
-use serde::Serialize;
 
 use super::deadline::Alarm;
 use super::end::Why;
@@ -21,7 +20,7 @@ const ARM_AGAIN: Duration = Duration::from_secs(1);
 struct Verdicts {
     over: Vec<(SessionId, Why)>,
     moved: Vec<SessionId>,
-    /// In monitor mode: what would have been ended.
+    /// In monitor mode: what would have been ended, with what held it open until now.
     spared: Vec<Held>,
 }
 
@@ -60,19 +59,12 @@ impl Inner {
     fn decide_all(self: Arc<Self>) -> Vec<SessionId> {
         let verdicts = self.verdicts();
         for (id, why) in verdicts.over {
-            Arc::clone(&self).end(&id, &why);
+            Arc::clone(&self).end(&id, why);
         }
         for held in verdicts.spared {
-            #[derive(Serialize)]
-            struct Spared<'a> {
-                id: &'a SessionId,
-                login: &'a str,
-            }
-            let fields = Spared {
-                id: &held.id,
-                login: held.query.login.as_str(),
-            };
-            let _ = self.record.write(&held.kind.event("would_end"), fields);
+            let _ = self
+                .record
+                .write(&held.kind.event("would_end"), held.whose());
         }
         self.changed.notify_one();
         verdicts.moved
@@ -90,7 +82,6 @@ impl Inner {
                     Why {
                         code: Code::EndNoSession,
                         due: now,
-                        message: None,
                     },
                 ));
                 continue;
@@ -102,7 +93,6 @@ impl Inner {
                         Why {
                             code: Code::EndExpired,
                             due: live.until,
-                            message: None,
                         },
                     ));
                 }
@@ -115,16 +105,16 @@ impl Inner {
                         verdicts.moved.push(held.id.clone());
                     }
                 }
-                (Standing::Over { code, message }, true) => {
-                    verdicts.over.push((
-                        held.id.clone(),
-                        why_over(held.live.as_ref(), code, message, now),
-                    ));
+                (Standing::Over { code, .. }, true) => {
+                    verdicts
+                        .over
+                        .push((held.id.clone(), why_over(held.live.as_ref(), code, now)));
                 }
                 (Standing::Over { .. }, false) => {
-                    if held.live.take().is_some() {
-                        let _ = self.registry.save(held);
+                    if held.live.is_some() {
                         verdicts.spared.push(held.clone());
+                        held.live = None;
+                        let _ = self.registry.save(held);
                     }
                 }
             }
@@ -165,7 +155,7 @@ fn earliest(table: &Table) -> (Option<Timestamp>, Option<Duration>) {
 }
 
 /// The code that an end is recorded and shown with, from the judge's and from what held the session until now.
-fn why_over(was: Option<&Live>, code: Code, message: String, now: Timestamp) -> Why {
+fn why_over(was: Option<&Live>, code: Code, now: Timestamp) -> Why {
     let expired = was.map(|live| live.until).filter(|until| *until <= now);
     let code = match (expired, code) {
         (Some(_), _) | (_, Code::Expired) => Code::EndExpired,
@@ -178,7 +168,6 @@ fn why_over(was: Option<&Live>, code: Code, message: String, now: Timestamp) -> 
     Why {
         code,
         due: expired.unwrap_or(now),
-        message: Some(message),
     }
 }
 
@@ -199,7 +188,7 @@ mod tests {
     }
 
     fn why(was: Option<&Live>, code: Code) -> (Code, Timestamp) {
-        let why = why_over(was, code, String::new(), second(100));
+        let why = why_over(was, code, second(100));
         (why.code, why.due)
     }
 

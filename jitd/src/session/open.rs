@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jit_grant::Code;
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde::Serialize;
 
 use super::cgroup::{Cgroup, ScopePath};
-use super::held::{Held, Kind, Scope};
+use super::held::{Held, Kind, Scope, Whose};
 use super::pid1::Pid1;
-use super::types::{Live, Opening, Refused, SessionId, Standing};
+use super::types::{Opening, Refused, SessionId, Standing};
 use super::unit::ElevationScope;
 use super::{Inner, Process};
 use crate::peer::Peer;
@@ -234,22 +235,25 @@ impl Inner {
     fn note_opened(&self, held: &Held) -> Result<(), NotRecorded> {
         #[derive(Serialize)]
         struct Opened<'a> {
-            id: &'a SessionId,
+            #[serde(flatten)]
+            whose: Whose<'a>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            until: Option<Timestamp>,
+            #[serde(skip_serializing_if = "Option::is_none")]
             parent: Option<&'a SessionId>,
-            login: &'a str,
             service: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
             rhost: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
             tty: Option<&'a str>,
             leader: i32,
             scopes: Vec<&'a str>,
             enforced: bool,
-            #[serde(flatten)]
-            live: Option<&'a Live>,
         }
         let opened = Opened {
-            id: &held.id,
+            whose: held.whose(),
+            until: held.live.as_ref().map(|live| live.until),
             parent: held.parent.as_ref(),
-            login: held.query.login.as_str(),
             service: &held.query.service,
             rhost: held.query.rhost.as_deref(),
             tty: held.query.tty.as_deref(),
@@ -260,7 +264,6 @@ impl Inner {
                 .map(|scope| scope.unit.as_str())
                 .collect(),
             enforced: held.enforce,
-            live: held.live.as_ref(),
         };
         self.record.write(&held.kind.event("opened"), opened)
     }
