@@ -1,6 +1,12 @@
 //! `jitctl audit`.
 
+mod detail;
+mod repeats;
+
 use serde_json::{Value, json};
+
+use detail::detail;
+use repeats::Repeats;
 
 use super::Here;
 use crate::chain;
@@ -34,7 +40,12 @@ pub(super) async fn list(here: &Here, mut after: u64) -> Result<Exit, Error> {
     }
     let events: Vec<Event> = server.parse(&Value::Array(all))?;
     let times = here.times();
-    let rows: Vec<_> = events
+    let mut repeats = Repeats::default();
+    let shown: Vec<_> = events
+        .iter()
+        .filter(|event| !repeats.is_one(event))
+        .collect();
+    let rows: Vec<_> = shown
         .iter()
         .map(|event| {
             vec![
@@ -44,7 +55,7 @@ pub(super) async fn list(here: &Here, mut after: u64) -> Result<Exit, Error> {
                 event.actor.clone().unwrap_or_default(),
                 event.kind.clone(),
                 event.subject.clone().unwrap_or_default(),
-                detail(event),
+                detail(event, &times),
             ]
         })
         .collect();
@@ -53,30 +64,13 @@ pub(super) async fn list(here: &Here, mut after: u64) -> Result<Exit, Error> {
         &rows,
         "Nothing has happened.",
     );
+    if shown.len() < events.len() {
+        here.screen.note(format!(
+            "{} decisions that came out as the one just before are left out; --json has them, and every field.",
+            events.len() - shown.len()
+        ));
+    }
     Ok(Exit::Done)
-}
-
-/// `name=value` for each field that no other column shows. Hashes are cut: `--json` has them whole.
-fn detail(event: &Event) -> String {
-    const HASH: usize = 64;
-    let Some(fields) = event.detail.as_object() else {
-        return String::new();
-    };
-    let words = fields.iter().filter_map(|(name, value)| {
-        let text = value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned);
-        let shown =
-            [event.subject.as_deref(), event.actor.as_deref()].contains(&Some(text.as_str()));
-        let is_hash = text.len() == HASH && text.bytes().all(|b| b.is_ascii_hexdigit());
-        match value {
-            Value::Null => None,
-            _ if shown => None,
-            _ if is_hash => Some(format!("{name}={}…", &text[..12])),
-            _ => Some(format!("{name}={text}")),
-        }
-    });
-    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Walks this host's event chain.

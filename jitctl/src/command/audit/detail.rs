@@ -1,0 +1,322 @@
+//! What an event tells beside its columns, in one line for people. `--json` has all of it.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value};
+
+use crate::server::Event;
+use crate::words::{Times, span};
+
+/// Which process it was, where it stood and when the end was due: for whoever looks closer, with `--json`.
+const TOO_FINE: [&str; 13] = [
+    "boot_id",
+    "credential",
+    "due",
+    "id",
+    "leader",
+    "mode",
+    "parent",
+    "phase",
+    "pid",
+    "policy",
+    "public_key",
+    "real_uid",
+    "scopes",
+];
+
+/// The line. What is of no known shape is shown as `name=value`.
+pub(super) fn detail(event: &Event, times: &Times) -> String {
+    let Some(of) = event.detail.as_object() else {
+        return String::new();
+    };
+    let fields = Fields { of, times };
+    let (about, what) = event.kind.split_once('.').unwrap_or(("", &event.kind));
+    let told = match (about, what) {
+        ("", "decision") => fields.decision(),
+        ("", "refused") => fields.refusal("refused"),
+        ("", "gating") => fields.gating(),
+        ("session" | "elevation", "opened") => fields.opened(),
+        ("session" | "elevation", "ending") => fields.ending(),
+        ("session" | "elevation", "ended") => fields.ended(),
+        ("", "requested") => fields.requested(),
+        ("", "approved") => fields.approved(),
+        ("", "granted") => fields.granted(),
+        ("", "user_set") => fields.user(),
+        _ => None,
+    };
+    told.unwrap_or_else(|| plain(event, of))
+}
+
+/// `name=value` for each field that no column shows. Hashes are cut.
+fn plain(event: &Event, of: &Map<String, Value>) -> String {
+    const HASH: usize = 64;
+    let columns = [event.subject.as_deref(), event.actor.as_deref()];
+    let words = of.iter().filter_map(|(name, value)| {
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        let is_hash = text.len() == HASH && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match value {
+            Value::Null => None,
+            _ if columns.contains(&Some(&text)) || TOO_FINE.contains(&name.as_str()) => None,
+            _ if is_hash => Some(format!("{name}={}…", &text[..12])),
+            _ => Some(format!("{name}={text}")),
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+struct Fields<'a> {
+    of: &'a Map<String, Value>,
+    times: &'a Times,
+}
+
+/// None where a field is missing that the line can't do without.
+impl Fields<'_> {
+    fn decision(&self) -> Option<String> {
+        let watched = self.text("mode") == Some("monitor");
+        if !self.flag("allow")? {
+            return self.refusal(if watched { "would refuse" } else { "refused" });
+        }
+        let allowed = if watched { "would allow" } else { "allowed" };
+        Some(format!("{allowed} {}{}", self.door()?, self.until()))
+    }
+
+    fn refusal(&self, refused: &str) -> Option<String> {
+        let why = self.text("why").map(|why| format!(" ({why})"));
+        let (door, code) = (self.door()?, self.text("code")?);
+        Some(format!(
+            "{refused} {door}: {code}{}",
+            why.unwrap_or_default()
+        ))
+    }
+
+    fn opened(&self) -> Option<String> {
+        let watched = if self.flag("enforced")? {
+            ""
+        } else {
+            ", only watched"
+        };
+        Some(format!("{}{}{watched}", self.door()?, self.until()))
+    }
+
+    fn ending(&self) -> Option<String> {
+        let processes = match self.number("processes")? {
+            1 => "1 process".to_owned(),
+            count => format!("{count} processes"),
+        };
+        Some(format!("{}, {processes} told to go", self.text("code")?))
+    }
+
+    fn ended(&self) -> Option<String> {
+        let killed = if self.flag("killed")? { ", killed" } else { "" };
+        let left = match self.list("left") {
+            left if left.is_empty() => String::new(),
+            left => format!(", still there: {}", left.join(" ")),
+        };
+        let (code, took) = (self.text("code")?, self.number("took_ms")?);
+        Some(format!("{code}, gone after {took} ms{killed}{left}"))
+    }
+
+    fn gating(&self) -> Option<String> {
+        let services = self.list("services").join(" ");
+        Some(format!("{services}: {}", self.text("detail")?))
+    }
+
+    fn requested(&self) -> Option<String> {
+        let (role, hosts) = (self.text("role")?, self.list("hosts").join(" "));
+        let ticket = self.text("ticket").map(|ticket| format!(" [{ticket}]"));
+        let (length, reason) = (self.length()?, self.text("reason")?);
+        Some(format!(
+            "{role} on {hosts} for {length}: {reason}{}",
+            ticket.unwrap_or_default()
+        ))
+    }
+
+    fn approved(&self) -> Option<String> {
+        let comment = self.text("comment").map(|comment| format!(": {comment}"));
+        Some(format!(
+            "for {}{}",
+            self.length()?,
+            comment.unwrap_or_default()
+        ))
+    }
+
+    fn granted(&self) -> Option<String> {
+        let grants = self.of.get("grants")?.as_array()?.iter().map(|grant| {
+            let part = |name: &str| grant.get(name).and_then(Value::as_str);
+            Some(format!("{} on {}", part("grant")?, part("host")?))
+        });
+        let grants = grants.collect::<Option<Vec<_>>>()?.join(", ");
+        Some(format!("{grants}, until {}", self.time("expires")?))
+    }
+
+    fn user(&self) -> Option<String> {
+        let groups = match self.list("groups") {
+            groups if groups.is_empty() => String::new(),
+            groups => format!(", in {}", groups.join(" ")),
+        };
+        let keys = match self.of.get("keys")?.as_array()?.len() {
+            1 => "1 key".to_owned(),
+            count => format!("{count} keys"),
+        };
+        Some(format!("login {}{groups}, {keys}", self.text("login")?))
+    }
+
+    /// What was to be entered, from where, and as whom where that is somebody else.
+    fn door(&self) -> Option<String> {
+        let other = self
+            .text("user")
+            .filter(|user| self.text("login") != Some(user));
+        let user = other.map(|user| format!(" to {user}"));
+        let from = self.text("rhost").map(|rhost| format!(" from {rhost}"));
+        Some(format!(
+            "{}{}{}",
+            self.text("service")?,
+            user.unwrap_or_default(),
+            from.unwrap_or_default()
+        ))
+    }
+
+    fn until(&self) -> String {
+        let until = self.time("until");
+        until
+            .map(|until| format!(", until {until}"))
+            .unwrap_or_default()
+    }
+
+    fn length(&self) -> Option<String> {
+        let seconds = i64::try_from(self.number("for_seconds")?).ok()?;
+        Some(span(SignedDuration::from_secs(seconds)))
+    }
+
+    fn time(&self, name: &str) -> Option<String> {
+        let at: Timestamp = self.text(name)?.parse().ok()?;
+        Some(self.times.local(at))
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.of.get(name)?.as_str()
+    }
+
+    fn flag(&self, name: &str) -> Option<bool> {
+        self.of.get(name)?.as_bool()
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.of.get(name)?.as_u64()
+    }
+
+    /// Empty where it is missing.
+    fn list(&self, name: &str) -> Vec<String> {
+        let items = self.of.get(name).and_then(Value::as_array);
+        let text = |item: &Value| {
+            item.as_str()
+                .map_or_else(|| item.to_string(), str::to_owned)
+        };
+        items
+            .map(|items| items.iter().map(text).collect())
+            .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::tz::TimeZone;
+    use serde_json::json;
+
+    fn told(kind: &str, detail: Value) -> String {
+        let event = Event {
+            seq: 1,
+            at: Timestamp::UNIX_EPOCH,
+            origin: "web1".to_owned(),
+            actor: Some("bob".to_owned()),
+            kind: kind.to_owned(),
+            subject: Some("g1".to_owned()),
+            detail,
+        };
+        let times = Times {
+            now: "2026-11-22T12:00:00Z".parse().expect("a time"),
+            zone: TimeZone::UTC,
+        };
+        super::detail(&event, &times)
+    }
+
+    fn decision(more: Value) -> String {
+        let mut fields = json!({ "phase": "account", "mode": "enforce", "service": "sshd", "login": "bob", "user": "bob",
+            "rhost": "192.0.2.7", "tty": "ssh", "credential": "pending", "pid": 378, "real_uid": 0, "allow": true });
+        if let (Some(fields), Value::Object(more)) = (fields.as_object_mut(), more) {
+            fields.extend(more);
+        }
+        told("decision", fields)
+    }
+
+    #[test]
+    fn a_decision_says_what_was_to_be_entered_from_where_and_what_came_of_it() {
+        let until =
+            json!({ "grant": "g1", "principal": "bob", "until": "2026-11-22T12:41:27.154Z" });
+        assert_eq!(
+            decision(until),
+            "allowed sshd from 192.0.2.7, until 12:41:27"
+        );
+        let refused = json!({ "allow": false, "code": "JIT-101", "mode": "monitor" });
+        assert_eq!(
+            decision(refused),
+            "would refuse sshd from 192.0.2.7: JIT-101"
+        );
+        let su = json!({ "service": "su", "user": "root", "rhost": null, "allow": false, "code": "JIT-104" });
+        assert_eq!(decision(su), "refused su to root: JIT-104");
+    }
+
+    #[test]
+    fn a_session_is_told_from_its_beginning_to_its_end() {
+        let opened = json!({ "id": "yl4y7lizjg", "login": "bob", "service": "sshd", "rhost": "192.0.2.7", "tty": "ssh", "leader": 378,
+            "scopes": ["session-554.scope"], "enforced": false, "grant": "g1", "principal": "bob" });
+        assert_eq!(
+            told("session.opened", opened),
+            "sshd from 192.0.2.7, only watched"
+        );
+        let ending = json!({ "id": "yl4y7lizjg", "login": "bob", "code": "JIT-301", "due": "2026-11-22T20:41:12Z",
+            "first_signal_late_ms": 22, "processes": 4 });
+        assert_eq!(
+            told("session.ending", ending),
+            "JIT-301, 4 processes told to go"
+        );
+        let ended = json!({ "id": "yl4y7lizjg", "login": "bob", "code": "JIT-301", "last_death_late_ms": 2040, "took_ms": 2028,
+            "killed": true, "left": [17] });
+        assert_eq!(
+            told("elevation.ended", ended),
+            "JIT-301, gone after 2028 ms, killed, still there: 17"
+        );
+        let closed =
+            json!({ "id": "yl4y7lizjg", "login": "bob", "grant": "g1", "principal": "bob" });
+        assert_eq!(told("session.closed", closed), "");
+    }
+
+    #[test]
+    fn a_request_is_told_with_its_reason_and_its_grants() {
+        let policy = "0".repeat(64);
+        let requested = json!({ "request": "r1", "principal": "bob", "login": "bob", "role": "operator", "hosts": ["web1"],
+            "actions": ["ssh"], "for_seconds": 900, "reason": "disk full", "ticket": "OPS-1", "policy": policy });
+        assert_eq!(
+            told("requested", requested),
+            "operator on web1 for 15 min: disk full [OPS-1]"
+        );
+        let granted = json!({ "request": "r1", "grants": [{ "grant": "g1", "host": "web1" }, { "grant": "g2", "host": "web2" }],
+            "expires": "2026-11-22T12:41:27Z", "policy": policy });
+        assert_eq!(
+            told("granted", granted),
+            "g1 on web1, g2 on web2, until 12:41:27"
+        );
+        let user = json!({ "name": "bob", "login": "deploy", "groups": ["engineers"], "keys": ["ssh-ed25519 AAAA"] });
+        assert_eq!(told("user_set", user), "login deploy, in engineers, 1 key");
+    }
+
+    #[test]
+    fn what_is_of_no_known_shape_is_shown_as_it_is_without_what_columns_show() {
+        let fields = json!({ "grant": "g1", "principal": "bob", "why": "x", "pid": 7, "head": "a".repeat(64), "none": null });
+        assert_eq!(told("decision", fields.clone()), "head=aaaaaaaaaaaa… why=x");
+        assert_eq!(told("something.new", fields), "head=aaaaaaaaaaaa… why=x");
+        assert_eq!(told("something.new", json!("text")), "");
+    }
+}
