@@ -112,7 +112,7 @@ pub mod control {
         pub current: bool,
         /// Where grants don't count: the code that says why.
         pub code: Option<String>,
-        /// Live sessions and elevations.
+        /// Live sessions and elevations that the caller may see: all of them for root, for others their own.
         pub sessions: usize,
         /// False when events can't be written to disk.
         pub recording: bool,

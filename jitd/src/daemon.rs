@@ -20,7 +20,7 @@ use crate::accounts::Accounts;
 use crate::clock::Clock;
 use crate::config::{ConfigError, Settings};
 use crate::grants::{Grants, Places};
-use crate::handlers::{Files, Host, READING_AT_ONCE};
+use crate::handlers::{Files, Host, READING_AT_ONCE, Shown};
 use crate::host_key;
 use crate::record::{DEV_LOG, Record};
 use crate::server::serve;
@@ -161,6 +161,7 @@ async fn start(config: &Path) -> Result<Arc<Host<Sessions>>, DaemonError> {
         clock,
         key: Mutex::new(key),
         reading: Arc::new(Semaphore::new(READING_AT_ONCE)),
+        shown: Shown::default(),
     };
     let host = Arc::new(take_up(host, &places.run).await?);
     let revision = host.grants.overview().revision;

@@ -15,7 +15,7 @@ use crate::accounts::Accounts;
 use crate::clock::{Clock, Set};
 use crate::config::Settings;
 use crate::grants::{Grants, Places};
-use crate::handlers::{Files, Hold, Host, READING_AT_ONCE};
+use crate::handlers::{Files, Hold, Host, READING_AT_ONCE, Shown};
 use crate::peer::Peer;
 use crate::record::Record;
 use crate::session::{Opening, Refused, SessionId};
@@ -292,6 +292,7 @@ fn host(directory: &Path, events: Option<&Path>, clock: Clock) -> Host<Fake> {
         clock,
         key: Mutex::new(None),
         reading: Arc::new(Semaphore::new(READING_AT_ONCE)),
+        shown: Shown::default(),
     }
 }
 

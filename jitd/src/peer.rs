@@ -1,7 +1,7 @@
 //! Who is at the other end of a Unix socket, from the kernel and never from what that end says.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -95,10 +95,7 @@ fn gone(pid: i32) -> io::Error {
 /// Field 22 of /proc/PID/stat. The second field is the program's name in brackets and may itself hold spaces and brackets, so
 /// the fields are counted from the last closing one.
 fn start_time(pid: i32) -> io::Result<u64> {
-    let stat = fs::read(format!("/proc/{pid}/stat"))?;
-    parse_start_time(&stat).ok_or_else(|| {
-        io::Error::other(format!("/proc/{pid}/stat is not as proc_pid_stat(5) says"))
-    })
+    read_beginning(pid, "stat", parse_start_time)
 }
 
 fn parse_start_time(stat: &[u8]) -> Option<u64> {
@@ -109,9 +106,20 @@ fn parse_start_time(stat: &[u8]) -> Option<u64> {
 
 /// The first number of the `Uid:` line of /proc/PID/status.
 fn real_uid(pid: i32) -> io::Result<u32> {
-    let status = fs::read(format!("/proc/{pid}/status"))?;
-    parse_real_uid(&status)
-        .ok_or_else(|| io::Error::other(format!("/proc/{pid}/status has no Uid line")))
+    read_beginning(pid, "status", parse_real_uid)
+}
+
+/// What both fields lie well within: before them there is one text of another's choice, the program's name, of 64 bytes at most.
+const BEGINNING_BYTES: usize = 1024;
+
+/// Parses the beginning of a file of /proc/PID, taken with one read: this happens at every call, before anything is known of the
+/// caller.
+fn read_beginning<T>(pid: i32, file: &str, parse: fn(&[u8]) -> Option<T>) -> io::Result<T> {
+    let path = format!("/proc/{pid}/{file}");
+    let mut beginning = [0; BEGINNING_BYTES];
+    let length = File::open(&path)?.read(&mut beginning)?;
+    parse(&beginning[..length])
+        .ok_or_else(|| io::Error::other(format!("{path} is not as proc(5) says")))
 }
 
 fn parse_real_uid(status: &[u8]) -> Option<u32> {

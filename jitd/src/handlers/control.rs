@@ -1,7 +1,7 @@
 //! `ctl.sock`: what people and administrators ask.
 
 use jit_local::call::{Call, Reply};
-use jit_local::message::control::{Enroll, FAILED, Gated, Sessions, Status, Whoami};
+use jit_local::message::control::{Enroll, FAILED, Gated, Session, Sessions, Status, Whoami};
 use serde::Serialize;
 
 use super::{Hold, Host, done, failed, nothing};
@@ -16,7 +16,7 @@ struct By {
 }
 
 impl<S: Hold> Host<S> {
-    pub(super) fn status(&self) -> Reply {
+    pub(super) async fn status(&self, peer: &Peer) -> Reply {
         let overview = self.grants.overview();
         let trust = overview.trust.as_ref();
         let milliseconds =
@@ -32,13 +32,18 @@ impl<S: Hold> Host<S> {
             max_staleness_ms: milliseconds(overview.max_staleness),
             current: overview.code.is_none(),
             code: overview.code.map(|code| code.to_string()),
-            sessions: self.sessions.list().len(),
+            sessions: self.visible_to(peer).await.len(),
             recording: self.record.on_disk(),
         })
     }
 
-    /// Root sees all sessions, others those of their own login.
     pub(super) async fn list_sessions(&self, peer: &Peer) -> Reply {
+        let sessions = self.visible_to(peer).await;
+        done(&Sessions { sessions })
+    }
+
+    /// Root sees all sessions, others those of their own login.
+    async fn visible_to(&self, peer: &Peer) -> Vec<Session> {
         let mut sessions = self.sessions.list();
         if peer.uid != 0 {
             let name = self
@@ -49,7 +54,7 @@ impl<S: Hold> Host<S> {
                 .unwrap_or_default();
             sessions.retain(|session| session.login == name);
         }
-        done(&Sessions { sessions })
+        sessions
     }
 
     pub(super) fn whoami(&self, peer: &Peer) -> Reply {

@@ -3,6 +3,7 @@
 mod control;
 mod evidence;
 mod pam;
+mod shown;
 mod sync;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -95,6 +96,8 @@ impl Hold for Sessions {
     }
 }
 
+pub use shown::Shown;
+
 /// The files that jitd reads and writes.
 #[derive(Debug, Clone)]
 pub struct Files {
@@ -128,6 +131,8 @@ pub struct Host<S> {
     pub key: Mutex<Option<SigningKey>>,
     /// So many descriptors from jitd-sync may be read at once: one on a filesystem that hangs costs a thread, not all of them.
     pub reading: Arc<Semaphore>,
+    /// What logins that are being opened showed who they are with.
+    pub shown: Shown,
 }
 
 /// Descriptors that may be read at once.
@@ -164,7 +169,7 @@ impl<S: Hold> Host<S> {
             Method::OpenBefore => self.open_before(call, peer).await,
             Method::OpenAfter => self.open_after(call, peer).await,
             Method::Close => self.close(call, peer).await,
-            Method::Status => self.status().into(),
+            Method::Status => self.status(peer).await.into(),
             Method::Sessions => self.list_sessions(peer).await.into(),
             Method::Whoami => self.whoami(peer).into(),
             Method::Reload => self.reload(peer).await.into(),
@@ -293,6 +298,7 @@ impl<S> Host<S> {
             clock,
             key,
             reading,
+            shown,
         } = self;
         Host {
             files,
@@ -304,6 +310,7 @@ impl<S> Host<S> {
             clock,
             key,
             reading,
+            shown,
         }
     }
 }

@@ -37,6 +37,19 @@ async fn root_sees_all_sessions_and_others_their_own() {
 }
 
 #[tokio::test]
+async fn status_counts_for_each_the_sessions_that_he_may_see() {
+    let fixture = Fixture::new();
+    *fixture.fake().listed.lock().unwrap() = vec![session("ada", None), session("bob", None)];
+    for (uid, expected) in [(0, 2), (ADA, 1), (4_000_000, 0)] {
+        let status: message::Status = control(&fixture, Method::Status, json!({}), uid)
+            .await
+            .parameters()
+            .unwrap();
+        assert_eq!(status.sessions, expected, "{uid}");
+    }
+}
+
+#[tokio::test]
 async fn status_says_how_the_host_stands_with_its_server() {
     let fixture = ada().await;
     fixture.readings.pass(Duration::from_secs(5));

@@ -168,6 +168,43 @@ async fn a_shared_login_opens_only_to_the_key_of_the_principal_whose_grant_it_is
     assert_eq!(openings[0].query.credential, Credential::Key(fingerprint()));
 }
 
+/// pam_env reads ~/.pam_environment between our two lines on Debian 12, and a shared login's home is everybody's (T2).
+#[tokio::test]
+async fn a_key_that_is_claimed_after_the_first_session_line_is_nobody_s() {
+    let fixture = Fixture::new();
+    let grant = Grant {
+        shared: true,
+        keys: vec![fingerprint()],
+        ..fixture.grant(1, "ops")
+    };
+    let mine = "publickey ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ8hs9oBxmZ3nmGnSUnOKM1vXxG1s1Hb0+sXbcuoJbAp";
+    let lesser = Grant {
+        keys: vec![
+            Fingerprint::of_public_key_line(mine.strip_prefix("publickey ").unwrap()).unwrap(),
+        ],
+        shared: true,
+        allow: only(Action::Ssh),
+        ..fixture.grant(2, "ops")
+    };
+    let fixture = fixture.granting(vec![grant, lesser]).await;
+    let call = |info: &str| PamCall {
+        auth_info: Some(info.into()),
+        ..pam("sshd", "ops")
+    };
+    let before = ask(&fixture, Method::OpenBefore, &call(mine), 0).await.0;
+    let after = ask(&fixture, Method::OpenAfter, &call(KEY), 0).await.0;
+    assert_eq!(before.grant.as_deref(), Some("g2"));
+    assert_eq!(after.grant.as_deref(), Some("g2"));
+    let held = fixture.fake().openings.lock().unwrap()[0]
+        .standing
+        .clone()
+        .unwrap();
+    assert_eq!(held.principal.as_str(), "p2");
+    // Said once: a last line without a first one says nothing of anybody.
+    let (alone, end) = ask(&fixture, Method::OpenAfter, &call(KEY), 0).await;
+    assert_eq!((code(&alone), end), (Some("JIT-120"), true));
+}
+
 #[tokio::test]
 async fn a_login_that_cannot_be_held_to_its_end_is_refused_and_its_connection_ended() {
     let fixture = ada().await;
