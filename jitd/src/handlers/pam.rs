@@ -135,6 +135,7 @@ impl<S: Hold> Host<S> {
     async fn decide_before(&self, call: &Call, peer: &Peer) -> Verdict {
         if self.is_login(call) {
             let credential = subject::ssh_credential(call.auth_info.as_deref());
+            self.shown.remember(peer, credential.clone());
             return match self.decide(Phase::OpenBefore, call, peer, credential).await {
                 Decided::Root => allowed(None),
                 Decided::Live { live, .. } => allowed(Some(&live)),
@@ -171,7 +172,8 @@ impl<S: Hold> Host<S> {
     }
 
     async fn open_login(&self, call: &Call, peer: &Peer) -> Verdict {
-        let credential = subject::ssh_credential(call.auth_info.as_deref());
+        // Not what comes with this call: see `shown`.
+        let credential = self.shown.take(peer);
         let (query, standing, verdict) =
             match self.decide(Phase::OpenAfter, call, peer, credential).await {
                 Decided::Root => return allowed(None),

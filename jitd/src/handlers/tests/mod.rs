@@ -212,7 +212,9 @@ async fn a_login_that_cannot_be_held_to_its_end_is_refused_and_its_connection_en
         code: Code::NoScope,
         message: "no scope".into(),
     });
-    let (verdict, end) = ask(&fixture, Method::OpenAfter, &pam("sshd", "ada"), 0).await;
+    let call = pam("sshd", "ada");
+    assert!(ask(&fixture, Method::OpenBefore, &call, 0).await.0.allow);
+    let (verdict, end) = ask(&fixture, Method::OpenAfter, &call, 0).await;
     assert_eq!((code(&verdict), end), (Some("JIT-130"), true));
     assert_eq!(fixture.last_event("refused")["code"], "JIT-130");
 }
