@@ -87,6 +87,7 @@ pub fn keep_with<S: Stage>(
     if promises.is_empty() {
         return ExitCode::SUCCESS;
     }
+    let tried = promises.len() * wanted.releases.len();
     let broken = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for release in wanted.releases {
@@ -107,8 +108,8 @@ pub fn keep_with<S: Stage>(
         say(&format!("\n---- {name}\n{why}"));
     }
     say(&format!(
-        "\n{group}: {} promises, {} broken",
-        promises.len(),
+        "\n{group}: {} passed, {} failed",
+        tried - broken.len(),
         broken.len()
     ));
     if broken.is_empty() {
@@ -129,7 +130,12 @@ fn on_release<S: Stage>(
     let began = Instant::now();
     let stage = match guarded(|| stage(release)) {
         Ok(stage) => stage,
-        Err(error) => return vec![(name("the stage"), format!("{error:#}"))],
+        // Without a stage none of them was seen to hold.
+        Err(error) => {
+            let why = format!("the stage: {error:#}");
+            let failed = |(promise, _): &&Promise<S>| (name(promise), why.clone());
+            return promises.iter().map(failed).collect();
+        }
     };
     say(&format!("{} {:.1?}", name("the stage"), began.elapsed()));
     let mut broken = Vec::new();
