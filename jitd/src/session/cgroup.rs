@@ -98,20 +98,25 @@ impl Cgroup {
         directory(&self.path).join("cgroup.events")
     }
 
-    /// True while there is a process in it or below it. A cgroup that has gone has none.
+    /// True while there is a process in it or below it, or it can't be looked at. A cgroup that has gone has none.
     pub(crate) fn populated(&self) -> bool {
         self.event("populated")
     }
 
-    /// True where it is frozen: by itself or by one above it.
+    /// True where it is frozen: by itself or by one above it; or where it can't be looked at.
     pub(crate) fn frozen(&self) -> bool {
         self.event("frozen")
+    }
+
+    /// True where there is no such cgroup any more, be there another of the same path or not.
+    pub(crate) fn has_gone(&self) -> bool {
+        matches!(self.open(), Ok(None))
     }
 
     /// Every process in it and below it, at this moment.
     pub(crate) fn pids(&self) -> Vec<i32> {
         let mut found = Vec::new();
-        if let Some(directory) = self.open() {
+        if let Ok(Some(directory)) = self.open() {
             collect_pids(&directory, DEEPEST, &mut found);
         }
         found
@@ -140,7 +145,7 @@ impl Cgroup {
     /// # Errors
     /// Where the kernel refuses. A cgroup that has gone is no error.
     pub(crate) fn kill(&self) -> io::Result<()> {
-        let Some(directory) = self.open() else {
+        let Some(directory) = self.open()? else {
             return Ok(());
         };
         match openat(
@@ -150,20 +155,32 @@ impl Cgroup {
             Mode::empty(),
         ) {
             Ok(file) => File::from(file).write_all(b"1"),
-            Err(Errno::ENOENT | Errno::ENODEV) if self.open().is_none() => Ok(()),
+            Err(Errno::ENOENT | Errno::ENODEV) if self.has_gone() => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
     /// Its directory. None where it has gone, be there another of the same path or not.
-    fn open(&self) -> Option<OwnedFd> {
-        let directory = open(&directory(&self.path), flags(), Mode::empty()).ok()?;
-        (fstat(&directory).ok()?.st_ino == self.id).then_some(directory)
+    fn open(&self) -> io::Result<Option<OwnedFd>> {
+        let directory = match open(&directory(&self.path), flags(), Mode::empty()) {
+            Err(Errno::ENOENT | Errno::ENODEV) => return Ok(None),
+            opened => opened?,
+        };
+        Ok((fstat(&directory)?.st_ino == self.id).then_some(directory))
     }
 
     fn event(&self, name: &str) -> bool {
-        let read = || read_at(&self.open()?, "cgroup.events").ok();
-        read().is_some_and(|events| flag(&events, name))
+        let Ok(opened) = self.open() else {
+            return true;
+        };
+        let Some(directory) = opened else {
+            return false;
+        };
+        match read_at(&directory, "cgroup.events") {
+            Ok(events) => flag(&events, name),
+            // It may have gone since.
+            Err(_) => !self.has_gone(),
+        }
     }
 }
 
@@ -298,6 +315,18 @@ mod tests {
         assert!(!flag("", "populated"));
     }
 
+    /// Out of descriptors, mostly. What was taken for empty would be forgotten, and never ended.
+    #[test]
+    fn a_cgroup_that_can_not_be_looked_at_is_not_taken_for_empty_and_its_kill_has_failed() {
+        let unreadable = Cgroup {
+            path: format!("/{}", "x".repeat(300)),
+            id: 1,
+        };
+        assert!(unreadable.populated());
+        assert!(!unreadable.has_gone());
+        assert!(unreadable.kill().is_err());
+    }
+
     #[test]
     fn a_cgroup_that_has_gone_is_empty_and_needs_no_kill() {
         let gone = Cgroup {
@@ -305,6 +334,7 @@ mod tests {
             id: 1,
         };
         assert!(!gone.populated());
+        assert!(gone.has_gone());
         assert!(gone.pids().is_empty());
         assert!(gone.kill().is_ok());
     }
