@@ -58,7 +58,9 @@ fn described(user: &User, all: &[User]) -> String {
     for key in &user.keys {
         text.push_str(&format!("  key {}\n", key.fingerprint));
     }
-    let sharing = all.iter().filter(|other| other.login == user.login && other.name != user.name);
+    let sharing = all
+        .iter()
+        .filter(|other| other.login == user.login && other.name != user.name);
     let sharing: Vec<&str> = sharing.map(|other| other.name.as_str()).collect();
     if !sharing.is_empty() {
         let consequence = if user.keys.is_empty() {
@@ -66,7 +68,11 @@ fn described(user: &User, all: &[User]) -> String {
         } else {
             "a grant lets this user in with the keys above only"
         };
-        text.push_str(&format!("  login {} is also that of {}: {consequence}\n", user.login, sharing.join(", ")));
+        text.push_str(&format!(
+            "  login {} is also that of {}: {consequence}\n",
+            user.login,
+            sharing.join(", ")
+        ));
     }
     text
 }
@@ -76,12 +82,17 @@ fn key_lines(file: &Path) -> Result<Vec<String>, Error> {
     let mut text = String::new();
     let reading = format!("reading {}", file.display());
     let read = if file == Path::new("-") {
-        std::io::stdin().take(MAX_KEY_FILE).read_to_string(&mut text)
+        std::io::stdin()
+            .take(MAX_KEY_FILE)
+            .read_to_string(&mut text)
     } else {
         File::open(file).and_then(|file| file.take(MAX_KEY_FILE).read_to_string(&mut text))
     };
     read.map_err(Error::io(reading))?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
     let lines: Vec<String> = lines.map(str::to_owned).collect();
     if lines.is_empty() {
         return Err(Error::Setup(format!("{} has no key in it", file.display())));
@@ -99,12 +110,24 @@ pub async fn list_users(options: ListOptions, out: &mut impl Write) -> Result<()
         return print_json(out, &users);
     }
     if users.is_empty() {
-        return say(out, "no users yet; add one with `jit-server user add NAME --login LOGIN --key FILE`\n");
+        return say(
+            out,
+            "no users yet; add one with `jit-server user add NAME --login LOGIN --key FILE`\n",
+        );
     }
     let mut table = table(&["NAME", "LOGIN", "GROUPS", "KEYS"]);
     for user in &users {
-        let keys: Vec<&str> = user.keys.iter().map(|key| key.fingerprint.as_str()).collect();
-        table.add_row([user.name.clone(), user.login.clone(), user.groups.join(", "), keys.join("\n")]);
+        let keys: Vec<&str> = user
+            .keys
+            .iter()
+            .map(|key| key.fingerprint.as_str())
+            .collect();
+        table.add_row([
+            user.name.clone(),
+            user.login.clone(),
+            user.groups.join(", "),
+            keys.join("\n"),
+        ]);
     }
     say(out, &format!("{table}\n"))
 }
@@ -123,19 +146,34 @@ struct Host {
 ///
 /// # Errors
 /// Where the server refuses.
-pub async fn list_hosts(options: ListOptions, now: Timestamp, out: &mut impl Write) -> Result<(), Error> {
+pub async fn list_hosts(
+    options: ListOptions,
+    now: Timestamp,
+    out: &mut impl Write,
+) -> Result<(), Error> {
     let hosts: Vec<Host> = Client::new(&options.reach.socket).get("/v1/hosts").await?;
     if options.json {
         return print_json(out, &hosts);
     }
     if hosts.is_empty() {
-        return say(out, "no hosts yet; on a host, as root: `jitctl enroll --server unix:/run/jit-server/api.sock`\n");
+        return say(
+            out,
+            "no hosts yet; on a host, as root: `jitctl enroll --server unix:/run/jit-server/api.sock`\n",
+        );
     }
     let mut table = table(&["NAME", "CONNECTED", "LAST SEEN", "ENROLLED"]);
     for host in &hosts {
         let connected = if host.connected { "yes" } else { "no" };
-        let seen = host.last_seen.map_or_else(|| "not since the server started".to_owned(), |at| ago(at, now));
-        table.add_row([host.name.clone(), connected.to_owned(), seen, ago(host.enrolled_at, now)]);
+        let seen = host.last_seen.map_or_else(
+            || "not since the server started".to_owned(),
+            |at| ago(at, now),
+        );
+        table.add_row([
+            host.name.clone(),
+            connected.to_owned(),
+            seen,
+            ago(host.enrolled_at, now),
+        ]);
     }
     say(out, &format!("{table}\n"))
 }
@@ -159,15 +197,26 @@ pub fn check_policy(file: &Path, as_json: bool, out: &mut impl Write) -> Result<
     let checked = policy::read(file);
     let mistakes = checked.as_ref().err().map_or(&[][..], Vec::as_slice);
     if as_json {
-        let roles: Vec<&str> = checked.iter().flat_map(|policy| policy.roles.keys()).map(|name| name.as_str()).collect();
-        print_json(out, &json!({ "right": checked.is_ok(), "roles": roles, "mistakes": mistakes }))?;
+        let roles: Vec<&str> = checked
+            .iter()
+            .flat_map(|policy| policy.roles.keys())
+            .map(|name| name.as_str())
+            .collect();
+        print_json(
+            out,
+            &json!({ "right": checked.is_ok(), "roles": roles, "mistakes": mistakes }),
+        )?;
     } else {
         for mistake in mistakes {
             say(out, &format!("{mistake}\n"))?;
         }
         if let Ok(policy) = &checked {
             let roles = policy.roles.len();
-            let said = if roles == 1 { "1 role".to_owned() } else { format!("{roles} roles") };
+            let said = if roles == 1 {
+                "1 role".to_owned()
+            } else {
+                format!("{roles} roles")
+            };
             say(out, &format!("{} is right: {said}\n", file.display()))?;
         }
     }
@@ -176,15 +225,19 @@ pub fn check_policy(file: &Path, as_json: bool, out: &mut impl Write) -> Result<
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header.to_vec());
+    table
+        .load_style(presets::NOTHING)
+        .set_header(header.to_vec());
     table
 }
 
 fn print_json(out: &mut impl Write, value: &impl Serialize) -> Result<(), Error> {
-    let value: Value = serde_json::to_value(value).map_err(|error| Error::Setup(error.to_string()))?;
+    let value: Value =
+        serde_json::to_value(value).map_err(|error| Error::Setup(error.to_string()))?;
     say(out, &format!("{value:#}\n"))
 }
 
 fn say(out: &mut impl Write, text: &str) -> Result<(), Error> {
-    out.write_all(text.as_bytes()).map_err(Error::io("printing"))
+    out.write_all(text.as_bytes())
+        .map_err(Error::io("printing"))
 }

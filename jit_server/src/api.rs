@@ -68,7 +68,9 @@ fn described() -> OpenApiRouter<Arc<Server>> {
 }
 
 fn open_to_all() -> OpenApiRouter<Arc<Server>> {
-    OpenApiRouter::new().routes(routes!(meta::healthz)).routes(routes!(meta::openapi))
+    OpenApiRouter::new()
+        .routes(routes!(meta::healthz))
+        .routes(routes!(meta::openapi))
 }
 
 /// The document of the whole API.
@@ -79,17 +81,23 @@ pub fn document() -> utoipa::openapi::OpenApi {
 
 /// The API of `server`, called within `limits`.
 pub fn router(server: Arc<Server>, limits: Arc<Limits>) -> Router {
-    let guarded = Router::from(described()).layer(middleware::from_fn(caller::demand_client_header));
+    let guarded =
+        Router::from(described()).layer(middleware::from_fn(caller::demand_client_header));
     guarded
         .merge(Router::from(open_to_all()))
         .fallback(meta::no_such_route)
         .method_not_allowed_fallback(meta::no_such_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, LONGEST_ANSWER))
-        .layer(middleware::from_fn_with_state(limits, limits::demand_moderation))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::SERVICE_UNAVAILABLE,
+            LONGEST_ANSWER,
+        ))
+        .layer(middleware::from_fn_with_state(
+            limits,
+            limits::demand_moderation,
+        ))
         .with_state(server)
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -26,11 +26,16 @@ pub fn touched(state: &State, events: &[Event], now: Timestamp) -> BTreeSet<Host
                 ids.insert(host.host_id.clone());
             }
             Event::Granted(granted) => {
-                let hosts = granted.grants.iter().filter_map(|one| state.directory.host(&one.host));
+                let hosts = granted
+                    .grants
+                    .iter()
+                    .filter_map(|one| state.directory.host(&one.host));
                 ids.extend(hosts.map(|host| host.enrolled.host_id.clone()));
             }
             Event::Revoked { grant, .. } | Event::Released { grant } => {
-                let host = state.grant(grant).and_then(|grant| state.directory.host(&grant.host));
+                let host = state
+                    .grant(grant)
+                    .and_then(|grant| state.directory.host(&grant.host));
                 ids.extend(host.map(|host| host.enrolled.host_id.clone()));
             }
             Event::UserSet(user) => ids.extend(concerned_by_user(state, user, now)),
@@ -53,9 +58,19 @@ fn concerned_by_user(state: &State, user: &UserSet, now: Timestamp) -> BTreeSet<
 /// What `host` is told at `now`: every grant that is in force there or will be.
 #[must_use]
 pub fn bundle(state: &State, host: &Host, revision: u64, now: Timestamp) -> Bundle {
-    let here = state.live_grants(now).filter(|grant| grant.host == host.enrolled.name);
-    let grants = here.filter_map(|grant| Some(described(state, grant, state.request(&grant.request)?))).collect();
-    Bundle { host: host.enrolled.host_id.clone(), revision, issued_at: now, grants, void: Vec::new() }
+    let here = state
+        .live_grants(now)
+        .filter(|grant| grant.host == host.enrolled.name);
+    let grants = here
+        .filter_map(|grant| Some(described(state, grant, state.request(&grant.request)?)))
+        .collect();
+    Bundle {
+        host: host.enrolled.host_id.clone(),
+        revision,
+        issued_at: now,
+        grants,
+        void: Vec::new(),
+    }
 }
 
 fn described(state: &State, grant: &Grant, request: &Request) -> jit_grant::Grant {
@@ -73,14 +88,29 @@ fn described(state: &State, grant: &Grant, request: &Request) -> jit_grant::Gran
             sudo: actions.contains(&Action::Sudo),
             su: actions.contains(&Action::Su),
         },
-        keys: user.map(|user| user.keys.iter().map(|key| key.fingerprint().clone()).collect()).unwrap_or_default(),
+        keys: user
+            .map(|user| {
+                user.keys
+                    .iter()
+                    .map(|key| key.fingerprint().clone())
+                    .collect()
+            })
+            .unwrap_or_default(),
         shared: state.directory.with_login(&grant.login).nth(1).is_some(),
         request: RequestNote {
             id: grant.request.clone(),
             reason: request.asked.reason.to_string(),
             ticket: request.asked.ticket.as_ref().map(ToString::to_string),
         },
-        approvals: request.approvals.iter().map(|given| Approval { by: given.by.clone(), at: given.at, stage: 1 }).collect(),
+        approvals: request
+            .approvals
+            .iter()
+            .map(|given| Approval {
+                by: given.by.clone(),
+                at: given.at,
+                stage: 1,
+            })
+            .collect(),
         crit: Vec::new(),
         statement: None,
         signatures: Vec::new(),

@@ -28,7 +28,9 @@ impl Client {
     /// The server that listens at `socket`.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self {
+            socket: socket.to_owned(),
+        }
     }
 
     /// Gets what is at `path`.
@@ -43,12 +45,21 @@ impl Client {
     ///
     /// # Errors
     /// Where the server is not there, or refuses.
-    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Error> {
         let body = serde_json::to_vec(body).map_err(|error| Error::Setup(error.to_string()))?;
         self.call(Method::POST, path, Bytes::from(body)).await
     }
 
-    async fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, Error> {
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, Error> {
         let answer = tokio::time::timeout(LONGEST_CALL, self.exchange(method, path, body)).await;
         let (status, body) = answer.map_err(|_| self.broken("no answer within 30 s"))??;
         if status.is_success() {
@@ -56,31 +67,59 @@ impl Client {
         }
         let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
         let detail = problem.get("detail").and_then(Value::as_str);
-        Err(Error::Refused(detail.map_or_else(|| format!("the server answers {status}"), str::to_owned)))
+        Err(Error::Refused(detail.map_or_else(
+            || format!("the server answers {status}"),
+            str::to_owned,
+        )))
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), Error> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), Error> {
         let stream = UnixStream::connect(&self.socket).await;
-        let stream = stream.map_err(|error| self.broken(&format!("{error}; is it running? `systemctl status jit-server`")))?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(&error.to_string()))?;
+        let stream = stream.map_err(|error| {
+            self.broken(&format!(
+                "{error}; is it running? `systemctl status jit-server`"
+            ))
+        })?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.broken(&error.to_string()))?;
         let driver = tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", "localhost")
-            .header("jit-client", concat!("jit-server/", env!("CARGO_PKG_VERSION")))
+            .header(
+                "jit-client",
+                concat!("jit-server/", env!("CARGO_PKG_VERSION")),
+            )
             .header("content-type", "application/json")
             .body(Full::new(body))
             .map_err(|error| Error::Setup(error.to_string()))?;
-        let response = sender.send_request(request).await.map_err(|error| self.broken(&error.to_string()))?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| self.broken(&error.to_string()))?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+        let body = Limited::new(response.into_body(), MAX_ANSWER)
+            .collect()
+            .await;
         driver.abort();
-        Ok((status, body.map_err(|error| self.broken(&error.to_string()))?.to_bytes()))
+        Ok((
+            status,
+            body.map_err(|error| self.broken(&error.to_string()))?
+                .to_bytes(),
+        ))
     }
 
     fn broken(&self, why: &str) -> Error {
-        Error::Setup(format!("jit-server does not answer at {}: {why}", self.socket.display()))
+        Error::Setup(format!(
+            "jit-server does not answer at {}: {why}",
+            self.socket.display()
+        ))
     }
 }

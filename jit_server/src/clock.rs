@@ -21,7 +21,9 @@ impl WallClock {
     /// A clock that never says less than `highest_seen`: the time of the last recorded event.
     #[must_use]
     pub fn starting_at(highest_seen: Timestamp) -> Self {
-        Self { highest: Mutex::new(highest_seen) }
+        Self {
+            highest: Mutex::new(highest_seen),
+        }
     }
 }
 
@@ -36,13 +38,19 @@ impl Clock for WallClock {
 
 /// `at` without what is finer than a millisecond.
 fn whole_milliseconds(at: Timestamp) -> Timestamp {
-    at.round(jiff::TimestampRound::new().smallest(Unit::Millisecond).mode(jiff::RoundMode::Trunc)).unwrap_or(at)
+    at.round(
+        jiff::TimestampRound::new()
+            .smallest(Unit::Millisecond)
+            .mode(jiff::RoundMode::Trunc),
+    )
+    .unwrap_or(at)
 }
 
 /// `at` and `seconds` more; the end of time where that is past it.
 #[must_use]
 pub fn seconds_after(at: Timestamp, seconds: u32) -> Timestamp {
-    at.checked_add(SignedDuration::from_secs(i64::from(seconds))).unwrap_or(Timestamp::MAX)
+    at.checked_add(SignedDuration::from_secs(i64::from(seconds)))
+        .unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -28,7 +28,11 @@ impl TryFrom<String> for GroupName {
         let valid = text.len() <= 64
             && text.bytes().next().is_some_and(plain)
             && text.bytes().all(|b| plain(b) || b"._-".contains(&b));
-        if valid { Ok(Self(text)) } else { Err(GroupNameError(text.chars().take(80).collect())) }
+        if valid {
+            Ok(Self(text))
+        } else {
+            Err(GroupNameError(text.chars().take(80).collect()))
+        }
     }
 }
 
@@ -87,7 +91,8 @@ impl Directory {
 
     /// Takes in a host; an older one of the same name is no longer known.
     pub fn set_host(&mut self, enrolled: HostEnrolled, at: Timestamp) {
-        self.hosts.insert(enrolled.name.clone(), Host { enrolled, at });
+        self.hosts
+            .insert(enrolled.name.clone(), Host { enrolled, at });
     }
 
     /// All users by name.
@@ -115,7 +120,9 @@ impl Directory {
     /// The host of that identity.
     #[must_use]
     pub fn host_by_id(&self, id: &HostId) -> Option<&Host> {
-        self.hosts.values().find(|host| host.enrolled.host_id == *id)
+        self.hosts
+            .values()
+            .find(|host| host.enrolled.host_id == *id)
     }
 
     /// The users who have that login.
@@ -126,11 +133,21 @@ impl Directory {
     /// Who is behind the account `name` of this machine: the user of that name, else the one user with that login.
     #[must_use]
     pub fn owner_of_account(&self, name: &str) -> AccountOwner<'_> {
-        if let Some(user) = name.parse().ok().and_then(|principal| self.users.get(&principal)) {
+        if let Some(user) = name
+            .parse()
+            .ok()
+            .and_then(|principal| self.users.get(&principal))
+        {
             return AccountOwner::User(user);
         }
-        let Ok(login) = name.parse::<Login>() else { return AccountOwner::Nobody };
-        let owners: Vec<&UserSet> = self.users.values().filter(|user| user.login == login).collect();
+        let Ok(login) = name.parse::<Login>() else {
+            return AccountOwner::Nobody;
+        };
+        let owners: Vec<&UserSet> = self
+            .users
+            .values()
+            .filter(|user| user.login == login)
+            .collect();
         match owners.as_slice() {
             [] => AccountOwner::Nobody,
             [one] => AccountOwner::User(one),

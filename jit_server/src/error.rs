@@ -32,7 +32,9 @@ pub enum Error {
     #[error("this host is not enrolled here, or was replaced; on that host run `jitctl enroll`")]
     UnknownHost,
     /// A key that is another host's already.
-    #[error("this key belongs to host {0} already; every host has a key of its own (was the machine cloned?)")]
+    #[error(
+        "this key belongs to host {0} already; every host has a key of its own (was the machine cloned?)"
+    )]
     KeyOfOtherHost(jit_grant::HostName),
     /// Lines of a host's event chain that do not follow what is stored.
     #[error("the lines do not follow line {stored} of the chain: {why}")]
@@ -64,6 +66,9 @@ pub enum Error {
 impl Error {
     /// For `map_err`: an input or output error while `doing`.
     pub fn io(doing: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self::Io { doing: doing.into(), source }
+        move |source| Self::Io {
+            doing: doing.into(),
+            source,
+        }
     }
 }

@@ -41,7 +41,9 @@ const UNITS: [&str; 2] = ["jit-server.socket", "jit-server.service"];
 /// At the first step that fails; it can be run again after that is seen to.
 pub async fn init(options: InitOptions, out: &mut impl Write) -> Result<(), Error> {
     if !geteuid().is_root() {
-        return Err(Error::Setup("init makes files and starts services: run it as root".to_owned()));
+        return Err(Error::Setup(
+            "init makes files and starts services: run it as root".to_owned(),
+        ));
     }
     let mut steps = Steps { out };
     let user = steps.user(&options.user)?;
@@ -64,7 +66,10 @@ pub async fn prepare(options: PrepareOptions) -> Result<(), Error> {
     only_for_ourselves();
     signer::make(&options.state.join("signing.key"))?;
     signer::load(&options.state.join("signing.key"))?;
-    SqliteStore::open(&options.state.join("jit-server.db")).await?.close().await;
+    SqliteStore::open(&options.state.join("jit-server.db"))
+        .await?
+        .close()
+        .await;
     Ok(())
 }
 
@@ -78,14 +83,21 @@ impl<W: Write> Steps<'_, W> {
     }
 
     fn user(&mut self, name: &str) -> Result<User, Error> {
-        let find = || User::from_name(name).map_err(|error| Error::Setup(format!("looking up user {name}: {error}")));
+        let find = || {
+            User::from_name(name)
+                .map_err(|error| Error::Setup(format!("looking up user {name}: {error}")))
+        };
         if let Some(user) = find()? {
             self.say("kept", format_args!("user {name}"))?;
             return Ok(user);
         }
         let line = format!("u {name} - \"jit approvals\" {}", Layout::STATE);
         run(Command::new("systemd-sysusers").args(["--inline", &line]))?;
-        let made = find()?.ok_or_else(|| Error::Setup(format!("there is no user {name}, and systemd-sysusers made none")))?;
+        let made = find()?.ok_or_else(|| {
+            Error::Setup(format!(
+                "there is no user {name}, and systemd-sysusers made none"
+            ))
+        })?;
         self.say("made", format_args!("user {name}"))?;
         Ok(made)
     }
@@ -93,14 +105,19 @@ impl<W: Write> Steps<'_, W> {
     fn state_folder(&mut self, folder: &Path, user: &User) -> Result<(), Error> {
         let shown = folder.display();
         match folder.symlink_metadata() {
-            Ok(found) if !found.is_dir() => Err(Error::Setup(format!("{shown} is not a folder; move it away"))),
-            Ok(found) if found.uid() != user.uid.as_raw() => {
-                Err(Error::Setup(format!("{shown} belongs to uid {}, not to {}; see whose it is", found.uid(), user.name)))
-            }
+            Ok(found) if !found.is_dir() => Err(Error::Setup(format!(
+                "{shown} is not a folder; move it away"
+            ))),
+            Ok(found) if found.uid() != user.uid.as_raw() => Err(Error::Setup(format!(
+                "{shown} belongs to uid {}, not to {}; see whose it is",
+                found.uid(),
+                user.name
+            ))),
             Ok(found) => {
                 let closed = std::fs::Permissions::from_mode(0o700);
                 if found.permissions().mode() & 0o077 != 0 {
-                    std::fs::set_permissions(folder, closed).map_err(Error::io(format!("closing {shown}")))?;
+                    std::fs::set_permissions(folder, closed)
+                        .map_err(Error::io(format!("closing {shown}")))?;
                 }
                 Ok(())
             }
@@ -116,9 +133,15 @@ impl<W: Write> Steps<'_, W> {
     fn key_and_database(&mut self, state: &Path, user: &User) -> Result<(), Error> {
         let files = ["signing.key", "jit-server.db"].map(|name| state.join(name));
         let there = files.clone().map(|file| file.exists());
-        let ourselves = std::env::current_exe().map_err(Error::io("finding this program's file"))?;
+        let ourselves =
+            std::env::current_exe().map_err(Error::io("finding this program's file"))?;
         let mut prepare = Command::new(ourselves);
-        prepare.arg("prepare").arg("--state").arg(state).env_clear().current_dir("/");
+        prepare
+            .arg("prepare")
+            .arg("--state")
+            .arg(state)
+            .env_clear()
+            .current_dir("/");
         run(prepare.uid(user.uid.as_raw()).gid(user.gid.as_raw()))?;
         for (file, there) in files.iter().zip(there) {
             self.say(if there { "kept" } else { "made" }, file.display())?;
@@ -129,15 +152,27 @@ impl<W: Write> Steps<'_, W> {
     fn policy(&mut self, path: &Path) -> Result<(), Error> {
         let shown = path.display();
         if let Some(folder) = path.parent() {
-            let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder);
+            let made = std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(folder);
             made.map_err(Error::io(format!("making {}", folder.display())))?;
         }
-        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path);
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o644)
+            .open(path);
         match file {
             Ok(mut file) => {
-                let written = file.write_all(STARTER_POLICY.as_bytes()).and_then(|()| file.sync_all());
+                let written = file
+                    .write_all(STARTER_POLICY.as_bytes())
+                    .and_then(|()| file.sync_all());
                 written.map_err(Error::io(format!("writing {shown}")))?;
-                self.say("made", format_args!("{shown} (a starter: nobody may ask for anything yet)"))
+                self.say(
+                    "made",
+                    format_args!("{shown} (a starter: nobody may ask for anything yet)"),
+                )
             }
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 self.say("kept", &shown)?;
@@ -156,13 +191,17 @@ impl<W: Write> Steps<'_, W> {
             self.say("skipped", "the service: systemd does not run here")?;
             return Ok(false);
         }
-        run(Command::new("systemctl").args(["--quiet", "enable", "--now"]).args(UNITS))?;
+        run(Command::new("systemctl")
+            .args(["--quiet", "enable", "--now"])
+            .args(UNITS))?;
         self.say("running", UNITS.join(", "))?;
         Ok(true)
     }
 
     async fn answer(&mut self) -> Result<(), Error> {
-        let _: serde_json::Value = Client::new(Path::new(Layout::SOCKET)).get("/v1/whoami").await?;
+        let _: serde_json::Value = Client::new(Path::new(Layout::SOCKET))
+            .get("/v1/whoami")
+            .await?;
         self.say("answers", Layout::SOCKET)
     }
 
@@ -181,10 +220,16 @@ const NEXT: &str = "  add people           jit-server user add alice --login ali
 /// Runs `command` to its end.
 fn run(command: &mut Command) -> Result<(), Error> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let done = command.output().map_err(Error::io(format!("running {name}")))?;
+    let done = command
+        .output()
+        .map_err(Error::io(format!("running {name}")))?;
     if done.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&done.stderr);
-    Err(Error::Setup(format!("{name} failed ({}): {}", done.status, said.trim())))
+    Err(Error::Setup(format!(
+        "{name} failed ({}): {}",
+        done.status,
+        said.trim()
+    )))
 }

@@ -40,8 +40,14 @@ pub struct SystemAccounts;
 impl Accounts for SystemAccounts {
     fn peer(&self, uid: u32) -> Peer {
         let found = User::from_uid(Uid::from_raw(uid));
-        let account = found.inspect_err(|error| tracing::warn!(uid, "no account could be looked up: {error}")).ok().flatten();
-        Peer { uid, account: account.map(|user| user.name) }
+        let account = found
+            .inspect_err(|error| tracing::warn!(uid, "no account could be looked up: {error}"))
+            .ok()
+            .flatten();
+        Peer {
+            uid,
+            account: account.map(|user| user.name),
+        }
     }
 }
 
@@ -54,7 +60,11 @@ pub async fn answer(
     mut stopping: watch::Receiver<bool>,
 ) {
     let graceful = GracefulShutdown::new();
-    let desk = Desk { router, accounts, limits };
+    let desk = Desk {
+        router,
+        accounts,
+        limits,
+    };
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => accepted.map(|(stream, _)| stream),
@@ -69,7 +79,10 @@ pub async fn answer(
         }
     }
     drop(listener);
-    if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(GRACE, graceful.shutdown())
+        .await
+        .is_err()
+    {
         tracing::warn!("some calls did not end within {GRACE:?}");
     }
 }
@@ -87,11 +100,15 @@ impl Desk {
             Ok(credentials) => credentials.uid(),
             Err(error) => return tracing::warn!("the kernel does not say who connects: {error}"),
         };
-        let Some(admission) = self.limits.admit(uid, Instant::now()) else { return };
+        let Some(admission) = self.limits.admit(uid, Instant::now()) else {
+            return;
+        };
         let (router, accounts) = (self.router.clone(), Arc::clone(&self.accounts));
         tokio::spawn(async move {
             let _admission = admission;
-            let Ok(peer) = tokio::task::spawn_blocking(move || accounts.peer(uid)).await else { return };
+            let Ok(peer) = tokio::task::spawn_blocking(move || accounts.peer(uid)).await else {
+                return;
+            };
             serve(stream, peer, router, watcher).await;
         });
     }
@@ -104,7 +121,10 @@ async fn serve(stream: UnixStream, peer: Peer, router: Router, watcher: Watcher)
         router.clone().call(request)
     });
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(LONGEST_HEADER).max_buf_size(MAX_HEADER);
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(LONGEST_HEADER)
+        .max_buf_size(MAX_HEADER);
     let connection = server.serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!("a connection ended: {error}");

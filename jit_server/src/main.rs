@@ -17,7 +17,11 @@ const FAILED: u8 = 1;
 const REFUSED: u8 = 3;
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .init();
     let mut out = std::io::stdout().lock();
     match run(Cli::parse().command, &mut out) {
         Ok(code) => code,
@@ -34,13 +38,23 @@ fn run(command: Command, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     match command {
         Command::Policy(PolicyCommand::Check { file, json }) => {
             let right = admin::check_policy(&file, json, out)?;
-            return Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(FAILED) });
+            return Ok(if right {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(FAILED)
+            });
         }
         Command::Generate(GenerateCommand::Man { directory }) => write_man_pages(&directory)?,
-        Command::Generate(GenerateCommand::Completions { directory }) => write_completions(&directory)?,
+        Command::Generate(GenerateCommand::Completions { directory }) => {
+            write_completions(&directory)?
+        }
         other => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.context("starting")?.block_on(run_async(other, out))?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime
+                .context("starting")?
+                .block_on(run_async(other, out))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -67,12 +81,20 @@ fn write_man_pages(directory: &Path) -> anyhow::Result<()> {
 
 /// The page of a command and those of its subcommands: `jit-server.8`, `jit-server-init.8`, …
 fn write_man_page(command: clap::Command, name: &str, directory: &Path) -> anyhow::Result<()> {
-    let subcommands: Vec<clap::Command> = command.get_subcommands().filter(|sub| !sub.is_hide_set()).cloned().collect();
+    let subcommands: Vec<clap::Command> = command
+        .get_subcommands()
+        .filter(|sub| !sub.is_hide_set())
+        .cloned()
+        .collect();
     let path = directory.join(format!("{name}.8"));
     let mut page = Vec::new();
     // clap wants names that live as long as the program; there are a dozen of them.
-    let named = command.name(String::leak(name.to_owned()) as &'static str).disable_help_subcommand(true);
-    clap_mangen::Man::new(named).section("8").render(&mut page)?;
+    let named = command
+        .name(String::leak(name.to_owned()) as &'static str)
+        .disable_help_subcommand(true);
+    clap_mangen::Man::new(named)
+        .section("8")
+        .render(&mut page)?;
     std::fs::write(&path, page).with_context(|| format!("writing {}", path.display()))?;
     for subcommand in subcommands {
         let name = format!("{name}-{}", subcommand.get_name());
@@ -83,7 +105,8 @@ fn write_man_page(command: clap::Command, name: &str, directory: &Path) -> anyho
 
 fn write_completions(directory: &Path) -> anyhow::Result<()> {
     for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
-        let written = clap_complete::generate_to(shell, &mut Cli::command(), "jit-server", directory);
+        let written =
+            clap_complete::generate_to(shell, &mut Cli::command(), "jit-server", directory);
         written.with_context(|| format!("writing to {}", directory.display()))?;
     }
     Ok(())

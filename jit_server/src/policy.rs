@@ -88,7 +88,9 @@ impl People {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyRefusal {
     /// There is no such role, or it is not for this person. Which of the two is not told.
-    #[error("{principal} may not ask for role {role}, or there is none of that name; `jitctl list roles` shows what may be asked for")]
+    #[error(
+        "{principal} may not ask for role {role}, or there is none of that name; `jitctl list roles` shows what may be asked for"
+    )]
     MayNotAsk {
         /// Who.
         principal: Principal,
@@ -140,7 +142,10 @@ impl Policy {
         self.roles
             .get(role)
             .filter(|found| found.may_ask.include(user))
-            .ok_or_else(|| PolicyRefusal::MayNotAsk { principal: user.name.clone(), role: role.clone() })
+            .ok_or_else(|| PolicyRefusal::MayNotAsk {
+                principal: user.name.clone(),
+                role: role.clone(),
+            })
     }
 
     /// The role, where `user` may approve it. That nobody approves what he asked for himself is the workflow's rule.
@@ -151,24 +156,46 @@ impl Policy {
         self.roles
             .get(role)
             .filter(|found| found.approvers.include(user))
-            .ok_or_else(|| PolicyRefusal::MayNotApprove { principal: user.name.clone(), role: role.clone() })
+            .ok_or_else(|| PolicyRefusal::MayNotApprove {
+                principal: user.name.clone(),
+                role: role.clone(),
+            })
     }
 
     /// Checks that `user` may have all of this: asked now, or when it is about to be granted.
     ///
     /// # Errors
     /// The first rule that refuses.
-    pub fn covers(&self, user: &UserSet, role: &RoleName, wanted: &Wanted<'_>) -> Result<&Role, PolicyRefusal> {
+    pub fn covers(
+        &self,
+        user: &UserSet,
+        role: &RoleName,
+        wanted: &Wanted<'_>,
+    ) -> Result<&Role, PolicyRefusal> {
         let rule = self.may_ask(user, role)?;
         if let Some(host) = wanted.hosts.iter().find(|host| !rule.hosts.cover(host)) {
-            return Err(PolicyRefusal::HostNotCovered { role: role.clone(), host: host.clone() });
+            return Err(PolicyRefusal::HostNotCovered {
+                role: role.clone(),
+                host: host.clone(),
+            });
         }
-        if let Some(action) = wanted.actions.iter().find(|action| !rule.actions.contains(action)) {
-            return Err(PolicyRefusal::ActionNotCovered { role: role.clone(), action: *action });
+        if let Some(action) = wanted
+            .actions
+            .iter()
+            .find(|action| !rule.actions.contains(action))
+        {
+            return Err(PolicyRefusal::ActionNotCovered {
+                role: role.clone(),
+                action: *action,
+            });
         }
         if wanted.for_seconds > rule.longest_seconds {
             let (longest, asked) = (rule.longest_seconds, wanted.for_seconds);
-            return Err(PolicyRefusal::TooLong { role: role.clone(), longest, asked });
+            return Err(PolicyRefusal::TooLong {
+                role: role.clone(),
+                longest,
+                asked,
+            });
         }
         Ok(rule)
     }

@@ -32,19 +32,30 @@ const SOCKET_NAME: &str = "api";
 /// # Errors
 /// Where it can't start. Once it answers, it does not fail.
 pub async fn serve(options: ServeOptions) -> Result<(), Error> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Error::io("listening for SIGTERM"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::io("listening for SIGINT"))?;
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(Error::io("listening for SIGTERM"))?;
+    let mut interrupt =
+        signal(SignalKind::interrupt()).map_err(Error::io("listening for SIGINT"))?;
     only_for_ourselves();
     let _only_one = lock(&options.state)?;
     let key = signer::load(&options.state.join("signing.key"))?;
     // Before the database starts threads: taking systemd's socket changes the environment.
     let listener = listener(options.socket.as_deref())?;
     let store = SqliteStore::open(&options.state.join("jit-server.db")).await?;
-    let server = Server::start(Box::new(store.clone()), key, options.policy, |last| Box::new(WallClock::starting_at(last))).await?;
+    let server = Server::start(Box::new(store.clone()), key, options.policy, |last| {
+        Box::new(WallClock::starting_at(last))
+    })
+    .await?;
 
     let limits = Arc::new(Limits::default());
     let router = api::router(Arc::clone(&server), Arc::clone(&limits));
-    let answering = tokio::spawn(listen::answer(listener, router, Arc::new(SystemAccounts), limits, server.stopping()));
+    let answering = tokio::spawn(listen::answer(
+        listener,
+        router,
+        Arc::new(SystemAccounts),
+        limits,
+        server.stopping(),
+    ));
     let ticking = tokio::spawn(tick(Arc::clone(&server)));
     tell_systemd(&[NotifyState::Ready]);
     tracing::info!("jit-server {} answers", env!("CARGO_PKG_VERSION"));
@@ -71,10 +82,22 @@ pub(crate) fn only_for_ourselves() {
 /// Two servers on one database would each believe their own memory.
 fn lock(state: &Path) -> Result<Flock<File>, Error> {
     let path = state.join("lock");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let file = file.map_err(Error::io(format!("opening {}; run `jit-server init` as root", path.display())))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, error)| Error::Setup(format!("another jit-server runs on {}: {error}", state.display())))
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path);
+    let file = file.map_err(Error::io(format!(
+        "opening {}; run `jit-server init` as root",
+        path.display()
+    )))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
+        Error::Setup(format!(
+            "another jit-server runs on {}: {error}",
+            state.display()
+        ))
+    })
 }
 
 /// systemd's socket, or one of our own.
@@ -83,7 +106,9 @@ fn listener(path: Option<&Path>) -> Result<UnixListener, Error> {
         Some(path) => bind(path)?,
         None => inherited()?,
     };
-    listener.set_nonblocking(true).map_err(Error::io("preparing the socket"))?;
+    listener
+        .set_nonblocking(true)
+        .map_err(Error::io("preparing the socket"))?;
     UnixListener::from_std(listener).map_err(Error::io("preparing the socket"))
 }
 
@@ -91,22 +116,35 @@ fn inherited() -> Result<std::os::unix::net::UnixListener, Error> {
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let place = names.split(':').position(|name| name == SOCKET_NAME);
     let listener = match place {
-        Some(place) => ListenFd::from_env().take_unix_listener(place).map_err(Error::io("taking systemd's socket"))?,
+        Some(place) => ListenFd::from_env()
+            .take_unix_listener(place)
+            .map_err(Error::io("taking systemd's socket"))?,
         None => None,
     };
     listener.ok_or_else(|| {
-        Error::Setup("systemd passed no socket named `api`; start jit-server.service, or give --socket PATH".to_owned())
+        Error::Setup(
+            "systemd passed no socket named `api`; start jit-server.service, or give --socket PATH"
+                .to_owned(),
+        )
     })
 }
 
 fn bind(path: &Path) -> Result<std::os::unix::net::UnixListener, Error> {
     // The lock says that no other server of this state runs, so a socket here is one that was left behind.
-    if path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket()) {
-        std::fs::remove_file(path).map_err(Error::io(format!("removing the old {}", path.display())))?;
+    if path
+        .symlink_metadata()
+        .is_ok_and(|found| found.file_type().is_socket())
+    {
+        std::fs::remove_file(path)
+            .map_err(Error::io(format!("removing the old {}", path.display())))?;
     }
-    let listener = std::os::unix::net::UnixListener::bind(path).map_err(Error::io(format!("making {}", path.display())))?;
+    let listener = std::os::unix::net::UnixListener::bind(path)
+        .map_err(Error::io(format!("making {}", path.display())))?;
     let everybody = std::fs::Permissions::from_mode(0o666);
-    std::fs::set_permissions(path, everybody).map_err(Error::io(format!("opening {} to everybody", path.display())))?;
+    std::fs::set_permissions(path, everybody).map_err(Error::io(format!(
+        "opening {} to everybody",
+        path.display()
+    )))?;
     Ok(listener)
 }
 

@@ -79,14 +79,24 @@ impl Server {
         policy_path: PathBuf,
         clock: impl FnOnce(Timestamp) -> Box<dyn Clock>,
     ) -> Result<Arc<Self>, Error> {
-        let Loaded { entries, revisions, last_seq } = store.load().await?;
-        let mut known = Known { state: State::default(), revisions: revisions.into_iter().collect() };
+        let Loaded {
+            entries,
+            revisions,
+            last_seq,
+        } = store.load().await?;
+        let mut known = Known {
+            state: State::default(),
+            revisions: revisions.into_iter().collect(),
+        };
         let mut policy = None;
         let mut last_at = Timestamp::UNIX_EPOCH;
         for entry in entries {
             known.state.apply(&entry);
             last_at = last_at.max(entry.at);
-            if matches!(entry.event, Event::PolicyTaken { .. } | Event::PolicyRefused { .. }) {
+            if matches!(
+                entry.event,
+                Event::PolicyTaken { .. } | Event::PolicyRefused { .. }
+            ) {
                 policy = Some(entry.event);
             }
         }
@@ -130,7 +140,10 @@ impl Server {
     /// The policy in force.
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
-        self.policy.lock().unwrap_or_else(PoisonError::into_inner).current()
+        self.policy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .current()
     }
 
     /// The hosts' streams.
@@ -168,12 +181,17 @@ impl Server {
     ///
     /// # Errors
     /// The rule against it, or that it could not be kept; then nothing has happened.
-    pub async fn execute(self: &Arc<Self>, actor: Actor, wanted: Command) -> Result<Vec<Entry>, Error> {
+    pub async fn execute(
+        self: &Arc<Self>,
+        actor: Actor,
+        wanted: Command,
+    ) -> Result<Vec<Entry>, Error> {
         self.uninterrupted(move |server, mut writer| async move {
             server.take_policy(&mut writer).await?;
             let now = server.now();
             let policy = server.policy();
-            let events = server.look(|state| workflow::command(state, &policy, now, &actor, wanted))?;
+            let events =
+                server.look(|state| workflow::command(state, &policy, now, &actor, wanted))?;
             server.keep(&mut writer, now, actor, events).await
         })
         .await
@@ -189,7 +207,14 @@ impl Server {
                 return Ok(());
             }
             let now = server.now();
-            server.keep(&mut writer, now, Actor::Administrator, vec![Event::UserSet(user)]).await?;
+            server
+                .keep(
+                    &mut writer,
+                    now,
+                    Actor::Administrator,
+                    vec![Event::UserSet(user)],
+                )
+                .await?;
             Ok(())
         })
         .await
@@ -199,12 +224,19 @@ impl Server {
     ///
     /// # Errors
     /// A key that is another host's, or that it could not be kept.
-    pub async fn enrol(self: &Arc<Self>, name: HostName, key: PublicKey) -> Result<Enrolment, Error> {
+    pub async fn enrol(
+        self: &Arc<Self>,
+        name: HostName,
+        key: PublicKey,
+    ) -> Result<Enrolment, Error> {
         self.uninterrupted(move |server, mut writer| async move {
             let server_key = server.key.public();
             let public_key = key.to_string();
             let before = server.look(|state| {
-                let same_key = state.directory.hosts().find(|host| host.enrolled.public_key == public_key);
+                let same_key = state
+                    .directory
+                    .hosts()
+                    .find(|host| host.enrolled.public_key == public_key);
                 same_key.map(|host| host.enrolled.clone())
             });
             match before {
@@ -212,9 +244,20 @@ impl Server {
                 Some(other) => return Err(Error::KeyOfOtherHost(other.name)),
                 None => {}
             }
-            let host = HostEnrolled { name, host_id: new_host_id()?, public_key };
+            let host = HostEnrolled {
+                name,
+                host_id: new_host_id()?,
+                public_key,
+            };
             let now = server.now();
-            server.keep(&mut writer, now, Actor::Administrator, vec![Event::HostEnrolled(host.clone())]).await?;
+            server
+                .keep(
+                    &mut writer,
+                    now,
+                    Actor::Administrator,
+                    vec![Event::HostEnrolled(host.clone())],
+                )
+                .await?;
             Ok(Enrolment { host, server_key })
         })
         .await
@@ -232,7 +275,12 @@ impl Server {
             if !events.is_empty() {
                 server.keep(&mut writer, now, Actor::Server, events).await?;
             }
-            server.known.write().unwrap_or_else(PoisonError::into_inner).state.forget_expired(now);
+            server
+                .known
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .state
+                .forget_expired(now);
             Ok(())
         })
         .await
@@ -243,7 +291,10 @@ impl Server {
     /// # Errors
     /// That the change could not be kept.
     pub async fn look_at_policy(self: &Arc<Self>) -> Result<(), Error> {
-        self.uninterrupted(move |server, mut writer| async move { server.take_policy(&mut writer).await }).await
+        self.uninterrupted(move |server, mut writer| async move {
+            server.take_policy(&mut writer).await
+        })
+        .await
     }
 
     /// The bundle of `host` as it is now.
@@ -254,11 +305,21 @@ impl Server {
         let now = self.now();
         let (bundle, revision) = {
             let known = self.known();
-            let enrolled = known.state.directory.host_by_id(host).ok_or(Error::UnknownHost)?;
+            let enrolled = known
+                .state
+                .directory
+                .host_by_id(host)
+                .ok_or(Error::UnknownHost)?;
             let revision = known.revisions.get(host).copied().unwrap_or(0);
-            (bundles::bundle(&known.state, enrolled, revision, now), revision)
+            (
+                bundles::bundle(&known.state, enrolled, revision, now),
+                revision,
+            )
         };
-        Ok(SignedBundle { revision, document: bundle.sign(&self.key)? })
+        Ok(SignedBundle {
+            revision,
+            document: bundle.sign(&self.key)?,
+        })
     }
 
     /// The revision that `host` should be at.
@@ -289,14 +350,26 @@ impl Server {
     /// # Errors
     /// That it could not be signed.
     pub fn word(&self, host: &HostId, nonce: Nonce) -> Result<String, Error> {
-        let word = Word { revision: self.revision(host), at: self.now(), nonce };
+        let word = Word {
+            revision: self.revision(host),
+            at: self.now(),
+            nonce,
+        };
         Ok(word.sign(host, &self.key)?)
     }
 
     /// The key of `host`.
     #[must_use]
     pub fn host_key(&self, host: &HostId) -> Option<PublicKey> {
-        self.look(|state| state.directory.host_by_id(host)?.enrolled.public_key.parse().ok())
+        self.look(|state| {
+            state
+                .directory
+                .host_by_id(host)?
+                .enrolled
+                .public_key
+                .parse()
+                .ok()
+        })
     }
 
     /// The user behind an account of this machine.
@@ -331,40 +404,81 @@ impl Server {
     }
 
     async fn take_policy(&self, writer: &mut Writer) -> Result<(), Error> {
-        let change = self.policy.lock().unwrap_or_else(PoisonError::into_inner).look();
+        let change = self
+            .policy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .look();
         let event = match change {
             Change::None => return Ok(()),
-            Change::Taken(policy) => Event::PolicyTaken { policy: policy.hash.clone(), roles: policy.roles.len() },
+            Change::Taken(policy) => Event::PolicyTaken {
+                policy: policy.hash.clone(),
+                roles: policy.roles.len(),
+            },
             Change::Refused(mistakes) => {
-                let mistakes: Vec<String> = mistakes.iter().take(MOST_MISTAKES).map(ToString::to_string).collect();
-                tracing::error!("the policy is wrong, and the one before stays in force: {}", mistakes.join("; "));
+                let mistakes: Vec<String> = mistakes
+                    .iter()
+                    .take(MOST_MISTAKES)
+                    .map(ToString::to_string)
+                    .collect();
+                tracing::error!(
+                    "the policy is wrong, and the one before stays in force: {}",
+                    mistakes.join("; ")
+                );
                 Event::PolicyRefused { mistakes }
             }
         };
         if writer.policy.as_ref() == Some(&event) {
             return Ok(());
         }
-        self.keep(writer, self.now(), Actor::Server, vec![event.clone()]).await?;
+        self.keep(writer, self.now(), Actor::Server, vec![event.clone()])
+            .await?;
         writer.policy = Some(event);
         Ok(())
     }
 
     /// Keeps events, and new revisions for the hosts that they concern.
-    async fn keep(&self, writer: &mut Writer, at: Timestamp, actor: Actor, events: Vec<Event>) -> Result<Vec<Entry>, Error> {
+    async fn keep(
+        &self,
+        writer: &mut Writer,
+        at: Timestamp,
+        actor: Actor,
+        events: Vec<Event>,
+    ) -> Result<Vec<Entry>, Error> {
         let revisions = {
             let known = self.known();
             let touched = bundles::touched(&known.state, &events, at);
-            let next = |host: &HostId| bundles::next_revision(known.revisions.get(host).copied().unwrap_or(0), at);
-            touched.into_iter().map(|host| { let next = next(&host); (host, next) }).collect()
+            let next = |host: &HostId| {
+                bundles::next_revision(known.revisions.get(host).copied().unwrap_or(0), at)
+            };
+            touched
+                .into_iter()
+                .map(|host| {
+                    let next = next(&host);
+                    (host, next)
+                })
+                .collect()
         };
         let numbered = (writer.last_seq + 1..).zip(events);
-        let entries: Vec<Entry> = numbered.map(|(seq, event)| Entry { seq, at, actor: actor.clone(), event }).collect();
+        let entries: Vec<Entry> = numbered
+            .map(|(seq, event)| Entry {
+                seq,
+                at,
+                actor: actor.clone(),
+                event,
+            })
+            .collect();
         self.keep_all(writer, entries.clone(), revisions).await?;
         Ok(entries)
     }
 
     /// Disk first, then memory, then the world.
-    async fn keep_all(&self, writer: &mut Writer, entries: Vec<Entry>, revisions: Vec<(HostId, u64)>) -> Result<(), Error> {
+    async fn keep_all(
+        &self,
+        writer: &mut Writer,
+        entries: Vec<Entry>,
+        revisions: Vec<(HostId, u64)>,
+    ) -> Result<(), Error> {
         self.store.append(&entries, &revisions).await?;
         {
             let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);

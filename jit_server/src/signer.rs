@@ -16,24 +16,43 @@ const MAX_BYTES: u64 = 4 * 1024;
 /// # Errors
 /// Where the file is not there, is no regular file of our own, or may be read by anybody else.
 pub fn load(path: &Path) -> Result<SigningKey, Error> {
-    let wrong = |why: String| Error::SigningKey { path: path.to_owned(), why };
-    let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path);
-    let file = file.map_err(|error| wrong(format!("can't be opened: {error}; run `jit-server init` as root")))?;
-    let metadata = file.metadata().map_err(|error| wrong(format!("can't be looked at: {error}")))?;
+    let wrong = |why: String| Error::SigningKey {
+        path: path.to_owned(),
+        why,
+    };
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NOFOLLOW)
+        .open(path);
+    let file = file.map_err(|error| {
+        wrong(format!(
+            "can't be opened: {error}; run `jit-server init` as root"
+        ))
+    })?;
+    let metadata = file
+        .metadata()
+        .map_err(|error| wrong(format!("can't be looked at: {error}")))?;
     let own = nix::unistd::geteuid().as_raw();
     if !metadata.is_file() {
         return Err(wrong("is not a regular file".to_owned()));
     }
     if metadata.uid() != own {
-        return Err(wrong(format!("belongs to uid {}, not to uid {own} that jit-server runs as", metadata.uid())));
+        return Err(wrong(format!(
+            "belongs to uid {}, not to uid {own} that jit-server runs as",
+            metadata.uid()
+        )));
     }
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o177 != 0 {
-        let why = format!("has mode {mode:04o}, so others may have read it; make it 0600, and think about making a new key");
+        let why = format!(
+            "has mode {mode:04o}, so others may have read it; make it 0600, and think about making a new key"
+        );
         return Err(wrong(why));
     }
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(|error| wrong(format!("can't be read: {error}")))?;
+    file.take(MAX_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(|error| wrong(format!("can't be read: {error}")))?;
     SigningKey::from_pkcs8(&bytes).map_err(|error| wrong(error.to_string()))
 }
 
@@ -48,17 +67,26 @@ pub fn make(path: &Path) -> Result<bool, Error> {
     let key = SigningKey::generate()?;
     let folder = path.parent().unwrap_or(Path::new("/"));
     let unfinished = folder.join(".signing.key.new");
-    write_private(&unfinished, key.pkcs8()).map_err(Error::io(format!("writing {}", unfinished.display())))?;
+    write_private(&unfinished, key.pkcs8())
+        .map_err(Error::io(format!("writing {}", unfinished.display())))?;
     // A link, unlike a rename, never takes the place of a key that somebody else has just made.
     let linked = std::fs::hard_link(&unfinished, path);
-    std::fs::remove_file(&unfinished).map_err(Error::io(format!("removing {}", unfinished.display())))?;
+    std::fs::remove_file(&unfinished)
+        .map_err(Error::io(format!("removing {}", unfinished.display())))?;
     linked.map_err(Error::io(format!("making {}", path.display())))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io(format!("syncing {}", folder.display())))?;
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(Error::io(format!("syncing {}", folder.display())))?;
     Ok(true)
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -73,7 +101,10 @@ mod tests {
         let path = folder.path().join("signing.key");
         assert!(make(&path).unwrap());
         let public = load(&path).unwrap().public();
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(
+            path.metadata().unwrap().permissions().mode() & 0o7777,
+            0o600
+        );
         assert!(!make(&path).unwrap());
         assert_eq!(load(&path).unwrap().public(), public);
     }
@@ -85,14 +116,20 @@ mod tests {
         make(&path).unwrap();
         for mode in [0o640, 0o604, 0o700] {
             std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
-            assert!(load(&path).unwrap_err().to_string().contains("mode"), "{mode:o}");
+            assert!(
+                load(&path).unwrap_err().to_string().contains("mode"),
+                "{mode:o}"
+            );
         }
     }
 
     #[test]
     fn a_link_in_the_place_of_the_key_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, link) = (folder.path().join("signing.key"), folder.path().join("link"));
+        let (path, link) = (
+            folder.path().join("signing.key"),
+            folder.path().join("link"),
+        );
         make(&path).unwrap();
         std::os::unix::fs::symlink(&path, &link).unwrap();
         assert!(load(&link).is_err());

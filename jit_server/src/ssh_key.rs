@@ -26,7 +26,11 @@ impl TryFrom<String> for SshKey {
 
     fn try_from(line: String) -> Result<Self, FingerprintError> {
         let fingerprint = Fingerprint::of_public_key_line(&line)?;
-        let line = line.split_ascii_whitespace().take(2).collect::<Vec<_>>().join(" ");
+        let line = line
+            .split_ascii_whitespace()
+            .take(2)
+            .collect::<Vec<_>>()
+            .join(" ");
         Ok(Self { line, fingerprint })
     }
 }

@@ -94,13 +94,24 @@ pub trait Store: Send + Sync + 'static {
     fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>>;
 
     /// Keeps events and the revisions that they lead to: all of them or none, on disk when this returns.
-    fn append<'a>(&'a self, entries: &'a [Entry], revisions: &'a [(HostId, u64)]) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn append<'a>(
+        &'a self,
+        entries: &'a [Entry],
+        revisions: &'a [(HostId, u64)],
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Keeps lines of a host, numbered from `first_seq` on in the whole record: all of them or none.
-    fn append_host_lines<'a>(&'a self, first_seq: u64, lines: &'a HostLines) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn append_host_lines<'a>(
+        &'a self,
+        first_seq: u64,
+        lines: &'a HostLines,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// The end of a host's chain. None where there is nothing of it.
-    fn host_head<'a>(&'a self, host: &'a HostId) -> BoxFuture<'a, Result<Option<HostHead>, StoreError>>;
+    fn host_head<'a>(
+        &'a self,
+        host: &'a HostId,
+    ) -> BoxFuture<'a, Result<Option<HostHead>, StoreError>>;
 
     /// At most `limit` of the record after `seq`, in order.
     fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>>;

@@ -30,7 +30,10 @@ impl Streams {
     /// Tells whoever listens for `host` that there is a newer bundle.
     pub fn announce(&self, host: &HostId, revision: u64) {
         let mut hosts = self.hosts();
-        let line = hosts.entry(host.clone()).or_insert_with(|| Line { newest: watch::Sender::new(revision), last_seen: None });
+        let line = hosts.entry(host.clone()).or_insert_with(|| Line {
+            newest: watch::Sender::new(revision),
+            last_seen: None,
+        });
         line.newest.send_replace(revision);
     }
 
@@ -51,7 +54,9 @@ impl Streams {
     /// Whether somebody listens for `host`, and when it was last heard of since this server runs.
     pub fn standing(&self, host: &HostId) -> (bool, Option<Timestamp>) {
         let hosts = self.hosts();
-        hosts.get(host).map_or((false, None), |line| (line.newest.receiver_count() > 0, line.last_seen))
+        hosts.get(host).map_or((false, None), |line| {
+            (line.newest.receiver_count() > 0, line.last_seen)
+        })
     }
 
     /// Forgets every host but those that `known` knows; their streams end.

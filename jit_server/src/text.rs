@@ -26,7 +26,9 @@ pub enum TextError {
         most: usize,
     },
     /// A character that a terminal obeys instead of showing, or that nobody sees.
-    #[error("the {what} has the character U+{code:04X}, which does not show as itself: write it without")]
+    #[error(
+        "the {what} has the character U+{code:04X}, which does not show as itself: write it without"
+    )]
     Hidden {
         /// Which text.
         what: &'static str,
@@ -86,14 +88,22 @@ text_type! {
 }
 
 /// `text` on one line: runs of white space become one space; then it must be of the right length and hold nothing hidden.
-fn one_line(text: &str, what: &'static str, least: usize, most: usize) -> Result<String, TextError> {
+fn one_line(
+    text: &str,
+    what: &'static str,
+    least: usize,
+    most: usize,
+) -> Result<String, TextError> {
     // Four bytes a character at most; refuse before looking at all of it.
     if text.len() > most.saturating_mul(8) {
         return Err(TextError::TooLong { what, most });
     }
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some(hidden) = line.chars().find(|c| is_hidden(*c)) {
-        return Err(TextError::Hidden { what, code: u32::from(hidden) });
+        return Err(TextError::Hidden {
+            what,
+            code: u32::from(hidden),
+        });
     }
     match line.chars().count() {
         short if short < least => Err(TextError::TooShort { what, least }),
@@ -117,13 +127,31 @@ mod tests {
 
     #[test]
     fn white_space_is_folded_into_one_line() {
-        assert_eq!(Reason::try_from("  disk\n\tfull ".to_owned()).unwrap().as_str(), "disk full");
+        assert_eq!(
+            Reason::try_from("  disk\n\tfull ".to_owned())
+                .unwrap()
+                .as_str(),
+            "disk full"
+        );
     }
 
     #[test]
     fn what_a_terminal_obeys_or_hides_is_refused() {
-        for hostile in ["red \u{1b}[31m", "a\u{202e}b c", "zero\u{200b}width", "c1 \u{9b}31m", "tag\u{e0041}s", "bell\u{7}"] {
-            assert!(matches!(Reason::try_from(hostile.to_owned()), Err(TextError::Hidden { .. })), "{hostile:?}");
+        for hostile in [
+            "red \u{1b}[31m",
+            "a\u{202e}b c",
+            "zero\u{200b}width",
+            "c1 \u{9b}31m",
+            "tag\u{e0041}s",
+            "bell\u{7}",
+        ] {
+            assert!(
+                matches!(
+                    Reason::try_from(hostile.to_owned()),
+                    Err(TextError::Hidden { .. })
+                ),
+                "{hostile:?}"
+            );
         }
     }
 

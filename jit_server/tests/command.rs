@@ -15,8 +15,13 @@ const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsA
 /// Runs the program beside the server of this test.
 async fn run(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_jit-server"));
-    command.args(arguments).env("JIT_SERVER_SOCKET", folder.join("root")).current_dir(folder);
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    command
+        .args(arguments)
+        .env("JIT_SERVER_SOCKET", folder.join("root"))
+        .current_dir(folder);
+    tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -28,15 +33,36 @@ async fn user_add_says_what_the_user_is_now() {
     let folder = tempfile::tempdir().unwrap();
     let _running = Running::start(folder.path()).await;
     std::fs::write(folder.path().join("alice.pub"), KEY).unwrap();
-    let arguments = ["user", "add", "alice", "--login", "deploy", "--group", "developers", "--key", "alice.pub"];
+    let arguments = [
+        "user",
+        "add",
+        "alice",
+        "--login",
+        "deploy",
+        "--group",
+        "developers",
+        "--key",
+        "alice.pub",
+    ];
     let added = run(folder.path(), &arguments).await;
     let said = text(&added.stdout);
     assert!(added.status.success(), "{added:?}");
-    assert!(said.starts_with("alice: login deploy, groups developers\n  key SHA256:"), "{said}");
+    assert!(
+        said.starts_with("alice: login deploy, groups developers\n  key SHA256:"),
+        "{said}"
+    );
     let shared = run(folder.path(), &["user", "add", "bob", "--login", "deploy"]).await;
-    assert!(text(&shared.stdout).contains("also that of alice"), "{shared:?}");
-    let listed: Value = serde_json::from_slice(&run(folder.path(), &["user", "list", "--json"]).await.stdout).unwrap();
-    assert_eq!(listed[0]["keys"][0]["key"], KEY.split(' ').take(2).collect::<Vec<_>>().join(" "));
+    assert!(
+        text(&shared.stdout).contains("also that of alice"),
+        "{shared:?}"
+    );
+    let listed: Value =
+        serde_json::from_slice(&run(folder.path(), &["user", "list", "--json"]).await.stdout)
+            .unwrap();
+    assert_eq!(
+        listed[0]["keys"][0]["key"],
+        KEY.split(' ').take(2).collect::<Vec<_>>().join(" ")
+    );
 }
 
 #[tokio::test]
@@ -44,10 +70,25 @@ async fn exit_codes_tell_failure_usage_and_refusal_apart() {
     let folder = tempfile::tempdir().unwrap();
     let _running = Running::start(folder.path()).await;
     let code = |output: Output| output.status.code().unwrap();
-    assert_eq!(code(run(folder.path(), &["user", "add", "eve", "--login", "root"]).await), 2);
+    assert_eq!(
+        code(run(folder.path(), &["user", "add", "eve", "--login", "root"]).await),
+        2
+    );
     assert_eq!(code(run(folder.path(), &["user", "add", "eve"]).await), 2);
-    assert_eq!(code(run(folder.path(), &["user", "add", "eve", "--login", "eve", "--socket", "alice"]).await), 3);
-    assert_eq!(code(run(folder.path(), &["user", "list", "--socket", "/nonexistent"]).await), 1);
+    assert_eq!(
+        code(
+            run(
+                folder.path(),
+                &["user", "add", "eve", "--login", "eve", "--socket", "alice"]
+            )
+            .await
+        ),
+        3
+    );
+    assert_eq!(
+        code(run(folder.path(), &["user", "list", "--socket", "/nonexistent"]).await),
+        1
+    );
 }
 
 #[tokio::test]
@@ -59,9 +100,20 @@ async fn policy_check_tells_every_mistake() {
     assert_eq!(checked.status.code(), Some(1));
     let said = text(&checked.stdout);
     assert_eq!(said.lines().count(), 4, "{said}");
-    assert!(said.contains("wrong.toml:6: roles.web-admin.lnogest: unknown key"), "{said}");
-    let told: Value = serde_json::from_slice(&run(folder.path(), &["policy", "check", "wrong.toml", "--json"]).await.stdout).unwrap();
-    assert_eq!((&told["right"], &told["mistakes"][0]["line"]), (&Value::Bool(false), &Value::from(2)));
+    assert!(
+        said.contains("wrong.toml:6: roles.web-admin.lnogest: unknown key"),
+        "{said}"
+    );
+    let told: Value = serde_json::from_slice(
+        &run(folder.path(), &["policy", "check", "wrong.toml", "--json"])
+            .await
+            .stdout,
+    )
+    .unwrap();
+    assert_eq!(
+        (&told["right"], &told["mistakes"][0]["line"]),
+        (&Value::Bool(false), &Value::from(2))
+    );
     std::fs::write(folder.path().join("right.toml"), common::POLICY).unwrap();
     let checked = run(folder.path(), &["policy", "check", "right.toml"]).await;
     assert_eq!(text(&checked.stdout), "right.toml is right: 2 roles\n");
@@ -71,12 +123,31 @@ async fn policy_check_tells_every_mistake() {
 async fn man_pages_and_completions_are_written_whole() {
     let folder = tempfile::tempdir().unwrap();
     for what in ["man", "completions"] {
-        assert!(run(folder.path(), &["generate", what, "."]).await.status.success(), "{what}");
+        assert!(
+            run(folder.path(), &["generate", what, "."])
+                .await
+                .status
+                .success(),
+            "{what}"
+        );
     }
-    for page in ["jit-server.8", "jit-server-init.8", "jit-server-user-add.8", "jit-server-policy-check.8"] {
-        assert!(std::fs::read_to_string(folder.path().join(page)).unwrap().contains(".TH jit-server"), "{page}");
+    for page in [
+        "jit-server.8",
+        "jit-server-init.8",
+        "jit-server-user-add.8",
+        "jit-server-policy-check.8",
+    ] {
+        assert!(
+            std::fs::read_to_string(folder.path().join(page))
+                .unwrap()
+                .contains(".TH jit-server"),
+            "{page}"
+        );
     }
-    assert!(!folder.path().join("jit-server-prepare.8").exists(), "what is hidden has no page");
+    assert!(
+        !folder.path().join("jit-server-prepare.8").exists(),
+        "what is hidden has no page"
+    );
     for file in ["jit-server.bash", "jit-server.fish", "_jit-server"] {
         assert!(folder.path().join(file).exists(), "{file}");
     }

@@ -27,18 +27,33 @@ impl Store for Disk {
         self.store.load()
     }
 
-    fn append<'a>(&'a self, entries: &'a [Entry], revisions: &'a [(HostId, u64)]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn append<'a>(
+        &'a self,
+        entries: &'a [Entry],
+        revisions: &'a [(HostId, u64)],
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         if self.full.load(Ordering::Relaxed) {
-            return Box::pin(async { Err(StoreError::Database(std::io::Error::from(std::io::ErrorKind::StorageFull).into())) });
+            return Box::pin(async {
+                Err(StoreError::Database(
+                    std::io::Error::from(std::io::ErrorKind::StorageFull).into(),
+                ))
+            });
         }
         self.store.append(entries, revisions)
     }
 
-    fn append_host_lines<'a>(&'a self, first_seq: u64, lines: &'a HostLines) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn append_host_lines<'a>(
+        &'a self,
+        first_seq: u64,
+        lines: &'a HostLines,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         self.store.append_host_lines(first_seq, lines)
     }
 
-    fn host_head<'a>(&'a self, host: &'a HostId) -> BoxFuture<'a, Result<Option<HostHead>, StoreError>> {
+    fn host_head<'a>(
+        &'a self,
+        host: &'a HostId,
+    ) -> BoxFuture<'a, Result<Option<HostHead>, StoreError>> {
         self.store.host_head(host)
     }
 
@@ -49,7 +64,12 @@ impl Store for Disk {
 
 fn user(name: &str, group: &str) -> UserSet {
     let groups = BTreeSet::from([group.to_owned().try_into().unwrap()]);
-    UserSet { name: name.parse().unwrap(), login: name.parse().unwrap(), groups, keys: BTreeSet::new() }
+    UserSet {
+        name: name.parse().unwrap(),
+        login: name.parse().unwrap(),
+        groups,
+        keys: BTreeSet::new(),
+    }
 }
 
 fn actor(name: &str) -> Actor {
@@ -62,14 +82,31 @@ async fn an_approval_that_can_not_be_kept_grants_nothing_and_can_be_given_again(
     let policy = folder.path().join("policy.toml");
     std::fs::write(&policy, common::POLICY).unwrap();
     let full = Arc::new(AtomicBool::new(false));
-    let store = SqliteStore::open(&folder.path().join("jit-server.db")).await.unwrap();
-    let disk = Disk { store, full: Arc::clone(&full) };
+    let store = SqliteStore::open(&folder.path().join("jit-server.db"))
+        .await
+        .unwrap();
+    let disk = Disk {
+        store,
+        full: Arc::clone(&full),
+    };
     let clock = |last| -> Box<dyn Clock> { Box::new(WallClock::starting_at(last)) };
-    let server = Server::start(Box::new(disk), SigningKey::generate().unwrap(), policy, clock).await.unwrap();
+    let server = Server::start(
+        Box::new(disk),
+        SigningKey::generate().unwrap(),
+        policy,
+        clock,
+    )
+    .await
+    .unwrap();
     server.set_user(user("alice", "developers")).await.unwrap();
     server.set_user(user("bob", "leads")).await.unwrap();
     let key = SigningKey::generate().unwrap().public();
-    let host = server.enrol("web-1".parse().unwrap(), key).await.unwrap().host.host_id;
+    let host = server
+        .enrol("web-1".parse().unwrap(), key)
+        .await
+        .unwrap()
+        .host
+        .host_id;
     let ask = Ask {
         role: "web-admin".parse().unwrap(),
         hosts: BTreeSet::new(),
@@ -77,8 +114,15 @@ async fn an_approval_that_can_not_be_kept_grants_nothing_and_can_be_given_again(
         reason: "disk full".to_owned().try_into().unwrap(),
         ticket: None,
     };
-    server.execute(actor("alice"), Command::Ask(ask)).await.unwrap();
-    let approve = Command::Approve { request: "r1".parse().unwrap(), for_seconds: None, comment: None };
+    server
+        .execute(actor("alice"), Command::Ask(ask))
+        .await
+        .unwrap();
+    let approve = Command::Approve {
+        request: "r1".parse().unwrap(),
+        for_seconds: None,
+        comment: None,
+    };
     let (revision, mut changes) = (server.revision(&host), server.changes());
     changes.mark_unchanged();
 
@@ -86,8 +130,14 @@ async fn an_approval_that_can_not_be_kept_grants_nothing_and_can_be_given_again(
     let refused = server.execute(actor("bob"), approve.clone()).await;
     assert!(matches!(refused, Err(Error::Store(_))), "{refused:?}");
     assert_eq!(server.look(|state| state.grants().count()), 0);
-    assert_eq!(server.look(|state| state.requests().next().unwrap().state), RequestState::Pending);
-    assert!(server.revision(&host) == revision && !changes.has_changed().unwrap(), "nobody was told of anything");
+    assert_eq!(
+        server.look(|state| state.requests().next().unwrap().state),
+        RequestState::Pending
+    );
+    assert!(
+        server.revision(&host) == revision && !changes.has_changed().unwrap(),
+        "nobody was told of anything"
+    );
 
     full.store(false, Ordering::Relaxed);
     server.execute(actor("bob"), approve).await.unwrap();

@@ -35,7 +35,12 @@ async fn revisions_rise_across_a_restart_and_past_what_a_host_holds() {
     let running = Running::start(folder.path()).await;
     assert_eq!(running.server.revision(&host.id), first);
     let mut stream = host.listen(&running.server, first + 1).await;
-    assert!(host.verified(&running.server, &stream.next().await).revision > first + 1, "as after a restored backup");
+    assert!(
+        host.verified(&running.server, &stream.next().await)
+            .revision
+            > first + 1,
+        "as after a restored backup"
+    );
 }
 
 #[tokio::test]
@@ -44,9 +49,24 @@ async fn the_servers_word_answers_this_nonce_at_this_revision() {
     let running = Running::start(folder.path()).await;
     let host = running.populate().await;
     let nonce = Nonce::generate().unwrap();
-    let answer = host.post(&running.server, "/v1/host/word", json!({ "nonce": nonce.as_str() })).await.is(200);
-    let word = Word::verify(answer["word"].as_str().unwrap().as_bytes(), &host.trusted, &host.id).unwrap();
-    assert_eq!((word.nonce, word.revision), (nonce, running.server.revision(&host.id)));
+    let answer = host
+        .post(
+            &running.server,
+            "/v1/host/word",
+            json!({ "nonce": nonce.as_str() }),
+        )
+        .await
+        .is(200);
+    let word = Word::verify(
+        answer["word"].as_str().unwrap().as_bytes(),
+        &host.trusted,
+        &host.id,
+    )
+    .unwrap();
+    assert_eq!(
+        (word.nonce, word.revision),
+        (nonce, running.server.revision(&host.id))
+    );
 }
 
 #[tokio::test]
@@ -56,13 +76,25 @@ async fn only_a_token_signed_by_the_host_speaks_for_it() {
     let host = running.populate().await;
     let now = running.server.now();
     let forged = HostToken::sign(&host.id, &SigningKey::generate().unwrap(), now).unwrap();
-    let old = HostToken::sign(&host.id, &host.key, now - jiff::SignedDuration::from_secs(301)).unwrap();
+    let old = HostToken::sign(
+        &host.id,
+        &host.key,
+        now - jiff::SignedDuration::from_secs(301),
+    )
+    .unwrap();
     for token in [forged, old, "rubbish".to_owned()] {
         let headers = [("authorization", &*format!("Bearer {token}"))];
-        let response = host.door.send(Method::GET, "/v1/host/stream", &headers, Bytes::new()).await;
+        let response = host
+            .door
+            .send(Method::GET, "/v1/host/stream", &headers, Bytes::new())
+            .await;
         read(response).await.refuses(401, "bad-token");
     }
-    running.as_("root").get("/v1/host/stream").await.refuses(401, "no-token");
+    running
+        .as_("root")
+        .get("/v1/host/stream")
+        .await
+        .refuses(401, "no-token");
 }
 
 #[tokio::test]
@@ -74,14 +106,28 @@ async fn enrolling_again_keeps_the_identity_and_another_key_makes_another_host()
     stream.next().await;
     let root = running.as_("root");
     let again = json!({ "name": "web-1", "public_key": host.key.public().to_string() });
-    assert_eq!(root.post("/v1/hosts", again).await.is(201)["host_id"], host.id.as_str());
+    assert_eq!(
+        root.post("/v1/hosts", again).await.is(201)["host_id"],
+        host.id.as_str()
+    );
     let cloned = json!({ "name": "web-7", "public_key": host.key.public().to_string() });
-    root.post("/v1/hosts", cloned).await.refuses(409, "key-of-other-host");
+    root.post("/v1/hosts", cloned)
+        .await
+        .refuses(409, "key-of-other-host");
 
     let replaced = Host::enrol(&root, "web-1").await;
     assert_ne!(replaced.id, host.id);
-    assert!(stream.next_or_end().await.is_none(), "the old host's stream ends");
-    host.post(&running.server, "/v1/host/word", json!({ "nonce": "A".repeat(32) })).await.refuses(401, "bad-token");
+    assert!(
+        stream.next_or_end().await.is_none(),
+        "the old host's stream ends"
+    );
+    host.post(
+        &running.server,
+        "/v1/host/word",
+        json!({ "nonce": "A".repeat(32) }),
+    )
+    .await
+    .refuses(401, "bad-token");
 }
 
 #[tokio::test]
@@ -90,11 +136,17 @@ async fn the_list_of_hosts_says_who_listens() {
     let running = Running::start(folder.path()).await;
     let host = running.populate().await;
     let listed = running.as_("root").get("/v1/hosts").await.is(200);
-    assert_eq!((&listed[0]["connected"], &listed[0]["last_seen"]), (&json!(false), &Value::Null));
+    assert_eq!(
+        (&listed[0]["connected"], &listed[0]["last_seen"]),
+        (&json!(false), &Value::Null)
+    );
     let mut stream = host.listen(&running.server, 0).await;
     stream.next().await;
     let listed = running.as_("root").get("/v1/hosts").await.is(200);
-    assert_eq!((&listed[0]["name"], &listed[0]["connected"]), (&json!("web-1"), &json!(true)));
+    assert_eq!(
+        (&listed[0]["name"], &listed[0]["connected"]),
+        (&json!("web-1"), &json!(true))
+    );
     assert!(listed[0]["last_seen"].is_string());
 }
 
@@ -107,21 +159,60 @@ async fn a_hosts_chain_is_kept_whole_and_shown_in_the_record() {
     let send = |from: usize, to: usize| json!({ "lines": lines[from..to], "checkpoint": checkpoint(&host, &lines[..to]) });
 
     let path = "/v1/host/events";
-    assert_eq!(host.post(&running.server, path, send(0, 3)).await.is(200), json!({ "seq": 3 }));
-    assert_eq!(host.post(&running.server, path, send(1, 4)).await.is(200), json!({ "seq": 4 }), "what is stored is skipped");
-    let changed: Vec<String> = lines.iter().map(|line| line.replace("alice", "malice")).collect();
+    assert_eq!(
+        host.post(&running.server, path, send(0, 3)).await.is(200),
+        json!({ "seq": 3 })
+    );
+    assert_eq!(
+        host.post(&running.server, path, send(1, 4)).await.is(200),
+        json!({ "seq": 4 }),
+        "what is stored is skipped"
+    );
+    let changed: Vec<String> = lines
+        .iter()
+        .map(|line| line.replace("alice", "malice"))
+        .collect();
     let forged = json!({ "lines": changed[4..], "checkpoint": checkpoint(&host, &lines) });
-    assert_eq!(host.post(&running.server, path, forged).await.is(409)["seq"], 4, "the signature is over other lines");
-    let other = Host { key: SigningKey::generate().unwrap(), ..Host::enrol(&running.as_("root"), "web-2").await };
+    assert_eq!(
+        host.post(&running.server, path, forged).await.is(409)["seq"],
+        4,
+        "the signature is over other lines"
+    );
+    let other = Host {
+        key: SigningKey::generate().unwrap(),
+        ..Host::enrol(&running.as_("root"), "web-2").await
+    };
     let by_another = json!({ "lines": lines[4..], "checkpoint": checkpoint(&other, &lines) });
-    assert_eq!(host.post(&running.server, path, by_another).await.is(409)["seq"], 4);
+    assert_eq!(
+        host.post(&running.server, path, by_another).await.is(409)["seq"],
+        4
+    );
 
     let record = running.as_("alice").get("/v1/audit").await.is(200);
-    let of_host: Vec<_> = record["events"].as_array().unwrap().iter().filter(|event| event["origin"] == "web-1").collect();
+    let of_host: Vec<_> = record["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|event| event["origin"] == "web-1")
+        .collect();
     assert_eq!(of_host.len(), 4);
-    assert_eq!((&of_host[0]["kind"], &of_host[0]["actor"], &of_host[0]["subject"]), (&json!("login"), &json!("alice"), &json!("g1")));
+    assert_eq!(
+        (
+            &of_host[0]["kind"],
+            &of_host[0]["actor"],
+            &of_host[0]["subject"]
+        ),
+        (&json!("login"), &json!("alice"), &json!("g1"))
+    );
     let record = running.as_("bob").get("/v1/audit").await.is(200);
-    assert!(record["events"].as_array().unwrap().iter().all(|event| event["origin"] == "server"), "alice's logins are not bob's to see");
+    assert!(
+        record["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|event| event["origin"] == "server"),
+        "alice's logins are not bob's to see"
+    );
 }
 
 #[tokio::test]
@@ -131,8 +222,14 @@ async fn a_gap_in_a_hosts_chain_is_refused_with_the_number_that_is_due() {
     let host = running.populate().await;
     let lines = chain(4);
     let gap = json!({ "lines": lines[2..], "checkpoint": checkpoint(&host, &lines) });
-    let refused = host.post(&running.server, "/v1/host/events", gap).await.is(409);
-    assert_eq!((&refused["seq"], &refused["code"]), (&json!(0), &json!("chain")));
+    let refused = host
+        .post(&running.server, "/v1/host/events", gap)
+        .await
+        .is(409);
+    assert_eq!(
+        (&refused["seq"], &refused["code"]),
+        (&json!(0), &json!("chain"))
+    );
 }
 
 /// Lines as jitd writes them.
@@ -149,11 +246,21 @@ fn chain(count: u64) -> Vec<String> {
 }
 
 fn hash(line: &str) -> String {
-    Sha256::digest(line.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(line.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn checkpoint(host: &Host, lines: &[String]) -> String {
     let head = hash(lines.last().unwrap()).parse().unwrap();
     let at = "2026-11-22T12:00:01Z".parse().unwrap();
-    Checkpoint { host: host.id.clone(), seq: lines.len() as u64, head, at }.sign(&host.key).unwrap()
+    Checkpoint {
+        host: host.id.clone(),
+        seq: lines.len() as u64,
+        head,
+        at,
+    }
+    .sign(&host.key)
+    .unwrap()
 }

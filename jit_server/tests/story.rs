@@ -13,7 +13,11 @@ async fn an_approved_request_reaches_the_host_as_a_signed_bundle_at_once() {
     let running = Running::start(folder.path()).await;
     let host = running.populate().await;
     let mut stream = host.listen(&running.server, 0).await;
-    assert!(host.verified(&running.server, &stream.next().await).grants.is_empty());
+    assert!(
+        host.verified(&running.server, &stream.next().await)
+            .grants
+            .is_empty()
+    );
 
     let request = running.as_("alice").asks(600).await;
     let before = Instant::now();
@@ -23,12 +27,33 @@ async fn an_approved_request_reaches_the_host_as_a_signed_bundle_at_once() {
 
     assert_eq!(approved["state"], "approved");
     assert_eq!(approved["grants"], json!(["g1"]));
-    let [grant] = bundle.grants.as_slice() else { panic!("{bundle:?}") };
-    assert_eq!((grant.principal.as_str(), grant.login.as_str(), grant.role.as_str()), ("alice", "alice", "web-admin"));
-    assert_eq!(grant.expires.duration_since(grant.not_before).as_secs(), 600);
-    assert_eq!((grant.allow.ssh, grant.allow.sudo, grant.allow.su), (true, true, false));
+    let [grant] = bundle.grants.as_slice() else {
+        panic!("{bundle:?}")
+    };
+    assert_eq!(
+        (
+            grant.principal.as_str(),
+            grant.login.as_str(),
+            grant.role.as_str()
+        ),
+        ("alice", "alice", "web-admin")
+    );
+    assert_eq!(
+        grant.expires.duration_since(grant.not_before).as_secs(),
+        600
+    );
+    assert_eq!(
+        (grant.allow.ssh, grant.allow.sudo, grant.allow.su),
+        (true, true, false)
+    );
     assert_eq!((grant.keys.len(), grant.shared), (1, false));
-    assert_eq!((grant.request.reason.as_str(), grant.approvals[0].by.as_str()), ("disk full", "bob"));
+    assert_eq!(
+        (
+            grant.request.reason.as_str(),
+            grant.approvals[0].by.as_str()
+        ),
+        ("disk full", "bob")
+    );
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
@@ -42,17 +67,47 @@ async fn a_revoked_and_a_released_grant_leave_the_bundle_at_once() {
         running.as_("bob").approves(&request).await;
     }
     let mut stream = host.listen(&running.server, 0).await;
-    assert_eq!(host.verified(&running.server, &stream.next().await).grants.len(), 2);
+    assert_eq!(
+        host.verified(&running.server, &stream.next().await)
+            .grants
+            .len(),
+        2
+    );
 
     let because = json!({ "reason": "the disk is fine" });
-    let revoked = running.as_("root").post("/v1/grants/g1/revoke", because.clone()).await.is(200);
-    assert_eq!((revoked["state"].as_str(), revoked["ended"]["by"].as_str()), (Some("revoked"), Some("@administrator")));
-    assert_eq!(host.verified(&running.server, &stream.next().await).grants.len(), 1);
+    let revoked = running
+        .as_("root")
+        .post("/v1/grants/g1/revoke", because.clone())
+        .await
+        .is(200);
+    assert_eq!(
+        (revoked["state"].as_str(), revoked["ended"]["by"].as_str()),
+        (Some("revoked"), Some("@administrator"))
+    );
+    assert_eq!(
+        host.verified(&running.server, &stream.next().await)
+            .grants
+            .len(),
+        1
+    );
 
-    let released = running.as_("alice").post("/v1/grants/g2/release", json!({})).await.is(200);
+    let released = running
+        .as_("alice")
+        .post("/v1/grants/g2/release", json!({}))
+        .await
+        .is(200);
     assert_eq!(released["state"], "released");
-    assert_eq!(host.verified(&running.server, &stream.next().await).grants.len(), 0);
-    running.as_("bob").post("/v1/grants/g2/revoke", because).await.refuses(409, "grant-ended");
+    assert_eq!(
+        host.verified(&running.server, &stream.next().await)
+            .grants
+            .len(),
+        0
+    );
+    running
+        .as_("bob")
+        .post("/v1/grants/g2/revoke", because)
+        .await
+        .refuses(409, "grant-ended");
 }
 
 #[tokio::test]
@@ -60,19 +115,54 @@ async fn two_approvals_are_two_people() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(folder.path()).await;
     running.populate().await;
-    let ask = json!({ "role": "database", "for_seconds": 60, "reason": "slow query", "ticket": "OPS-7" });
+    let ask =
+        json!({ "role": "database", "for_seconds": 60, "reason": "slow query", "ticket": "OPS-7" });
     let asked = running.as_("alice").post("/v1/requests", ask).await.is(201);
-    assert_eq!((asked["needed"].as_u64(), &asked["hosts"]), (Some(2), &json!(["web-1"])));
+    assert_eq!(
+        (asked["needed"].as_u64(), &asked["hosts"]),
+        (Some(2), &json!(["web-1"]))
+    );
     let request = id(&asked);
-    assert_eq!(running.as_("bob").approves(&request).await["state"], "pending");
+    assert_eq!(
+        running.as_("bob").approves(&request).await["state"],
+        "pending"
+    );
     let approve = format!("/v1/requests/{request}/approve");
-    running.as_("bob").post(&approve, json!({})).await.refuses(409, "already-approved");
-    running.as_("alice").post(&approve, json!({})).await.refuses(403, "own-request");
-    running.as_("root").post(&approve, json!({})).await.refuses(403, "no-user");
-    running.as_("carol").post(&approve, json!({ "for_seconds": 61 })).await.refuses(422, "lengthened");
-    let done = running.as_("carol").post(&approve, json!({ "for_seconds": 30, "comment": "be quick" })).await.is(200);
+    running
+        .as_("bob")
+        .post(&approve, json!({}))
+        .await
+        .refuses(409, "already-approved");
+    running
+        .as_("alice")
+        .post(&approve, json!({}))
+        .await
+        .refuses(403, "own-request");
+    running
+        .as_("root")
+        .post(&approve, json!({}))
+        .await
+        .refuses(403, "no-user");
+    running
+        .as_("carol")
+        .post(&approve, json!({ "for_seconds": 61 }))
+        .await
+        .refuses(422, "lengthened");
+    let done = running
+        .as_("carol")
+        .post(
+            &approve,
+            json!({ "for_seconds": 30, "comment": "be quick" }),
+        )
+        .await
+        .is(200);
     assert_eq!(done["state"], "approved");
-    let timeline: Vec<_> = done["timeline"].as_array().unwrap().iter().map(|step| step["what"].as_str().unwrap()).collect();
+    let timeline: Vec<_> = done["timeline"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| step["what"].as_str().unwrap())
+        .collect();
     assert_eq!(timeline, ["requested", "approved", "approved", "granted"]);
 }
 
@@ -82,11 +172,28 @@ async fn who_waits_for_a_decision_hears_of_it_when_it_falls() {
     let running = Running::start(folder.path()).await;
     running.populate().await;
     let request = running.as_("alice").asks(600).await;
-    let (alice, path) = (running.as_("alice"), format!("/v1/requests/{request}?wait_seconds=30&while=pending"));
+    let (alice, path) = (
+        running.as_("alice"),
+        format!("/v1/requests/{request}?wait_seconds=30&while=pending"),
+    );
     let waiting = tokio::spawn(async move { alice.get(&path).await });
-    running.as_("bob").post(&format!("/v1/requests/{request}/deny"), json!({ "reason": "use staging" })).await.is(200);
-    let told = tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap().is(200);
-    assert_eq!((told["state"].as_str(), told["denied"]["reason"].as_str()), (Some("denied"), Some("use staging")));
+    running
+        .as_("bob")
+        .post(
+            &format!("/v1/requests/{request}/deny"),
+            json!({ "reason": "use staging" }),
+        )
+        .await
+        .is(200);
+    let told = tokio::time::timeout(Duration::from_secs(5), waiting)
+        .await
+        .unwrap()
+        .unwrap()
+        .is(200);
+    assert_eq!(
+        (told["state"].as_str(), told["denied"]["reason"].as_str()),
+        (Some("denied"), Some("use staging"))
+    );
 }
 
 #[tokio::test]
@@ -94,13 +201,26 @@ async fn the_queue_shows_what_the_caller_can_approve() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(folder.path()).await;
     running.populate().await;
-    let (by_alice, by_carol) = (running.as_("alice").asks(600).await, running.as_("carol").asks(600).await);
+    let (by_alice, by_carol) = (
+        running.as_("alice").asks(600).await,
+        running.as_("carol").asks(600).await,
+    );
     let queue = "/v1/requests?state=pending&for_me=true";
     let ids = |body: serde_json::Value| body.as_array().unwrap().iter().map(id).collect::<Vec<_>>();
-    assert_eq!(ids(running.as_("carol").get(queue).await.is(200)), std::slice::from_ref(&by_alice));
-    assert_eq!(ids(running.as_("bob").get(queue).await.is(200)), [by_carol.clone(), by_alice.clone()]);
+    assert_eq!(
+        ids(running.as_("carol").get(queue).await.is(200)),
+        std::slice::from_ref(&by_alice)
+    );
+    assert_eq!(
+        ids(running.as_("bob").get(queue).await.is(200)),
+        [by_carol.clone(), by_alice.clone()]
+    );
     assert!(ids(running.as_("alice").get(queue).await.is(200)).is_empty());
-    running.as_("alice").post(&format!("/v1/requests/{by_alice}/withdraw"), json!({})).await.is(200);
+    running
+        .as_("alice")
+        .post(&format!("/v1/requests/{by_alice}/withdraw"), json!({}))
+        .await
+        .is(200);
     assert_eq!(ids(running.as_("bob").get(queue).await.is(200)), [by_carol]);
 }
 
@@ -113,17 +233,37 @@ async fn a_changed_policy_counts_from_the_next_call_and_a_wrong_one_never() {
     let ask = |seconds: u32| json!({ "role": "web-admin", "hosts": ["web-1"], "for_seconds": seconds, "reason": "disk full" });
 
     std::fs::write(&policy, common::POLICY.replace("\"4h\"", "\"5m\"")).unwrap();
-    running.as_("alice").post("/v1/requests", ask(600)).await.refuses(422, "too-long");
+    running
+        .as_("alice")
+        .post("/v1/requests", ask(600))
+        .await
+        .refuses(422, "too-long");
     std::fs::write(&policy, common::POLICY.replace("longest", "lnogest")).unwrap();
-    running.as_("alice").post("/v1/requests", ask(600)).await.refuses(422, "too-long");
-    running.as_("alice").post("/v1/requests", ask(300)).await.is(201);
+    running
+        .as_("alice")
+        .post("/v1/requests", ask(600))
+        .await
+        .refuses(422, "too-long");
+    running
+        .as_("alice")
+        .post("/v1/requests", ask(300))
+        .await
+        .is(201);
 
     let record = running.as_("root").get("/v1/audit").await.is(200);
     let events = record["events"].as_array().unwrap();
     let of = |kind: &str| events.iter().filter(|event| event["kind"] == kind).count();
     assert_eq!((of("policy_taken"), of("policy_refused")), (2, 1));
-    let refused = events.iter().find(|event| event["kind"] == "policy_refused").unwrap();
-    assert!(refused["detail"]["mistakes"].to_string().contains("policy.toml:6: roles.web-admin.lnogest: unknown key"), "{refused}");
+    let refused = events
+        .iter()
+        .find(|event| event["kind"] == "policy_refused")
+        .unwrap();
+    assert!(
+        refused["detail"]["mistakes"]
+            .to_string()
+            .contains("policy.toml:6: roles.web-admin.lnogest: unknown key"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
@@ -136,6 +276,9 @@ async fn text_that_a_terminal_would_obey_is_refused() {
         let refused = running.as_("alice").post("/v1/requests", ask).await.is(422);
         assert_eq!(refused["code"], "bad-body");
         let told = refused["detail"].as_str().unwrap();
-        assert!(told.starts_with("the reason ") && !told.contains("column") && told.is_ascii(), "{told}");
+        assert!(
+            told.starts_with("the reason ") && !told.contains("column") && told.is_ascii(),
+            "{told}"
+        );
     }
 }

@@ -78,11 +78,14 @@ pub(super) async fn list(
     let next = kept.last().map(seq).filter(|_| full);
     let policy = server.policy();
     let events = server.look(|known| {
-        kept.into_iter().filter_map(|kept| match kept {
-            Kept::Own(entry) => concerns(known, &policy, &caller, &entry.event).then(|| own(*entry)),
-            Kept::OfHost { seq, host, line } => of_host(seq, &host, &line, &caller),
-        })
-        .collect()
+        kept.into_iter()
+            .filter_map(|kept| match kept {
+                Kept::Own(entry) => {
+                    concerns(known, &policy, &caller, &entry.event).then(|| own(*entry))
+                }
+                Kept::OfHost { seq, host, line } => of_host(seq, &host, &line, &caller),
+            })
+            .collect()
     });
     Ok(Json(Record { events, next }))
 }
@@ -96,12 +99,21 @@ fn seq(kept: &Kept) -> u64 {
 
 /// True where the caller may see it: an event about a request or grant like that request itself, one about a user like that user.
 fn concerns(known: &Known, policy: &Policy, caller: &Caller, event: &Event) -> bool {
-    let Caller::Person(name) = caller else { return *caller == Caller::Administrator };
-    let of_grant = event.grant().and_then(|grant| known.grant(grant)).map(|grant| &grant.request);
-    let request = event.request().or(of_grant).and_then(|id| known.request(id));
+    let Caller::Person(name) = caller else {
+        return *caller == Caller::Administrator;
+    };
+    let of_grant = event
+        .grant()
+        .and_then(|grant| known.grant(grant))
+        .map(|grant| &grant.request);
+    let request = event
+        .request()
+        .or(of_grant)
+        .and_then(|id| known.request(id));
     match event {
         Event::UserSet(user) => user.name == *name,
-        _ => request.is_some_and(|request| may_see(policy, caller, known.directory.user(name), request)),
+        _ => request
+            .is_some_and(|request| may_see(policy, caller, known.directory.user(name), request)),
     }
 }
 
@@ -110,20 +122,33 @@ fn own(entry: Entry) -> EventView {
     let subject = match &entry.event {
         Event::UserSet(user) => Some(user.name.to_string()),
         Event::HostEnrolled(host) => Some(host.name.to_string()),
-        event => event.request().map(ToString::to_string).or_else(|| event.grant().map(ToString::to_string)),
+        event => event
+            .request()
+            .map(ToString::to_string)
+            .or_else(|| event.grant().map(ToString::to_string)),
     };
     let mut detail = match serde_json::to_value(&entry.event) {
         Ok(Value::Object(detail)) => detail,
         _ => Map::new(),
     };
     detail.remove("kind");
-    EventView { seq: entry.seq, at: entry.at, origin: "server".to_owned(), actor: entry.actor.to_string(), kind, subject, detail }
+    EventView {
+        seq: entry.seq,
+        at: entry.at,
+        origin: "server".to_owned(),
+        actor: entry.actor.to_string(),
+        kind,
+        subject,
+        detail,
+    }
 }
 
 /// A host's line. None where it does not concern the caller, or is none of ours to read.
 fn of_host(seq: u64, host: &HostName, line: &str, caller: &Caller) -> Option<EventView> {
     let mut line: Map<String, Value> = serde_json::from_str(line).ok()?;
-    let Some(Value::Object(mut detail)) = line.remove("event") else { return None };
+    let Some(Value::Object(mut detail)) = line.remove("event") else {
+        return None;
+    };
     let text = |key: &str| detail.get(key).and_then(Value::as_str).map(str::to_owned);
     let principal = text("principal");
     if let Caller::Person(name) = caller
@@ -131,11 +156,21 @@ fn of_host(seq: u64, host: &HostName, line: &str, caller: &Caller) -> Option<Eve
     {
         return None;
     }
-    let actor = principal.or_else(|| text("login")).unwrap_or_else(|| "@host".to_owned());
+    let actor = principal
+        .or_else(|| text("login"))
+        .unwrap_or_else(|| "@host".to_owned());
     let subject = text("grant").or_else(|| text("session"));
     let (at, kind) = (text("at")?.parse().ok()?, text("kind")?);
     for key in ["seq", "at", "kind"] {
         detail.remove(key);
     }
-    Some(EventView { seq, at, origin: host.to_string(), actor, kind, subject, detail })
+    Some(EventView {
+        seq,
+        at,
+        origin: host.to_string(),
+        actor,
+        kind,
+        subject,
+        detail,
+    })
 }

@@ -23,19 +23,31 @@ pub struct Peer {
 
 /// Refuses calls without `Jit-Client: NAME/VERSION`, which no browser or X client can be tricked into sending (T20).
 pub(super) async fn demand_client_header(request: Request, next: Next) -> Response {
-    let named = request.headers().get("jit-client").and_then(|value| value.to_str().ok()).is_some_and(names_a_client);
+    let named = request
+        .headers()
+        .get("jit-client")
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(names_a_client);
     if named {
         next.run(request).await
     } else {
-        Problem::bad_request("every call carries the header Jit-Client: NAME/VERSION").code("no-client").into_response()
+        Problem::bad_request("every call carries the header Jit-Client: NAME/VERSION")
+            .code("no-client")
+            .into_response()
     }
 }
 
 fn names_a_client(value: &str) -> bool {
     let plain = |text: &str| {
-        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._+~-".contains(&b))
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._+~-".contains(&b))
     };
-    value.len() <= 64 && value.split_once('/').is_some_and(|(name, version)| plain(name) && plain(version))
+    value.len() <= 64
+        && value
+            .split_once('/')
+            .is_some_and(|(name, version)| plain(name) && plain(version))
 }
 
 /// A person or the administrator of this machine.
@@ -75,14 +87,18 @@ impl Caller {
         if peer.uid == 0 {
             return Ok(Self::Administrator);
         }
-        let Some(account) = &peer.account else { return Ok(Self::Stranger(format!("uid {}", peer.uid))) };
+        let Some(account) = &peer.account else {
+            return Ok(Self::Stranger(format!("uid {}", peer.uid)));
+        };
         match server.principal_of(account) {
             Ok(Some(principal)) => Ok(Self::Person(principal)),
             Ok(None) => Ok(Self::Stranger(account.clone())),
             Err(several) => {
                 let names: Vec<&str> = several.iter().map(Principal::as_str).collect();
                 let names = names.join(", ");
-                let detail = format!("several users have the login {account} ({names}), so nobody can tell which of them you are; use an account of your own");
+                let detail = format!(
+                    "several users have the login {account} ({names}), so nobody can tell which of them you are; use an account of your own"
+                );
                 Err(Problem::forbidden(detail).code("shared-login"))
             }
         }
@@ -109,7 +125,10 @@ impl FromRequestParts<Arc<Server>> for Administrator {
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
         match Caller::from_request_parts(parts, server).await? {
             Caller::Administrator => Ok(Self),
-            _ => Err(Problem::forbidden("only root on the server's machine may do this").code("not-administrator")),
+            _ => Err(
+                Problem::forbidden("only root on the server's machine may do this")
+                    .code("not-administrator"),
+            ),
         }
     }
 }
@@ -123,9 +142,14 @@ impl FromRequestParts<Arc<Server>> for HostCaller {
 
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
         let refused = |detail: String| Problem::new(StatusCode::UNAUTHORIZED, detail);
-        let token = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = parts
+            .headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
         let token = token.and_then(|value| value.strip_prefix("Bearer "));
-        let token = token.ok_or_else(|| refused("a host shows its token: Authorization: Bearer …".to_owned()).code("no-token"))?;
+        let token = token.ok_or_else(|| {
+            refused("a host shows its token: Authorization: Bearer …".to_owned()).code("no-token")
+        })?;
         let now = server.now();
         match HostToken::verify(token.as_bytes(), now, |host| server.host_key(host)) {
             Ok(token) => {

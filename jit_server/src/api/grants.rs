@@ -52,7 +52,11 @@ pub(super) struct EndedView {
 
 impl From<&Ended> for EndedView {
     fn from(ended: &Ended) -> Self {
-        Self { by: ended.by.to_string(), at: ended.at, reason: ended.reason.as_ref().map(ToString::to_string) }
+        Self {
+            by: ended.by.to_string(),
+            at: ended.at,
+            reason: ended.reason.as_ref().map(ToString::to_string),
+        }
     }
 }
 
@@ -75,9 +79,15 @@ pub(super) async fn list(
     let (policy, now) = (server.policy(), server.now());
     Ok(Json(server.look(|state| {
         let user = person.and_then(|name| state.directory.user(name));
-        let wanted = state.grants().rev().filter(|grant| which.active.is_none_or(|active| grant.is_live(now) == active));
+        let wanted = state.grants().rev().filter(|grant| {
+            which
+                .active
+                .is_none_or(|active| grant.is_live(now) == active)
+        });
         let seen = wanted.filter_map(|grant| {
-            let request = state.request(&grant.request).filter(|request| may_see(&policy, &caller, user, request))?;
+            let request = state
+                .request(&grant.request)
+                .filter(|request| may_see(&policy, &caller, user, request))?;
             Some(view(grant, request, now))
         });
         seen.take(MOST_LISTED).collect()
@@ -110,7 +120,11 @@ pub(super) async fn revoke(
     Path(id): Path<String>,
     input::Json(because): input::Json<Because>,
 ) -> Result<Json<GrantView>, Problem> {
-    act(&server, &caller, id, |grant| Command::Revoke { grant, reason: because.reason }).await
+    act(&server, &caller, id, |grant| Command::Revoke {
+        grant,
+        reason: because.reason,
+    })
+    .await
 }
 
 /// Gives the caller's own grant back.
@@ -149,7 +163,9 @@ fn seen(server: &Server, caller: &Caller, id: &GrantId) -> Result<GrantView, Pro
     let found = server.look(|state| {
         let user = person.and_then(|name| state.directory.user(name));
         let grant = state.grant(id)?;
-        let request = state.request(&grant.request).filter(|request| may_see(&policy, caller, user, request))?;
+        let request = state
+            .request(&grant.request)
+            .filter(|request| may_see(&policy, caller, user, request))?;
         Some(view(grant, request, now))
     });
     found.ok_or_else(|| Problem::missing(format!("there is no grant {id}")).code("no-grant"))

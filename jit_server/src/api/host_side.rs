@@ -42,15 +42,30 @@ pub(super) async fn stream(
     let held = held_revision(&headers)?;
     server.overtake(host.clone(), held).await?;
     let newest = server.streams().listen(&host);
-    let newest = newest.ok_or_else(|| Problem::new(StatusCode::TOO_MANY_REQUESTS, "this host has as many streams as it may"))?;
+    let newest = newest.ok_or_else(|| {
+        Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "this host has as many streams as it may",
+        )
+    })?;
     let stopping = server.stopping();
-    let listener = Listener { server, host, held, newest, stopping };
-    let events = unfold(listener, |mut listener| async move { Some((Ok(listener.next().await?), listener)) });
+    let listener = Listener {
+        server,
+        host,
+        held,
+        newest,
+        stopping,
+    };
+    let events = unfold(listener, |mut listener| async move {
+        Some((Ok(listener.next().await?), listener))
+    });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
 fn held_revision(headers: &HeaderMap) -> Result<u64, Problem> {
-    let Some(value) = headers.get("last-event-id") else { return Ok(0) };
+    let Some(value) = headers.get("last-event-id") else {
+        return Ok(0);
+    };
     let revision = value.to_str().ok().and_then(|text| text.parse().ok());
     revision.ok_or_else(|| Problem::bad_request("Last-Event-ID must be a revision"))
 }
@@ -69,9 +84,16 @@ impl Listener {
         loop {
             if *self.newest.borrow_and_update() > self.held {
                 let bundle = self.server.bundle(&self.host);
-                let bundle = bundle.inspect_err(|error| tracing::error!(host = %self.host, "no bundle: {error}")).ok()?;
+                let bundle = bundle
+                    .inspect_err(|error| tracing::error!(host = %self.host, "no bundle: {error}"))
+                    .ok()?;
                 self.held = bundle.revision;
-                return Some(Event::default().event("bundle").id(bundle.revision.to_string()).data(bundle.document));
+                return Some(
+                    Event::default()
+                        .event("bundle")
+                        .id(bundle.revision.to_string())
+                        .data(bundle.document),
+                );
             }
             tokio::select! {
                 changed = self.newest.changed() => changed.ok()?,
@@ -107,7 +129,9 @@ pub(super) async fn word(
     HostCaller(host): HostCaller,
     input::Json(question): input::Json<Question>,
 ) -> Result<Json<WordView>, Problem> {
-    Ok(Json(WordView { word: server.word(&host, question.nonce)? }))
+    Ok(Json(WordView {
+        word: server.word(&host, question.nonce)?,
+    }))
 }
 
 /// Lines of the host's event chain.
@@ -138,7 +162,9 @@ pub(super) async fn events(
     HostCaller(host): HostCaller,
     input::Json(sent): input::Json<Lines>,
 ) -> Result<Json<Stored>, Problem> {
-    let seq = server.keep_host_lines(host, sent.lines, sent.checkpoint).await?;
+    let seq = server
+        .keep_host_lines(host, sent.lines, sent.checkpoint)
+        .await?;
     Ok(Json(Stored { seq }))
 }
 

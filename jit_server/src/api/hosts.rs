@@ -73,14 +73,20 @@ pub(super) async fn enrol(
     let enrolled = Enrolled {
         host_id: enrolment.host.host_id.to_string(),
         name: enrolment.host.name.to_string(),
-        server_keys: vec![ServerKey { kid: key.kid(), public_key: key.to_string() }],
+        server_keys: vec![ServerKey {
+            kid: key.kid(),
+            public_key: key.to_string(),
+        }],
     };
     Ok((StatusCode::CREATED, axum::Json(enrolled)))
 }
 
 /// The hosts: all of them for the administrator, for people those of roles that they may ask for or approve.
 #[utoipa::path(get, path = "/v1/hosts", tag = "people", responses((status = 200, body = Vec<HostStanding>)))]
-pub(super) async fn list(State(server): State<Arc<Server>>, caller: Caller) -> Result<axum::Json<Vec<HostStanding>>, Problem> {
+pub(super) async fn list(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+) -> Result<axum::Json<Vec<HostStanding>>, Problem> {
     let person = caller.person()?;
     let policy = server.policy();
     let hosts: Vec<Host> = server.look(|state| {
@@ -88,12 +94,29 @@ pub(super) async fn list(State(server): State<Arc<Server>>, caller: Caller) -> R
         let roles: Vec<_> = policy
             .roles
             .values()
-            .filter(|role| user.is_some_and(|user| role.may_ask.include(user) || role.approvers.include(user)))
+            .filter(|role| {
+                user.is_some_and(|user| role.may_ask.include(user) || role.approvers.include(user))
+            })
             .collect();
-        let seen = |host: &Host| person.is_none() || roles.iter().any(|role| role.hosts.cover(&host.enrolled.name));
-        state.directory.hosts().filter(|host| seen(host)).cloned().collect()
+        let seen = |host: &Host| {
+            person.is_none()
+                || roles
+                    .iter()
+                    .any(|role| role.hosts.cover(&host.enrolled.name))
+        };
+        state
+            .directory
+            .hosts()
+            .filter(|host| seen(host))
+            .cloned()
+            .collect()
     });
-    Ok(axum::Json(hosts.into_iter().map(|host| standing(&server, host)).collect()))
+    Ok(axum::Json(
+        hosts
+            .into_iter()
+            .map(|host| standing(&server, host))
+            .collect(),
+    ))
 }
 
 fn standing(server: &Server, host: Host) -> HostStanding {

@@ -20,16 +20,32 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let content = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let kind = content.and_then(|content| content.split(';').next()).map(str::trim);
+        let content = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        let kind = content
+            .and_then(|content| content.split(';').next())
+            .map(str::trim);
         if kind != Some("application/json") {
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json"));
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "send application/json",
+            ));
         }
         let body = tokio::time::timeout(LONGEST_BODY, Bytes::from_request(request, state)).await;
-        let body = body.map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body took longer than 10 s"))?;
-        let body = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
+        let body = body.map_err(|_| {
+            Problem::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "the body took longer than 10 s",
+            )
+        })?;
+        let body =
+            body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
         let parsed = serde_json::from_slice(&body);
-        parsed.map(Self).map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, told(&error)).code("bad-body"))
+        parsed.map(Self).map_err(|error| {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, told(&error)).code("bad-body")
+        })
     }
 }
 
@@ -50,7 +66,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let parsed = Query::<T>::from_request_parts(parts, state).await;
-        parsed.map(|Query(parameters)| Self(parameters)).map_err(|rejection| Problem::bad_request(rejection.body_text()))
+        parsed
+            .map(|Query(parameters)| Self(parameters))
+            .map_err(|rejection| Problem::bad_request(rejection.body_text()))
     }
 }
 

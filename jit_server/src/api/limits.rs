@@ -50,22 +50,35 @@ impl Limits {
     /// Lets a connection of `uid` in. None where it has too many already.
     pub fn admit(self: &Arc<Self>, uid: u32, now: Instant) -> Option<Admission> {
         let mut accounts = self.accounts();
-        let all: usize = accounts.iter().filter(|(uid, _)| **uid != 0).map(|(_, account)| account.connections).sum();
+        let all: usize = accounts
+            .iter()
+            .filter(|(uid, _)| **uid != 0)
+            .map(|(_, account)| account.connections)
+            .sum();
         if accounts.len() > ACCOUNTS_REMEMBERED {
             accounts.retain(|_, account| account.connections > 0 || account.left_at(now) < BURST);
         }
-        let account = accounts.entry(uid).or_insert(Account { connections: 0, calls_left: BURST, counted: now });
+        let account = accounts.entry(uid).or_insert(Account {
+            connections: 0,
+            calls_left: BURST,
+            counted: now,
+        });
         if uid != 0 && (account.connections >= CONNECTIONS || all >= ALL_CONNECTIONS) {
             return None;
         }
         account.connections += 1;
-        Some(Admission { limits: Arc::clone(self), uid })
+        Some(Admission {
+            limits: Arc::clone(self),
+            uid,
+        })
     }
 
     /// Counts a call of `uid`. False where it calls too often.
     fn count(&self, uid: u32, now: Instant) -> bool {
         let mut accounts = self.accounts();
-        let Some(account) = accounts.get_mut(&uid).filter(|_| uid != 0) else { return true };
+        let Some(account) = accounts.get_mut(&uid).filter(|_| uid != 0) else {
+            return true;
+        };
         account.calls_left = account.left_at(now);
         account.counted = now;
         let may = account.calls_left >= 1.0;
@@ -92,10 +105,18 @@ impl Drop for Admission {
 }
 
 /// Refuses calls of an account that calls too often.
-pub(super) async fn demand_moderation(State(limits): State<Arc<Limits>>, request: Request, next: Next) -> Response {
+pub(super) async fn demand_moderation(
+    State(limits): State<Arc<Limits>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let uid = request.extensions().get::<Peer>().map(|peer| peer.uid);
     if uid.is_some_and(|uid| !limits.count(uid, Instant::now())) {
-        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many calls from your account; wait a second").code("too-many-calls");
+        let problem = Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many calls from your account; wait a second",
+        )
+        .code("too-many-calls");
         return ([(header::RETRY_AFTER, "1")], problem).into_response();
     }
     next.run(request).await
@@ -111,7 +132,9 @@ mod tests {
     fn one_account_can_not_take_all_connections() {
         let limits = Arc::new(Limits::default());
         let now = Instant::now();
-        let mut held: Vec<_> = (0..CONNECTIONS).map(|_| limits.admit(1000, now).unwrap()).collect();
+        let mut held: Vec<_> = (0..CONNECTIONS)
+            .map(|_| limits.admit(1000, now).unwrap())
+            .collect();
         assert!(limits.admit(1000, now).is_none());
         assert!(limits.admit(1001, now).is_some());
         assert!(limits.admit(0, now).is_some());
@@ -123,7 +146,11 @@ mod tests {
     fn one_account_can_not_call_without_end_and_others_do_not_feel_it() {
         let limits = Arc::new(Limits::default());
         let now = Instant::now();
-        let _held = [limits.admit(1000, now), limits.admit(1001, now), limits.admit(0, now)];
+        let _held = [
+            limits.admit(1000, now),
+            limits.admit(1001, now),
+            limits.admit(0, now),
+        ];
         let allowed = (0..1_000).filter(|_| limits.count(1000, now)).count();
         assert_eq!(allowed, 200);
         assert!(limits.count(1001, now));

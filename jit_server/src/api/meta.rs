@@ -27,7 +27,10 @@ pub(super) async fn whoami(caller: Caller) -> Json<Whoami> {
         Caller::Person(name) => Some(name.to_string()),
         Caller::Administrator | Caller::Stranger(_) => None,
     };
-    Json(Whoami { administrator: caller == Caller::Administrator, principal })
+    Json(Whoami {
+        administrator: caller == Caller::Administrator,
+        principal,
+    })
 }
 
 /// That the server lives.
@@ -42,7 +45,10 @@ pub(super) struct Health {
 /// Whether the server lives.
 #[utoipa::path(get, path = "/healthz", tag = "server", responses((status = 200, body = Health)))]
 pub(super) async fn healthz() -> Json<Health> {
-    Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
+    Json(Health {
+        status: "ok",
+        version: env!("CARGO_PKG_VERSION"),
+    })
 }
 
 /// This document.
@@ -52,9 +58,15 @@ pub(super) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
 }
 
 pub(super) async fn no_such_route(uri: Uri) -> Problem {
-    Problem::missing(format!("there is no {}; GET /v1/openapi.json lists what there is", uri.path()))
+    Problem::missing(format!(
+        "there is no {}; GET /v1/openapi.json lists what there is",
+        uri.path()
+    ))
 }
 
 pub(super) async fn no_such_method(method: Method, uri: Uri) -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} can't be done with {method}", uri.path()))
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("{} can't be done with {method}", uri.path()),
+    )
 }

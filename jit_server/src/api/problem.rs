@@ -34,7 +34,14 @@ impl Problem {
     #[must_use]
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Problem").to_owned();
-        Self { kind: "about:blank", title, status: status.as_u16(), detail: detail.into(), code: None, seq: None }
+        Self {
+            kind: "about:blank",
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            code: None,
+            seq: None,
+        }
     }
 
     /// 400: the call makes no sense.
@@ -71,16 +78,22 @@ impl From<Error> for Problem {
                 let (code, because) = refusal.code();
                 Self::new(status_of(because), detail).code(code)
             }
-            Error::Chain { stored, .. } => {
-                Self { seq: Some(stored), ..Self::new(StatusCode::CONFLICT, detail).code("chain") }
+            Error::Chain { stored, .. } => Self {
+                seq: Some(stored),
+                ..Self::new(StatusCode::CONFLICT, detail).code("chain")
+            },
+            Error::KeyOfOtherHost(_) => {
+                Self::new(StatusCode::CONFLICT, detail).code("key-of-other-host")
             }
-            Error::KeyOfOtherHost(_) => Self::new(StatusCode::CONFLICT, detail).code("key-of-other-host"),
             Error::UnknownHost => Self::new(StatusCode::UNAUTHORIZED, detail).code("unknown-host"),
             other => {
                 // What is inside is for the administrator's log, not for whoever happens to call.
                 tracing::error!("a call failed: {other}");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "jit-server could not do it; its log says why. Nothing was changed")
-                    .code("unavailable")
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "jit-server could not do it; its log says why. Nothing was changed",
+                )
+                .code("unavailable")
             }
         }
     }
@@ -101,6 +114,11 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // A struct of strings and numbers always serialises; an empty body would say the same with less.
         let body = serde_json::to_vec(&self).unwrap_or_default();
-        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+        (
+            status,
+            [(header::CONTENT_TYPE, "application/problem+json")],
+            body,
+        )
+            .into_response()
     }
 }

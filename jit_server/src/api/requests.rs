@@ -108,11 +108,24 @@ pub(super) async fn ask(
     caller: Caller,
     input::Json(new): input::Json<NewRequest>,
 ) -> Result<(StatusCode, Json<RequestView>), Problem> {
-    let NewRequest { role, hosts, for_seconds, reason, ticket } = new;
-    let wanted = Command::Ask(Ask { role, hosts, for_seconds, reason, ticket });
+    let NewRequest {
+        role,
+        hosts,
+        for_seconds,
+        reason,
+        ticket,
+    } = new;
+    let wanted = Command::Ask(Ask {
+        role,
+        hosts,
+        for_seconds,
+        reason,
+        ticket,
+    });
     let entries = server.execute(caller.actor()?, wanted).await?;
     let made = entries.iter().find_map(|entry| entry.event.request());
-    let made = made.ok_or_else(|| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "asking made no request"))?;
+    let made = made
+        .ok_or_else(|| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "asking made no request"))?;
     Ok((StatusCode::CREATED, Json(seen(&server, &caller, made)?)))
 }
 
@@ -134,7 +147,9 @@ pub(super) async fn list(
                 && (!which.for_me || user.is_some_and(|user| is_for(&policy, user, request, now)))
         };
         let newest = state.requests().rev().filter(fits).take(MOST_LISTED);
-        newest.map(|request| RequestView::of(request, &policy, now)).collect()
+        newest
+            .map(|request| RequestView::of(request, &policy, now))
+            .collect()
     })))
 }
 
@@ -182,8 +197,16 @@ pub(super) async fn approve(
     Path(id): Path<String>,
     input::Json(approval): input::Json<NewApproval>,
 ) -> Result<Json<RequestView>, Problem> {
-    let NewApproval { for_seconds, comment } = approval;
-    act(&server, &caller, id, |request| Command::Approve { request, for_seconds, comment }).await
+    let NewApproval {
+        for_seconds,
+        comment,
+    } = approval;
+    act(&server, &caller, id, |request| Command::Approve {
+        request,
+        for_seconds,
+        comment,
+    })
+    .await
 }
 
 /// Says no.
@@ -199,7 +222,11 @@ pub(super) async fn deny(
     Path(id): Path<String>,
     input::Json(because): input::Json<Because>,
 ) -> Result<Json<RequestView>, Problem> {
-    act(&server, &caller, id, |request| Command::Deny { request, reason: because.reason }).await
+    act(&server, &caller, id, |request| Command::Deny {
+        request,
+        reason: because.reason,
+    })
+    .await
 }
 
 /// Takes the caller's own request back.
@@ -215,7 +242,10 @@ pub(super) async fn withdraw(
     Path(id): Path<String>,
     input::Json(Nothing {}): input::Json<Nothing>,
 ) -> Result<Json<RequestView>, Problem> {
-    act(&server, &caller, id, |request| Command::Withdraw { request }).await
+    act(&server, &caller, id, |request| Command::Withdraw {
+        request,
+    })
+    .await
 }
 
 async fn act(
@@ -238,14 +268,21 @@ fn seen(server: &Server, caller: &Caller, id: &RequestId) -> Result<RequestView,
     let (policy, now) = (server.policy(), server.now());
     let found = server.look(|state| {
         let user = person.and_then(|name| state.directory.user(name));
-        let request = state.request(id).filter(|request| may_see(&policy, caller, user, request))?;
+        let request = state
+            .request(id)
+            .filter(|request| may_see(&policy, caller, user, request))?;
         Some(RequestView::of(request, &policy, now))
     });
     found.ok_or_else(|| Problem::missing(format!("there is no request {id}")).code("no-request"))
 }
 
 /// Administrators see all; people see their own, what they have decided, and what they may approve.
-pub(super) fn may_see(policy: &Policy, caller: &Caller, user: Option<&UserSet>, request: &Request) -> bool {
+pub(super) fn may_see(
+    policy: &Policy,
+    caller: &Caller,
+    user: Option<&UserSet>,
+    request: &Request,
+) -> bool {
     match (caller, user) {
         (Caller::Administrator, _) => true,
         (Caller::Person(name), Some(user)) => {
@@ -258,7 +295,8 @@ pub(super) fn may_see(policy: &Policy, caller: &Caller, user: Option<&UserSet>, 
 }
 
 fn has_decided(name: &Principal, request: &Request) -> bool {
-    request.approvals.iter().any(|given| given.by == *name) || request.denied.as_ref().is_some_and(|said| said.by == *name)
+    request.approvals.iter().any(|given| given.by == *name)
+        || request.denied.as_ref().is_some_and(|said| said.by == *name)
 }
 
 /// True where `user` could approve it now.
@@ -276,6 +314,8 @@ fn state_named(name: &str) -> Result<RequestState, Problem> {
         "denied" => Ok(RequestState::Denied),
         "withdrawn" => Ok(RequestState::Withdrawn),
         "lapsed" => Ok(RequestState::Lapsed),
-        _ => Err(Problem::bad_request("a request is pending, approved, denied, withdrawn or lapsed")),
+        _ => Err(Problem::bad_request(
+            "a request is pending, approved, denied, withdrawn or lapsed",
+        )),
     }
 }

@@ -45,16 +45,25 @@ pub(super) struct By {
 
 /// The roles that the caller may ask for; all of them for the administrator.
 #[utoipa::path(get, path = "/v1/roles", tag = "people", responses((status = 200, body = Vec<RoleView>)))]
-pub(super) async fn list(State(server): State<Arc<Server>>, caller: Caller) -> Result<Json<Vec<RoleView>>, Problem> {
+pub(super) async fn list(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+) -> Result<Json<Vec<RoleView>>, Problem> {
     server.look_at_policy().await?;
     let person = caller.person()?;
     let policy = server.policy();
     Ok(Json(server.look(|state| {
         let user = person.and_then(|name| state.directory.user(name));
         let roles = policy.roles.iter().map(|(name, role)| {
-            view(name.to_string(), role, user.is_some_and(|user| role.may_ask.include(user)))
+            view(
+                name.to_string(),
+                role,
+                user.is_some_and(|user| role.may_ask.include(user)),
+            )
         });
-        roles.filter(|role| role.may_ask || person.is_none()).collect()
+        roles
+            .filter(|role| role.may_ask || person.is_none())
+            .collect()
     })))
 }
 
@@ -71,8 +80,18 @@ fn view(name: String, role: &Role, may_ask: bool) -> RoleView {
         may_ask,
         approval: Approval {
             by: By {
-                users: role.approvers.users.iter().map(ToString::to_string).collect(),
-                groups: role.approvers.groups.iter().map(ToString::to_string).collect(),
+                users: role
+                    .approvers
+                    .users
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
+                groups: role
+                    .approvers
+                    .groups
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
             },
             count: role.count,
         },

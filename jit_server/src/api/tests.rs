@@ -10,8 +10,16 @@ fn every_operation_of_the_document_is_described_and_has_its_answers() {
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             assert!(method.to_uppercase().parse::<Method>().is_ok(), "{method}");
-            assert!(operation["summary"].as_str().is_some_and(|summary| summary.ends_with('.')), "{method} {path}");
-            assert!(!operation["responses"].as_object().unwrap().is_empty(), "{method} {path}");
+            assert!(
+                operation["summary"]
+                    .as_str()
+                    .is_some_and(|summary| summary.ends_with('.')),
+                "{method} {path}"
+            );
+            assert!(
+                !operation["responses"].as_object().unwrap().is_empty(),
+                "{method} {path}"
+            );
             operations += 1;
         }
     }
@@ -33,7 +41,10 @@ fn every_schema_that_the_document_names_is_in_it() {
 fn references(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
-            let reference = fields.get("$ref").and_then(Value::as_str).and_then(|text| text.rsplit('/').next());
+            let reference = fields
+                .get("$ref")
+                .and_then(Value::as_str)
+                .and_then(|text| text.rsplit('/').next());
             found.extend(reference.map(str::to_owned));
             fields.values().for_each(|value| references(value, found));
         }

@@ -57,7 +57,10 @@ pub(super) struct UserKey {
 
 impl From<&UserSet> for User {
     fn from(user: &UserSet) -> Self {
-        let keys = user.keys.iter().map(|key| UserKey { fingerprint: key.fingerprint().to_string(), key: key.to_string() });
+        let keys = user.keys.iter().map(|key| UserKey {
+            fingerprint: key.fingerprint().to_string(),
+            key: key.to_string(),
+        });
         Self {
             name: user.name.to_string(),
             login: user.login.to_string(),
@@ -82,7 +85,12 @@ pub(super) async fn set(
         let detail = format!("a user has {MOST} groups and {MOST} keys at most");
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
     }
-    let user = UserSet { name: new.name, login: new.login, groups: new.groups, keys: new.keys };
+    let user = UserSet {
+        name: new.name,
+        login: new.login,
+        groups: new.groups,
+        keys: new.keys,
+    };
     let answer = User::from(&user);
     server.set_user(user).await?;
     Ok((StatusCode::CREATED, axum::Json(answer)))
@@ -93,6 +101,9 @@ pub(super) async fn set(
     (status = 200, body = Vec<User>),
     (status = 403, body = Problem, content_type = "application/problem+json"),
 ))]
-pub(super) async fn list(State(server): State<Arc<Server>>, _: Administrator) -> axum::Json<Vec<User>> {
+pub(super) async fn list(
+    State(server): State<Arc<Server>>,
+    _: Administrator,
+) -> axum::Json<Vec<User>> {
     axum::Json(server.look(|state| state.directory.users().map(User::from).collect()))
 }

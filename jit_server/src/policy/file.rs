@@ -33,14 +33,23 @@ pub enum Change {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Stamp {
     Missing,
-    File { inode: u64, size: u64, modified: (i64, i64), changed: (i64, i64) },
+    File {
+        inode: u64,
+        size: u64,
+        modified: (i64, i64),
+        changed: (i64, i64),
+    },
 }
 
 impl PolicyFile {
     /// Nothing is read yet: until [`Self::look`] nothing is allowed.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { path, seen: None, current: Arc::new(Policy::default()) }
+        Self {
+            path,
+            seen: None,
+            current: Arc::new(Policy::default()),
+        }
     }
 
     /// The policy in force.
@@ -51,7 +60,9 @@ impl PolicyFile {
 
     /// Looks whether the file has changed since the last time, and reads it where it has.
     pub fn look(&mut self) -> Change {
-        let stamp = std::fs::metadata(&self.path).as_ref().map_or(Stamp::Missing, Stamp::of);
+        let stamp = std::fs::metadata(&self.path)
+            .as_ref()
+            .map_or(Stamp::Missing, Stamp::of);
         if self.seen.as_ref() == Some(&stamp) {
             return Change::None;
         }
@@ -85,13 +96,20 @@ pub fn read(path: &Path) -> Result<Policy, Vec<Mistake>> {
     let file = path.display().to_string();
     match read_text(path) {
         Ok(text) => check_text(&file, &text),
-        Err(problem) => Err(vec![Mistake { file, line: 1, key: String::new(), problem }]),
+        Err(problem) => Err(vec![Mistake {
+            file,
+            line: 1,
+            key: String::new(),
+            problem,
+        }]),
     }
 }
 
 fn read_text(path: &Path) -> Result<String, String> {
     let file = File::open(path).map_err(|error| format!("can't be opened: {error}"))?;
-    let metadata = file.metadata().map_err(|error| format!("can't be looked at: {error}"))?;
+    let metadata = file
+        .metadata()
+        .map_err(|error| format!("can't be looked at: {error}"))?;
     if !metadata.is_file() {
         return Err("is not a regular file".to_owned());
     }
@@ -99,7 +117,10 @@ fn read_text(path: &Path) -> Result<String, String> {
         return Err("may be written by others than its owner; run chmod go-w on it".to_owned());
     }
     let mut text = String::new();
-    let read = file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| format!("can't be read: {error}"))?;
+    let read = file
+        .take(MAX_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| format!("can't be read: {error}"))?;
     if u64::try_from(read).unwrap_or(u64::MAX) > MAX_BYTES {
         return Err("is larger than 1 MiB".to_owned());
     }

@@ -45,7 +45,11 @@ impl fmt::Display for Mistake {
 /// # Errors
 /// Every mistake in it, in the order of their lines.
 pub fn check_text(file: &str, text: &str) -> Result<Policy, Vec<Mistake>> {
-    let mut reader = Reader { file, text, mistakes: Vec::new() };
+    let mut reader = Reader {
+        file,
+        text,
+        mistakes: Vec::new(),
+    };
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         reader.mistake(&error.span().unwrap_or(0..0), "", error.message());
@@ -53,7 +57,10 @@ pub fn check_text(file: &str, text: &str) -> Result<Policy, Vec<Mistake>> {
     let roles = reader.document(table.get_ref());
     reader.mistakes.sort_by_key(|mistake| mistake.line);
     if reader.mistakes.is_empty() {
-        Ok(Policy { hash: hash(text), roles })
+        Ok(Policy {
+            hash: hash(text),
+            roles,
+        })
     } else {
         Err(reader.mistakes)
     }
@@ -61,7 +68,10 @@ pub fn check_text(file: &str, text: &str) -> Result<Policy, Vec<Mistake>> {
 
 /// SHA-256 of a policy's text, in hexadecimal.
 fn hash(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 type Value<'i> = Spanned<DeValue<'i>>;
@@ -74,25 +84,43 @@ struct Reader<'t> {
 
 impl Reader<'_> {
     fn mistake(&mut self, span: &Range<usize>, key: &str, problem: impl fmt::Display) {
-        let line = 1 + self.text.bytes().take(span.start).filter(|byte| *byte == b'\n').count();
-        self.mistakes.push(Mistake { file: self.file.to_owned(), line, key: key.to_owned(), problem: problem.to_string() });
+        let line = 1 + self
+            .text
+            .bytes()
+            .take(span.start)
+            .filter(|byte| *byte == b'\n')
+            .count();
+        self.mistakes.push(Mistake {
+            file: self.file.to_owned(),
+            line,
+            key: key.to_owned(),
+            problem: problem.to_string(),
+        });
     }
 
     fn document(&mut self, table: &DeTable<'_>) -> BTreeMap<RoleName, Role> {
         let mut roles = BTreeMap::new();
         for (key, value) in table.iter() {
             if key.get_ref() != "roles" {
-                self.mistake(&key.span(), key.get_ref(), "unknown key; a policy has only [roles.NAME] tables");
+                self.mistake(
+                    &key.span(),
+                    key.get_ref(),
+                    "unknown key; a policy has only [roles.NAME] tables",
+                );
                 continue;
             }
-            let Some(named) = self.table(value, "roles") else { continue };
+            let Some(named) = self.table(value, "roles") else {
+                continue;
+            };
             for (name, role) in named.iter() {
                 let path = format!("roles.{}", name.get_ref());
                 let parsed = name.get_ref().parse::<RoleName>();
                 if let Err(error) = &parsed {
                     self.mistake(&name.span(), &path, error);
                 }
-                let body = self.table(role, &path).map(|body| self.role(body, &name.span(), &path));
+                let body = self
+                    .table(role, &path)
+                    .map(|body| self.role(body, &name.span(), &path));
                 if let (Ok(name), Some(Some(role))) = (parsed, body) {
                     roles.insert(name, role);
                 }
@@ -103,13 +131,25 @@ impl Reader<'_> {
 
     /// A role, where every key of it is right.
     fn role(&mut self, table: &DeTable<'_>, at: &Range<usize>, path: &str) -> Option<Role> {
-        const KEYS: &[&str] = &["description", "hosts", "actions", "longest", "pending_for", "may_ask", "approve"];
+        const KEYS: &[&str] = &[
+            "description",
+            "hosts",
+            "actions",
+            "longest",
+            "pending_for",
+            "may_ask",
+            "approve",
+        ];
         self.refuse_unknown(table, path, KEYS);
-        let description = self.optional(table, path, "description", Self::description).unwrap_or(Some(String::new()));
+        let description = self
+            .optional(table, path, "description", Self::description)
+            .unwrap_or(Some(String::new()));
         let hosts = self.required(table, at, path, "hosts", Self::hosts);
         let actions = self.required(table, at, path, "actions", Self::actions);
         let longest_seconds = self.required(table, at, path, "longest", Self::duration);
-        let pending_seconds = self.optional(table, path, "pending_for", Self::duration).unwrap_or(Some(ONE_DAY));
+        let pending_seconds = self
+            .optional(table, path, "pending_for", Self::duration)
+            .unwrap_or(Some(ONE_DAY));
         let may_ask = self.required(table, at, path, "may_ask", Self::people);
         let approve = self.required(table, at, path, "approve", Self::approve);
         let (approvers, count) = approve?;
@@ -126,7 +166,10 @@ impl Reader<'_> {
     }
 
     fn refuse_unknown(&mut self, table: &DeTable<'_>, path: &str, known: &[&str]) {
-        for key in table.keys().filter(|key| !known.contains(&key.get_ref().as_ref())) {
+        for key in table
+            .keys()
+            .filter(|key| !known.contains(&key.get_ref().as_ref()))
+        {
             let problem = format!("unknown key; known here: {}", known.join(", "));
             self.mistake(&key.span(), &format!("{path}.{}", key.get_ref()), problem);
         }
@@ -162,7 +205,11 @@ impl Reader<'_> {
     fn table<'v, 'i>(&mut self, value: &'v Value<'i>, path: &str) -> Option<&'v DeTable<'i>> {
         let table = value.get_ref().as_table();
         if table.is_none() {
-            self.mistake(&value.span(), path, format!("must be a table, not {}", value.get_ref().type_str()));
+            self.mistake(
+                &value.span(),
+                path,
+                format!("must be a table, not {}", value.get_ref().type_str()),
+            );
         }
         table
     }
@@ -170,7 +217,11 @@ impl Reader<'_> {
     fn text<'v>(&mut self, value: &'v Value<'_>, path: &str) -> Option<&'v str> {
         let text = value.get_ref().as_str();
         if text.is_none() {
-            self.mistake(&value.span(), path, format!("must be a string, not {}", value.get_ref().type_str()));
+            self.mistake(
+                &value.span(),
+                path,
+                format!("must be a string, not {}", value.get_ref().type_str()),
+            );
         }
         text
     }
@@ -187,15 +238,26 @@ impl Reader<'_> {
     }
 
     /// A list of strings, each of which `T` takes.
-    fn list<T: Ord + TryFrom<String, Error: fmt::Display>>(&mut self, value: &Value<'_>, path: &str) -> Option<BTreeSet<T>> {
+    fn list<T: Ord + TryFrom<String, Error: fmt::Display>>(
+        &mut self,
+        value: &Value<'_>,
+        path: &str,
+    ) -> Option<BTreeSet<T>> {
         let Some(array) = value.get_ref().as_array() else {
-            self.mistake(&value.span(), path, format!("must be a list, not {}", value.get_ref().type_str()));
+            self.mistake(
+                &value.span(),
+                path,
+                format!("must be a list, not {}", value.get_ref().type_str()),
+            );
             return None;
         };
         let before = self.mistakes.len();
         let mut items = BTreeSet::new();
         for item in array.iter() {
-            match self.text(item, path).map(|text| T::try_from(text.to_owned())) {
+            match self
+                .text(item, path)
+                .map(|text| T::try_from(text.to_owned()))
+            {
                 Some(Ok(parsed)) => {
                     items.insert(parsed);
                 }
@@ -207,10 +269,18 @@ impl Reader<'_> {
     }
 
     /// A list with something in it.
-    fn filled<T: Ord + TryFrom<String, Error: fmt::Display>>(&mut self, value: &Value<'_>, path: &str) -> Option<BTreeSet<T>> {
+    fn filled<T: Ord + TryFrom<String, Error: fmt::Display>>(
+        &mut self,
+        value: &Value<'_>,
+        path: &str,
+    ) -> Option<BTreeSet<T>> {
         let items = self.list(value, path)?;
         if items.is_empty() {
-            self.mistake(&value.span(), path, "is empty, so the role could never be used");
+            self.mistake(
+                &value.span(),
+                path,
+                "is empty, so the role could never be used",
+            );
             return None;
         }
         Some(items)
@@ -220,7 +290,11 @@ impl Reader<'_> {
         let items: BTreeSet<HostPattern> = self.filled(value, path)?;
         if items.contains(&HostPattern::Every) {
             if items.len() > 1 {
-                self.mistake(&value.span(), path, "\"*\" is every host; name none beside it");
+                self.mistake(
+                    &value.span(),
+                    path,
+                    "\"*\" is every host; name none beside it",
+                );
                 return None;
             }
             return Some(Hosts::Every);
@@ -242,7 +316,11 @@ impl Reader<'_> {
         let text = self.text(value, path)?;
         let seconds = seconds_of(text).filter(|seconds| (1..=LONGEST).contains(seconds));
         if seconds.is_none() {
-            self.mistake(&value.span(), path, format!("{text:?} is not a time such as \"30m\", \"4h\" or \"1d\", from 1s to 30d"));
+            self.mistake(
+                &value.span(),
+                path,
+                format!("{text:?} is not a time such as \"30m\", \"4h\" or \"1d\", from 1s to 30d"),
+            );
         }
         seconds
     }
@@ -253,12 +331,28 @@ impl Reader<'_> {
         self.named_people(value, table, path)
     }
 
-    fn named_people(&mut self, value: &Value<'_>, table: &DeTable<'_>, path: &str) -> Option<People> {
-        let users = self.optional(table, path, "users", Self::list).unwrap_or(Some(BTreeSet::new()));
-        let groups = self.optional(table, path, "groups", Self::list).unwrap_or(Some(BTreeSet::new()));
-        let people = People { users: users?, groups: groups? };
+    fn named_people(
+        &mut self,
+        value: &Value<'_>,
+        table: &DeTable<'_>,
+        path: &str,
+    ) -> Option<People> {
+        let users = self
+            .optional(table, path, "users", Self::list)
+            .unwrap_or(Some(BTreeSet::new()));
+        let groups = self
+            .optional(table, path, "groups", Self::list)
+            .unwrap_or(Some(BTreeSet::new()));
+        let people = People {
+            users: users?,
+            groups: groups?,
+        };
         if people.is_empty() {
-            self.mistake(&value.span(), path, "names nobody, so the role could never be used; give users or groups");
+            self.mistake(
+                &value.span(),
+                path,
+                "names nobody, so the role could never be used; give users or groups",
+            );
             return None;
         }
         Some(people)
@@ -268,21 +362,38 @@ impl Reader<'_> {
         let table = self.table(value, path)?;
         self.refuse_unknown(table, path, &["users", "groups", "count"]);
         let people = self.named_people(value, table, path);
-        let count = self.optional(table, path, "count", Self::count).unwrap_or(Some(1));
+        let count = self
+            .optional(table, path, "count", Self::count)
+            .unwrap_or(Some(1));
         let (people, count) = (people?, count?);
         let named = u32::try_from(people.users.len()).unwrap_or(u32::MAX);
         if people.groups.is_empty() && named < count {
-            self.mistake(&value.span(), path, format!("{count} must approve but only {named} may, so nothing could ever be granted"));
+            self.mistake(
+                &value.span(),
+                path,
+                format!(
+                    "{count} must approve but only {named} may, so nothing could ever be granted"
+                ),
+            );
             return None;
         }
         Some((people, count))
     }
 
     fn count(&mut self, value: &Value<'_>, path: &str) -> Option<u32> {
-        let number = value.get_ref().as_integer().and_then(|n| i64::from_str_radix(n.as_str(), n.radix()).ok());
-        let count = number.filter(|n| (1..=MOST_APPROVALS).contains(n)).and_then(|n| u32::try_from(n).ok());
+        let number = value
+            .get_ref()
+            .as_integer()
+            .and_then(|n| i64::from_str_radix(n.as_str(), n.radix()).ok());
+        let count = number
+            .filter(|n| (1..=MOST_APPROVALS).contains(n))
+            .and_then(|n| u32::try_from(n).ok());
         if count.is_none() {
-            self.mistake(&value.span(), path, format!("must be a whole number from 1 to {MOST_APPROVALS}"));
+            self.mistake(
+                &value.span(),
+                path,
+                format!("must be a whole number from 1 to {MOST_APPROVALS}"),
+            );
         }
         count
     }
@@ -307,7 +418,11 @@ impl TryFrom<String> for HostPattern {
     type Error = jit_grant::NameError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        if text == "*" { Ok(Self::Every) } else { HostName::try_from(text).map(Self::Name) }
+        if text == "*" {
+            Ok(Self::Every)
+        } else {
+            HostName::try_from(text).map(Self::Name)
+        }
     }
 }
 
@@ -322,7 +437,9 @@ impl TryFrom<String> for ActionName {
             "ssh" => Ok(Self(Action::Ssh)),
             "sudo" => Ok(Self(Action::Sudo)),
             "su" => Ok(Self(Action::Su)),
-            _ => Err(format!("{text:?} is not an action; there are ssh, sudo and su")),
+            _ => Err(format!(
+                "{text:?} is not an action; there are ssh, sudo and su"
+            )),
         }
     }
 }
@@ -345,7 +462,10 @@ approve = { users = ["bob", "carol"], count = 2 }
     fn a_right_policy_is_read_whole() {
         let policy = check_text("policy.toml", GOOD).unwrap();
         let role = &policy.roles[&"web-admin".parse().unwrap()];
-        assert_eq!((role.longest_seconds, role.pending_seconds, role.count), (4 * 3600, ONE_DAY, 2));
+        assert_eq!(
+            (role.longest_seconds, role.pending_seconds, role.count),
+            (4 * 3600, ONE_DAY, 2)
+        );
         assert!(role.hosts.cover(&"web-2".parse().unwrap()));
         assert!(!role.hosts.cover(&"web-3".parse().unwrap()));
         assert_eq!(policy.hash.len(), 64);
@@ -353,7 +473,12 @@ approve = { users = ["bob", "carol"], count = 2 }
 
     #[test]
     fn the_starter_policy_is_right() {
-        assert!(check_text("policy.toml", crate::init::STARTER_POLICY).unwrap().roles.is_empty());
+        assert!(
+            check_text("policy.toml", crate::init::STARTER_POLICY)
+                .unwrap()
+                .roles
+                .is_empty()
+        );
     }
 
     #[test]
@@ -395,14 +520,22 @@ x = 1
     #[test]
     fn what_is_no_toml_is_told_with_its_line() {
         let mistakes = check_text("policy.toml", "[roles.a]\nhosts = [\n").unwrap_err();
-        assert!(mistakes[0].to_string().starts_with("policy.toml:"), "{}", mistakes[0]);
+        assert!(
+            mistakes[0].to_string().starts_with("policy.toml:"),
+            "{}",
+            mistakes[0]
+        );
     }
 
     #[test]
     fn missing_keys_are_told_at_the_role() {
         let mistakes = check_text("p", "\n[roles.a]\n").unwrap_err();
         assert_eq!(mistakes.len(), 5);
-        assert!(mistakes.iter().all(|m| m.line == 2 && m.problem == "missing"));
+        assert!(
+            mistakes
+                .iter()
+                .all(|m| m.line == 2 && m.problem == "missing")
+        );
     }
 
     #[test]

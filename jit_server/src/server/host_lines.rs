@@ -44,24 +44,44 @@ impl Server {
     /// # Errors
     /// [`Error::Chain`] at a gap, at a line that does not follow the one before, or with a checkpoint that does not fit;
     /// then none of them is kept.
-    pub async fn keep_host_lines(self: &Arc<Self>, host: HostId, lines: Vec<String>, checkpoint: String) -> Result<u64, Error> {
+    pub async fn keep_host_lines(
+        self: &Arc<Self>,
+        host: HostId,
+        lines: Vec<String>,
+        checkpoint: String,
+    ) -> Result<u64, Error> {
         self.uninterrupted(move |server, mut writer| async move {
             let key = server.host_key(&host).ok_or(Error::UnknownHost)?;
-            let name = server.look(|state| Some(state.directory.host_by_id(&host)?.enrolled.name.clone()));
+            let name =
+                server.look(|state| Some(state.directory.host_by_id(&host)?.enrolled.name.clone()));
             let name = name.ok_or(Error::UnknownHost)?;
             let stored = server.store.host_head(&host).await?;
             let at = stored.as_ref().map_or(0, |head| head.host_seq);
             let chain = |why: String| Error::Chain { stored: at, why };
-            let signed = Checkpoint::verify(checkpoint.as_bytes(), &host, key).map_err(|error| chain(error.to_string()))?;
+            let signed = Checkpoint::verify(checkpoint.as_bytes(), &host, key)
+                .map_err(|error| chain(error.to_string()))?;
             let new = following(stored, lines).map_err(&chain)?;
-            let Some(last) = new.last() else { return Ok(at) };
+            let Some(last) = new.last() else {
+                return Ok(at);
+            };
             if (signed.seq, &signed.head) != (last.host_seq, &last.head) {
-                return Err(chain(format!("the host signed for line {}, these end with line {}", signed.seq, last.host_seq)));
+                return Err(chain(format!(
+                    "the host signed for line {}, these end with line {}",
+                    signed.seq, last.host_seq
+                )));
             }
             let last = last.host_seq;
             let count = new.len() as u64;
-            let batch = HostLines { host_id: host, host: name, lines: new, checkpoint };
-            server.store.append_host_lines(writer.last_seq + 1, &batch).await?;
+            let batch = HostLines {
+                host_id: host,
+                host: name,
+                lines: new,
+                checkpoint,
+            };
+            server
+                .store
+                .append_host_lines(writer.last_seq + 1, &batch)
+                .await?;
             writer.last_seq += count;
             server.changes.send_replace(writer.last_seq);
             Ok(last)
@@ -78,7 +98,8 @@ fn following(stored: Option<HostHead>, lines: Vec<String>) -> Result<Vec<HostLin
     };
     let mut new = Vec::new();
     for line in lines {
-        let link: Link = serde_json::from_str(&line).map_err(|error| format!("a line can't be read: {error}"))?;
+        let link: Link = serde_json::from_str(&line)
+            .map_err(|error| format!("a line can't be read: {error}"))?;
         let number = link.event.seq;
         if number <= seq && new.is_empty() {
             continue;
@@ -92,13 +113,20 @@ fn following(stored: Option<HostHead>, lines: Vec<String>) -> Result<Vec<HostLin
         }
         let hash = hash(&line)?;
         (seq, head) = (number, hash.to_string());
-        new.push(HostLine { host_seq: number, head: hash, line });
+        new.push(HostLine {
+            host_seq: number,
+            head: hash,
+            line,
+        });
     }
     Ok(new)
 }
 
 fn hash(line: &str) -> Result<ChainHead, String> {
-    let hex: String = Sha256::digest(line.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = Sha256::digest(line.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     ChainHead::try_from(hex).map_err(|error| error.to_string())
 }
 
@@ -110,7 +138,9 @@ mod tests {
         let mut prev = NO_LINE.to_owned();
         let mut all = Vec::new();
         for seq in 1..=lines {
-            let line = format!(r#"{{"event":{{"seq":{seq},"at":"2026-11-22T12:00:00Z","kind":"login"}},"prev":"{prev}"}}"#);
+            let line = format!(
+                r#"{{"event":{{"seq":{seq},"at":"2026-11-22T12:00:00Z","kind":"login"}},"prev":"{prev}"}}"#
+            );
             prev = hash(&line).unwrap().to_string();
             all.push(line);
         }
@@ -118,7 +148,10 @@ mod tests {
     }
 
     fn head(line: &HostLine) -> Option<HostHead> {
-        Some(HostHead { host_seq: line.host_seq, head: line.head.clone() })
+        Some(HostHead {
+            host_seq: line.host_seq,
+            head: line.head.clone(),
+        })
     }
 
     #[test]
@@ -127,19 +160,44 @@ mod tests {
         let first = following(None, all[..3].to_vec()).unwrap();
         assert_eq!(first.len(), 3);
         let rest = following(head(&first[2]), all[1..].to_vec()).unwrap();
-        assert_eq!(rest.iter().map(|line| line.host_seq).collect::<Vec<_>>(), [4, 5]);
-        assert!(following(head(rest.last().unwrap()), all).unwrap().is_empty());
+        assert_eq!(
+            rest.iter().map(|line| line.host_seq).collect::<Vec<_>>(),
+            [4, 5]
+        );
+        assert!(
+            following(head(rest.last().unwrap()), all)
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]
     fn a_loss_that_the_host_tells_of_is_taken_and_nothing_else_may_skip_lines() {
         let stored = following(None, chain(3)).unwrap();
-        let lost = |after: u64| format!(r#"{{"event":{{"seq":9,"kind":"record.lost","after":{after},"checkpoint":8}},"prev":"{NO_LINE}"}}"#);
+        let lost = |after: u64| {
+            format!(
+                r#"{{"event":{{"seq":9,"kind":"record.lost","after":{after},"checkpoint":8}},"prev":"{NO_LINE}"}}"#
+            )
+        };
         let taken = following(head(&stored[2]), vec![lost(2)]).unwrap();
         assert_eq!(taken[0].host_seq, 9);
-        assert!(following(head(&stored[2]), vec![lost(5)]).is_err(), "lines 4 and 5 are still there");
-        assert!(following(head(&taken[0]), vec![lost(2)]).unwrap().is_empty(), "stored already");
-        assert!(following(head(&stored[2]), vec![lost(2).replace("record.lost", "login")]).is_err());
+        assert!(
+            following(head(&stored[2]), vec![lost(5)]).is_err(),
+            "lines 4 and 5 are still there"
+        );
+        assert!(
+            following(head(&taken[0]), vec![lost(2)])
+                .unwrap()
+                .is_empty(),
+            "stored already"
+        );
+        assert!(
+            following(
+                head(&stored[2]),
+                vec![lost(2).replace("record.lost", "login")]
+            )
+            .is_err()
+        );
     }
 
     #[test]

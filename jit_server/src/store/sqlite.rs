@@ -6,7 +6,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use jit_grant::{ChainHead, HostId, HostName};
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
+};
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::{HostHead, HostLines, Kept, Loaded, Store, StoreError};
@@ -34,7 +37,11 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5));
-        let pool = SqlitePoolOptions::new().max_connections(3).min_connections(1).connect_with(options).await?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(3)
+            .min_connections(1)
+            .connect_with(options)
+            .await?;
         MIGRATIONS.run(&pool).await?;
         Ok(Self { pool })
     }
@@ -48,20 +55,32 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>> {
         Box::pin(async {
-            let rows = sqlx::query("SELECT seq, at, actor, body FROM event ORDER BY seq").fetch_all(&self.pool).await?;
+            let rows = sqlx::query("SELECT seq, at, actor, body FROM event ORDER BY seq")
+                .fetch_all(&self.pool)
+                .await?;
             let entries = rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
-            let rows = sqlx::query("SELECT host_id, revision FROM bundle_revision").fetch_all(&self.pool).await?;
+            let rows = sqlx::query("SELECT host_id, revision FROM bundle_revision")
+                .fetch_all(&self.pool)
+                .await?;
             let revisions = rows.iter().map(revision).collect::<Result<Vec<_>, _>>()?;
             let last: i64 = sqlx::query_scalar(
                 "SELECT max((SELECT coalesce(max(seq), 0) FROM event), (SELECT coalesce(max(seq), 0) FROM host_event))",
             )
             .fetch_one(&self.pool)
             .await?;
-            Ok(Loaded { entries, revisions, last_seq: unsigned(last)? })
+            Ok(Loaded {
+                entries,
+                revisions,
+                last_seq: unsigned(last)?,
+            })
         })
     }
 
-    fn append<'a>(&'a self, entries: &'a [Entry], revisions: &'a [(HostId, u64)]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn append<'a>(
+        &'a self,
+        entries: &'a [Entry],
+        revisions: &'a [(HostId, u64)],
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             let mut transaction = self.pool.begin().await?;
             for entry in entries {
@@ -70,14 +89,22 @@ impl Store for SqliteStore {
             for (host, revision) in revisions {
                 let upsert = "INSERT INTO bundle_revision (host_id, revision) VALUES (?, ?) \
                               ON CONFLICT (host_id) DO UPDATE SET revision = excluded.revision";
-                sqlx::query(upsert).bind(host.as_str()).bind(signed(*revision)?).execute(&mut *transaction).await?;
+                sqlx::query(upsert)
+                    .bind(host.as_str())
+                    .bind(signed(*revision)?)
+                    .execute(&mut *transaction)
+                    .await?;
             }
             transaction.commit().await?;
             Ok(())
         })
     }
 
-    fn append_host_lines<'a>(&'a self, first_seq: u64, lines: &'a HostLines) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn append_host_lines<'a>(
+        &'a self,
+        first_seq: u64,
+        lines: &'a HostLines,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             let mut transaction = self.pool.begin().await?;
             for (seq, line) in (first_seq..).zip(&lines.lines) {
@@ -92,26 +119,37 @@ impl Store for SqliteStore {
                     .await?;
             }
             if let Some(last) = lines.lines.last() {
-                sqlx::query("INSERT INTO checkpoint (host_id, host_seq, document) VALUES (?, ?, ?)")
-                    .bind(lines.host_id.as_str())
-                    .bind(signed(last.host_seq)?)
-                    .bind(lines.checkpoint.as_str())
-                    .execute(&mut *transaction)
-                    .await?;
+                sqlx::query(
+                    "INSERT INTO checkpoint (host_id, host_seq, document) VALUES (?, ?, ?)",
+                )
+                .bind(lines.host_id.as_str())
+                .bind(signed(last.host_seq)?)
+                .bind(lines.checkpoint.as_str())
+                .execute(&mut *transaction)
+                .await?;
             }
             transaction.commit().await?;
             Ok(())
         })
     }
 
-    fn host_head<'a>(&'a self, host: &'a HostId) -> BoxFuture<'a, Result<Option<HostHead>, StoreError>> {
+    fn host_head<'a>(
+        &'a self,
+        host: &'a HostId,
+    ) -> BoxFuture<'a, Result<Option<HostHead>, StoreError>> {
         Box::pin(async {
             let last = "SELECT host_seq, head FROM host_event WHERE host_id = ? ORDER BY host_seq DESC LIMIT 1";
-            let row = sqlx::query(last).bind(host.as_str()).fetch_optional(&self.pool).await?;
+            let row = sqlx::query(last)
+                .bind(host.as_str())
+                .fetch_optional(&self.pool)
+                .await?;
             row.map(|row| {
                 let host_seq: i64 = row.try_get("host_seq")?;
                 let head: ChainHead = parsed(host_seq, row.try_get("head")?)?;
-                Ok(HostHead { host_seq: unsigned(host_seq)?, head })
+                Ok(HostHead {
+                    host_seq: unsigned(host_seq)?,
+                    head,
+                })
             })
             .transpose()
         })
@@ -122,14 +160,22 @@ impl Store for SqliteStore {
             let both = "SELECT seq, at, actor, body, NULL AS host, NULL AS line FROM event WHERE seq > ?1 \
                         UNION ALL SELECT seq, NULL, NULL, NULL, host, line FROM host_event WHERE seq > ?1 \
                         ORDER BY seq LIMIT ?2";
-            let rows = sqlx::query(both).bind(signed(after)?).bind(limit).fetch_all(&self.pool).await?;
+            let rows = sqlx::query(both)
+                .bind(signed(after)?)
+                .bind(limit)
+                .fetch_all(&self.pool)
+                .await?;
             rows.iter().map(kept).collect()
         })
     }
 }
 
-async fn insert(transaction: &mut Transaction<'_, Sqlite>, entry: &Entry) -> Result<(), StoreError> {
-    let body = serde_json::to_string(&entry.event).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+async fn insert(
+    transaction: &mut Transaction<'_, Sqlite>,
+    entry: &Entry,
+) -> Result<(), StoreError> {
+    let body = serde_json::to_string(&entry.event)
+        .map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
     sqlx::query("INSERT INTO event (seq, at, actor, body) VALUES (?, ?, ?, ?)")
         .bind(signed(entry.seq)?)
         .bind(entry.at.to_string())
@@ -141,10 +187,16 @@ async fn insert(transaction: &mut Transaction<'_, Sqlite>, entry: &Entry) -> Res
 }
 
 fn kept(row: &SqliteRow) -> Result<Kept, StoreError> {
-    let Some(host) = row.try_get::<Option<String>, _>("host")? else { return Ok(Kept::Own(Box::new(entry(row)?))) };
+    let Some(host) = row.try_get::<Option<String>, _>("host")? else {
+        return Ok(Kept::Own(Box::new(entry(row)?)));
+    };
     let seq: i64 = row.try_get("seq")?;
     let host: HostName = parsed(seq, host)?;
-    Ok(Kept::OfHost { seq: unsigned(seq)?, host, line: row.try_get("line")? })
+    Ok(Kept::OfHost {
+        seq: unsigned(seq)?,
+        host,
+        line: row.try_get("line")?,
+    })
 }
 
 fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {
@@ -153,8 +205,15 @@ fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {
     let at: String = row.try_get("at")?;
     let body: String = row.try_get("body")?;
     let event: Event = serde_json::from_str(&body).map_err(|error| damaged(error.to_string()))?;
-    let at = at.parse().map_err(|error: jiff::Error| damaged(error.to_string()))?;
-    Ok(Entry { seq: unsigned(seq)?, at, actor: parsed(seq, row.try_get("actor")?)?, event })
+    let at = at
+        .parse()
+        .map_err(|error: jiff::Error| damaged(error.to_string()))?;
+    Ok(Entry {
+        seq: unsigned(seq)?,
+        at,
+        actor: parsed(seq, row.try_get("actor")?)?,
+        event,
+    })
 }
 
 fn revision(row: &SqliteRow) -> Result<(HostId, u64), StoreError> {
@@ -162,17 +221,27 @@ fn revision(row: &SqliteRow) -> Result<(HostId, u64), StoreError> {
     Ok((parsed(0, row.try_get("host_id")?)?, unsigned(revision)?))
 }
 
-fn parsed<T: TryFrom<String, Error: std::fmt::Display>>(seq: i64, text: String) -> Result<T, StoreError> {
-    T::try_from(text).map_err(|error| StoreError::Damaged { seq, why: error.to_string() })
+fn parsed<T: TryFrom<String, Error: std::fmt::Display>>(
+    seq: i64,
+    text: String,
+) -> Result<T, StoreError> {
+    T::try_from(text).map_err(|error| StoreError::Damaged {
+        seq,
+        why: error.to_string(),
+    })
 }
 
 /// SQLite's integers are signed.
 fn signed(number: u64) -> Result<i64, StoreError> {
-    i64::try_from(number).map_err(|error| StoreError::Database(sqlx::Error::Encode(Box::new(error))))
+    i64::try_from(number)
+        .map_err(|error| StoreError::Database(sqlx::Error::Encode(Box::new(error))))
 }
 
 fn unsigned(number: i64) -> Result<u64, StoreError> {
-    u64::try_from(number).map_err(|_| StoreError::Damaged { seq: number, why: "it is below zero".to_owned() })
+    u64::try_from(number).map_err(|_| StoreError::Damaged {
+        seq: number,
+        why: "it is below zero".to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -181,12 +250,22 @@ mod tests {
     use crate::event::Actor;
 
     fn entry(seq: u64) -> Entry {
-        let event = Event::PolicyTaken { policy: "0".repeat(64), roles: 1 };
-        Entry { seq, at: "2026-11-22T12:00:00Z".parse().unwrap(), actor: Actor::Server, event }
+        let event = Event::PolicyTaken {
+            policy: "0".repeat(64),
+            roles: 1,
+        };
+        Entry {
+            seq,
+            at: "2026-11-22T12:00:00Z".parse().unwrap(),
+            actor: Actor::Server,
+            event,
+        }
     }
 
     async fn opened(folder: &tempfile::TempDir) -> SqliteStore {
-        SqliteStore::open(&folder.path().join("jit-server.db")).await.unwrap()
+        SqliteStore::open(&folder.path().join("jit-server.db"))
+            .await
+            .unwrap()
     }
 
     #[tokio::test]
@@ -194,10 +273,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let host: HostId = format!("h{}", "0".repeat(32)).parse().unwrap();
         let store = opened(&folder).await;
-        store.append(&[entry(1), entry(2)], &[(host.clone(), 7)]).await.unwrap();
+        store
+            .append(&[entry(1), entry(2)], &[(host.clone(), 7)])
+            .await
+            .unwrap();
         store.close().await;
         let loaded = opened(&folder).await.load().await.unwrap();
-        assert_eq!((loaded.entries, loaded.revisions, loaded.last_seq), (vec![entry(1), entry(2)], vec![(host, 7)], 2));
+        assert_eq!(
+            (loaded.entries, loaded.revisions, loaded.last_seq),
+            (vec![entry(1), entry(2)], vec![(host, 7)], 2)
+        );
     }
 
     #[tokio::test]
@@ -205,21 +290,44 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let host: HostId = format!("h{}", "0".repeat(32)).parse().unwrap();
         let store = opened(&folder).await;
-        store.append(&[entry(1)], &[(host.clone(), 7)]).await.unwrap();
-        for change in ["UPDATE event SET actor = 'mallory'", "DELETE FROM event", "UPDATE bundle_revision SET revision = 6"] {
-            assert!(sqlx::query(change).execute(&store.pool).await.is_err(), "{change}");
+        store
+            .append(&[entry(1)], &[(host.clone(), 7)])
+            .await
+            .unwrap();
+        for change in [
+            "UPDATE event SET actor = 'mallory'",
+            "DELETE FROM event",
+            "UPDATE bundle_revision SET revision = 6",
+        ] {
+            assert!(
+                sqlx::query(change).execute(&store.pool).await.is_err(),
+                "{change}"
+            );
         }
-        assert!(store.append(&[entry(1)], &[]).await.is_err(), "a number is given once");
+        assert!(
+            store.append(&[entry(1)], &[]).await.is_err(),
+            "a number is given once"
+        );
         assert!(store.append(&[entry(2)], &[(host, 7)]).await.is_err());
-        assert_eq!(store.load().await.unwrap().entries.len(), 1, "all of an append or none of it");
+        assert_eq!(
+            store.load().await.unwrap().entries.len(),
+            1,
+            "all of an append or none of it"
+        );
     }
 
     #[tokio::test]
     async fn a_commit_is_on_disk_before_it_is_acknowledged() {
         let folder = tempfile::tempdir().unwrap();
         let store = opened(&folder).await;
-        let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&store.pool).await.unwrap();
-        let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&store.pool).await.unwrap();
+        let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
+            .fetch_one(&store.pool)
+            .await
+            .unwrap();
+        let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
+            .fetch_one(&store.pool)
+            .await
+            .unwrap();
         assert_eq!((synchronous, journal.as_str()), (2, "wal"));
     }
 }

@@ -87,10 +87,19 @@ pub fn command(
     actor: &Actor,
     wanted: Command,
 ) -> Result<Vec<Event>, WorkflowError> {
-    let desk = Desk { state, policy, now, actor };
+    let desk = Desk {
+        state,
+        policy,
+        now,
+        actor,
+    };
     match wanted {
         Command::Ask(ask) => desk.ask(ask),
-        Command::Approve { request, for_seconds, comment } => desk.approve(&request, for_seconds, comment),
+        Command::Approve {
+            request,
+            for_seconds,
+            comment,
+        } => desk.approve(&request, for_seconds, comment),
         Command::Deny { request, reason } => desk.deny(request, reason),
         Command::Withdraw { request } => desk.withdraw(request),
         Command::Revoke { grant, reason } => desk.revoke(grant, reason),
@@ -101,8 +110,13 @@ pub fn command(
 /// The events of time passing: requests that nobody decided in time.
 #[must_use]
 pub fn lapsed(state: &State, now: Timestamp) -> Vec<Event> {
-    let late = state.pending().filter(|request| now >= request.asked.lapses_at);
-    late.map(|request| Event::Lapsed { request: request.asked.request.clone() }).collect()
+    let late = state
+        .pending()
+        .filter(|request| now >= request.asked.lapses_at);
+    late.map(|request| Event::Lapsed {
+        request: request.asked.request.clone(),
+    })
+    .collect()
 }
 
 struct Desk<'a> {
@@ -120,7 +134,11 @@ impl<'a> Desk<'a> {
             return Err(WorkflowError::NoTime);
         }
         let hosts = self.hosts(rule, &ask)?;
-        let wanted = Wanted { hosts: &hosts, actions: &rule.actions, for_seconds: ask.for_seconds };
+        let wanted = Wanted {
+            hosts: &hosts,
+            actions: &rule.actions,
+            for_seconds: ask.for_seconds,
+        };
         self.policy.covers(user, &ask.role, &wanted)?;
         self.check_enough_is_enough(user, &ask.role, &hosts)?;
         let request = Requested {
@@ -144,12 +162,17 @@ impl<'a> Desk<'a> {
         let directory = &self.state.directory;
         let hosts = if ask.hosts.is_empty() {
             let names = directory.hosts().map(|host| &host.enrolled.name);
-            names.filter(|name| rule.hosts.cover(name)).cloned().collect()
+            names
+                .filter(|name| rule.hosts.cover(name))
+                .cloned()
+                .collect()
         } else {
             ask.hosts.clone()
         };
         // Whether the role covers it is asked first, so that nobody learns here which other hosts there are.
-        let unknown = hosts.iter().find(|host| rule.hosts.cover(host) && directory.host(host).is_none());
+        let unknown = hosts
+            .iter()
+            .find(|host| rule.hosts.cover(host) && directory.host(host).is_none());
         match unknown {
             Some(unknown) => Err(WorkflowError::UnknownHost(unknown.clone())),
             None if hosts.is_empty() => Err(WorkflowError::NoHosts(ask.role.clone())),
@@ -165,18 +188,35 @@ impl<'a> Desk<'a> {
         role: &RoleName,
         hosts: &BTreeSet<HostName>,
     ) -> Result<(), WorkflowError> {
-        let undecided = || self.state.pending().filter(|request| self.now < request.asked.lapses_at);
-        for open in undecided().filter(|open| open.asked.login == user.login && open.asked.role == *role) {
+        let undecided = || {
+            self.state
+                .pending()
+                .filter(|request| self.now < request.asked.lapses_at)
+        };
+        for open in
+            undecided().filter(|open| open.asked.login == user.login && open.asked.role == *role)
+        {
             if let Some(host) = open.asked.hosts.intersection(hosts).next() {
-                return Err(WorkflowError::SameOpen { request: open.asked.request.clone(), host: host.clone() });
+                return Err(WorkflowError::SameOpen {
+                    request: open.asked.request.clone(),
+                    host: host.clone(),
+                });
             }
         }
-        let open = undecided().filter(|open| open.asked.principal == user.name).count();
+        let open = undecided()
+            .filter(|open| open.asked.principal == user.name)
+            .count();
         if open >= MOST_OPEN {
             return Err(WorkflowError::TooManyOpen(open));
         }
-        let recent = self.state.requests().rev().take_while(|request| self.now.duration_since(request.asked_at) < ONE_DAY);
-        let today = recent.filter(|request| request.asked.principal == user.name).count();
+        let recent = self
+            .state
+            .requests()
+            .rev()
+            .take_while(|request| self.now.duration_since(request.asked_at) < ONE_DAY);
+        let today = recent
+            .filter(|request| request.asked.principal == user.name)
+            .count();
         if today >= MOST_A_DAY {
             return Err(WorkflowError::TooManyToday(today));
         }
@@ -190,7 +230,11 @@ impl<'a> Desk<'a> {
         comment: Option<Comment>,
     ) -> Result<Vec<Event>, WorkflowError> {
         let (request, approver, rule) = self.decidable(id)?;
-        if request.approvals.iter().any(|given| given.by == approver.name) {
+        if request
+            .approvals
+            .iter()
+            .any(|given| given.by == approver.name)
+        {
             return Err(WorkflowError::AlreadyApproved(id.clone()));
         }
         self.check_still_fits(request)?;
@@ -216,7 +260,10 @@ impl<'a> Desk<'a> {
     }
 
     /// The undecided request, and the user and rule that may decide it.
-    fn decidable(&self, id: &RequestId) -> Result<(&'a Request, &'a UserSet, &'a Role), WorkflowError> {
+    fn decidable(
+        &self,
+        id: &RequestId,
+    ) -> Result<(&'a Request, &'a UserSet, &'a Role), WorkflowError> {
         let approver = self.user()?;
         let request = self.pending(id)?;
         if request.asked.principal == approver.name {
@@ -230,11 +277,16 @@ impl<'a> Desk<'a> {
     fn check_still_fits(&self, request: &Request) -> Result<(), WorkflowError> {
         let asked = &request.asked;
         let requester = self.state.directory.user(&asked.principal);
-        let requester = requester.ok_or_else(|| WorkflowError::NoUser(asked.principal.to_string()))?;
+        let requester =
+            requester.ok_or_else(|| WorkflowError::NoUser(asked.principal.to_string()))?;
         if requester.login != asked.login {
             return Err(WorkflowError::LoginChanged(asked.principal.clone()));
         }
-        let wanted = Wanted { hosts: &asked.hosts, actions: &asked.actions, for_seconds: asked.for_seconds };
+        let wanted = Wanted {
+            hosts: &asked.hosts,
+            actions: &asked.actions,
+            for_seconds: asked.for_seconds,
+        };
         self.policy.covers(requester, &asked.role, &wanted)?;
         Ok(())
     }
@@ -246,16 +298,27 @@ impl<'a> Desk<'a> {
             let user = self.state.directory.user(&given.by);
             user.is_some_and(|user| self.policy.may_approve(user, &request.asked.role).is_ok())
         });
-        still.fold((1, wanted), |(count, shortest), given| (count + 1, shortest.min(given.for_seconds)))
+        still.fold((1, wanted), |(count, shortest), given| {
+            (count + 1, shortest.min(given.for_seconds))
+        })
     }
 
     fn grant(&self, request: &Request, for_seconds: u32) -> Result<Event, WorkflowError> {
         let mut grants = Vec::new();
         for (number, host) in (self.state.next_grant()..).zip(&request.asked.hosts) {
-            let live = self.state.live_grants(self.now).filter(|grant| grant.host == *host).count();
-            let grant = GrantId::try_from(format!("g{number}")).ok().filter(|_| live < MOST_GRANTS);
+            let live = self
+                .state
+                .live_grants(self.now)
+                .filter(|grant| grant.host == *host)
+                .count();
+            let grant = GrantId::try_from(format!("g{number}"))
+                .ok()
+                .filter(|_| live < MOST_GRANTS);
             let grant = grant.ok_or_else(|| WorkflowError::HostFull(host.clone()))?;
-            grants.push(GrantedHost { grant, host: host.clone() });
+            grants.push(GrantedHost {
+                grant,
+                host: host.clone(),
+            });
         }
         Ok(Event::Granted(Granted {
             request: request.asked.request.clone(),
@@ -269,7 +332,12 @@ impl<'a> Desk<'a> {
     fn deny(&self, id: RequestId, reason: Reason) -> Result<Vec<Event>, WorkflowError> {
         let (_, approver, _) = self.decidable(&id)?;
         let by = approver.name.clone();
-        Ok(vec![Event::Denied(Denied { request: id, by, reason, policy: self.policy.hash.clone() })])
+        Ok(vec![Event::Denied(Denied {
+            request: id,
+            by,
+            reason,
+            policy: self.policy.hash.clone(),
+        })])
     }
 
     fn withdraw(&self, id: RequestId) -> Result<Vec<Event>, WorkflowError> {
@@ -279,7 +347,10 @@ impl<'a> Desk<'a> {
     }
 
     fn revoke(&self, id: GrantId, reason: Reason) -> Result<Vec<Event>, WorkflowError> {
-        let grant = self.state.grant(&id).ok_or_else(|| WorkflowError::NoGrant(id.clone()))?;
+        let grant = self
+            .state
+            .grant(&id)
+            .ok_or_else(|| WorkflowError::NoGrant(id.clone()))?;
         if *self.actor != Actor::Administrator {
             let may = self.policy.may_approve(self.user()?, &grant.role);
             may.map_err(|_| WorkflowError::MayNotRevoke(grant.role.clone()))?;
@@ -291,7 +362,10 @@ impl<'a> Desk<'a> {
     }
 
     fn release(&self, id: GrantId) -> Result<Vec<Event>, WorkflowError> {
-        let grant = self.state.grant(&id).ok_or_else(|| WorkflowError::NoGrant(id.clone()))?;
+        let grant = self
+            .state
+            .grant(&id)
+            .ok_or_else(|| WorkflowError::NoGrant(id.clone()))?;
         self.check_is(&grant.principal)?;
         if !grant.is_live(self.now) {
             return Err(WorkflowError::GrantEnded(id));
@@ -308,7 +382,10 @@ impl<'a> Desk<'a> {
     }
 
     fn pending(&self, id: &RequestId) -> Result<&'a Request, WorkflowError> {
-        let request = self.state.request(id).ok_or_else(|| WorkflowError::NoRequest(id.clone()))?;
+        let request = self
+            .state
+            .request(id)
+            .ok_or_else(|| WorkflowError::NoRequest(id.clone()))?;
         let state = match request.state {
             RequestState::Pending if self.now >= request.asked.lapses_at => RequestState::Lapsed,
             state => state,
@@ -316,7 +393,10 @@ impl<'a> Desk<'a> {
         if state == RequestState::Pending {
             Ok(request)
         } else {
-            Err(WorkflowError::NotPending { request: id.clone(), state })
+            Err(WorkflowError::NotPending {
+                request: id.clone(),
+                state,
+            })
         }
     }
 
@@ -329,6 +409,7 @@ impl<'a> Desk<'a> {
 
     fn request_id(&self) -> Result<RequestId, WorkflowError> {
         // 15 digits of requests are past any day's limit, so this cannot fail before the numbers run out.
-        RequestId::try_from(format!("r{}", self.state.next_request())).map_err(|_| WorkflowError::TooManyToday(MOST_A_DAY))
+        RequestId::try_from(format!("r{}", self.state.next_request()))
+            .map_err(|_| WorkflowError::TooManyToday(MOST_A_DAY))
     }
 }

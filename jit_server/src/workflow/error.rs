@@ -12,7 +12,9 @@ pub enum WorkflowError {
     #[error(transparent)]
     Policy(#[from] PolicyRefusal),
     /// The one who wants it is no user.
-    #[error("only a user can do this, and {0} is none; an administrator adds users with `jit-server user add`")]
+    #[error(
+        "only a user can do this, and {0} is none; an administrator adds users with `jit-server user add`"
+    )]
     NoUser(String),
     /// No such request.
     #[error("there is no request {0}")]
@@ -61,7 +63,9 @@ pub enum WorkflowError {
     #[error("no host of role {0} is enrolled")]
     NoHosts(RoleName),
     /// The same was asked already.
-    #[error("{request} asks for the same login and role on {host} and is not decided yet; wait for it or withdraw it")]
+    #[error(
+        "{request} asks for the same login and role on {host} and is not decided yet; wait for it or withdraw it"
+    )]
     SameOpen {
         /// The open request.
         request: RequestId,

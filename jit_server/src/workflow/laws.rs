@@ -40,7 +40,9 @@ fn begin() -> Timestamp {
 }
 
 fn actor(person: usize) -> Actor {
-    PEOPLE.get(person).map_or(Actor::Administrator, |name| Actor::Principal(name.parse().unwrap()))
+    PEOPLE.get(person).map_or(Actor::Administrator, |name| {
+        Actor::Principal(name.parse().unwrap())
+    })
 }
 
 fn user(name: &str, login: &str) -> Event {
@@ -68,19 +70,33 @@ impl History {
         }
         for (name, digit) in [("web-1", "1"), ("web-2", "2")] {
             let host_id = format!("h{}", digit.repeat(32)).parse().unwrap();
-            let host = HostEnrolled { name: name.parse().unwrap(), host_id, public_key: String::new() };
+            let host = HostEnrolled {
+                name: name.parse().unwrap(),
+                host_id,
+                public_key: String::new(),
+            };
             history.happened(begin(), &Actor::Administrator, Event::HostEnrolled(host));
         }
         history
     }
 
     fn happened(&mut self, at: Timestamp, actor: &Actor, event: Event) {
-        let entry = Entry { seq: self.entries.len() as u64 + 1, at, actor: actor.clone(), event };
+        let entry = Entry {
+            seq: self.entries.len() as u64 + 1,
+            at,
+            actor: actor.clone(),
+            event,
+        };
         self.state.apply(&entry);
         self.entries.push(entry);
     }
 
-    fn wants(&mut self, now: Timestamp, person: usize, wanted: Command) -> Result<(), WorkflowError> {
+    fn wants(
+        &mut self,
+        now: Timestamp,
+        person: usize,
+        wanted: Command,
+    ) -> Result<(), WorkflowError> {
         let actor = actor(person);
         for event in command(&self.state, policy(), now, &actor, wanted)? {
             self.happened(now, &actor, event);
@@ -121,7 +137,11 @@ fn ask(role: &str, for_seconds: u32) -> Command {
 }
 
 fn approve(request: u64, for_seconds: Option<u32>) -> Command {
-    Command::Approve { request: request_id(request), for_seconds, comment: None }
+    Command::Approve {
+        request: request_id(request),
+        for_seconds,
+        comment: None,
+    }
 }
 
 fn reason() -> Reason {
@@ -234,18 +254,34 @@ fn a_request_needs_its_approvals_and_then_opens_every_host_asked_for() {
     history.wants(begin(), 0, ask("two", 600)).unwrap();
     history.wants(begin(), 1, approve(1, Some(300))).unwrap();
     assert_eq!(history.state.grants().count(), 0);
-    assert_eq!(history.wants(begin(), 1, approve(1, None)), Err(WorkflowError::AlreadyApproved(request_id(1))));
+    assert_eq!(
+        history.wants(begin(), 1, approve(1, None)),
+        Err(WorkflowError::AlreadyApproved(request_id(1)))
+    );
     history.wants(begin(), 2, approve(1, None)).unwrap();
     let grants: Vec<_> = history.state.grants().collect();
-    assert_eq!(grants.iter().map(|grant| grant.host.as_str()).collect::<Vec<_>>(), ["web-1", "web-2"]);
-    assert!(grants.iter().all(|grant| grant.expires == after(begin(), 300)));
+    assert_eq!(
+        grants
+            .iter()
+            .map(|grant| grant.host.as_str())
+            .collect::<Vec<_>>(),
+        ["web-1", "web-2"]
+    );
+    assert!(
+        grants
+            .iter()
+            .all(|grant| grant.expires == after(begin(), 300))
+    );
 }
 
 #[test]
 fn nobody_approves_his_own_request() {
     let mut history = History::new();
     history.wants(begin(), 1, ask("one", 600)).unwrap();
-    assert_eq!(history.wants(begin(), 1, approve(1, None)), Err(WorkflowError::OwnRequest(request_id(1))));
+    assert_eq!(
+        history.wants(begin(), 1, approve(1, None)),
+        Err(WorkflowError::OwnRequest(request_id(1)))
+    );
 }
 
 #[test]
@@ -253,8 +289,14 @@ fn the_administrator_is_no_principal() {
     let mut history = History::new();
     history.wants(begin(), 0, ask("one", 600)).unwrap();
     let administrator = PEOPLE.len();
-    assert!(matches!(history.wants(begin(), administrator, approve(1, None)), Err(WorkflowError::NoUser(_))));
-    assert!(matches!(history.wants(begin(), administrator, ask("one", 600)), Err(WorkflowError::NoUser(_))));
+    assert!(matches!(
+        history.wants(begin(), administrator, approve(1, None)),
+        Err(WorkflowError::NoUser(_))
+    ));
+    assert!(matches!(
+        history.wants(begin(), administrator, ask("one", 600)),
+        Err(WorkflowError::NoUser(_))
+    ));
 }
 
 #[test]
@@ -263,9 +305,18 @@ fn an_undecided_request_lapses_at_its_time_whether_that_is_recorded_yet_or_not()
     history.wants(begin(), 0, ask("one", 600)).unwrap();
     let late = after(begin(), 600);
     let refused = history.wants(late, 2, approve(1, None));
-    assert_eq!(refused, Err(WorkflowError::NotPending { request: request_id(1), state: RequestState::Lapsed }));
+    assert_eq!(
+        refused,
+        Err(WorkflowError::NotPending {
+            request: request_id(1),
+            state: RequestState::Lapsed
+        })
+    );
     history.time_passes(late);
-    assert_eq!(history.state.request(&request_id(1)).unwrap().state, RequestState::Lapsed);
+    assert_eq!(
+        history.state.request(&request_id(1)).unwrap().state,
+        RequestState::Lapsed
+    );
 }
 
 #[test]
@@ -273,10 +324,27 @@ fn there_is_one_open_request_a_login_role_and_host() {
     let mut history = History::new();
     history.happened(begin(), &Actor::Administrator, user("erin", "alice"));
     history.wants(begin(), 0, ask("one", 600)).unwrap();
-    assert!(matches!(history.wants(begin(), 0, ask("one", 300)), Err(WorkflowError::SameOpen { .. })));
-    assert!(matches!(history.wants(begin(), 4, ask("one", 300)), Err(WorkflowError::SameOpen { .. })), "the login is the same");
+    assert!(matches!(
+        history.wants(begin(), 0, ask("one", 300)),
+        Err(WorkflowError::SameOpen { .. })
+    ));
+    assert!(
+        matches!(
+            history.wants(begin(), 4, ask("one", 300)),
+            Err(WorkflowError::SameOpen { .. })
+        ),
+        "the login is the same"
+    );
     history.wants(begin(), 0, ask("two", 300)).unwrap();
-    history.wants(begin(), 0, Command::Withdraw { request: request_id(1) }).unwrap();
+    history
+        .wants(
+            begin(),
+            0,
+            Command::Withdraw {
+                request: request_id(1),
+            },
+        )
+        .unwrap();
     history.wants(begin(), 4, ask("one", 300)).unwrap();
 }
 
@@ -285,9 +353,19 @@ fn an_approval_by_somebody_who_may_no_longer_approve_does_not_count() {
     let mut history = History::new();
     history.wants(begin(), 0, ask("two", 600)).unwrap();
     history.wants(begin(), 1, approve(1, None)).unwrap();
-    let without_bob = POLICY.replace(r#"["bob", "carol", "dave"], count = 2"#, r#"["carol", "dave"], count = 2"#);
+    let without_bob = POLICY.replace(
+        r#"["bob", "carol", "dave"], count = 2"#,
+        r#"["carol", "dave"], count = 2"#,
+    );
     let policy = check_text("policy.toml", &without_bob).unwrap();
-    let events = command(&history.state, &policy, begin(), &actor(2), approve(1, None)).unwrap();
+    let events = command(
+        &history.state,
+        &policy,
+        begin(),
+        &actor(2),
+        approve(1, None),
+    )
+    .unwrap();
     assert!(matches!(events.as_slice(), [Event::Approved(_)]));
 }
 
@@ -295,10 +373,19 @@ fn an_approval_by_somebody_who_may_no_longer_approve_does_not_count() {
 fn a_request_that_the_policy_no_longer_covers_can_not_be_approved() {
     let mut history = History::new();
     history.wants(begin(), 0, ask("one", 3_000)).unwrap();
-    for changed in [POLICY.replace("longest = \"1h\"", "longest = \"10m\""), POLICY.replace(r#"["alice", "bob", "erin"]"#, r#"["erin"]"#)] {
+    for changed in [
+        POLICY.replace("longest = \"1h\"", "longest = \"10m\""),
+        POLICY.replace(r#"["alice", "bob", "erin"]"#, r#"["erin"]"#),
+    ] {
         let policy = check_text("policy.toml", &changed).unwrap();
         assert!(matches!(
-            command(&history.state, &policy, begin(), &actor(2), approve(1, None)),
+            command(
+                &history.state,
+                &policy,
+                begin(),
+                &actor(2),
+                approve(1, None)
+            ),
             Err(WorkflowError::Policy(_))
         ));
     }
@@ -309,7 +396,10 @@ fn a_changed_login_needs_a_new_request() {
     let mut history = History::new();
     history.wants(begin(), 0, ask("one", 600)).unwrap();
     history.happened(begin(), &Actor::Administrator, user("alice", "other"));
-    assert!(matches!(history.wants(begin(), 2, approve(1, None)), Err(WorkflowError::LoginChanged(_))));
+    assert!(matches!(
+        history.wants(begin(), 2, approve(1, None)),
+        Err(WorkflowError::LoginChanged(_))
+    ));
 }
 
 #[test]
@@ -317,15 +407,33 @@ fn revoking_and_releasing_end_a_grant_once() {
     let mut history = History::new();
     history.wants(begin(), 0, ask("one", 600)).unwrap();
     history.wants(begin(), 2, approve(1, None)).unwrap();
-    let revoke = |number| Command::Revoke { grant: grant_id(number), reason: reason() };
-    let release = |number| Command::Release { grant: grant_id(number) };
-    assert!(matches!(history.wants(begin(), 4, revoke(1)), Err(WorkflowError::MayNotRevoke(_))));
-    assert!(matches!(history.wants(begin(), 4, release(1)), Err(WorkflowError::NotYours(_))));
+    let revoke = |number| Command::Revoke {
+        grant: grant_id(number),
+        reason: reason(),
+    };
+    let release = |number| Command::Release {
+        grant: grant_id(number),
+    };
+    assert!(matches!(
+        history.wants(begin(), 4, revoke(1)),
+        Err(WorkflowError::MayNotRevoke(_))
+    ));
+    assert!(matches!(
+        history.wants(begin(), 4, release(1)),
+        Err(WorkflowError::NotYours(_))
+    ));
     history.wants(begin(), PEOPLE.len(), revoke(1)).unwrap();
     history.wants(begin(), 0, release(2)).unwrap();
-    let states: Vec<_> = history.state.grants().map(|grant| grant.state(begin())).collect();
+    let states: Vec<_> = history
+        .state
+        .grants()
+        .map(|grant| grant.state(begin()))
+        .collect();
     assert_eq!(states, [GrantState::Revoked, GrantState::Released]);
-    assert!(matches!(history.wants(begin(), 0, release(1)), Err(WorkflowError::GrantEnded(_))));
+    assert!(matches!(
+        history.wants(begin(), 0, release(1)),
+        Err(WorkflowError::GrantEnded(_))
+    ));
 }
 
 #[test]
@@ -333,10 +441,17 @@ fn one_person_can_not_fill_the_queue() {
     let mut history = History::new();
     for number in 0..20 {
         // Each open request is of another login, so that only their number counts.
-        history.happened(begin(), &Actor::Administrator, user("alice", &format!("a{number}")));
+        history.happened(
+            begin(),
+            &Actor::Administrator,
+            user("alice", &format!("a{number}")),
+        );
         history.wants(begin(), 0, ask("two", 60)).unwrap();
     }
     history.happened(begin(), &Actor::Administrator, user("alice", "alice"));
-    assert_eq!(history.wants(begin(), 0, ask("two", 60)), Err(WorkflowError::TooManyOpen(20)));
+    assert_eq!(
+        history.wants(begin(), 0, ask("two", 60)),
+        Err(WorkflowError::TooManyOpen(20))
+    );
     history.wants(begin(), 4, ask("two", 60)).unwrap();
 }

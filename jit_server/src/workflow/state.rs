@@ -147,7 +147,9 @@ impl Grant {
     #[must_use]
     pub fn state(&self, now: Timestamp) -> GrantState {
         match &self.ended {
-            Some(Ended { reason: Some(_), .. }) => GrantState::Revoked,
+            Some(Ended {
+                reason: Some(_), ..
+            }) => GrantState::Revoked,
             Some(Ended { reason: None, .. }) => GrantState::Released,
             None if now >= self.expires => GrantState::Expired,
             None if now < self.not_before => GrantState::Scheduled,
@@ -175,7 +177,9 @@ impl State {
 
     /// The requests nobody has decided yet, oldest first.
     pub fn pending(&self) -> impl Iterator<Item = &Request> {
-        self.pending.iter().filter_map(|number| self.requests.get(number))
+        self.pending
+            .iter()
+            .filter_map(|number| self.requests.get(number))
     }
 
     /// All grants, oldest first.
@@ -185,7 +189,10 @@ impl State {
 
     /// The grants that open something at `now` or will.
     pub fn live_grants(&self, now: Timestamp) -> impl Iterator<Item = &Grant> {
-        self.unended.iter().filter_map(|number| self.grants.get(number)).filter(move |grant| grant.is_live(now))
+        self.unended
+            .iter()
+            .filter_map(|number| self.grants.get(number))
+            .filter(move |grant| grant.is_live(now))
     }
 
     /// One request.
@@ -203,13 +210,17 @@ impl State {
     /// The number of the request to come.
     #[must_use]
     pub fn next_request(&self) -> u64 {
-        self.requests.last_key_value().map_or(1, |(number, _)| number + 1)
+        self.requests
+            .last_key_value()
+            .map_or(1, |(number, _)| number + 1)
     }
 
     /// The number of the grant to come.
     #[must_use]
     pub fn next_grant(&self) -> u64 {
-        self.grants.last_key_value().map_or(1, |(number, _)| number + 1)
+        self.grants
+            .last_key_value()
+            .map_or(1, |(number, _)| number + 1)
     }
 
     /// Takes in what happened. What does not fit the state changes nothing: [`command`](super::command) makes no such event,
@@ -231,7 +242,9 @@ impl State {
     }
 
     fn requested(&mut self, asked: &Requested, entry: &Entry) {
-        let Some(number) = number(asked.request.as_str()) else { return };
+        let Some(number) = number(asked.request.as_str()) else {
+            return;
+        };
         if number < self.next_request() {
             return;
         }
@@ -249,12 +262,21 @@ impl State {
     }
 
     fn pending_mut(&mut self, id: &RequestId) -> Option<&mut Request> {
-        self.requests.get_mut(&number(id.as_str())?).filter(|request| request.state == RequestState::Pending)
+        self.requests
+            .get_mut(&number(id.as_str())?)
+            .filter(|request| request.state == RequestState::Pending)
     }
 
     fn approved(&mut self, approved: &Approved, entry: &Entry) {
-        let Some(request) = self.pending_mut(&approved.request) else { return };
-        if request.approvals.iter().any(|given| given.by == approved.by) || request.asked.principal == approved.by {
+        let Some(request) = self.pending_mut(&approved.request) else {
+            return;
+        };
+        if request
+            .approvals
+            .iter()
+            .any(|given| given.by == approved.by)
+            || request.asked.principal == approved.by
+        {
             return;
         }
         request.approvals.push(Given {
@@ -268,13 +290,17 @@ impl State {
 
     fn granted(&mut self, granted: &Granted, entry: &Entry) {
         let next = self.next_grant();
-        let Some(request) = self.pending_mut(&granted.request) else { return };
+        let Some(request) = self.pending_mut(&granted.request) else {
+            return;
+        };
         if request.approvals.is_empty() {
             return;
         }
         let mut made = Vec::new();
         for one in &granted.grants {
-            let Some(number) = number(one.grant.as_str()).filter(|number| *number >= next) else { continue };
+            let Some(number) = number(one.grant.as_str()).filter(|number| *number >= next) else {
+                continue;
+            };
             let asked = &request.asked;
             let grant = Grant {
                 id: one.grant.clone(),
@@ -296,13 +322,21 @@ impl State {
     }
 
     fn denied(&mut self, denied: &Denied, entry: &Entry) {
-        let Some(request) = self.pending_mut(&denied.request) else { return };
-        request.denied = Some(Said { by: denied.by.clone(), at: entry.at, reason: denied.reason.clone() });
+        let Some(request) = self.pending_mut(&denied.request) else {
+            return;
+        };
+        request.denied = Some(Said {
+            by: denied.by.clone(),
+            at: entry.at,
+            reason: denied.reason.clone(),
+        });
         self.close(&denied.request, RequestState::Denied, entry);
     }
 
     fn close(&mut self, id: &RequestId, state: RequestState, entry: &Entry) {
-        let Some(request) = self.pending_mut(id) else { return };
+        let Some(request) = self.pending_mut(id) else {
+            return;
+        };
         request.state = state;
         request.timeline.push(step(entry));
         if let Some(number) = number(id.as_str()) {
@@ -311,12 +345,26 @@ impl State {
     }
 
     fn end(&mut self, id: &GrantId, reason: Option<&Reason>, entry: &Entry) {
-        let Some(number) = number(id.as_str()) else { return };
-        let Some(grant) = self.grants.get_mut(&number).filter(|grant| grant.is_live(entry.at)) else { return };
-        grant.ended = Some(Ended { by: entry.actor.clone(), at: entry.at, reason: reason.cloned() });
+        let Some(number) = number(id.as_str()) else {
+            return;
+        };
+        let Some(grant) = self
+            .grants
+            .get_mut(&number)
+            .filter(|grant| grant.is_live(entry.at))
+        else {
+            return;
+        };
+        grant.ended = Some(Ended {
+            by: entry.actor.clone(),
+            at: entry.at,
+            reason: reason.cloned(),
+        });
         self.unended.remove(&number);
         let of = grant.request.clone();
-        if let Some(request) = self::number(of.as_str()).and_then(|number| self.requests.get_mut(&number)) {
+        if let Some(request) =
+            self::number(of.as_str()).and_then(|number| self.requests.get_mut(&number))
+        {
             request.timeline.push(step(entry));
         }
     }
@@ -324,12 +372,20 @@ impl State {
     /// Forgets which grants are past their time, so that looking for live ones stays quick.
     pub fn forget_expired(&mut self, now: Timestamp) {
         let grants = &self.grants;
-        self.unended.retain(|number| grants.get(number).is_some_and(|grant| grant.is_live(now)));
+        self.unended
+            .retain(|number| grants.get(number).is_some_and(|grant| grant.is_live(now)));
     }
 }
 
 fn step(entry: &Entry) -> Step {
     let kind = entry.event.kind();
-    let what = entry.event.grant().map_or_else(|| kind.to_owned(), |grant| format!("{kind} {grant}"));
-    Step { at: entry.at, actor: entry.actor.clone(), what }
+    let what = entry
+        .event
+        .grant()
+        .map_or_else(|| kind.to_owned(), |grant| format!("{kind} {grant}"));
+    Step {
+        at: entry.at,
+        actor: entry.actor.clone(),
+        what,
+    }
 }

@@ -1,5 +1,9 @@
 //! A server on real Unix sockets in a temporary folder: one socket a person, so that a test can act as several people.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses its own part"
+)]
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
 use std::path::{Path, PathBuf};
@@ -22,7 +26,13 @@ use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
 
 /// Everybody who has a socket, with the account that it stands for. uid 0 is the administrator.
-pub const PEOPLE: [(&str, u32); 5] = [("root", 0), ("alice", 1001), ("bob", 1002), ("carol", 1003), ("mallory", 1004)];
+pub const PEOPLE: [(&str, u32); 5] = [
+    ("root", 0),
+    ("alice", 1001),
+    ("bob", 1002),
+    ("carol", 1003),
+    ("mallory", 1004),
+];
 
 pub const POLICY: &str = r#"
 [roles.web-admin]
@@ -41,7 +51,8 @@ may_ask = { users = ["alice"] }
 approve = { users = ["bob", "carol"], count = 2 }
 "#;
 
-const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS alice@laptop";
+const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS alice@laptop";
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Says that everybody who connects is one certain account.
@@ -69,19 +80,37 @@ impl Running {
         }
         signer::make(&folder.join("signing.key")).unwrap();
         let key = signer::load(&folder.join("signing.key")).unwrap();
-        let store = SqliteStore::open(&folder.join("jit-server.db")).await.unwrap();
-        let clock = |last| -> Box<dyn jit_server::clock::Clock> { Box::new(WallClock::starting_at(last)) };
-        let server = Server::start(Box::new(store.clone()), key, policy, clock).await.unwrap();
+        let store = SqliteStore::open(&folder.join("jit-server.db"))
+            .await
+            .unwrap();
+        let clock =
+            |last| -> Box<dyn jit_server::clock::Clock> { Box::new(WallClock::starting_at(last)) };
+        let server = Server::start(Box::new(store.clone()), key, policy, clock)
+            .await
+            .unwrap();
         let limits = Arc::new(Limits::default());
         for (name, uid) in PEOPLE {
             let router = api::router(Arc::clone(&server), Arc::clone(&limits));
             let socket = folder.join(name);
             let _ = std::fs::remove_file(&socket);
             let listener = UnixListener::bind(&socket).unwrap();
-            let accounts = Arc::new(Always(Peer { uid, account: Some(name.to_owned()) }));
-            tokio::spawn(listen::answer(listener, router, accounts, Arc::clone(&limits), server.stopping()));
+            let accounts = Arc::new(Always(Peer {
+                uid,
+                account: Some(name.to_owned()),
+            }));
+            tokio::spawn(listen::answer(
+                listener,
+                router,
+                accounts,
+                Arc::clone(&limits),
+                server.stopping(),
+            ));
         }
-        Self { folder: folder.to_owned(), server, store }
+        Self {
+            folder: folder.to_owned(),
+            server,
+            store,
+        }
     }
 
     /// Ends it as SIGTERM does.
@@ -92,7 +121,9 @@ impl Running {
 
     /// Somebody at his socket.
     pub fn as_(&self, name: &str) -> Person {
-        Person { socket: self.folder.join(name) }
+        Person {
+            socket: self.folder.join(name),
+        }
     }
 
     /// Adds alice, bob and carol, and enrols web-1; the host has `Host::key`.
@@ -145,21 +176,45 @@ impl Person {
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Answer {
-        read(self.send(Method::POST, path, &[], Bytes::from(body.to_string())).await).await
+        read(
+            self.send(Method::POST, path, &[], Bytes::from(body.to_string()))
+                .await,
+        )
+        .await
     }
 
     /// Sends a request with more headers than the usual ones.
-    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Bytes) -> Response<Incoming> {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Response<Incoming> {
         let stream = UnixStream::connect(&self.socket).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
-        let usual = [("jit-client", "test/1"), ("content-type", "application/json")];
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "localhost");
+        let usual = [
+            ("jit-client", "test/1"),
+            ("content-type", "application/json"),
+        ];
         let mine = |name: &str| headers.iter().any(|(mine, _)| *mine == name);
-        for (name, value) in usual.iter().filter(|(name, _)| !mine(name)).chain(headers).filter(|(_, value)| !value.is_empty()) {
+        for (name, value) in usual
+            .iter()
+            .filter(|(name, _)| !mine(name))
+            .chain(headers)
+            .filter(|(_, value)| !value.is_empty())
+        {
             request = request.header(*name, *value);
         }
-        sender.send_request(request.body(Full::new(body)).unwrap()).await.unwrap()
+        sender
+            .send_request(request.body(Full::new(body)).unwrap())
+            .await
+            .unwrap()
     }
 
     /// Asks for web-admin on web-1; the id.
@@ -169,7 +224,9 @@ impl Person {
     }
 
     pub async fn approves(&self, request: &str) -> Value {
-        self.post(&format!("/v1/requests/{request}/approve"), json!({})).await.is(200)
+        self.post(&format!("/v1/requests/{request}/approve"), json!({}))
+            .await
+            .is(200)
     }
 }
 
@@ -181,7 +238,10 @@ pub fn id(body: &Value) -> String {
 pub async fn read(response: Response<Incoming>) -> Answer {
     let status = response.status();
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
-    Answer { status, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
+    Answer {
+        status,
+        body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+    }
 }
 
 /// A host that trusts the server.
@@ -195,38 +255,81 @@ pub struct Host {
 impl Host {
     pub async fn enrol(root: &Person, name: &str) -> Self {
         let key = SigningKey::generate().unwrap();
-        let body = root.post("/v1/hosts", json!({ "name": name, "public_key": key.public().to_string() })).await.is(201);
-        let trusted = TrustedKeys::new(vec![body["server_keys"][0]["public_key"].as_str().unwrap().parse().unwrap()]);
+        let body = root
+            .post(
+                "/v1/hosts",
+                json!({ "name": name, "public_key": key.public().to_string() }),
+            )
+            .await
+            .is(201);
+        let trusted = TrustedKeys::new(vec![
+            body["server_keys"][0]["public_key"]
+                .as_str()
+                .unwrap()
+                .parse()
+                .unwrap(),
+        ]);
         let id = body["host_id"].as_str().unwrap().parse().unwrap();
         // jitd-sync has an account that is no user.
-        let door = Person { socket: root.socket.with_file_name("mallory") };
-        Self { id, key, trusted, door }
+        let door = Person {
+            socket: root.socket.with_file_name("mallory"),
+        };
+        Self {
+            id,
+            key,
+            trusted,
+            door,
+        }
     }
 
     pub fn authorization(&self, server: &Server) -> String {
-        format!("Bearer {}", HostToken::sign(&self.id, &self.key, server.now()).unwrap())
+        format!(
+            "Bearer {}",
+            HostToken::sign(&self.id, &self.key, server.now()).unwrap()
+        )
     }
 
     pub async fn post(&self, server: &Server, path: &str, body: Value) -> Answer {
         let authorization = self.authorization(server);
         let headers = [("authorization", authorization.as_str())];
-        read(self.door.send(Method::POST, path, &headers, Bytes::from(body.to_string())).await).await
+        read(
+            self.door
+                .send(Method::POST, path, &headers, Bytes::from(body.to_string()))
+                .await,
+        )
+        .await
     }
 
     /// Opens the stream; `held` is the revision that the host has.
     pub async fn listen(&self, server: &Server, held: u64) -> Stream {
         let authorization = self.authorization(server);
         let held = held.to_string();
-        let headers = [("authorization", authorization.as_str()), ("last-event-id", held.as_str())];
-        let response = self.door.send(Method::GET, "/v1/host/stream", &headers, Bytes::new()).await;
+        let headers = [
+            ("authorization", authorization.as_str()),
+            ("last-event-id", held.as_str()),
+        ];
+        let response = self
+            .door
+            .send(Method::GET, "/v1/host/stream", &headers, Bytes::new())
+            .await;
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Stream { body: response.into_body(), text: String::new() }
+        Stream {
+            body: response.into_body(),
+            text: String::new(),
+        }
     }
 
     /// What a bundle says, verified as jitd does it.
     pub fn verified(&self, server: &Server, event: &SseEvent) -> Bundle {
-        let bundle = Bundle::verify(event.data.as_bytes(), &self.trusted, &self.id, 0, server.now()).unwrap();
+        let bundle = Bundle::verify(
+            event.data.as_bytes(),
+            &self.trusted,
+            &self.id,
+            0,
+            server.now(),
+        )
+        .unwrap();
         assert_eq!(bundle.revision.to_string(), event.id);
         bundle
     }
@@ -247,15 +350,26 @@ pub struct SseEvent {
 impl Stream {
     /// The next bundle.
     pub async fn next(&mut self) -> SseEvent {
-        tokio::time::timeout(LONGEST_WAIT, self.next_or_end()).await.unwrap().unwrap()
+        tokio::time::timeout(LONGEST_WAIT, self.next_or_end())
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     /// The next bundle, or None when the stream is over.
     pub async fn next_or_end(&mut self) -> Option<SseEvent> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
-                let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(|v| v.trim().to_owned());
-                let found = field("data:").map(|data| SseEvent { id: field("id:").unwrap(), data });
+                let field = |name: &str| {
+                    event
+                        .lines()
+                        .find_map(|line| line.strip_prefix(name))
+                        .map(|v| v.trim().to_owned())
+                };
+                let found = field("data:").map(|data| SseEvent {
+                    id: field("id:").unwrap(),
+                    data,
+                });
                 assert!(found.is_none() || field("event:").as_deref() == Some("bundle"));
                 self.text = rest.to_owned();
                 if found.is_some() {
@@ -264,7 +378,8 @@ impl Stream {
                 continue;
             }
             let frame = self.body.frame().await?.ok()?;
-            self.text.push_str(std::str::from_utf8(frame.data_ref()?).unwrap());
+            self.text
+                .push_str(std::str::from_utf8(frame.data_ref()?).unwrap());
         }
     }
 }

@@ -90,18 +90,31 @@ impl RequestView {
 impl From<&Given> for ApprovalView {
     fn from(given: &Given) -> Self {
         let comment = given.comment.as_ref().map(ToString::to_string);
-        Self { by: given.by.to_string(), at: given.at, stage: 1, comment }
+        Self {
+            by: given.by.to_string(),
+            at: given.at,
+            stage: 1,
+            comment,
+        }
     }
 }
 
 impl From<&Said> for DeniedView {
     fn from(said: &Said) -> Self {
-        Self { by: said.by.to_string(), at: said.at, reason: said.reason.to_string() }
+        Self {
+            by: said.by.to_string(),
+            at: said.at,
+            reason: said.reason.to_string(),
+        }
     }
 }
 
 impl From<&Step> for StepView {
     fn from(step: &Step) -> Self {
-        Self { at: step.at, actor: step.actor.to_string(), what: step.what.clone() }
+        Self {
+            at: step.at,
+            actor: step.actor.to_string(),
+            what: step.what.clone(),
+        }
     }
 }
