@@ -1,5 +1,6 @@
 //! Which elevation a sudo or su process belongs to, and the session scopes that are opened from inside one (T6, T12).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use jit_grant::Code;
@@ -7,7 +8,7 @@ use serde::Serialize;
 
 use super::cgroup;
 use super::held::{Held, Kind, Whose};
-use super::open::{no_scope, not_armed};
+use super::open::{gone, no_scope, not_armed};
 use super::process::{Process, ancestors};
 use super::types::{Refused, SessionId};
 use super::{Inner, Table};
@@ -38,7 +39,7 @@ impl Inner {
         self: Arc<Self>,
         peer: Peer,
     ) -> Result<Option<SessionId>, Refused> {
-        let Some(held) = self.elevation_of(&peer) else {
+        let Some(held) = self.elevation_of(&peer)? else {
             return Ok(None);
         };
         if !held.enforce {
@@ -63,11 +64,14 @@ impl Inner {
     fn ends_with_all_above(&self, held: &Held, scope: &str) -> Vec<SessionId> {
         let mut above = Vec::new();
         let mut table = self.table();
+        let scopes = table.held.values().flat_map(|held| &held.scopes);
+        let held_now: HashSet<String> = scopes.map(|scope| scope.unit.clone()).collect();
         let mut next = held.parent.clone();
         while let Some(ancestor) = next
             .filter(|id| !above.contains(id))
             .and_then(|id| table.held.get_mut(&id))
         {
+            ancestor.also_ends.retain(|unit| held_now.contains(unit));
             ancestor.also_ends.push(scope.to_owned());
             let _ = self.registry.save(ancestor);
             above.push(ancestor.id.clone());
@@ -77,21 +81,21 @@ impl Inner {
     }
 
     /// By what was remembered of the process, and after a restart of jitd by where its ancestors sit.
-    fn elevation_of(&self, peer: &Peer) -> Option<Held> {
+    ///
+    /// # Errors
+    /// Where that elevation has ended meanwhile: nothing would ever end the scope that the process is in by now.
+    fn elevation_of(&self, peer: &Peer) -> Result<Option<Held>, Refused> {
         let process = Process::of(peer);
         let mut table = self.table();
-        if let Some(held) = table
-            .openers
-            .get(&process)
-            .and_then(|id| table.held.get(id))
-        {
-            return Some(held.clone());
+        if let Some(id) = table.openers.get(&process) {
+            let held = table.held.get(id).cloned();
+            return held.map(Some).ok_or_else(gone);
         }
         if let Some(held) = led_by(&mut table, process) {
-            return Some(held.clone());
+            return Ok(Some(held.clone()));
         }
         let mut cgroups = ancestors(process).filter_map(|pid| cgroup::of_process(pid).ok());
-        cgroups.find_map(|cgroup| around(&mut table, &cgroup).map(|held| held.clone()))
+        Ok(cgroups.find_map(|cgroup| around(&mut table, &cgroup).map(|held| held.clone())))
     }
 
     fn note_adopted(&self, held: &Held, scope: &str) -> Result<(), Refused> {
@@ -122,12 +126,16 @@ fn opened_by<'a>(
     cgroup: &str,
     real_uid: u32,
 ) -> Option<&'a mut Held> {
-    if led_by(table, process).is_some() {
-        return led_by(table, process);
+    // The session phase comes once. A process that asks again has become another program (pkexec runs what it is asked to in its
+    // own place), and its elevation says nothing about that one.
+    let waits = |held: &Held| held.confirm_by.is_some() || real_uid == 0;
+    let own = elevations(table).find(|held| held.leader == process && waits(held));
+    if let Some(id) = own.map(|held| held.id.clone()) {
+        return table.held.get_mut(&id);
     }
     // `sudo -b` forks between its account and its session phase, and nothing but sudo runs in there until the latter. Root may
     // open what it likes inside an elevation; anybody else needs a decision of its own.
-    around(table, cgroup).filter(|held| held.confirm_by.is_some() || real_uid == 0)
+    around(table, cgroup).filter(|held| waits(held))
 }
 
 /// The elevation that this very process opened.
@@ -153,3 +161,6 @@ impl Table {
         self.openers.insert(process, elevation);
     }
 }
+
+#[cfg(test)]
+mod tests;

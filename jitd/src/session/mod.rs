@@ -233,7 +233,10 @@ impl Inner {
             held.also_ends
                 .retain(|unit| !scopes.iter().any(|scope| scope.unit == *unit));
         }
-        table.openers.retain(|_, elevation| elevation != id);
+        // One that still runs is on its way into a scope that must not join anything now: see `elevation_of`.
+        table
+            .openers
+            .retain(|process, elevation| elevation != id || process.open().is_some());
         self.registry.remove(id);
         drop(table);
         self.changed.notify_one();

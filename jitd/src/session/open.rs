@@ -28,7 +28,7 @@ impl Inner {
         self: Arc<Self>,
         opening: Opening,
     ) -> Result<SessionId, Refused> {
-        if let Some(id) = self.already_open(Kind::Login, &opening.peer) {
+        if let Some(id) = self.already_open(Kind::Login, &opening) {
             return Ok(id);
         }
         let id = self.begin(Kind::Login, &opening)?;
@@ -49,7 +49,7 @@ impl Inner {
         self: Arc<Self>,
         opening: Opening,
     ) -> Result<SessionId, Refused> {
-        if let Some(id) = self.already_open(Kind::Elevation, &opening.peer) {
+        if let Some(id) = self.already_open(Kind::Elevation, &opening) {
             return Ok(id);
         }
         let id = self.begin(Kind::Elevation, &opening)?;
@@ -138,7 +138,7 @@ impl Inner {
     }
 
     /// Puts it into the table, where every judgement from now on finds it. No await lies between judging it and that.
-    fn begin(&self, kind: Kind, opening: &Opening) -> Result<SessionId, Refused> {
+    pub(super) fn begin(&self, kind: Kind, opening: &Opening) -> Result<SessionId, Refused> {
         let id = self.fresh_id()?;
         let mut held = Held::new(id.clone(), kind, opening, self.clock.now());
         let mut table = self.table();
@@ -179,14 +179,20 @@ impl Inner {
         }
     }
 
-    fn already_open(&self, kind: Kind, peer: &Peer) -> Option<SessionId> {
-        let leader = Process::of(peer);
+    pub(super) fn already_open(&self, kind: Kind, opening: &Opening) -> Option<SessionId> {
+        let leader = Process::of(&opening.peer);
         let table = self.table();
         let mut open = table
             .held
             .values()
             .filter(|held| held.kind == kind && held.leader == leader && held.ending.is_none());
-        open.next().map(|held| held.id.clone())
+        // pkexec becomes what it runs: the same process may by now be another login's, or do something else.
+        let same = |held: &&Held| {
+            held.query.login == opening.query.login
+                && held.query.action == opening.query.action
+                && held.enforce == opening.enforce
+        };
+        open.find(same).map(|held| held.id.clone())
     }
 
     pub(super) fn add_scope(&self, id: &SessionId, scope: Scope) -> Result<(), Refused> {
@@ -195,6 +201,7 @@ impl Inner {
             if held.ending.is_some() {
                 return Err(over(held));
             }
+            held.scopes.retain(|known| !known.cgroup.has_gone());
             held.scopes.push(scope);
             Ok(())
         };
@@ -323,6 +330,6 @@ pub(super) fn over(held: &Held) -> Refused {
     }
 }
 
-fn gone() -> Refused {
+pub(super) fn gone() -> Refused {
     not_armed("it ended while it was being opened")
 }
