@@ -73,21 +73,19 @@ pub struct Allowed {
 /// Whether `bundle` lets this happen at `query.now`. The order of its grants never matters.
 #[must_use]
 pub fn decide(bundle: &Bundle, query: &Query) -> Decision {
-    let holding = bundle
-        .grants
+    let opening = opening(bundle, query);
+    let holding = opening
         .iter()
-        .filter(|grant| opens(grant, query) && in_force(grant, query.now));
-    match (
-        holding.max_by_key(|grant| (grant.expires, &grant.id)),
-        deadline(bundle, query),
-    ) {
-        (Some(grant), Some(until)) => Decision::Allow(Allowed {
+        .filter(|grant| grant.not_before <= query.now)
+        .max_by_key(|grant| (grant.expires, &grant.id));
+    match holding {
+        Some(grant) => Decision::Allow(Allowed {
             grant: grant.id.clone(),
             principal: grant.principal.clone(),
             role: grant.role.clone(),
-            until,
+            until: held_until(&opening, query.now),
         }),
-        _ => Decision::Refuse(why_not(bundle, query)),
+        None => Decision::Refuse(why_not(bundle, query)),
     }
 }
 
@@ -95,21 +93,33 @@ pub fn decide(bundle: &Bundle, query: &Query) -> Decision {
 /// no now. Grants that overlap or touch hold a session open one after the other.
 #[must_use]
 pub fn deadline(bundle: &Bundle, query: &Query) -> Option<Timestamp> {
-    let mut spans: Vec<_> = bundle
-        .grants
-        .iter()
+    let until = held_until(&opening(bundle, query), query.now);
+    (until > query.now).then_some(until)
+}
+
+/// The grants that say yes to this now or later.
+fn opening<'a>(bundle: &'a Bundle, query: &Query) -> Vec<&'a Grant> {
+    let grants = bundle.grants.iter();
+    grants
         .filter(|grant| grant.expires > query.now && opens(grant, query))
+        .collect()
+}
+
+/// The end of what `opening` covers from `now` without a gap; `now` itself where it is not covered.
+fn held_until(opening: &[&Grant], now: Timestamp) -> Timestamp {
+    let mut spans: Vec<_> = opening
+        .iter()
         .map(|grant| (grant.not_before, grant.expires))
         .collect();
     spans.sort_unstable();
-    let mut held_until = query.now;
+    let mut until = now;
     for (not_before, expires) in spans {
-        if not_before > held_until {
+        if not_before > until {
             break;
         }
-        held_until = held_until.max(expires);
+        until = until.max(expires);
     }
-    (held_until > query.now).then_some(held_until)
+    until
 }
 
 fn in_force(grant: &Grant, now: Timestamp) -> bool {
