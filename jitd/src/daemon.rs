@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::net::UnixListener as StdListener;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
@@ -11,7 +11,6 @@ use jit_grant::HostName;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use serde::Serialize;
-use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
@@ -25,6 +24,7 @@ use crate::host_key;
 use crate::record::{DEV_LOG, Record};
 use crate::server::serve;
 use crate::session::{Judge, SessionError, Sessions};
+use crate::wire::Listener;
 
 /// Why jitd does not start, or stops.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +59,7 @@ pub enum DaemonError {
 }
 
 /// The three sockets, in the order pam, ctl, sync.
-pub struct Sockets([(StdListener, Socket); 3]);
+pub struct Sockets([(UnixListener, Socket); 3]);
 
 impl Sockets {
     /// Takes them from systemd, by their `FileDescriptorName=`.
@@ -105,7 +105,7 @@ pub async fn run(config: &Path, sockets: Sockets) -> Result<(), DaemonError> {
     tokio::spawn(Arc::clone(&host.record).keep());
     tokio::spawn(Arc::clone(&host).watch_freshness());
     for (listener, socket) in sockets.0 {
-        let listener = UnixListener::from_std(listener).map_err(needs("a listening socket"))?;
+        let listener = Listener::new(listener).map_err(needs("a listening socket"))?;
         tokio::spawn(serve(listener, socket, Arc::clone(&host)));
     }
     tokio::spawn(feed_watchdog());

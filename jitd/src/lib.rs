@@ -21,3 +21,4 @@ pub mod server;
 pub mod session;
 pub mod subject;
 pub mod trust;
+pub mod wire;

@@ -11,15 +11,14 @@ use std::time::Duration;
 
 use jit_local::call::{Call, Reply};
 use jit_local::frame::{Decoder, encode};
+use jit_local::interface;
 use jit_local::limits::PAM_IDLE_TIME;
-use jit_local::{descriptor, interface};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::access::{Socket, method};
 use crate::handlers::{Answer, Hold, Host};
 use crate::peer::Peer;
+use crate::wire::{Listener, Wire};
 
 /// What may be held of a socket.
 #[derive(Debug, Clone, Copy)]
@@ -70,11 +69,11 @@ pub struct Received {
 }
 
 /// Accepts callers on one socket for as long as the daemon runs.
-pub async fn serve<S: Hold>(listener: UnixListener, socket: Socket, host: Arc<Host<S>>) {
+pub async fn serve<S: Hold>(listener: Listener, socket: Socket, host: Arc<Host<S>>) {
     let shares = Arc::new(Shares::new(limits(socket)));
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let wire = match listener.accept().await {
+            Ok(wire) => wire,
             Err(error) => {
                 // Out of descriptors, mostly: some will be given back.
                 tracing::warn!("{socket:?}: a caller was not accepted: {error}");
@@ -83,7 +82,7 @@ pub async fn serve<S: Hold>(listener: UnixListener, socket: Socket, host: Arc<Ho
             }
         };
         // A caller who has gone, is of another pid namespace or over its share is dropped without a word.
-        let Ok(peer) = Peer::of(&stream) else {
+        let Ok(peer) = Peer::of(&wire) else {
             continue;
         };
         let Some(share) = Share::take(&shares, peer.real_uid) else {
@@ -96,7 +95,7 @@ pub async fn serve<S: Hold>(listener: UnixListener, socket: Socket, host: Arc<Ho
         let host = Arc::clone(&host);
         tokio::spawn(async move {
             if let Err(error) = (Connection {
-                stream,
+                wire,
                 socket,
                 peer,
                 host,
@@ -176,14 +175,15 @@ impl Drop for Share {
 }
 
 struct Connection<S> {
-    stream: UnixStream,
+    wire: Wire,
     socket: Socket,
     peer: Peer,
     host: Arc<Host<S>>,
 }
 
 impl<S: Hold> Connection<S> {
-    /// Reads calls and answers them in turn, until the caller closes, is idle for too long, or sends what is no call.
+    /// Reads calls and answers them in turn, until the caller closes, is idle for too long, or sends what is no call. On
+    /// `pam.sock` a connection is for one call, so that nobody waits for its end.
     async fn run(mut self) -> io::Result<()> {
         let mut decoder = Decoder::new();
         let mut buffer = [0; 4096];
@@ -207,6 +207,11 @@ impl<S: Hold> Connection<S> {
                     .map_err(|error| malformed(&error.to_string()))?
                 {
                     self.answer(&message, std::mem::take(&mut received)).await?;
+                    if self.socket == Socket::Pam {
+                        return Ok(());
+                    }
+                    // A caller who has always another call ready takes turns with the others all the same.
+                    tokio::task::yield_now().await;
                     until = self.idle_until();
                 }
             }
@@ -220,12 +225,9 @@ impl<S: Hold> Connection<S> {
     /// Only jitd-sync sends descriptors; what others attach the kernel closes.
     async fn read(&mut self, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
         if self.socket == Socket::Sync {
-            let stream = &self.stream;
-            stream
-                .async_io(Interest::READABLE, || descriptor::receive(stream, buffer))
-                .await
+            self.wire.receive(buffer).await
         } else {
-            Ok((self.stream.read(buffer).await?, None))
+            Ok((self.wire.read(buffer).await?, None))
         }
     }
 
@@ -258,7 +260,7 @@ impl<S: Hold> Connection<S> {
 
     async fn write(&mut self, reply: &Reply) -> io::Result<()> {
         let bytes = encode(reply).map_err(|error| io::Error::other(error.to_string()))?;
-        let written = timeout(limits(self.socket).writing, self.stream.write_all(&bytes)).await;
+        let written = timeout(limits(self.socket).writing, self.wire.write_all(&bytes)).await;
         written.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 }

@@ -7,10 +7,12 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -31,7 +33,9 @@ impl Served {
         ] {
             let path = directory.path().join(name);
             let listener = UnixListener::bind(&path).unwrap();
+            listener.set_nonblocking(true).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+            let listener = Listener::new(listener).unwrap();
             tokio::spawn(serve(listener, socket, Arc::clone(&fixture.host)));
         }
         Self { fixture, directory }
@@ -237,6 +241,44 @@ async fn calls_sent_together_are_answered_in_turn_and_oneway_ones_not_at_all() {
         .collect();
     assert_eq!(replies.len(), 2, "{replies:?}");
     assert!(replies[0].contains("io.jit.Control") && replies[1].contains("MethodNotFound"));
+}
+
+#[tokio::test]
+async fn a_caller_on_the_pam_socket_gets_one_answer_and_the_end_of_its_connection() {
+    let served = ada().await;
+    let mut stream = served.connect("pam").await;
+    let call = b"{\"method\":\"org.varlink.service.GetInfo\"}\0";
+    // Half of it, so that jitd has to wait for the rest.
+    stream.write_all(&call[..20]).await.unwrap();
+    tokio::task::yield_now().await;
+    stream
+        .write_all(&[&call[20..], call].concat())
+        .await
+        .unwrap();
+    let bytes = rest(&mut stream).await;
+    assert_eq!(bytes.iter().filter(|byte| **byte == 0).count(), 1);
+}
+
+#[tokio::test]
+async fn a_caller_who_never_stops_talking_keeps_nobody_else_from_an_answer() {
+    let served = ada().await;
+    let (reading, mut writing) = served.connect("ctl").await.into_split();
+    let calls = b"{\"method\":\"io.jit.Control.Fly\",\"oneway\":true}\0".repeat(500);
+    let talk = tokio::spawn(async move { while writing.write_all(&calls).await.is_ok() {} });
+    let began = Instant::now();
+    for _ in 0..20 {
+        assert!(served.account().await.allow);
+    }
+    assert!(
+        began.elapsed() < SECOND,
+        "answered in {:?}",
+        began.elapsed()
+    );
+    talk.abort();
+    assert!(
+        reading.try_read(&mut [0]).is_err(),
+        "a oneway call has no reply"
+    );
 }
 
 #[tokio::test]

@@ -35,6 +35,7 @@ mod types;
 mod unit;
 mod watch;
 
+pub(crate) use ready::Ready;
 pub use types::{Judge, Live, NotAnId, Opening, Refused, SessionError, SessionId, Standing};
 
 use std::collections::{BTreeMap, HashMap};

@@ -24,8 +24,8 @@ impl<T: AsFd> Ready<T> {
     pub(crate) fn new(owner: T) -> std::io::Result<Self> {
         #[allow(
             deprecated,
-            reason = "the successor is an unsafe function, for owners whose descriptor may change or close; a TimerFd, an Inotify \
-                      and an OwnedFd keep theirs for as long as they live, and `Ready` gives out no owner"
+            reason = "the successor is an unsafe function, for owners whose descriptor may change or close; a TimerFd, an Inotify, \
+                      a listener and an OwnedFd keep theirs for as long as they live, and `Ready` gives out no owner"
         )]
         let registered = AsyncFd::with_interest(Owner(owner), Interest::READABLE)?;
         Ok(Self(registered))
