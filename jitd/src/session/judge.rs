@@ -15,6 +15,9 @@ use super::{Inner, Table};
 /// How soon a timer that PID 1 did not take is offered again.
 const ARM_AGAIN: Duration = Duration::from_secs(1);
 
+/// Whoever brought a bundle waits no longer than this for PID 1's timers to move.
+const ARMING_TIME: Duration = Duration::from_secs(2);
+
 /// What judging all sessions came to.
 #[derive(Default)]
 struct Verdicts {
@@ -43,9 +46,17 @@ impl Inner {
     }
 
     pub(super) async fn reconsider(self: Arc<Self>) {
-        for id in self.clone().decide_all() {
-            self.clone().arm_or_try_again(id).await;
-        }
+        let moved = self.clone().decide_all().into_iter();
+        let arming: Vec<_> = moved
+            .map(|id| tokio::spawn(self.clone().arm_or_try_again(id)))
+            .collect();
+        let all = async {
+            for task in arming {
+                let _ = task.await;
+            }
+        };
+        // The next bundle may be a revocation. What has not moved by then goes on being tried.
+        let _ = tokio::time::timeout(ARMING_TIME, all).await;
     }
 
     /// [`Inner::reconsider`] without waiting for PID 1.

@@ -74,6 +74,20 @@ fn opening(peer: &Peer, action: Action) -> Opening {
     }
 }
 
+/// Counts as one with somebody in it, and holds nobody that a mistake in a test could end.
+fn unreadable() -> Cgroup {
+    let path = format!("/{}", "x".repeat(300));
+    serde_json::from_value(serde_json::json!({ "path": path, "id": 1 })).unwrap()
+}
+
+fn scope(unit: String, cgroup: Cgroup) -> Scope {
+    Scope {
+        unit,
+        invocation: String::new(),
+        cgroup,
+    }
+}
+
 impl Inner {
     /// An elevation that the caller has opened, and that its session phase has confirmed.
     fn confirmed(&self, peer: &Peer) -> SessionId {
@@ -132,15 +146,9 @@ async fn scopes_that_have_gone_are_not_kept() {
         .unwrap();
     let id = sessions.confirmed(&peer);
     sessions.change(&id, |held| held.parent = Some(login.clone()));
-    let scope = |unit: String, cgroup: Cgroup| Scope {
-        unit,
-        invocation: String::new(),
-        cgroup,
-    };
-    let there = Cgroup::at("/").unwrap();
     let gone: Cgroup = serde_json::from_str(r#"{"path":"/no.slice/such.scope","id":1}"#).unwrap();
     sessions
-        .add_scope(&id, scope("own.scope".into(), there.clone()))
+        .add_scope(&id, scope("own.scope".into(), unreadable()))
         .unwrap();
     for number in 0..20 {
         let held = sessions.held(&id).unwrap();
@@ -151,4 +159,20 @@ async fn scopes_that_have_gone_are_not_kept() {
     assert_eq!(sessions.held(&id).unwrap().scopes.len(), 2);
     assert_eq!(sessions.held(&id).unwrap().scopes[0].unit, "own.scope");
     assert!(sessions.held(&login).unwrap().also_ends.len() <= 2);
+}
+
+/// A revocation comes by the same way as the bundle before it: that one's timers must not keep it waiting.
+#[tokio::test(start_paused = true)]
+async fn a_pid_1_that_does_not_answer_holds_up_no_bundle() {
+    let directory = tempfile::tempdir().unwrap();
+    let (sessions, peer) = (sessions(directory.path()), caller(1000));
+    let id = sessions.confirmed(&peer);
+    sessions
+        .add_scope(&id, scope("own.scope".into(), unreadable()))
+        .unwrap();
+    let arming = sessions.held(&id).unwrap().arming;
+    let _busy = arming.lock().await;
+    let judged = Arc::clone(&sessions).reconsider();
+    let soon = std::time::Duration::from_secs(10);
+    assert!(tokio::time::timeout(soon, judged).await.is_ok());
 }
