@@ -42,6 +42,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         })?;
         let body =
             body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
+        // Serde would fill a struct from an array of its fields in order, too.
+        if !body.trim_ascii_start().starts_with(b"{") {
+            return Err(
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "send a JSON object")
+                    .code("bad-body"),
+            );
+        }
         let parsed = serde_json::from_slice(&body);
         parsed.map(Self).map_err(|error| {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, told(&error)).code("bad-body")
