@@ -126,7 +126,7 @@ impl GateError {
             }
             Self::Twice { includer, .. } => format!("`jitctl ungate {includer}` first"),
             Self::Leaky { service, .. } => format!(
-                "put the line in /etc/pam.d/{service} behind the include, or gate the services one by one"
+                "move the line in /etc/pam.d/{service} to where it skips nothing, or gate the services one by one"
             ),
             Self::NotGated(service) => {
                 format!("`jitctl gate {service}` first; it begins in monitor mode")

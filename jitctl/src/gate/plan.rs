@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::GateError;
 use super::mode::Mode;
-use super::stack::{Reach, Texts, reach};
+use super::stack::{Reach, Texts, reach, skips_the_end};
 use super::text::{self, State};
 
 /// Services that are one door: naming the first means the others too, where they exist (T5).
@@ -128,6 +128,7 @@ impl Host {
                 )),
                 None => {
                     self.check_includers(target, &targets)?;
+                    self.check_end(target)?;
                     self.plan_gate(target, &mut plan)?;
                 }
             }
@@ -314,6 +315,17 @@ impl Host {
                 service: target.to_owned(),
                 by: others,
             })
+        }
+    }
+
+    /// Our last line is what has a session held: one that it is skipped for would be ended by nobody.
+    fn check_end(&self, target: &str) -> Result<(), GateError> {
+        match skips_the_end(target, &self.all) {
+            None => Ok(()),
+            Some(line) => Err(GateError::Leaky {
+                service: target.to_owned(),
+                why: format!("the line `{line}` can skip what comes last in its sessions"),
+            }),
         }
     }
 

@@ -161,6 +161,26 @@ fn a_line_that_could_skip_us_in_su_l_refuses_the_whole_command() {
     assert!(matches!(refused, GateError::Leaky { .. }), "{refused}");
 }
 
+/// The last line is what has a login held and ended (T10).
+#[test]
+fn a_line_that_could_skip_our_last_one_is_refused_and_named() {
+    for line in [
+        "session sufficient pam_foo.so",
+        "session [success=done default=ignore] pam_foo.so",
+        "session [success=1 default=ignore] pam_foo.so",
+    ] {
+        let sshd = format!("{HEAD}@include common\n");
+        let common = format!("session required pam_unix.so\n{line}\n");
+        let host = host(&[("sshd", &sshd), ("common", &common)]);
+        let refused = host.gate(&names(&["sshd"])).expect_err(line);
+        assert!(matches!(refused, GateError::Leaky { .. }), "{refused}");
+        assert!(refused.to_string().contains(line), "{refused}");
+    }
+    let harmless = "session [success=1 default=ignore] pam_foo.so\n";
+    let sshd = format!("account sufficient pam_foo.so\n{harmless}{HEAD}");
+    assert!(host(&[("sshd", &sshd)]).gate(&names(&["sshd"])).is_ok());
+}
+
 #[test]
 fn a_service_that_is_gated_and_includes_another_is_not_gated_twice() {
     let start = host(&[("front", "@include sshd\n"), ("sshd", HEAD)]);

@@ -58,6 +58,21 @@ pub(crate) fn reach(service: &str, file: &str, texts: &Texts) -> Reach {
     }
 }
 
+/// The session line of `service` that could skip a line after all of them, where one could.
+pub(crate) fn skips_the_end(service: &str, texts: &Texts) -> Option<String> {
+    let mut items = flatten(service, "", Phase::Session, texts);
+    items.push(Item {
+        sought: true,
+        line: String::new(),
+        jump: Jump::Nothing,
+        substacks: Vec::new(),
+    });
+    match first_of(&items) {
+        First::SkippedBy(line) => Some(line),
+        First::Absent | First::Reached => None,
+    }
+}
+
 enum First {
     Absent,
     Reached,
