@@ -4,11 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{DecodingKey, EncodingKey};
+use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Serialize};
 
 use crate::name::Nonce;
@@ -183,15 +183,15 @@ impl TrustedKeys {
 }
 
 impl Nonce {
-    /// A new one: 24 bytes from the system's random generator.
+    /// A new one: 24 bytes from the kernel's random generator. jitd makes it while callers wait, and aws-lc's own generator takes
+    /// tens of milliseconds to begin.
     ///
     /// # Errors
     /// [`KeyError::NotGenerated`].
     pub fn generate() -> Result<Self, KeyError> {
         let mut bytes = [0; 24];
-        SystemRandom::new()
-            .fill(&mut bytes)
-            .map_err(|_| KeyError::NotGenerated)?;
+        // The kernel gives so few bytes whole or not at all (getrandom(2)).
+        getrandom(&mut bytes[..], GetRandomFlags::empty()).map_err(|_| KeyError::NotGenerated)?;
         Self::try_from(URL_SAFE_NO_PAD.encode(bytes)).map_err(|_| KeyError::NotGenerated)
     }
 }
