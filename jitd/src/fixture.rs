@@ -229,7 +229,7 @@ impl Fixture {
 
     /// All events recorded, as JSON.
     pub(crate) fn events(&self) -> Vec<Value> {
-        let (lines, _) = self.host.record.read_after(0, 1 << 20).unwrap();
+        let (lines, _) = self.host.record.read_after(0, u64::MAX, 1 << 20).unwrap();
         lines
             .iter()
             .map(|line| serde_json::from_str::<Value>(line).unwrap()["event"].clone())

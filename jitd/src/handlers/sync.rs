@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::{Hold, Host, done, failed};
 use crate::grants;
+use crate::record::Checkpoint;
 use crate::server::Received;
 
 /// Bytes of event lines in one reply, so that it fits a message also with every quote escaped.
@@ -111,21 +112,32 @@ impl<S: Hold> Host<S> {
         }
     }
 
-    /// Recorded events after a number; waits for one.
+    /// Recorded events after a number, of those that a power cut can't take; waits for one.
     pub(super) async fn events(&self, call: &Call) -> Reply {
         let after = match call.parameters::<After>() {
             Ok(after) => after.seq,
             Err(error) => return error.into(),
         };
-        let mut last = self.record.watch();
         // Without one in time the reply has no lines.
-        let _ = tokio::time::timeout(EVENTS_WAIT, last.wait_for(|last| *last > after)).await;
-        match self.record.read_after(after, EVENTS_BYTES) {
+        let read = tokio::time::timeout(EVENTS_WAIT, self.synced_after(after)).await;
+        match read.unwrap_or(Ok((Vec::new(), None))) {
             Ok((lines, checkpoint)) => done(&Events {
                 lines,
                 checkpoint: checkpoint.map(|checkpoint| checkpoint.token),
             }),
             Err(error) => failed(FAILED, &error.to_string()),
+        }
+    }
+
+    async fn synced_after(&self, after: u64) -> io::Result<(Vec<String>, Option<Checkpoint>)> {
+        let mut synced = self.record.synced();
+        loop {
+            let last = *synced.borrow_and_update();
+            let read = self.record.read_after(after, last, EVENTS_BYTES)?;
+            // The record itself holds the sender, so there is always a next one.
+            if !read.0.is_empty() || synced.changed().await.is_err() {
+                return Ok(read);
+            }
         }
     }
 

@@ -1,6 +1,5 @@
 //! Signed heads of the chain: what makes taking off its end visible.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,13 +33,8 @@ pub(super) fn sign(signer: Option<&Signer>, seq: u64, head: &[u8; 32]) -> Option
     Some(Checkpoint { seq, head, token })
 }
 
-/// Syncs a segment, then puts the checkpoint over it at `path`.
-pub(super) fn sync_and_store(
-    file: &File,
-    path: &Path,
-    checkpoint: Option<&Checkpoint>,
-) -> io::Result<()> {
-    file.sync_data()?;
+/// Puts the checkpoint at `path`, once all that it covers is synced.
+pub(super) fn store(path: &Path, checkpoint: Option<&Checkpoint>) -> io::Result<()> {
     match checkpoint {
         Some(checkpoint) => atomic::write(path, &serde_json::to_vec(checkpoint)?),
         None => Ok(()),

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, watch};
 use crate::clock::Clock;
 use chain::{Chain, Damage};
 pub use checkpoint::{Checkpoint, Signer};
-use checkpoint::{sign, stored, sync_and_store};
+use checkpoint::{sign, store, stored};
 pub(crate) use journal::DEV_LOG;
 use journal::Journal;
 
@@ -45,7 +45,8 @@ pub struct Record {
     clock: Clock,
     inner: Mutex<Inner>,
     unsynced: Notify,
-    last: watch::Sender<u64>,
+    /// Number of the last event that a power cut can't take.
+    synced: watch::Sender<u64>,
 }
 
 struct Inner {
@@ -113,8 +114,10 @@ impl Record {
             clock,
             inner: Mutex::new(inner),
             unsynced: Notify::new(),
-            last: watch::Sender::new(seq),
+            synced: watch::Sender::new(0),
         });
+        // What was there already may not have reached the disk either.
+        record.unsynced.notify_one();
         record.note_damage(&damage, seq, covered);
         Ok(record)
     }
@@ -160,23 +163,16 @@ impl Record {
         let at = self.clock.now();
         inner.note_missed(at);
         let result = inner.write(at, kind, &fields);
-        let seq = inner.chain.seq;
         drop(inner);
-        self.announce(seq);
+        self.unsynced.notify_one();
         result
     }
 
-    fn announce(&self, seq: u64) {
-        if *self.last.borrow() != seq {
-            self.last.send_replace(seq);
-            self.unsynced.notify_one();
-        }
-    }
-
-    /// Number of the last event, to be awaited.
+    /// Number of the last event that is on disk whatever happens, to be awaited. Only events up to it may leave the host: a server
+    /// that knew more than is left after a power cut would take the host for a liar.
     #[must_use]
-    pub fn watch(&self) -> watch::Receiver<u64> {
-        self.last.subscribe()
+    pub fn synced(&self) -> watch::Receiver<u64> {
+        self.synced.subscribe()
     }
 
     /// False when the last event could not be written to disk.
@@ -191,27 +187,32 @@ impl Record {
         self.unsynced.notify_one();
     }
 
-    /// Lines after number `after`, oldest first, together at most `most_bytes`, and a checkpoint over the last of them. Where the
-    /// line that is due was dropped to make room, they begin with a `record.lost` that says so: the server takes a line that does
-    /// not follow the one it has only where that line tells of the loss.
+    /// Lines after number `after` and up to number `last`, oldest first, together at most `most_bytes`, and a checkpoint over the
+    /// last of them. Where the line that is due was dropped to make room, they begin with a `record.lost` that says so: the server
+    /// takes a line that does not follow the one it has only where that line tells of the loss.
     ///
     /// # Errors
     /// Where the disk can't be read, or does not take that event.
     pub fn read_after(
         &self,
         after: u64,
+        last: u64,
         most_bytes: usize,
     ) -> io::Result<(Vec<String>, Option<Checkpoint>)> {
         let mut inner = self.lock();
+        let seq = inner.chain.seq;
         let after = inner.past_what_was_dropped(&self.directory, self.clock.now(), after)?;
-        self.announce(inner.chain.seq);
+        if inner.chain.seq != seq {
+            self.unsynced.notify_one();
+        }
         let Inner {
             reader,
             chain,
             signer,
             ..
         } = &mut *inner;
-        let lines = reader.read(&self.directory, chain.seq, after, most_bytes)?;
+        let last = last.min(chain.seq);
+        let lines = reader.read(&self.directory, last, after, most_bytes)?;
         let checkpoint = lines
             .last()
             .and_then(|(seq, line)| sign(signer.as_ref(), *seq, &chain::hash(line.as_bytes())));
@@ -230,22 +231,26 @@ impl Record {
         }
     }
 
-    /// Syncs what has been written and stores a signed checkpoint over it.
+    /// Syncs what has been written, then stores a signed checkpoint over it.
     pub async fn sync(&self) {
-        let (file, checkpoint) = {
+        let (file, seq, checkpoint) = {
             let inner = self.lock();
             let checkpoint = match inner.chain.seq {
                 0 => None,
                 seq => sign(inner.signer.as_ref(), seq, &inner.chain.head),
             };
-            (inner.chain.file(), checkpoint)
+            (inner.chain.file(), inner.chain.seq, checkpoint)
         };
         let path = self.directory.join(checkpoint::FILE);
-        let synced =
-            tokio::task::spawn_blocking(move || sync_and_store(&file, &path, checkpoint.as_ref()))
-                .await;
-        if let Ok(Err(error)) = synced {
-            tracing::warn!("the event chain is not synced: {error}");
+        let synced = self.synced.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            file.sync_data()?;
+            // Without a checkpoint too: on a full disk there is none to be stored.
+            synced.send_if_modified(|last| std::mem::replace(last, seq.max(*last)) < seq);
+            store(&path, checkpoint.as_ref())
+        });
+        if let Ok(Err(error)) = done.await {
+            tracing::warn!("the event chain is not synced, or its checkpoint not stored: {error}");
         }
     }
 

@@ -52,6 +52,9 @@ impl Position {
                 let number = number_of(body).ok_or_else(|| {
                     io::Error::other("the event chain was changed by someone else")
                 })?;
+                if number > last {
+                    return Ok(lines);
+                }
                 whole += line.len();
                 if number > after {
                     if body.len() > left {

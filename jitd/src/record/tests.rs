@@ -85,7 +85,9 @@ fn every_line_holds_the_hash_of_the_line_before_also_across_restarts_and_segment
     let record = place.open();
     let mut all = Vec::new();
     loop {
-        let (lines, _) = record.read_after(all.len() as u64, 32 * 1024).unwrap();
+        let (lines, _) = record
+            .read_after(all.len() as u64, u64::MAX, 32 * 1024)
+            .unwrap();
         if lines.is_empty() {
             break;
         }
@@ -105,7 +107,7 @@ fn a_torn_last_line_is_cut_off_and_recorded_and_the_chain_goes_on() {
     fs::write(place.segment(), &text).unwrap();
     let record = place.open();
     record.write("second", json!({})).unwrap();
-    let (lines, _) = record.read_after(0, 32 * 1024).unwrap();
+    let (lines, _) = record.read_after(0, u64::MAX, 32 * 1024).unwrap();
     assert_eq!(kinds(&lines), ["first", "record.torn", "second"]);
     assert_chained(&lines);
 }
@@ -117,7 +119,7 @@ fn a_tail_of_zeros_after_a_power_cut_is_cut_off() {
     let mut text = fs::read(place.segment()).unwrap();
     text.extend_from_slice(&[0; 4096]);
     fs::write(place.segment(), &text).unwrap();
-    let (lines, _) = place.open().read_after(0, 32 * 1024).unwrap();
+    let (lines, _) = place.open().read_after(0, u64::MAX, 32 * 1024).unwrap();
     assert_eq!(kinds(&lines), ["first", "record.torn"]);
 }
 
@@ -135,13 +137,35 @@ async fn lines_that_a_checkpoint_covers_cannot_vanish_unseen() {
     fs::write(place.segment(), b"").unwrap();
     let record = place.open();
     record.write("later", json!({})).unwrap();
-    let (lines, _) = record.read_after(0, 32 * 1024).unwrap();
+    let (lines, _) = record.read_after(0, u64::MAX, 32 * 1024).unwrap();
     assert_eq!(kinds(&lines), ["record.lost", "later"]);
     let first: Value = serde_json::from_str(&lines[0]).unwrap();
     assert_eq!(
         (&first["event"]["seq"], &first["event"]["checkpoint"]),
         (&json!(6), &json!(5))
     );
+}
+
+#[tokio::test]
+async fn what_a_power_cut_could_take_does_not_count_as_synced() {
+    let place = Place::new();
+    let record = place.open();
+    let synced = record.synced();
+    record.write("test", json!({})).unwrap();
+    assert_eq!(*synced.borrow(), 0);
+    assert!(
+        record
+            .read_after(0, *synced.borrow(), 1200)
+            .unwrap()
+            .0
+            .is_empty()
+    );
+    record.sync().await;
+    record.write("later", json!({})).unwrap();
+    let (lines, _) = record.read_after(0, *synced.borrow(), 1200).unwrap();
+    assert_eq!(kinds(&lines), ["test"]);
+    // jitd starts again; nobody knows what of it the disk has.
+    assert_eq!(*place.open().synced().borrow(), 0);
 }
 
 /// A record of three segments, of which the oldest has been dropped to make room. Also the number of the first line that is left.
@@ -170,8 +194,8 @@ fn event(line: &str) -> Value {
 fn a_server_that_missed_what_was_dropped_is_told_so_and_goes_on_from_there() {
     let place = Place::new();
     let (record, first) = rotated(&place);
-    let last = *record.watch().borrow();
-    let (lines, checkpoint) = record.read_after(5, 32 * 1024).unwrap();
+    let last = record.lock().chain.seq;
+    let (lines, checkpoint) = record.read_after(5, u64::MAX, 32 * 1024).unwrap();
     let lost = event(&lines[0]);
     // What the server asks of a line after a gap: its kind, and that nothing it lacks is still there before the gap.
     assert_eq!(
@@ -183,7 +207,7 @@ fn a_server_that_missed_what_was_dropped_is_told_so_and_goes_on_from_there() {
         (&json!(last + 1), last + 1)
     );
     record.write("later", json!({})).unwrap();
-    let (more, _) = record.read_after(last + 1, 32 * 1024).unwrap();
+    let (more, _) = record.read_after(last + 1, u64::MAX, 32 * 1024).unwrap();
     assert_eq!(kinds(&more), ["later"]);
     let prev = serde_json::from_str::<Value>(&more[0]).unwrap()["prev"].take();
     assert_eq!(prev, hex(&chain::hash(lines[0].as_bytes())));
@@ -194,11 +218,11 @@ fn a_loss_is_told_of_once_to_all_who_missed_the_same() {
     let place = Place::new();
     let (record, first) = rotated(&place);
     for after in [5, 5, first - 2] {
-        let (lines, _) = record.read_after(after, 32 * 1024).unwrap();
+        let (lines, _) = record.read_after(after, u64::MAX, 32 * 1024).unwrap();
         assert_eq!(event(&lines[0])["after"], 5);
     }
     // Somebody who has less has missed more.
-    let (lines, _) = record.read_after(0, 32 * 1024).unwrap();
+    let (lines, _) = record.read_after(0, u64::MAX, 32 * 1024).unwrap();
     assert_eq!(event(&lines[0])["after"], 0);
 }
 
@@ -206,20 +230,20 @@ fn a_loss_is_told_of_once_to_all_who_missed_the_same() {
 fn a_server_that_has_what_was_dropped_reads_on_as_if_nothing_were_gone() {
     let place = Place::new();
     let (record, first) = rotated(&place);
-    let last = *record.watch().borrow();
-    let (lines, _) = record.read_after(first - 1, 32 * 1024).unwrap();
+    let last = record.lock().chain.seq;
+    let (lines, _) = record.read_after(first - 1, u64::MAX, 32 * 1024).unwrap();
     assert_eq!(event(&lines[0])["seq"], first);
-    assert_eq!(*record.watch().borrow(), last, "nothing was written");
+    assert_eq!(record.lock().chain.seq, last, "nothing was written");
 }
 
 #[test]
 fn a_reader_that_stopped_in_a_segment_dropped_since_is_told_so_too() {
     let place = Place::new();
     let (record, first) = rotated(&place);
-    let (lines, _) = record.read_after(first - 1, 32 * 1024).unwrap();
+    let (lines, _) = record.read_after(first - 1, u64::MAX, 32 * 1024).unwrap();
     drop_oldest(&place);
     let after = event(lines.last().unwrap())["seq"].as_u64().unwrap();
-    let (lines, _) = record.read_after(after, 32 * 1024).unwrap();
+    let (lines, _) = record.read_after(after, u64::MAX, 32 * 1024).unwrap();
     assert_eq!(kinds(&lines)[0], "record.lost");
 }
 
@@ -233,15 +257,15 @@ fn a_batch_comes_with_a_checkpoint_over_its_last_line() {
             .write("test", json!({ "text": "x".repeat(400) }))
             .unwrap();
     }
-    let (lines, checkpoint) = record.read_after(0, 1200).unwrap();
+    let (lines, checkpoint) = record.read_after(0, u64::MAX, 1200).unwrap();
     assert_eq!(lines.len(), 2);
     let checkpoint = checkpoint.unwrap();
     assert_eq!(
         (checkpoint.seq, checkpoint.head),
         (2, hex(&chain::hash(lines[1].as_bytes())))
     );
-    assert_eq!(record.read_after(2, 1200).unwrap().0.len(), 1);
-    assert!(record.read_after(3, 1200).unwrap().0.is_empty());
+    assert_eq!(record.read_after(2, u64::MAX, 1200).unwrap().0.len(), 1);
+    assert!(record.read_after(3, u64::MAX, 1200).unwrap().0.is_empty());
 }
 
 #[test]
@@ -267,7 +291,14 @@ fn a_log_daemon_that_hangs_holds_nobody_up() {
         record.write("test", json!({})).unwrap();
     }
     assert!(place.logged().len() < 2000);
-    assert_eq!(record.read_after(1990, 32 * 1024).unwrap().0.len(), 10);
+    assert_eq!(
+        record
+            .read_after(1990, u64::MAX, 32 * 1024)
+            .unwrap()
+            .0
+            .len(),
+        10
+    );
 }
 
 #[test]
@@ -278,7 +309,7 @@ fn an_event_too_long_for_a_line_leaves_a_note_in_its_place() {
         .write("test", json!({ "text": "x".repeat(LINE_BYTES) }))
         .unwrap();
     record.write("next", json!({})).unwrap();
-    let (lines, _) = record.read_after(0, 32 * 1024).unwrap();
+    let (lines, _) = record.read_after(0, u64::MAX, 32 * 1024).unwrap();
     assert!(lines[0].contains("too_long_bytes"));
     assert_chained(&lines);
 }
@@ -322,7 +353,7 @@ fn on_a_full_disk_the_system_log_is_enough_and_without_it_a_write_fails() {
     fs::remove_file(disk.path().join("filler")).unwrap();
     record.write("again", json!({})).unwrap();
     assert!(record.on_disk());
-    let (lines, _) = record.read_after(0, 1 << 20).unwrap();
+    let (lines, _) = record.read_after(0, u64::MAX, 1 << 20).unwrap();
     assert_eq!(kinds(&lines)[lines.len() - 2..], ["record.missed", "again"]);
     assert_chained(&lines);
 }

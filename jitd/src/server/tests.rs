@@ -353,9 +353,11 @@ async fn a_bundle_without_a_descriptor_is_no_bundle() {
 }
 
 #[tokio::test]
-async fn a_reader_of_events_is_woken_by_a_new_one() {
+async fn a_reader_of_events_is_woken_by_a_new_one_once_a_power_cut_cannot_take_it() {
     let served = ada().await;
-    let last = *served.fixture.host.record.watch().borrow();
+    let record = Arc::clone(&served.fixture.host.record);
+    record.sync().await;
+    let last = *record.synced().borrow();
     let path = served.path("sync");
     let reading = tokio::task::spawn_blocking(move || {
         client::call::<_, sync::Events>(
@@ -367,6 +369,9 @@ async fn a_reader_of_events_is_woken_by_a_new_one() {
         .unwrap()
     });
     assert!(served.account().await.allow);
+    // Over a sync that a power cut would forestall.
+    assert!(served.account().await.allow && !reading.is_finished());
+    record.sync().await;
     let events = reading.await.unwrap();
     assert!(
         events.lines[0].contains("\"kind\":\"decision\""),

@@ -260,7 +260,8 @@ mod tests {
         let record =
             Record::open(&folder.join("events"), &folder.join("log"), clock.clone()).unwrap();
         Registry::open(folder).unwrap().save(&elevation()).unwrap();
-        let mut written = record.watch();
+        tokio::spawn(Arc::clone(&record).keep());
+        let mut written = record.synced();
         let _sessions = Sessions::start(
             folder,
             clock,
@@ -271,7 +272,7 @@ mod tests {
         .await
         .unwrap();
         written.wait_for(|last| *last >= 2).await.unwrap();
-        let (lines, _) = record.read_after(0, 1 << 20).unwrap();
+        let (lines, _) = record.read_after(0, u64::MAX, 1 << 20).unwrap();
         lines
             .iter()
             .map(|line| serde_json::from_str::<Value>(line).unwrap()["event"].take())
