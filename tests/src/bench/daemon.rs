@@ -20,28 +20,35 @@ sed -e 's,^ExecStart=.*,ExecStart=/bin/true,; s,^Type=.*,Type=oneshot\nRemainAft
 systemctl daemon-reload
 ";
 
-/// From systemd's fork to READY=1, by systemd's own record. The bundle of a thousand grants is on disk.
+/// How long until jitd answers, with the bundle of a thousand grants on disk.
+///
+/// systemd's record has a unit's start from its fork to READY=1; within that it makes the sandbox before it executes jitd. systemd of
+/// Debian 12 keeps no time of that execution, so what /bin/true takes in the same sandbox, right after, is taken off.
 pub(crate) fn start(site: &Site) -> Result<Vec<Figure>> {
-    let mut starts = Vec::with_capacity(STARTS);
+    let mut own = Vec::with_capacity(STARTS);
+    let mut units = Vec::with_capacity(STARTS);
     let mut sandboxes = Vec::with_capacity(STARTS);
     site.host.sh(EMPTY_UNIT)?;
     for _ in 0..STARTS {
         site.host
             .sh("systemctl restart jitd.service; systemctl restart jitd-empty.service")?;
-        starts.push(between(site, JITD, "ActiveEnterTimestampMonotonic")?);
-        sandboxes.push(between(site, EMPTY, "ExecMainExitTimestampMonotonic")?);
+        let unit = between(site, JITD, "ActiveEnterTimestampMonotonic")?;
+        let sandbox = between(site, EMPTY, "ExecMainExitTimestampMonotonic")?;
+        own.push(unit - sandbox);
+        units.push(unit);
+        sandboxes.push(sandbox);
     }
     let resident = resident_mib(site, "VmRSS")?;
     site.wait_until_current()?;
-    let (start, sandbox) = (median(&mut starts)?, median(&mut sandboxes)?);
     Ok(vec![
-        Figure::beside("jitd.start", start, "ms")
+        Figure::beside("jitd.start", median(&mut own)?, "ms")
             .at_most(START_GOAL_MS)
             .note(format!(
-                "{:.1} of it jitd's own; median of {STARTS}",
-                start - sandbox
+                "from executing jitd to READY=1: jitd.unit_start less jitd.start_sandbox, start by start; median of {STARTS}"
             )),
-        Figure::beside("jitd.start_sandbox", sandbox, "ms")
+        Figure::beside("jitd.unit_start", median(&mut units)?, "ms")
+            .note("from systemd's fork to READY=1: jitd's start with the making of its sandbox"),
+        Figure::beside("jitd.start_sandbox", median(&mut sandboxes)?, "ms")
             .note("/bin/true in jitd.service's place, from fork to exit"),
         Figure::beside("jitd.memory_at_start", resident, "MiB"),
     ])
