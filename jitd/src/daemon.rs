@@ -104,6 +104,7 @@ pub async fn run(config: &Path, sockets: Sockets) -> Result<(), DaemonError> {
     let host = start(config).await?;
     tokio::spawn(Arc::clone(&host.record).keep());
     tokio::spawn(Arc::clone(&host).watch_freshness());
+    tokio::spawn(Arc::clone(&host).end_half_open());
     for (listener, socket) in sockets.0 {
         let listener = Listener::new(listener).map_err(needs("a listening socket"))?;
         tokio::spawn(serve(listener, socket, Arc::clone(&host)));

@@ -1,5 +1,8 @@
 //! `pam.sock`: decisions. The account phase decides; the session phase decides again with more known, then registers.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use jit_grant::{Action, Code, Credential, Decision, Query, Refusal};
 use jit_local::call::Call as Frame;
 use jit_local::message::control::Session;
@@ -15,6 +18,9 @@ use crate::subject::{self, Subject};
 /// polkit's service. In its account phase polkit's helper asks, and is gone before anything is done; in its session phase pkexec
 /// itself is about to become root.
 const POLKIT: &str = "polkit-1";
+
+/// From a login's first session line to its last, with every other module's work between them.
+const OPEN_WITHIN: Duration = Duration::from_secs(60);
 
 /// What was decided about a call.
 pub(super) enum Decided {
@@ -86,6 +92,29 @@ impl<S: Hold> Host<S> {
         Answer::from(done(&allowed(None)))
     }
 
+    /// Ends logins whose last session line never comes, for as long as the daemon runs.
+    pub async fn end_half_open(self: Arc<Self>) {
+        #[derive(Serialize)]
+        struct HalfOpen {
+            pid: i32,
+            code: Code,
+        }
+        loop {
+            let peer = self.shown.overdue(&self.clock).await;
+            if !peer.still_there() {
+                continue;
+            }
+            self.note(
+                "login.half_open",
+                HalfOpen {
+                    pid: peer.pid,
+                    code: Code::EndNoSession,
+                },
+            );
+            self.sessions.end_connection(peer);
+        }
+    }
+
     async fn decide_account(&self, phase: Phase, call: &Call, peer: &Peer) -> Verdict {
         match self
             .decide(phase, call, peer, Ok(Credential::Pending))
@@ -135,7 +164,8 @@ impl<S: Hold> Host<S> {
     async fn decide_before(&self, call: &Call, peer: &Peer) -> Verdict {
         if self.is_login(call) {
             let credential = subject::ssh_credential(call.auth_info.as_deref());
-            self.shown.remember(peer, credential.clone());
+            let end_at = call.enforce.then(|| self.clock.boot() + OPEN_WITHIN);
+            self.shown.remember(peer, credential.clone(), end_at);
             return match self.decide(Phase::OpenBefore, call, peer, credential).await {
                 Decided::Root => allowed(None),
                 Decided::Live { live, .. } => allowed(Some(&live)),
