@@ -48,12 +48,12 @@ pub enum Error {
     #[error("jit-server is stopping; ask again in a moment")]
     Stopping,
     /// Files, sockets, commands.
-    #[error("{doing}: {source}")]
+    #[error("{doing}: {why}")]
     Io {
         /// What was being done.
         doing: String,
-        /// Why it failed.
-        source: std::io::Error,
+        /// Why it failed. Not named `source`, which whoever prints the chain of errors would print again.
+        why: std::io::Error,
     },
     /// Set-up that a person has to see to.
     #[error("{0}")]
@@ -66,9 +66,9 @@ pub enum Error {
 impl Error {
     /// For `map_err`: an input or output error while `doing`.
     pub fn io(doing: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self::Io {
+        move |why| Self::Io {
             doing: doing.into(),
-            source,
+            why,
         }
     }
 }
