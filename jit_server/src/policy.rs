@@ -106,7 +106,7 @@ pub enum PolicyRefusal {
         role: RoleName,
     },
     /// The role is not for that host.
-    #[error("role {role} is not for host {host}")]
+    #[error("role {role} is not for host {host}; `jitctl list roles` shows the hosts of each role")]
     HostNotCovered {
         /// Which role.
         role: RoleName,
@@ -122,7 +122,7 @@ pub enum PolicyRefusal {
         action: Action,
     },
     /// Longer than the role allows.
-    #[error("role {role} may be asked for {longest} s at most, not {asked} s")]
+    #[error("role {role} may be asked for {} at most, not {}", in_words(*.longest), in_words(*.asked))]
     TooLong {
         /// Which role.
         role: RoleName,
@@ -210,4 +210,9 @@ pub struct Wanted<'a> {
     pub actions: &'a BTreeSet<Action>,
     /// For how long. Seconds.
     pub for_seconds: u32,
+}
+
+/// A time as people write it: `4h`, `1h 30m`.
+pub(crate) fn in_words(seconds: u32) -> String {
+    format!("{:#}", jiff::SignedDuration::from_secs(seconds.into()))
 }

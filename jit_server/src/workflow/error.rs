@@ -3,7 +3,7 @@
 use jit_grant::{GrantId, HostName, Principal, RequestId, RoleName};
 
 use super::RequestState;
-use crate::policy::PolicyRefusal;
+use crate::policy::{PolicyRefusal, in_words};
 
 /// Why a command changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +49,7 @@ pub enum WorkflowError {
     #[error("the time asked for must be at least 1 s")]
     NoTime,
     /// An approver wants to lengthen.
-    #[error("{asked} s were asked for; an approval can be for less but not for {wanted} s")]
+    #[error("{} was asked for; an approval can be for less but not for {}", in_words(*.asked), in_words(*.wanted))]
     Lengthened {
         /// Asked, in seconds.
         asked: u32,
