@@ -129,7 +129,7 @@ pub async fn list_users(options: ListOptions, out: &mut impl Write) -> Result<()
             keys.join("\n"),
         ]);
     }
-    say(out, &format!("{table}\n"))
+    say(out, &trimmed(table))
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -175,7 +175,7 @@ pub async fn list_hosts(
             ago(host.enrolled_at, now),
         ]);
     }
-    say(out, &format!("{table}\n"))
+    say(out, &trimmed(table))
 }
 
 /// How long before `now` something was, in the largest unit that fits.
@@ -229,6 +229,17 @@ fn table(header: &[&str]) -> Table {
         .load_style(presets::NOTHING)
         .set_header(header.to_vec());
     table
+}
+
+/// The table without blanks at either side, as jitctl shows its own.
+fn trimmed(mut table: Table) -> String {
+    if let Some(first) = table.column_mut(0) {
+        first.set_padding((0, 1));
+    }
+    table
+        .lines()
+        .map(|line| format!("{}\n", line.trim_end()))
+        .collect()
 }
 
 fn print_json(out: &mut impl Write, value: &impl Serialize) -> Result<(), Error> {
