@@ -158,7 +158,9 @@ fn report(here: &Here, plan: &Plan, now: &str) {
         here.screen.say(format!("{service}: {now}"));
     }
     for service in &plan.unchanged {
-        here.screen.say(format!("{service}: unchanged"));
+        here.screen.say(format!(
+            "{service}: unchanged; `jitctl status` shows its mode"
+        ));
     }
     show_notes(here, plan);
 }
