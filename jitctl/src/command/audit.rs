@@ -113,7 +113,7 @@ fn report(here: &Here, found: &chain::Findings) {
     }
     if found.problems.is_empty() {
         here.screen.say(format!(
-            "Events {} to {} are whole: nothing was changed or taken out.",
+            "Events {} to {} of this host's own chain are whole: nothing was changed or taken out.",
             found.first, found.last
         ));
     }
