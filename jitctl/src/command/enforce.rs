@@ -9,10 +9,11 @@ use jiff::SignedDuration;
 
 use super::Here;
 use super::gate::{show_json, show_notes, tell_daemon};
+use super::status::{gated, left};
 use crate::actions;
 use crate::doctor::module;
 use crate::error::{Error, Exit};
-use crate::gate::{GateError, Mode, Plan};
+use crate::gate::{GateError, Mode, Plan, Service, State};
 use crate::trust::Trust;
 use crate::words::span;
 
@@ -63,10 +64,11 @@ pub(super) fn provisionally(
     Ok(Exit::Done)
 }
 
-/// Refuses from now on, for good.
+/// Refuses from now on, for good. Only what is on trial can be confirmed: else this would be the way around the trial.
 pub(super) fn confirm(here: &Here, services: &[String]) -> Result<Exit, Error> {
     here.require_root("changing the mode")?;
     check_ready(here)?;
+    check_on_trial(here, services)?;
     let admitted = here
         .daemon()
         .own_session()?
@@ -91,6 +93,32 @@ pub(super) fn confirm(here: &Here, services: &[String]) -> Result<Exit, Error> {
         );
     }
     Ok(Exit::Done)
+}
+
+fn check_on_trial(here: &Here, services: &[String]) -> Result<(), Error> {
+    let watching = |service: &Service| match service.state {
+        State::Gated(Mode::Monitor) => true,
+        State::Gated(Mode::Provisional { .. }) => left(here, service) == Some(0),
+        _ => false,
+    };
+    let untried: Vec<String> = gated(here)?
+        .into_iter()
+        .filter(|service| services.is_empty() || services.contains(&service.name))
+        .filter(watching)
+        .map(|service| service.name)
+        .collect();
+    if untried.is_empty() {
+        return Ok(());
+    }
+    Err(Error::NotReady {
+        problem: format!(
+            "nothing to confirm for {}: until it enforces, nobody can have tried it",
+            untried.join(", ")
+        ),
+        remedy:
+            "jitctl enforce; log in anew with a grant, and there: sudo jitctl enforce --confirm"
+                .to_owned(),
+    })
 }
 
 /// Changes modes towards enforcing, unless a service is among them that jitd could only refuse.

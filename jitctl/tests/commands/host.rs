@@ -106,15 +106,32 @@ fn the_first_enforcement_takes_itself_back_unless_confirmed() {
 }
 
 #[test]
+fn what_was_not_tried_is_not_confirmed() {
+    let host = Host::enrolled();
+    host.jitctl(&["gate", "sshd"]);
+    let before = host.read("etc/pam.d/sshd");
+    let ended = host.jitctl(&["enforce", "--confirm"]);
+    assert_eq!(ended.code, 3, "{}", ended.err);
+    assert!(
+        ended.err.contains("nothing to confirm for sshd"),
+        "{}",
+        ended.err
+    );
+    assert_eq!(host.read("etc/pam.d/sshd"), before);
+}
+
+#[test]
 fn confirming_from_elsewhere_than_a_granted_login_is_said_aloud() {
     let host = Host::enrolled();
     host.jitctl(&["gate", "sshd"]);
+    host.jitctl(&["enforce"]);
     assert!(
         host.jitctl(&["enforce", "--confirm"])
             .err
             .contains("not confirmed from a login that a grant let in")
     );
     host.jitctl(&["monitor"]);
+    host.jitctl(&["enforce"]);
     let session = json!({ "id": "s1", "kind": "elevation", "principal": "alice", "login": "alice", "service": "sudo", "scopes": [], "grant": "g4", "since": "2026-11-22T19:00:00Z", "until": null, "enforced": true });
     host.daemon_says("Whoami", json!({ "session": session }));
     assert_eq!(host.jitctl(&["enforce", "--confirm"]).err, "");
