@@ -63,7 +63,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn escapes_and_overrides_lose_their_power() {
+    fn t22_escapes_and_overrides_lose_their_power() {
         assert_eq!(
             clean("\u{1b}[2Jno\u{9b}31m \u{202e}grant\u{200b}\x07"),
             "[2Jno31m grant"
@@ -85,7 +85,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_hidden_passes_and_the_size_is_bounded(text in any::<String>()) {
+        fn t22_nothing_hidden_passes_and_the_size_is_bounded(text in any::<String>()) {
             let cleaned = clean(&text);
             prop_assert!(cleaned.lines().count() <= LINES);
             for line in cleaned.split('\n') {

@@ -163,7 +163,7 @@ fn a_line_that_could_skip_us_in_su_l_refuses_the_whole_command() {
 
 /// The last line is what has a login held and ended (T10).
 #[test]
-fn a_line_that_could_skip_our_last_one_is_refused_and_named() {
+fn t10_a_line_that_could_skip_our_last_one_is_refused_and_named() {
     for line in [
         "session sufficient pam_foo.so",
         "session [success=done default=ignore] pam_foo.so",

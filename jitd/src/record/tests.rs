@@ -320,7 +320,7 @@ fn open_on(disk: &TinyDisk, log: &Path) -> Arc<Record> {
 }
 
 #[test]
-fn a_disk_that_others_filled_still_takes_records_for_a_while() {
+fn t23_a_disk_that_others_filled_still_takes_records_for_a_while() {
     let Some(disk) = TinyDisk::mount(4 * chain::SEGMENT_BYTES) else {
         return;
     };
@@ -336,7 +336,7 @@ fn a_disk_that_others_filled_still_takes_records_for_a_while() {
 }
 
 #[test]
-fn on_a_full_disk_the_system_log_is_enough_and_without_it_a_write_fails() {
+fn t23_on_a_full_disk_the_system_log_is_enough_and_without_it_a_write_fails() {
     let Some(disk) = TinyDisk::mount(64 * 1024) else {
         return;
     };
