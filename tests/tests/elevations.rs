@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         t14_without_logind_nobody_is_let_in_and_sshd_is_left_alone,
         t14_the_end_of_a_login_leaves_an_sshd_started_by_hand_alone,
         t18_a_sudo_started_by_the_user_manager_runs_in_a_scope_of_its_own,
+        t18_a_sudo_frozen_before_its_answer_outlives_its_grant_no_more_than_another,
     ];
     jit_tests::group::keep_with("elevations", Site::enforcing, Site::calm, promises)
 }
@@ -301,4 +302,38 @@ fn t18_a_sudo_started_by_the_user_manager_runs_in_a_scope_of_its_own(site: &Site
     );
     site.revoke(&granted.grant)?;
     site.wait_until_gone("sleep 7210", Deadline::within(Duration::from_millis(3500)))
+}
+
+/// jitd is stopped so that sudo has no answer yet when its cgroup is frozen. Thawed once the grant is gone it must come to nothing,
+/// whether it had asked before or asks now.
+fn t18_a_sudo_frozen_before_its_answer_outlives_its_grant_no_more_than_another(
+    site: &Site,
+) -> Result<()> {
+    let granted = site.open("bob", "operator", 600)?;
+    let login = Ssh::new(&site.host, "bob").start("exec sleep 7211")?;
+    site.wait_until_runs("sleep 7211", Deadline::seconds(5))?;
+    site.host
+        .sh("kill -STOP $(systemctl show -P MainPID jitd)")?;
+    let as_bob = |script: &str| site.host.command(&["sh", "-euc", script]).user("bob").run();
+    let asked = as_bob(
+        "XDG_RUNTIME_DIR=/run/user/$(id -u) systemd-run --user --unit=icy --quiet sudo sleep 7212",
+    )
+    .and_then(Outcome::succeeded)
+    .and_then(|_| site.wait_until_runs("sudo sleep 7212", Deadline::seconds(2)));
+    let icy = "/sys/fs/cgroup/user.slice/user-$(id -u).slice/user@$(id -u).service/app.slice/icy.service/cgroup.freeze";
+    let frozen = as_bob(&format!("echo 1 > {icy}"));
+    site.host
+        .sh("kill -CONT $(systemctl show -P MainPID jitd)")?;
+    asked?;
+    frozen?.succeeded()?;
+    site.revoke(&granted.grant)?;
+    as_bob(&format!("echo 0 > {icy} || true"))?;
+    site.wait_until_gone("sleep 7212", Deadline::within(Duration::from_millis(3500)))?;
+    site.wait_until_gone("sudo sleep 7212", Deadline::seconds(5))?;
+    ensure!(
+        !site.runs("sleep 7212")?,
+        "root's command runs after its grant"
+    );
+    drop(login);
+    Ok(())
 }

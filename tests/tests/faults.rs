@@ -101,7 +101,9 @@ fn with_an_answer_of_another_shape(site: &Site) -> Result<()> {
     answered(site, Manner::OtherShape)
 }
 
-fn t9_with_the_module_deleted_watching_lets_through_and_enforcing_does_not(site: &Site) -> Result<()> {
+fn t9_with_the_module_deleted_watching_lets_through_and_enforcing_does_not(
+    site: &Site,
+) -> Result<()> {
     let module = site.host.sh("find /usr/lib -name pam_jit.so")?;
     let module = module.trim();
     ensure!(!module.is_empty(), "pam_jit.so is not where modules are");
