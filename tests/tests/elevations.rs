@@ -319,7 +319,7 @@ fn t18_a_sudo_frozen_before_its_answer_outlives_its_grant_no_more_than_another(
         "XDG_RUNTIME_DIR=/run/user/$(id -u) systemd-run --user --unit=icy --quiet sudo sleep 7212",
     )
     .and_then(Outcome::succeeded)
-    .and_then(|_| site.wait_until_runs("sudo sleep 7212", Deadline::seconds(2)));
+    .and_then(|_| site.wait_until_runs("/usr/bin/sudo sleep 7212", Deadline::seconds(2)));
     let icy = "/sys/fs/cgroup/user.slice/user-$(id -u).slice/user@$(id -u).service/app.slice/icy.service/cgroup.freeze";
     let frozen = as_bob(&format!("echo 1 > {icy}"));
     site.host
@@ -329,7 +329,7 @@ fn t18_a_sudo_frozen_before_its_answer_outlives_its_grant_no_more_than_another(
     site.revoke(&granted.grant)?;
     as_bob(&format!("echo 0 > {icy} || true"))?;
     site.wait_until_gone("sleep 7212", Deadline::within(Duration::from_millis(3500)))?;
-    site.wait_until_gone("sudo sleep 7212", Deadline::seconds(5))?;
+    site.wait_until_gone("/usr/bin/sudo sleep 7212", Deadline::seconds(5))?;
     ensure!(
         !site.runs("sleep 7212")?,
         "root's command runs after its grant"
