@@ -4,7 +4,6 @@
 #   make test             everything: unit, integration and end-to-end tests on booted hosts
 #   make e2e T=NAME       one group of host tests (tests/tests/NAME.rs)
 #   make bench            figures, as a table and in target/bench/figures.json
-#   make soak             the long runs, not part of make test
 #   make deb              target/packages/*.deb
 #   make lint             format, clippy without warnings, licences and sources (advisories: cargo deny check, with internet access)
 #   make man              the man pages, into target/man
@@ -13,7 +12,7 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export KEEP
 
-.PHONY: demo test e2e bench soak deb lint man needs
+.PHONY: demo test e2e bench deb lint man needs
 
 demo: deb
 	cargo run --quiet --locked -p jit_tests --bin demo
@@ -27,9 +26,6 @@ e2e: deb
 
 bench: deb
 	cargo run --quiet --locked --release -p jit_tests --bin bench
-
-soak: deb
-	cargo run --quiet --locked --release -p jit_tests --bin soak
 
 deb: needs
 	packaging/build-deb
