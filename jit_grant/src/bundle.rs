@@ -66,8 +66,14 @@ pub struct Grant {
     pub not_before: Timestamp,
     /// … until just before this one.
     pub expires: Timestamp,
+    /// An extension may move `expires` as far as this. None: it can't be extended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extendable_until: Option<Timestamp>,
     /// What it opens.
     pub allow: Allow,
+    /// Where an elevation is ended before it finished, the login that it was started from ends too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub end_login_with_elevation: bool,
     /// Fingerprints of the principal's ssh keys (`SHA256:…`), where known. When there are any, no other key opens the login.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<Fingerprint>,

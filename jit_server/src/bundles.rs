@@ -83,11 +83,13 @@ fn described(state: &State, grant: &Grant, request: &Request) -> jit_grant::Gran
         role: grant.role.clone(),
         not_before: grant.not_before,
         expires: grant.expires,
+        extendable_until: grant.extendable_until,
         allow: Allow {
             ssh: actions.contains(&Action::Ssh),
             sudo: actions.contains(&Action::Sudo),
             su: actions.contains(&Action::Su),
         },
+        end_login_with_elevation: grant.end_login_with_elevation,
         keys: user
             .map(|user| {
                 user.keys

@@ -242,6 +242,12 @@ pub struct Granted {
     pub not_before: Timestamp,
     /// … until just before this one.
     pub expires: Timestamp,
+    /// Extensions may move `expires` as far as this. None: they can't be extended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extendable_until: Option<Timestamp>,
+    /// The end of an elevation ends the login that it was started from, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub end_login_with_elevation: bool,
     /// The policy in force.
     pub policy: String,
 }

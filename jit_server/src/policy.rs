@@ -2,6 +2,7 @@
 
 mod file;
 mod parse;
+mod reader;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,8 @@ use crate::directory::{Directory, GroupName};
 use crate::event::UserSet;
 
 pub use file::{Change, PolicyFile, read};
-pub use parse::{Mistake, check_text};
+pub use parse::check_text;
+pub use reader::Mistake;
 
 /// A policy in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Policy {
     pub hash: String,
     /// The roles by name.
     pub roles: BTreeMap<RoleName, Role>,
+    /// Who may lock and unlock others, beside the administrator.
+    pub may_lock: People,
 }
 
 /// One thing to ask for.
@@ -31,8 +35,10 @@ pub struct Role {
     pub hosts: Hosts,
     /// What it opens there; at least one.
     pub actions: BTreeSet<Action>,
-    /// The longest time to be asked for. Seconds.
+    /// The longest time to be asked for, and the longest that a grant may last with all its extensions. Seconds.
     pub longest_seconds: u32,
+    /// How its grants may be extended. None: not at all.
+    pub extension: Option<Extension>,
     /// A request nobody decides lapses after so long. Seconds.
     pub pending_seconds: u32,
     /// Who may ask.
@@ -41,6 +47,17 @@ pub struct Role {
     pub approvers: People,
     /// How many of them must.
     pub count: u32,
+    /// Where an elevation is ended before it finished, the login that it was started from ends too (T17).
+    pub end_login_with_elevation: bool,
+}
+
+/// How grants of a role may be extended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extension {
+    /// One extension is for so long at most. Seconds.
+    pub most_seconds: u32,
+    /// At once; else it needs the approvals that a request for the role needs.
+    pub without_approval: bool,
 }
 
 /// Hosts of a role.

@@ -189,6 +189,8 @@ impl Fixture {
             crit: vec![],
             statement: None,
             signatures: vec![],
+            extendable_until: None,
+            end_login_with_elevation: false,
         }
     }
 

@@ -16,7 +16,8 @@ use crate::ssh::Ssh;
 use crate::wait::{self, Deadline};
 
 /// The roles: `visitor` opens ssh, `operator` ssh and sudo, `keeper` all there is; `elsewhere` another host. Carol and bob approve.
-const POLICY: &str = r#"
+/// A login outlives its elevations, so that the end of each can be seen apart.
+pub const POLICY: &str = r#"
 [roles.visitor]
 description = "Look around"
 hosts = ["web1"]
@@ -29,6 +30,7 @@ approve = { groups = ["approvers"], count = 1 }
 description = "Log in and administer"
 hosts = ["web1"]
 actions = ["ssh", "sudo"]
+end_login_with_elevation = false
 longest = "1h"
 may_ask = { groups = ["engineers"] }
 approve = { groups = ["approvers"], count = 1 }
@@ -37,6 +39,7 @@ approve = { groups = ["approvers"], count = 1 }
 description = "Log in and become anybody"
 hosts = ["web1"]
 actions = ["ssh", "sudo", "su"]
+end_login_with_elevation = false
 longest = "1h"
 may_ask = { groups = ["engineers"] }
 approve = { groups = ["approvers"], count = 1 }
@@ -45,6 +48,7 @@ approve = { groups = ["approvers"], count = 1 }
 description = "All of another host"
 hosts = ["web2"]
 actions = ["ssh", "sudo", "su"]
+end_login_with_elevation = false
 longest = "1h"
 may_ask = { groups = ["engineers"] }
 approve = { groups = ["approvers"], count = 1 }

@@ -82,6 +82,8 @@ impl Standing {
             crit: Vec::new(),
             statement: None,
             signatures: Vec::new(),
+            extendable_until: None,
+            end_login_with_elevation: false,
         };
         Ok(Bundle {
             host: host.clone(),

@@ -66,6 +66,8 @@ pub(crate) fn grant() -> Grant {
         crit: Vec::new(),
         statement: None,
         signatures: Vec::new(),
+        extendable_until: None,
+        end_login_with_elevation: false,
     }
 }
 

@@ -254,7 +254,7 @@ impl<'a> Desk<'a> {
         })];
         let (count, shortest) = self.counted(request, wanted);
         if count >= rule.count {
-            events.push(self.grant(request, shortest)?);
+            events.push(self.grant(request, rule, shortest)?);
         }
         Ok(events)
     }
@@ -303,7 +303,12 @@ impl<'a> Desk<'a> {
         })
     }
 
-    fn grant(&self, request: &Request, for_seconds: u32) -> Result<Event, WorkflowError> {
+    fn grant(
+        &self,
+        request: &Request,
+        rule: &Role,
+        for_seconds: u32,
+    ) -> Result<Event, WorkflowError> {
         let mut grants = Vec::new();
         for (number, host) in (self.state.next_grant()..).zip(&request.asked.hosts) {
             let live = self
@@ -325,6 +330,10 @@ impl<'a> Desk<'a> {
             grants,
             not_before: self.now,
             expires: seconds_after(self.now, for_seconds),
+            extendable_until: rule
+                .extension
+                .map(|_| seconds_after(self.now, rule.longest_seconds)),
+            end_login_with_elevation: rule.end_login_with_elevation,
             policy: self.policy.hash.clone(),
         }))
     }

@@ -111,6 +111,10 @@ pub struct Grant {
     pub not_before: Timestamp,
     /// … until just before this one.
     pub expires: Timestamp,
+    /// Extensions may move `expires` as far as this. None: it can't be extended.
+    pub extendable_until: Option<Timestamp>,
+    /// The end of an elevation ends the login that it was started from, too.
+    pub end_login_with_elevation: bool,
     /// How it was ended before its time.
     pub ended: Option<Ended>,
 }
@@ -311,6 +315,8 @@ impl State {
                 host: one.host.clone(),
                 not_before: granted.not_before,
                 expires: granted.expires,
+                extendable_until: granted.extendable_until,
+                end_login_with_elevation: granted.end_login_with_elevation,
                 ended: None,
             };
             request.grants.push(one.grant.clone());

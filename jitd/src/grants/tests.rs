@@ -94,6 +94,8 @@ impl Host {
             crit: vec![],
             statement: None,
             signatures: vec![],
+            extendable_until: None,
+            end_login_with_elevation: false,
         };
         let bundle = Bundle {
             host,

@@ -1,0 +1,241 @@
+//! A TOML document read key by key: each mistake is told with its line and key, and reading goes on.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+
+use jiff::SpanRelativeTo;
+use serde::Serialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+const LONGEST: u32 = 30 * super::parse::ONE_DAY;
+
+/// One thing that is wrong in a policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mistake {
+    /// The file's name, as given.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// Where in the document, such as `roles.web-admin.longest`.
+    pub key: String,
+    /// What is wrong, and what would be right.
+    pub problem: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: ", self.file, self.line)?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.problem)
+    }
+}
+
+pub(super) type Value<'i> = Spanned<DeValue<'i>>;
+
+/// Reads values; what is wrong is noted in `mistakes`, and the value is None.
+pub(super) struct Reader<'t> {
+    file: &'t str,
+    text: &'t str,
+    pub(super) mistakes: Vec<Mistake>,
+}
+
+impl<'t> Reader<'t> {
+    pub(super) fn new(file: &'t str, text: &'t str) -> Self {
+        Self {
+            file,
+            text,
+            mistakes: Vec::new(),
+        }
+    }
+
+    pub(super) fn mistake(&mut self, span: &Range<usize>, key: &str, problem: impl fmt::Display) {
+        let line = 1 + self
+            .text
+            .bytes()
+            .take(span.start)
+            .filter(|byte| *byte == b'\n')
+            .count();
+        self.mistakes.push(Mistake {
+            file: self.file.to_owned(),
+            line,
+            key: key.to_owned(),
+            problem: problem.to_string(),
+        });
+    }
+
+    pub(super) fn refuse_unknown(&mut self, table: &DeTable<'_>, path: &str, known: &[&str]) {
+        for key in table
+            .keys()
+            .filter(|key| !known.contains(&key.get_ref().as_ref()))
+        {
+            let problem = format!("unknown key; known here: {}", known.join(", "));
+            self.mistake(&key.span(), &format!("{path}.{}", key.get_ref()), problem);
+        }
+    }
+
+    pub(super) fn required<T>(
+        &mut self,
+        table: &DeTable<'_>,
+        at: &Range<usize>,
+        path: &str,
+        key: &str,
+        read: fn(&mut Self, &Value<'_>, &str) -> Option<T>,
+    ) -> Option<T> {
+        let found = self.optional(table, path, key, read);
+        if found.is_none() {
+            self.mistake(at, &format!("{path}.{key}"), "missing");
+        }
+        found.flatten()
+    }
+
+    /// `None` where the key is not there, `Some(None)` where it is wrong.
+    pub(super) fn optional<T>(
+        &mut self,
+        table: &DeTable<'_>,
+        path: &str,
+        key: &str,
+        read: fn(&mut Self, &Value<'_>, &str) -> Option<T>,
+    ) -> Option<Option<T>> {
+        let value = table.get(key)?;
+        Some(read(self, value, &format!("{path}.{key}")))
+    }
+
+    pub(super) fn table<'v, 'i>(
+        &mut self,
+        value: &'v Value<'i>,
+        path: &str,
+    ) -> Option<&'v DeTable<'i>> {
+        let table = value.get_ref().as_table();
+        self.of_type(table, value, path, "a table")
+    }
+
+    pub(super) fn text<'v>(&mut self, value: &'v Value<'_>, path: &str) -> Option<&'v str> {
+        let text = value.get_ref().as_str();
+        self.of_type(text, value, path, "a string")
+    }
+
+    pub(super) fn flag(&mut self, value: &Value<'_>, path: &str) -> Option<bool> {
+        let flag = value.get_ref().as_bool();
+        self.of_type(flag, value, path, "true or false")
+    }
+
+    fn of_type<T>(
+        &mut self,
+        found: Option<T>,
+        value: &Value<'_>,
+        path: &str,
+        wanted: &str,
+    ) -> Option<T> {
+        if found.is_none() {
+            let found = value.get_ref().type_str();
+            self.mistake(
+                &value.span(),
+                path,
+                format!("must be {wanted}, not {found}"),
+            );
+        }
+        found
+    }
+
+    /// A list of strings, each of which `T` takes.
+    pub(super) fn list<T: Ord + TryFrom<String, Error: fmt::Display>>(
+        &mut self,
+        value: &Value<'_>,
+        path: &str,
+    ) -> Option<BTreeSet<T>> {
+        let array = value.get_ref().as_array();
+        let array = self.of_type(array, value, path, "a list")?;
+        let before = self.mistakes.len();
+        let mut items = BTreeSet::new();
+        for item in array.iter() {
+            match self
+                .text(item, path)
+                .map(|text| T::try_from(text.to_owned()))
+            {
+                Some(Ok(parsed)) => {
+                    items.insert(parsed);
+                }
+                Some(Err(error)) => self.mistake(&item.span(), path, error),
+                None => {}
+            }
+        }
+        (self.mistakes.len() == before).then_some(items)
+    }
+
+    /// A list with something in it.
+    pub(super) fn filled<T: Ord + TryFrom<String, Error: fmt::Display>>(
+        &mut self,
+        value: &Value<'_>,
+        path: &str,
+    ) -> Option<BTreeSet<T>> {
+        let items = self.list(value, path)?;
+        if items.is_empty() {
+            self.mistake(
+                &value.span(),
+                path,
+                "is empty, so the role could never be used",
+            );
+            return None;
+        }
+        Some(items)
+    }
+
+    /// Seconds, from a text such as `4h`, `90m`, `1d` or `1h 30m`.
+    pub(super) fn duration(&mut self, value: &Value<'_>, path: &str) -> Option<u32> {
+        let text = self.text(value, path)?;
+        let seconds = seconds_of(text).filter(|seconds| (1..=LONGEST).contains(seconds));
+        if seconds.is_none() {
+            self.mistake(
+                &value.span(),
+                path,
+                format!("{text:?} is not a time such as \"30m\", \"4h\" or \"1d\", from 1s to 30d"),
+            );
+        }
+        seconds
+    }
+
+    /// A whole number from 1 to `most`.
+    pub(super) fn number(&mut self, value: &Value<'_>, path: &str, most: u32) -> Option<u32> {
+        let number = value
+            .get_ref()
+            .as_integer()
+            .and_then(|n| u32::from_str_radix(n.as_str(), n.radix()).ok())
+            .filter(|n| (1..=most).contains(n));
+        if number.is_none() {
+            self.mistake(
+                &value.span(),
+                path,
+                format!("must be a whole number from 1 to {most}"),
+            );
+        }
+        number
+    }
+}
+
+fn seconds_of(text: &str) -> Option<u32> {
+    let span: jiff::Span = text.parse().ok()?;
+    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+    if duration.subsec_nanos() != 0 {
+        return None;
+    }
+    u32::try_from(duration.as_secs()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_whole_seconds_and_never_negative() {
+        assert_eq!(seconds_of("1d"), Some(86_400));
+        assert_eq!(seconds_of("90m"), Some(5_400));
+        assert_eq!(seconds_of("1h30m"), Some(5_400));
+        for wrong in ["-1h", "1h ago", "500ms", "", "4", "1mo", "99999999999h"] {
+            assert_eq!(seconds_of(wrong), None, "{wrong}");
+        }
+    }
+}
