@@ -76,7 +76,7 @@ pub mod control {
 
     /// `io.jit.Control.Status`: how this host stands. No parameters; reply: [`Status`]. Anyone.
     pub const STATUS: &str = "io.jit.Control.Status";
-    /// `io.jit.Control.Sessions`: what is open. No parameters; reply: [`Sessions`]. Root sees all, others their own.
+    /// `io.jit.Control.Sessions`: what is open. Parameters: [`Page`]; reply: [`Sessions`]. Root sees all, others their own.
     pub const SESSIONS: &str = "io.jit.Control.Sessions";
     /// `io.jit.Control.Whoami`: the session that the caller sits in. No parameters; reply: [`Whoami`]. Anyone.
     pub const WHOAMI: &str = "io.jit.Control.Whoami";
@@ -118,11 +118,22 @@ pub mod control {
         pub recording: bool,
     }
 
-    /// Reply of [`SESSIONS`].
+    /// Parameters of [`SESSIONS`].
+    #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct Page {
+        /// [`Sessions::next`] of the reply before. None asks for the first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub after: Option<String>,
+    }
+
+    /// Reply of [`SESSIONS`]: as many as fit a message, in the order of their ids.
     #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
     pub struct Sessions {
         /// The sessions and elevations.
         pub sessions: Vec<Session>,
+        /// There are more: [`Page::after`] of the next call.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub next: Option<String>,
     }
 
     /// A session or elevation.
@@ -141,7 +152,7 @@ pub mod control {
         pub login: String,
         /// PAM service.
         pub service: String,
-        /// The systemd scopes that end with it.
+        /// The systemd scopes that end with it; of very many the first.
         pub scopes: Vec<String>,
         /// The grant that holds it open.
         pub grant: Option<String>,

@@ -252,6 +252,7 @@ fn control_messages_agree_with_their_description() {
         &declared.replies["Sessions"],
         &control::Sessions {
             sessions: vec![session.clone()],
+            next: Some(text()),
         },
     );
     declared.agrees(
@@ -272,7 +273,13 @@ fn control_messages_agree_with_their_description() {
             detail: text(),
         },
     );
-    for method in ["Status", "Sessions", "Whoami", "Reload", "Enroll"] {
+    declared.agrees(
+        &declared.calls["Sessions"],
+        &control::Page {
+            after: Some(text()),
+        },
+    );
+    for method in ["Status", "Whoami", "Reload", "Enroll"] {
         assert!(declared.calls[method].is_empty(), "{method}");
     }
     assert!(declared.replies["Reload"].is_empty() && declared.replies["Gated"].is_empty());

@@ -36,9 +36,22 @@ impl Daemon {
         self.call(control::STATUS, &Nothing {})
     }
 
+    /// All that the caller may see, page by page.
     pub(crate) fn sessions(&self) -> Result<Vec<control::Session>, Error> {
-        self.call(control::SESSIONS, &Nothing {})
-            .map(|reply: control::Sessions| reply.sessions)
+        let mut sessions = Vec::new();
+        let mut page = control::Page::default();
+        loop {
+            let reply: control::Sessions = self.call(control::SESSIONS, &page)?;
+            sessions.extend(reply.sessions);
+            if reply.next.is_none() {
+                return Ok(sessions);
+            }
+            if reply.next <= page.after {
+                let why = "its pages of sessions go round in circles".to_owned();
+                return Err(Error::Daemon(ClientError::Nonsense(why)));
+            }
+            page.after = reply.next;
+        }
     }
 
     /// The session that this process sits in.

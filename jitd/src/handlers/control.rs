@@ -1,12 +1,14 @@
 //! `ctl.sock`: what people and administrators ask.
 
-use jit_local::call::{Call, Reply};
-use jit_local::message::control::{Enroll, FAILED, Gated, Session, Sessions, Status, Whoami};
+use jit_local::call::{Call, Reply, ServiceError};
+use jit_local::message::control::{Enroll, FAILED, Gated, Page, Session, Status, Whoami};
 use serde::Serialize;
 
+use super::paging::{fitting, page};
 use super::{Hold, Host, done, failed, nothing};
 use crate::host_key;
 use crate::peer::Peer;
+use crate::session::{NotAnId, SessionId};
 
 #[derive(Serialize)]
 struct By {
@@ -37,9 +39,17 @@ impl<S: Hold> Host<S> {
         })
     }
 
-    pub(super) async fn list_sessions(&self, peer: &Peer) -> Reply {
-        let sessions = self.visible_to(peer).await;
-        done(&Sessions { sessions })
+    pub(super) async fn list_sessions(&self, call: &Call, peer: &Peer) -> Reply {
+        let after = match call.parameters::<Page>() {
+            Ok(page) => page.after.map(|after| after.parse::<SessionId>()),
+            Err(error) => return error.into(),
+        };
+        match after.transpose() {
+            Ok(after) => done(&page(self.visible_to(peer).await, after.as_ref())),
+            Err(NotAnId) => Reply::from(ServiceError::InvalidParameter {
+                parameter: "after".to_owned(),
+            }),
+        }
     }
 
     /// Root sees all sessions, others those of their own login.
@@ -59,7 +69,7 @@ impl<S: Hold> Host<S> {
 
     pub(super) fn whoami(&self, peer: &Peer) -> Reply {
         done(&Whoami {
-            session: self.sessions.containing(peer),
+            session: self.sessions.containing(peer).map(fitting),
         })
     }
 

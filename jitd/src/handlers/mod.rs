@@ -2,6 +2,7 @@
 
 mod control;
 mod evidence;
+mod paging;
 mod pam;
 mod shown;
 mod sync;
@@ -170,7 +171,7 @@ impl<S: Hold> Host<S> {
             Method::OpenAfter => self.open_after(call, peer).await,
             Method::Close => self.close(call, peer).await,
             Method::Status => self.status(peer).await.into(),
-            Method::Sessions => self.list_sessions(peer).await.into(),
+            Method::Sessions => self.list_sessions(call, peer).await.into(),
             Method::Whoami => self.whoami(peer).into(),
             Method::Reload => self.reload(peer).await.into(),
             Method::Enroll => self.enroll(peer).await.into(),

@@ -37,6 +37,21 @@ async fn root_sees_all_sessions_and_others_their_own() {
 }
 
 #[tokio::test]
+async fn sessions_are_listed_on_from_an_id_and_from_nothing_else() {
+    let fixture = Fixture::new();
+    *fixture.fake().listed.lock().unwrap() = vec![session("ada", None)];
+    let after =
+        async |after: &str| control(&fixture, Method::Sessions, json!({ "after": after }), 0).await;
+    let listed = |reply: Reply| reply.parameters::<message::Sessions>().unwrap().sessions;
+    assert_eq!(listed(after("aaaaaaaaaa").await).len(), 1);
+    assert!(listed(after("bbbbbbbbbb").await).is_empty());
+    assert_eq!(
+        after("../x").await.error.as_deref(),
+        Some("org.varlink.service.InvalidParameter")
+    );
+}
+
+#[tokio::test]
 async fn status_counts_for_each_the_sessions_that_he_may_see() {
     let fixture = Fixture::new();
     *fixture.fake().listed.lock().unwrap() = vec![session("ada", None), session("bob", None)];
