@@ -28,6 +28,8 @@ pub struct Settings {
     pub max_staleness: Duration,
     /// What a session that ends is given between SIGTERM and its death; no more than PID 1 gives it.
     pub grace: Duration,
+    /// People are warned so long before the end of what they have open. Empty: not at all.
+    pub warn_before: Vec<Duration>,
     /// How long jitd may take for a decision; less than what PAM modules wait for it.
     pub decision_deadline: Duration,
 }
@@ -49,6 +51,7 @@ impl Default for Settings {
                 .collect(),
             max_staleness: Duration::from_secs(3600),
             grace: Duration::from_secs(2),
+            warn_before: vec![5 * MINUTE, MINUTE],
             decision_deadline: Duration::from_millis(2500),
         }
     }
@@ -165,6 +168,7 @@ impl Settings {
                     &mut settings.decision_deadline,
                     100 * MILLISECOND..=10 * SECOND,
                 ),
+                "warn_before" => reading.times(key, value, &mut settings.warn_before, SECOND..=DAY),
                 "services" => reading.services(key, value, &mut settings.services),
                 _ => reading.mistake(
                     key.span(),
@@ -186,9 +190,17 @@ impl Settings {
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
+/// Of a list of times.
+const MOST_TIMES: usize = 8;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-const KEYS: [&str; 4] = ["decision_deadline", "grace", "max_staleness", "services"];
+const KEYS: [&str; 5] = [
+    "decision_deadline",
+    "grace",
+    "max_staleness",
+    "services",
+    "warn_before",
+];
 
 type Key<'a> = Spanned<DeString<'a>>;
 type Value<'a> = Spanned<DeValue<'a>>;
@@ -228,6 +240,28 @@ impl Reading<'_> {
                 self.mistake(value.span(), Some(key.get_ref()), &why);
             }
             Err(why) => self.mistake(value.span(), Some(key.get_ref()), &why),
+        }
+    }
+
+    fn times(
+        &mut self,
+        key: &Key<'_>,
+        value: &Value<'_>,
+        setting: &mut Vec<Duration>,
+        range: RangeInclusive<Duration>,
+    ) {
+        let list = match value.get_ref() {
+            DeValue::Array(list) if list.len() <= MOST_TIMES => list,
+            _ => {
+                let why = format!("must be a list of at most {MOST_TIMES} times");
+                return self.mistake(value.span(), Some(key.get_ref()), &why);
+            }
+        };
+        setting.clear();
+        for value in list {
+            let mut time = Duration::ZERO;
+            self.time(key, value, &mut time, range.clone());
+            setting.push(time);
         }
     }
 

@@ -186,6 +186,7 @@ async fn take_up(host: Host<()>, run: &Path) -> Result<Host<Sessions>, SessionEr
     let record = Arc::clone(&host.record);
     let grace = host.settings().grace;
     let sessions = Sessions::start(run, host.clock.clone(), judge, record, grace).await?;
+    sessions.set_warnings(host.settings().warn_before.clone());
     Ok(host.holding(sessions))
 }
 

@@ -38,6 +38,7 @@ pub(crate) struct FakeState {
     pub(crate) hang: Mutex<bool>,
     pub(crate) listed: Mutex<Vec<control::Session>>,
     pub(crate) grace: Mutex<Option<Duration>>,
+    pub(crate) warnings: Mutex<Vec<Duration>>,
 }
 
 impl std::ops::Deref for Fake {
@@ -103,6 +104,9 @@ impl Hold for Fake {
     }
     fn set_grace(&self, grace: Duration) {
         *self.grace.lock().unwrap() = Some(grace);
+    }
+    fn set_warnings(&self, before: Vec<Duration>) {
+        *self.warnings.lock().unwrap() = before;
     }
     fn list(&self) -> Vec<control::Session> {
         self.listed.lock().unwrap().clone()

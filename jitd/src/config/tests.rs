@@ -124,3 +124,19 @@ fn a_file_that_is_not_text_or_not_a_file_or_too_large_is_refused() {
         Err(ConfigError::Unreadable { .. })
     ));
 }
+
+#[test]
+fn warnings_are_a_list_of_times_and_an_empty_one_means_none() {
+    let warn_before = |text: &str| Settings::parse(text).map(|settings| settings.warn_before);
+    let seconds = |list: &[u64]| list.iter().copied().map(Duration::from_secs).collect();
+    assert_eq!(warn_before(""), Ok(seconds(&[300, 60])));
+    assert_eq!(
+        warn_before("warn_before = [\"5s\", \"2s\"]"),
+        Ok(seconds(&[5, 2]))
+    );
+    assert_eq!(warn_before("warn_before = []"), Ok(vec![]));
+    for wrong in ["\"5m\"", "[\"0s\"]", "[\"2d\"]", "[5]"] {
+        let mistakes = warn_before(&format!("warn_before = {wrong}")).unwrap_err();
+        assert_eq!(mistakes[0].key.as_deref(), Some("warn_before"), "{wrong}");
+    }
+}

@@ -77,6 +77,8 @@ impl<S: Hold> Host<S> {
         self.note("reload", self.by(peer));
         let settings = self.read_again();
         self.sessions.set_grace(self.settings().grace);
+        self.sessions
+            .set_warnings(self.settings().warn_before.clone());
         self.sessions.reconsider().await;
         match settings {
             Ok(()) => nothing(),

@@ -52,6 +52,7 @@ pub trait Hold: Clone + Send + Sync + 'static {
     fn end_connection(&self, peer: Peer);
     fn reconsider(&self) -> impl Future<Output = ()> + Send;
     fn set_grace(&self, grace: Duration);
+    fn set_warnings(&self, before: Vec<Duration>);
     fn list(&self) -> Vec<message::Session>;
 }
 
@@ -91,6 +92,9 @@ impl Hold for Sessions {
     }
     fn set_grace(&self, grace: Duration) {
         Self::set_grace(self, grace);
+    }
+    fn set_warnings(&self, before: Vec<Duration>) {
+        Self::set_warnings(self, before);
     }
     fn list(&self) -> Vec<message::Session> {
         Self::list(self)

@@ -84,6 +84,9 @@ pub(crate) struct Held {
     pub(crate) timers: Vec<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ending: Option<Ending>,
+    /// Warnings of its end that were due by then were given or passed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) warned: Option<Timestamp>,
     /// What PID 1's timer was last armed with. Not kept over a restart: it is armed anew then.
     #[serde(skip)]
     pub(crate) armed: Option<Armed>,
@@ -126,9 +129,18 @@ impl Held {
             confirm_by: None,
             timers: Vec::new(),
             ending: None,
+            warned: Some(since),
             armed: None,
             arming: Arc::default(),
         }
+    }
+
+    /// From now on this holds it open. An end that came nearer has to be warned of whenever that was due.
+    pub(crate) fn moves_to(&mut self, live: Live) {
+        if self.live.as_ref().is_some_and(|was| live.until < was.until) {
+            self.warned = None;
+        }
+        self.live = Some(live);
     }
 
     /// The scope that a process of this cgroup belongs to.

@@ -10,6 +10,7 @@ use super::deadline::Alarm;
 use super::end::Why;
 use super::held::Held;
 use super::types::{Live, SessionId, Standing};
+use super::warn::{self, Warning};
 use super::{Inner, Table};
 
 /// How soon a timer that PID 1 did not take is offered again.
@@ -23,6 +24,7 @@ const ARMING_TIME: Duration = Duration::from_secs(2);
 struct Verdicts {
     over: Vec<(SessionId, Why)>,
     moved: Vec<SessionId>,
+    warnings: Vec<Warning>,
     /// In monitor mode: what would have been ended, with what held it open until now.
     spared: Vec<Held>,
 }
@@ -77,6 +79,10 @@ impl Inner {
                 .record
                 .write(&held.kind.event("would_end"), held.whose());
         }
+        if !verdicts.warnings.is_empty() {
+            // Away from the daemon's one thread, so that no end waits for it.
+            tokio::task::spawn_blocking(|| warn::show(verdicts.warnings));
+        }
         self.changed.notify_one();
         verdicts.moved
     }
@@ -84,6 +90,7 @@ impl Inner {
     fn verdicts(&self) -> Verdicts {
         let now = self.clock.now();
         let boot = self.clock.boot();
+        let warn_before = self.warn_before().clone();
         let mut verdicts = Verdicts::default();
         let mut table = self.table();
         for held in table.held.values_mut().filter(|held| held.ending.is_none()) {
@@ -108,10 +115,15 @@ impl Inner {
                     ));
                 }
                 (Standing::Live(live), _) => {
-                    if held.live.as_ref() != Some(&live) {
-                        held.live = Some(live);
+                    let changed = held.live.as_ref() != Some(&live);
+                    if changed {
+                        held.moves_to(live);
+                    }
+                    let warning = warn::take(held, &warn_before, now);
+                    if changed || warning.is_some() {
                         let _ = self.registry.save(held);
                     }
+                    verdicts.warnings.extend(warning);
                     if held.enforce && held.armed != held.to_arm() {
                         verdicts.moved.push(held.id.clone());
                     }
@@ -144,10 +156,17 @@ impl Inner {
     /// When the alarm has to ring next, on the boot clock and on the wall clock.
     fn next_due(&self) -> Option<(Duration, Timestamp)> {
         let boot = self.clock.boot();
-        let (until, confirm) = earliest(&self.table());
-        let ends = until.map(|until| boot + self.clock.until(until));
-        let due = ends.into_iter().chain(confirm).min()?;
-        Some((due, until.unwrap_or(Timestamp::MAX)))
+        let warn_before = self.warn_before().clone();
+        let table = self.table();
+        let (until, confirm) = earliest(&table);
+        let warnings = table
+            .held
+            .values()
+            .filter_map(|held| warn::next(held, &warn_before));
+        let next = until.into_iter().chain(warnings).min();
+        let by_grants = next.map(|next| boot + self.clock.until(next));
+        let due = by_grants.into_iter().chain(confirm).min()?;
+        Some((due, next.unwrap_or(Timestamp::MAX)))
     }
 }
 

@@ -9,6 +9,7 @@
 //! | which cgroup is a session's, who is in it, killing it | `cgroup.rs` |
 //! | is it over? at deadlines, new bundles and steps of the clock | `judge.rs` |
 //! | the end itself | `end.rs`, `notice.rs`, `connection.rs` |
+//! | warning people that it is near | `warn.rs`, `notice.rs` |
 //! | it ended by itself | `gone.rs`, `watch.rs` |
 //! | what survives a restart of jitd | `held.rs`, `registry.rs`, `reconcile.rs` |
 //! | PID 1 and logind | `pid1.rs`, `private_bus.rs`, `logind.rs` |
@@ -33,6 +34,7 @@ mod reconcile;
 mod registry;
 mod types;
 mod unit;
+mod warn;
 mod watch;
 
 pub(crate) use ready::Ready;
@@ -73,6 +75,8 @@ struct Inner {
     table: Mutex<Table>,
     /// From the first signal of an end to cgroup.kill.
     grace: Mutex<Duration>,
+    /// So long before an end its warnings are due.
+    warn_before: Mutex<Vec<Duration>>,
     /// What is due next may have changed.
     changed: Notify,
 }
@@ -110,6 +114,7 @@ impl Sessions {
             logind: Logind::default(),
             table: Mutex::default(),
             grace: Mutex::new(grace),
+            warn_before: Mutex::default(),
             changed: Notify::new(),
         });
         inner.reconcile().await?;
@@ -190,6 +195,12 @@ impl Sessions {
         *self.0.grace() = grace;
     }
 
+    /// From now on people are warned so long before the end of what they have open. Until then nobody is.
+    pub fn set_warnings(&self, before: Vec<Duration>) {
+        *self.0.warn_before() = before;
+        self.0.changed.notify_one();
+    }
+
     /// Every session and elevation, by id.
     #[must_use]
     pub fn list(&self) -> Vec<control::Session> {
@@ -204,6 +215,12 @@ impl Inner {
 
     fn grace(&self) -> MutexGuard<'_, Duration> {
         self.grace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn warn_before(&self) -> MutexGuard<'_, Vec<Duration>> {
+        self.warn_before
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A copy of what is held as `id`.

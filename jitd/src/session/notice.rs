@@ -17,17 +17,18 @@ const MOST_TERMINALS: usize = 16;
 /// Writes to the pseudo terminals that processes in `cgroups` have. True where something was written.
 pub(crate) fn show(cgroups: &[Cgroup], code: Code) -> bool {
     let text = text(code);
+    let terminals = terminals(cgroups);
+    let told = terminals.into_iter().filter(|number| write(*number, &text));
+    told.count() > 0
+}
+
+/// The pseudo terminals of processes in `cgroups`, by the N of /dev/pts/N.
+pub(crate) fn terminals(cgroups: &[Cgroup]) -> Vec<u32> {
     let processes = cgroups.iter().flat_map(Cgroup::pids);
     let terminals: BTreeSet<u32> = processes
         .filter_map(|pid| Stat::of(pid).ok()?.pseudo_terminal())
         .collect();
-    let told = |number: &u32| write(*number, &text);
-    terminals
-        .iter()
-        .take(MOST_TERMINALS)
-        .filter(|number| told(number))
-        .count()
-        > 0
+    terminals.into_iter().take(MOST_TERMINALS).collect()
 }
 
 fn text(code: Code) -> String {
@@ -39,7 +40,7 @@ fn text(code: Code) -> String {
 }
 
 /// A terminal that nobody reads takes what fits and no more. Permission is the group tty's, as for wall(1): `mesg n` refuses it.
-fn write(number: u32, text: &str) -> bool {
+pub(crate) fn write(number: u32, text: &str) -> bool {
     let mut options = OpenOptions::new();
     options
         .write(true)

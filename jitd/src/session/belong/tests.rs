@@ -43,6 +43,7 @@ fn sessions(directory: &Path) -> Arc<Inner> {
         logind: Default::default(),
         table: Default::default(),
         grace: Default::default(),
+        warn_before: Default::default(),
         changed: Default::default(),
     })
 }
