@@ -23,7 +23,7 @@ use crate::handlers::{Files, Host, READING_AT_ONCE, Shown};
 use crate::host_key;
 use crate::record::{DEV_LOG, Record};
 use crate::server::serve;
-use crate::session::{Judge, SessionError, Sessions};
+use crate::session::{Alarm, Judge, SessionError, Sessions};
 use crate::wire::Listener;
 
 /// Why jitd does not start, or stops.
@@ -103,7 +103,8 @@ const RUN: &str = "/run/jit";
 pub async fn run(config: &Path, sockets: Sockets) -> Result<(), DaemonError> {
     let host = start(config).await?;
     tokio::spawn(Arc::clone(&host.record).keep());
-    tokio::spawn(Arc::clone(&host).watch_freshness());
+    let alarm = Alarm::new().map_err(needs("a timer"))?;
+    tokio::spawn(Arc::clone(&host).watch_freshness(alarm));
     tokio::spawn(Arc::clone(&host).end_half_open());
     for (listener, socket) in sockets.0 {
         let listener = Listener::new(listener).map_err(needs("a listening socket"))?;
@@ -217,7 +218,7 @@ async fn feed_watchdog() {
     };
     loop {
         tell_systemd(&[NotifyState::Watchdog]);
-        tokio::time::sleep(within / 3).await;
+        tokio::time::sleep(within / 2).await;
     }
 }
 

@@ -19,6 +19,8 @@ use jit_grant::{
     Word, decide,
 };
 
+use tokio::sync::Notify;
+
 use crate::clock::Clock;
 use crate::session::{Judge, Live, Standing};
 use crate::trust::{Trust, TrustError};
@@ -31,6 +33,8 @@ pub struct Grants {
     clock: Clock,
     store: Store,
     state: Mutex<State>,
+    /// How long the grants count may have changed.
+    changed: Notify,
     /// One bundle is verified and written at a time, so that none overtakes another on its way to the disk.
     taking: tokio::sync::Mutex<()>,
 }
@@ -67,6 +71,7 @@ impl Grants {
             clock,
             store: Store::new(places),
             state: Mutex::new(state),
+            changed: Notify::new(),
             taking: tokio::sync::Mutex::default(),
         })
     }
@@ -85,6 +90,7 @@ impl Grants {
         trust: Result<Trust, TrustError>,
         max_staleness: Duration,
     ) -> Option<DocumentRefused> {
+        self.changed.notify_one();
         let mut state = self.lock();
         state.max_staleness = max_staleness;
         let trust = trust.ok().map(Arc::new);
@@ -152,6 +158,7 @@ impl Grants {
         self.clock.learn(word.at);
         let held = state.bundle.as_ref().map_or(0, |bundle| bundle.revision);
         state.freshness.hear(&word, held)?;
+        self.changed.notify_one();
         self.keep_heard(&state);
         Ok(())
     }
@@ -217,6 +224,7 @@ impl Grants {
         self.clock.learn(bundle.issued_at);
         state.highest = state.highest.max(bundle.revision);
         state.freshness.bundle_changed(bundle.revision);
+        self.changed.notify_one();
         state.bundle = Some(bundle);
         self.keep_heard(&state);
         Ok(())
@@ -306,6 +314,11 @@ impl Grants {
             .freshness
             .until(state.max_staleness)
             .map(|until| until.saturating_sub(now))
+    }
+
+    /// Returns once [`Self::fresh_for`] may say something else than that time goes by. For one waiter.
+    pub async fn freshness_changed(&self) {
+        self.changed.notified().await;
     }
 
     /// How things stand.

@@ -28,7 +28,7 @@ use crate::grants::Grants;
 use crate::peer::Peer;
 use crate::record::{Record, Signer};
 use crate::server::Received;
-use crate::session::{Opening, Refused, SessionId, Sessions};
+use crate::session::{Alarm, Opening, Refused, SessionId, Sessions};
 use crate::trust::Trust;
 
 /// What handlers ask of whoever holds sessions: [`Sessions`], and in tests something that needs no systemd.
@@ -187,20 +187,27 @@ impl<S: Hold> Host<S> {
         }
     }
 
-    /// Calls [`Hold::reconsider`] when the grants stop counting for want of word, for as long as the daemon runs.
-    pub async fn watch_freshness(self: Arc<Self>) {
+    /// Calls [`Hold::reconsider`] when the grants stop counting for want of word, for as long as the daemon runs. Sleeps until
+    /// then, on the boot clock: it does not stand still in suspend.
+    pub(crate) async fn watch_freshness(self: Arc<Self>, alarm: Alarm) {
         #[derive(Serialize)]
         struct Silent {
             max_staleness_s: u64,
         }
         let mut was_fresh = self.grants.fresh_for().is_some();
         loop {
-            // Short, since a timer of the runtime stands still in suspend and the boot clock does not.
-            let wait = self
-                .grants
-                .fresh_for()
-                .map_or(FRESHNESS_LOOK, |left| left.min(FRESHNESS_LOOK));
-            tokio::time::sleep(wait + Duration::from_millis(1)).await;
+            let set = match self.grants.fresh_for() {
+                // At the very end they still count.
+                Some(left) => alarm.set_in(left + Duration::from_millis(1)),
+                None => alarm.unset(),
+            };
+            if let Err(error) = set {
+                tracing::error!(%error, "the end of what the server last said can't be waited for");
+            }
+            tokio::select! {
+                () = alarm.rings() => {}
+                () = self.grants.freshness_changed() => {}
+            }
             let fresh = self.grants.fresh_for().is_some();
             if was_fresh && !fresh {
                 self.note(
@@ -319,8 +326,6 @@ impl<S> Host<S> {
         }
     }
 }
-
-const FRESHNESS_LOOK: Duration = Duration::from_secs(5);
 
 #[derive(Serialize)]
 struct Believed<'a> {

@@ -55,6 +55,18 @@ impl Alarm {
         }
     }
 
+    /// Rings so long from now on the boot clock.
+    ///
+    /// # Errors
+    /// Where the kernel refuses the time.
+    pub(crate) fn set_in(&self, wait: Duration) -> io::Result<()> {
+        let relative = TimerSetTimeFlags::empty();
+        Ok(self
+            .boot
+            .get()
+            .set(Expiration::OneShot(spec(wait)), relative)?)
+    }
+
     /// Never rings until it is set.
     ///
     /// # Errors
@@ -125,6 +137,15 @@ mod tests {
         let alarm = Alarm::new().unwrap();
         alarm.set(Duration::ZERO, Timestamp::MIN).unwrap();
         alarm.rings().await;
+    }
+
+    #[tokio::test]
+    async fn it_rings_so_long_from_now() {
+        let (clock, alarm) = (Clock::start(None), Alarm::new().unwrap());
+        let due = clock.boot() + Duration::from_millis(30);
+        alarm.set_in(Duration::from_millis(30)).unwrap();
+        alarm.rings().await;
+        assert!(clock.boot() >= due);
     }
 
     #[tokio::test]

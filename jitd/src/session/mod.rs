@@ -37,6 +37,7 @@ mod unit;
 mod warn;
 mod watch;
 
+pub(crate) use deadline::Alarm;
 pub(crate) use ready::Ready;
 pub use types::{Judge, Live, NotAnId, Opening, Refused, SessionError, SessionId, Standing};
 
@@ -51,7 +52,6 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::peer::Peer;
 use crate::record::Record;
-use deadline::Alarm;
 use held::Held;
 use logind::Logind;
 use process::Process;
