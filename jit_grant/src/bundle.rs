@@ -16,6 +16,8 @@ pub enum Action {
     Sudo,
     /// su and `su -`.
     Su,
+    /// What cron and at run in the login's name.
+    Jobs,
 }
 
 /// All grants of one host. Its order carries no meaning.
@@ -109,6 +111,9 @@ pub struct Allow {
     /// [`Action::Su`].
     #[serde(default)]
     pub su: bool,
+    /// [`Action::Jobs`].
+    #[serde(default)]
+    pub jobs: bool,
 }
 
 impl Allow {
@@ -119,6 +124,7 @@ impl Allow {
             Action::Ssh => self.ssh,
             Action::Sudo => self.sudo,
             Action::Su => self.su,
+            Action::Jobs => self.jobs,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The one place that says yes, and until when.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,8 @@ pub enum Credential {
     Principal(Principal),
     /// A sudo or su without a parent login session: nobody vouches for anyone.
     Unbound,
+    /// What all of these principals started may be in it, such as a login's user manager: yes only while each of them may.
+    Together(BTreeSet<Principal>),
 }
 
 /// A question to [`decide`]. A session is its query: it lives while the answer is yes.
@@ -73,6 +76,50 @@ pub struct Allowed {
 /// Whether `bundle` lets this happen at `query.now`. The order of its grants never matters.
 #[must_use]
 pub fn decide(bundle: &Bundle, query: &Query) -> Decision {
+    match &query.credential {
+        Credential::Together(principals) => decide_for_each(bundle, query, principals),
+        _ => decide_for_one(bundle, query),
+    }
+}
+
+/// The first of several ends is the end of what they have in common. For nobody the answer is no.
+fn decide_for_each(bundle: &Bundle, query: &Query, principals: &BTreeSet<Principal>) -> Decision {
+    let mut earliest: Option<Allowed> = None;
+    for query in each(query, principals) {
+        match decide_for_one(bundle, &query) {
+            Decision::Refuse(refusal) => return Decision::Refuse(refusal),
+            Decision::Allow(allowed) => {
+                earliest = Some(match earliest {
+                    Some(before) if before.until <= allowed.until => before,
+                    _ => allowed,
+                });
+            }
+        }
+    }
+    earliest.map_or_else(|| Decision::Refuse(why_not(bundle, query)), Decision::Allow)
+}
+
+/// The question that each of `principals` would ask alone.
+fn each<'a>(
+    query: &'a Query,
+    principals: &'a BTreeSet<Principal>,
+) -> impl Iterator<Item = Query> + 'a {
+    principals.iter().map(|principal| Query {
+        credential: Credential::Principal(principal.clone()),
+        ..query.clone()
+    })
+}
+
+/// Who may do `query.action` with `query.login` at `query.now`, however he may show who he is.
+#[must_use]
+pub fn holders(bundle: &Bundle, query: &Query) -> BTreeSet<Principal> {
+    let grants = bundle.grants.iter().filter(|grant| {
+        grant.login == query.login && grant.allow.covers(query.action) && in_force(grant, query.now)
+    });
+    grants.map(|grant| grant.principal.clone()).collect()
+}
+
+fn decide_for_one(bundle: &Bundle, query: &Query) -> Decision {
     let opening = opening(bundle, query);
     let holding = opening
         .iter()
@@ -93,6 +140,12 @@ pub fn decide(bundle: &Bundle, query: &Query) -> Decision {
 /// no now. Grants that overlap or touch hold a session open one after the other.
 #[must_use]
 pub fn deadline(bundle: &Bundle, query: &Query) -> Option<Timestamp> {
+    if let Credential::Together(principals) = &query.credential {
+        let deadlines: Option<Vec<_>> = each(query, principals)
+            .map(|query| deadline(bundle, &query))
+            .collect();
+        return deadlines?.into_iter().min();
+    }
     let until = held_until(&opening(bundle, query), query.now);
     (until > query.now).then_some(until)
 }
@@ -156,7 +209,8 @@ fn fit(grant: &Grant, credential: &Credential) -> Fit {
         // The login is one principal's alone, so whoever proved to be the login is that principal.
         Credential::Method(_) | Credential::Unbound => Fit::Yes,
         Credential::Principal(principal) if *principal == grant.principal => Fit::Yes,
-        Credential::Principal(_) => Fit::Somebody,
+        // Several are asked for one by one; what is left is nobody.
+        Credential::Principal(_) | Credential::Together(_) => Fit::Somebody,
     }
 }
 

@@ -16,7 +16,7 @@ mod token;
 
 pub use bundle::{Action, Allow, Approval, Bundle, Grant, RequestNote, VoidGrant};
 pub use code::{Code, UnknownCode};
-pub use decide::{Allowed, Credential, Decision, Query, deadline, decide};
+pub use decide::{Allowed, Credential, Decision, Query, deadline, decide, holders};
 pub use envelope::{DocumentRefused, NotSigned};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use key::{KeyError, PublicKey, SigningKey, TrustedKeys};

@@ -80,6 +80,7 @@ impl Refusal {
             Some(Action::Ssh) => "may not log in to",
             Some(Action::Sudo) => "may not use sudo on",
             Some(Action::Su) => "may not use su on",
+            Some(Action::Jobs) => "may not have jobs run on",
             None => "may not go on with this on",
         };
         let login = clean(login, 64);

@@ -21,6 +21,7 @@ const BUNDLE: Kind = Kind {
 /// What this version enforces: the names that a grant's `crit` may hold without voiding it here. `statement` and
 /// `signatures` are not among them, since nobody checks those yet.
 pub const ENFORCED: &[&str] = &[
+    "allow.jobs",
     "allow.ssh",
     "allow.su",
     "allow.sudo",

@@ -88,6 +88,7 @@ fn described(state: &State, grant: &Grant, request: &Request) -> jit_grant::Gran
             ssh: actions.contains(&Action::Ssh),
             sudo: actions.contains(&Action::Sudo),
             su: actions.contains(&Action::Su),
+            jobs: actions.contains(&Action::Jobs),
         },
         end_login_with_elevation: grant.end_login_with_elevation,
         keys: user

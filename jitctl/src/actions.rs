@@ -7,7 +7,18 @@ use std::path::Path;
 use crate::error::Error;
 
 /// What jitd knows without being told (`jitd/src/config.rs`).
-const KNOWN: &[&str] = &["sshd", "sudo", "sudo-i", "polkit-1", "su", "su-l"];
+const KNOWN: &[&str] = &[
+    "sshd",
+    "systemd-user",
+    "sudo",
+    "sudo-i",
+    "polkit-1",
+    "su",
+    "su-l",
+    "cron",
+    "crond",
+    "atd",
+];
 
 /// The services that jitd's settings below `root` give an action to, added to those it knows.
 pub(crate) fn services(root: &Path) -> Result<BTreeSet<String>, Error> {

@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::unistd::{Uid, User};
@@ -97,11 +97,25 @@ impl Accounts {
             .await
     }
 
+    /// The uid that /etc/passwd itself gives to `name`, whatever other sources say.
+    #[must_use]
+    pub fn in_passwd(&self, name: &str) -> Option<u32> {
+        let cache = self.refreshed();
+        let found = cache.accounts.iter().find(|account| account.name == name);
+        found.map(|account| account.uid)
+    }
+
     /// The first local entry that fits, where local files come first.
     fn local(&self, fits: impl Fn(&Account) -> bool) -> Option<Account> {
+        let cache = self.refreshed();
+        let mut accounts = cache.accounts.iter().filter(|_| cache.files_first);
+        accounts.find(|account| fits(account)).cloned()
+    }
+
+    fn refreshed(&self) -> MutexGuard<'_, Cache> {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         cache.refresh(&self.passwd, &self.nsswitch);
-        cache.accounts.iter().find(|account| fits(account)).cloned()
+        cache
     }
 
     async fn ask_directory(
@@ -136,6 +150,7 @@ impl Accounts {
 struct Cache {
     passwd: Option<Version>,
     nsswitch: Option<Version>,
+    files_first: bool,
     accounts: Vec<Account>,
 }
 
@@ -169,10 +184,10 @@ impl Cache {
         (self.passwd, self.nsswitch) = (passwd_now, nsswitch_now);
         self.accounts.clear();
         // Without an nsswitch.conf the C library asks the files first.
-        let files_first = fs::read_to_string(nsswitch)
+        self.files_first = fs::read_to_string(nsswitch)
             .map_or(nsswitch_now.is_none(), |text| asks_files_first(&text));
         let small = passwd_now.is_some_and(|version| version.length <= LARGEST_FILE);
-        if files_first && small {
+        if small {
             let text = fs::read(passwd).unwrap_or_default();
             self.accounts = text
                 .split(|byte| *byte == b'\n')

@@ -30,6 +30,8 @@ pub struct Settings {
     pub grace: Duration,
     /// People are warned so long before the end of what they have open. Empty: not at all.
     pub warn_before: Vec<Duration>,
+    /// Accounts with a lower uid are services': their jobs and user managers need no grant.
+    pub people_from_uid: u32,
     /// How long jitd may take for a decision; less than what PAM modules wait for it.
     pub decision_deadline: Duration,
 }
@@ -43,6 +45,10 @@ impl Default for Settings {
             ("polkit-1", Action::Sudo),
             ("su", Action::Su),
             ("su-l", Action::Su),
+            ("systemd-user", Action::Ssh),
+            ("cron", Action::Jobs),
+            ("crond", Action::Jobs),
+            ("atd", Action::Jobs),
         ];
         Self {
             services: services
@@ -51,6 +57,7 @@ impl Default for Settings {
                 .collect(),
             max_staleness: Duration::from_secs(3600),
             grace: Duration::from_secs(2),
+            people_from_uid: 1000,
             warn_before: vec![5 * MINUTE, MINUTE],
             decision_deadline: Duration::from_millis(2500),
         }
@@ -169,6 +176,7 @@ impl Settings {
                     100 * MILLISECOND..=10 * SECOND,
                 ),
                 "warn_before" => reading.times(key, value, &mut settings.warn_before, SECOND..=DAY),
+                "people_from_uid" => reading.uid(key, value, &mut settings.people_from_uid),
                 "services" => reading.services(key, value, &mut settings.services),
                 _ => reading.mistake(
                     key.span(),
@@ -194,10 +202,11 @@ const MINUTE: Duration = Duration::from_secs(60);
 const MOST_TIMES: usize = 8;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-const KEYS: [&str; 5] = [
+const KEYS: [&str; 6] = [
     "decision_deadline",
     "grace",
     "max_staleness",
+    "people_from_uid",
     "services",
     "warn_before",
 ];
@@ -265,6 +274,21 @@ impl Reading<'_> {
         }
     }
 
+    fn uid(&mut self, key: &Key<'_>, value: &Value<'_>, setting: &mut u32) {
+        let number = value
+            .get_ref()
+            .as_integer()
+            .map(|number| number.to_string());
+        match number.and_then(|number| number.parse().ok()) {
+            Some(uid) if uid >= 1 => *setting = uid,
+            _ => self.mistake(
+                value.span(),
+                Some(key.get_ref()),
+                "must be a uid above 0: people's accounts begin there",
+            ),
+        }
+    }
+
     /// What is given is added to the defaults, or takes the place of one.
     fn services(
         &mut self,
@@ -293,10 +317,11 @@ impl Reading<'_> {
                 Some("ssh") => drop(services.insert(service.get_ref().to_string(), Action::Ssh)),
                 Some("sudo") => drop(services.insert(service.get_ref().to_string(), Action::Sudo)),
                 Some("su") => drop(services.insert(service.get_ref().to_string(), Action::Su)),
+                Some("jobs") => drop(services.insert(service.get_ref().to_string(), Action::Jobs)),
                 _ => self.mistake(
                     action.span(),
                     Some(&name),
-                    "must be \"ssh\", \"sudo\" or \"su\"",
+                    "must be \"ssh\", \"sudo\", \"su\" or \"jobs\"",
                 ),
             }
         }

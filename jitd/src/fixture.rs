@@ -79,6 +79,9 @@ impl Hold for Fake {
     async fn open_login(&self, opening: Opening) -> Result<SessionId, Refused> {
         self.open("open_login", opening).await
     }
+    async fn open_manager(&self, opening: Opening) -> Result<SessionId, Refused> {
+        self.open("open_manager", opening).await
+    }
     async fn open_elevation(&self, opening: Opening) -> Result<SessionId, Refused> {
         self.open("open_elevation", opening).await
     }
@@ -181,6 +184,7 @@ impl Fixture {
                 ssh: true,
                 sudo: true,
                 su: true,
+                jobs: true,
             },
             keys: vec![],
             shared: false,
@@ -337,6 +341,7 @@ pub(crate) const fn only(action: Action) -> Allow {
         ssh: matches!(action, Action::Ssh),
         sudo: matches!(action, Action::Sudo),
         su: matches!(action, Action::Su),
+        jobs: matches!(action, Action::Jobs),
     }
 }
 

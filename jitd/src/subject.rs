@@ -6,16 +6,47 @@
 use jit_grant::{Action, Credential, Fingerprint, Login};
 use jit_local::message::pam::Call;
 
-use crate::accounts::Accounts;
+use crate::accounts::{Account, Accounts};
 use crate::peer::Peer;
 
 /// Whose login it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
-    /// Root itself runs su or sudo: never refused, since nobody can be root's superior on his own host.
+    /// Root itself runs su or sudo, or has a job run: never refused, since nobody can be root's superior on his own host.
     Root,
+    /// The job or the user manager of a service's account: recorded, never refused or held.
+    Service(String),
     /// An account that a grant may open.
     Person(Login),
+}
+
+/// How a PAM service lets somebody in: what it stands for says what he may do, this says how he is held to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// sshd and what is like it: a session of logind's.
+    Login,
+    /// sudo, su, polkit: a scope of our own.
+    Elevation,
+    /// cron, at: a scope of our own, opened by a daemon of the system's.
+    Job,
+    /// PID 1, about to start user@UID.service.
+    Manager,
+}
+
+/// PID 1's PAM service for user@UID.service (`PAMName=` there).
+const MANAGER: &str = "systemd-user";
+
+impl Door {
+    /// The door that `service`, which stands for `action`, is.
+    #[must_use]
+    pub fn of(service: &str, action: Action) -> Self {
+        match action {
+            _ if service == MANAGER => Self::Manager,
+            Action::Ssh => Self::Login,
+            Action::Sudo | Action::Su => Self::Elevation,
+            Action::Jobs => Self::Job,
+        }
+    }
 }
 
 /// Why it is unclear whose login it is: in words for the record and the refused.
@@ -28,14 +59,45 @@ pub struct Unclear(pub String);
 /// # Errors
 /// Where the sources disagree, or the account can't be granted. The answer is no then.
 pub async fn whose(
-    action: Action,
+    door: Door,
     call: &Call,
     peer: &Peer,
     accounts: &Accounts,
+    people_from_uid: u32,
 ) -> Result<Subject, Unclear> {
-    match action {
-        Action::Ssh => named(call, peer, accounts).await,
-        Action::Sudo | Action::Su => caller(call, peer, accounts).await,
+    match door {
+        Door::Login => named(call, peer, accounts).await,
+        Door::Elevation => caller(call, peer, accounts).await,
+        Door::Job | Door::Manager => {
+            started_by_the_system(call, peer, accounts, people_from_uid).await
+        }
+    }
+}
+
+/// The login is who PAM_USER names. Only a daemon of the system's may say so: atd calls with root's effective and its own real uid.
+/// Accounts below `people_from_uid` are services'. Of root and of them only /etc/passwd counts: a directory could make anybody one.
+async fn started_by_the_system(
+    call: &Call,
+    peer: &Peer,
+    accounts: &Accounts,
+    people_from_uid: u32,
+) -> Result<Subject, Unclear> {
+    if peer.real_uid >= people_from_uid {
+        return Err(Unclear(format!(
+            "a job or user manager was asked for by uid {}, not by a service of the system's",
+            peer.real_uid
+        )));
+    }
+    let local = accounts.in_passwd(&call.user);
+    if local == Some(0) || call.user == "root" {
+        return Ok(Subject::Root);
+    }
+    let account = by_own_name(call, accounts).await?;
+    match local {
+        Some(uid) if uid == account.uid && uid < people_from_uid => {
+            Ok(Subject::Service(account.name))
+        }
+        _ => grantable(account),
     }
 }
 
@@ -47,6 +109,11 @@ async fn named(call: &Call, peer: &Peer, accounts: &Accounts) -> Result<Subject,
             peer.real_uid
         )));
     }
+    grantable(by_own_name(call, accounts).await?)
+}
+
+/// The account of PAM_USER, where that is its own name.
+async fn by_own_name(call: &Call, accounts: &Accounts) -> Result<Account, Unclear> {
     let account = accounts
         .by_name(&call.user)
         .await
@@ -56,10 +123,7 @@ async fn named(call: &Call, peer: &Peer, accounts: &Accounts) -> Result<Subject,
             "the account's own name is not the one that was logged in with".to_owned(),
         ));
     }
-    if account.uid == 0 {
-        return Err(Unclear("root and its aliases can't be granted".to_owned()));
-    }
-    grantable(account.name)
+    Ok(account)
 }
 
 /// The login is whose real uid the calling process has.
@@ -81,16 +145,19 @@ async fn caller(call: &Call, peer: &Peer, accounts: &Accounts) -> Result<Subject
         ));
     }
     match call.ruser.as_deref() {
-        None | Some("") => grantable(account.name),
-        Some(said) if said == account.name => grantable(account.name),
+        None | Some("") => grantable(account),
+        Some(said) if said == account.name => grantable(account),
         Some(_) => Err(Unclear(
             "the program names another caller (PAM_RUSER) than the kernel".to_owned(),
         )),
     }
 }
 
-fn grantable(name: String) -> Result<Subject, Unclear> {
-    Login::try_from(name)
+fn grantable(account: Account) -> Result<Subject, Unclear> {
+    if account.uid == 0 {
+        return Err(Unclear("root and its aliases can't be granted".to_owned()));
+    }
+    Login::try_from(account.name)
         .map(Subject::Person)
         .map_err(|error| Unclear(error.to_string()))
 }
@@ -123,7 +190,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    const PASSWD: &str = "root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/root:/bin/sh\nada:x:4242:1::/:/bin/sh\nlady:x:4242:1::/:/bin/sh\n\
+    const PASSWD: &str = "root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/root:/bin/sh\nmail:x:8:8::/:/bin/sh\nada:x:4242:1::/:/bin/sh\nlady:x:4242:1::/:/bin/sh\n\
                           Bob:x:4243:1::/:/bin/sh\nbob:x:4244:1::/:/bin/sh\nbob:x:4245:1::/:/bin/sh\n";
 
     fn accounts() -> (tempfile::TempDir, Accounts) {
@@ -158,7 +225,10 @@ mod tests {
 
     async fn ask(action: Action, call: Call, real_uid: u32) -> Option<Subject> {
         let (_directory, accounts) = accounts();
-        whose(action, &call, &peer(real_uid), &accounts).await.ok()
+        let door = Door::of(&call.service, action);
+        whose(door, &call, &peer(real_uid), &accounts, 1000)
+            .await
+            .ok()
     }
 
     fn person(name: &str) -> Option<Subject> {
@@ -221,6 +291,50 @@ mod tests {
                 "{name:?}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn jobs_of_root_and_of_services_are_nobodys_grant_and_those_of_people_are() {
+        let service = Subject::Service("mail".into());
+        for daemon in [0, 1] {
+            let job = |name| ask(Action::Jobs, call(name, None), daemon);
+            assert_eq!(job("root").await, Some(Subject::Root));
+            assert_eq!(job("toor").await, Some(Subject::Root));
+            assert_eq!(job("mail").await, Some(service.clone()));
+            assert_eq!(job("ada").await, person("ada"));
+            for name in ["ghost", "", "Bob", "../ada"] {
+                assert_eq!(job(name).await, None, "{name:?}");
+            }
+        }
+        assert_eq!(ask(Action::Jobs, call("mail", None), 4242).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_user_manager_is_its_login_s_and_only_the_system_may_ask_for_it() {
+        let manager = |name| Call {
+            service: MANAGER.into(),
+            ..call(name, None)
+        };
+        assert_eq!(ask(Action::Ssh, manager("ada"), 0).await, person("ada"));
+        assert_eq!(
+            ask(Action::Ssh, manager("root"), 0).await,
+            Some(Subject::Root)
+        );
+        assert_eq!(ask(Action::Ssh, manager("ada"), 4242).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_directory_makes_nobody_a_service() {
+        let (directory, accounts) = accounts();
+        fs::write(
+            directory.path().join("nsswitch.conf"),
+            "passwd: sss files\n",
+        )
+        .unwrap();
+        let asked = whose(Door::Job, &call("daemon", None), &peer(0), &accounts, 1000).await;
+        assert_ne!(asked, Ok(Subject::Service("daemon".into())));
+        let root = whose(Door::Job, &call("toor", None), &peer(0), &accounts, 1000).await;
+        assert_eq!(root, Ok(Subject::Root));
     }
 
     #[tokio::test]

@@ -70,6 +70,7 @@ impl Standing {
                 ssh: true,
                 sudo: true,
                 su: true,
+                jobs: true,
             },
             keys: Vec::new(),
             shared: false,

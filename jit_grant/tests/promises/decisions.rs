@@ -238,7 +238,7 @@ fn the_refusal_told_is_the_one_that_helps_most() {
     let both = Allow {
         ssh: true,
         sudo: true,
-        su: false,
+        ..Allow::default()
     };
     let past = Grant {
         id: "g2".parse().unwrap(),

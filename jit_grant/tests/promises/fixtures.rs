@@ -43,6 +43,7 @@ pub(crate) const SSH_ONLY: Allow = Allow {
     ssh: true,
     sudo: false,
     su: false,
+    jobs: false,
 };
 
 /// ann's grant g1 for alice's account, ssh only, from minute 10 to minute 20.

@@ -1,8 +1,11 @@
 //! Laws that hold for every bundle and every question. The worlds are small so that grants, logins and times collide often.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use jit_grant::{
-    Action, Allow, Bundle, Code, Credential, Decision, Grant, Query, deadline, decide,
+    Action, Allow, Bundle, Code, Credential, Decision, Grant, Principal, Query, deadline, decide,
+    holders,
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
@@ -16,7 +19,7 @@ use crate::fixtures::{
 const LAST_MINUTE: i64 = 12;
 
 fn actions() -> impl Strategy<Value = Action> {
-    select(vec![Action::Ssh, Action::Sudo, Action::Su])
+    select(vec![Action::Ssh, Action::Sudo, Action::Su, Action::Jobs])
 }
 
 fn grants_without_id() -> impl Strategy<Value = Grant> {
@@ -24,20 +27,27 @@ fn grants_without_id() -> impl Strategy<Value = Grant> {
         select(vec!["ann", "ben"]),
         select(vec!["alice", "deploy"]),
         (0..LAST_MINUTE, 0..LAST_MINUTE),
-        any::<(bool, bool, bool)>(),
+        any::<(bool, bool, bool, bool)>(),
         subsequence(vec![1, 2, 3], 0..=2),
         any::<bool>(),
     )
         .prop_map(
-            |(principal, login, (not_before, expires), (ssh, sudo, su), keys, shared)| Grant {
-                principal: principal.parse().unwrap(),
-                login: login.parse().unwrap(),
-                not_before: minute(not_before),
-                expires: minute(expires),
-                allow: Allow { ssh, sudo, su },
-                keys: keys.into_iter().map(fingerprint).collect(),
-                shared,
-                ..grant()
+            |(principal, login, (not_before, expires), (ssh, sudo, su, jobs), keys, shared)| {
+                Grant {
+                    principal: principal.parse().unwrap(),
+                    login: login.parse().unwrap(),
+                    not_before: minute(not_before),
+                    expires: minute(expires),
+                    allow: Allow {
+                        ssh,
+                        sudo,
+                        su,
+                        jobs,
+                    },
+                    keys: keys.into_iter().map(fingerprint).collect(),
+                    shared,
+                    ..grant()
+                }
             },
         )
 }
@@ -106,6 +116,7 @@ fn rightly_opens(grant: &Grant, query: &Query) -> bool {
         Action::Ssh => grant.allow.ssh,
         Action::Sudo => grant.allow.sudo,
         Action::Su => grant.allow.su,
+        Action::Jobs => grant.allow.jobs,
     };
     let by_its_principal = match &query.credential {
         Credential::Pending => true,
@@ -114,6 +125,7 @@ fn rightly_opens(grant: &Grant, query: &Query) -> bool {
         }
         Credential::Method(_) | Credential::Unbound => !grant.shared,
         Credential::Principal(principal) => grant.principal == *principal,
+        Credential::Together(_) => false,
     };
     in_time && in_scope && by_its_principal && grant.login == query.login
 }
@@ -132,6 +144,31 @@ proptest! {
                 prop_assert!(allowed.until >= grant.expires);
             }
             Decision::Refuse(_) => prop_assert!(!some_grant_opens),
+        }
+    }
+
+    #[test]
+    fn together_they_may_while_each_of_them_may_alone(
+        bundle in bundles(), query in queries(), who in subsequence(vec!["ann", "ben", "eve"], 0..=3),
+    ) {
+        let who: BTreeSet<Principal> = who.into_iter().map(|who| who.parse().unwrap()).collect();
+        let alone = |who: &Principal| Query { credential: Credential::Principal(who.clone()), ..query.clone() };
+        let first_end = who.iter().map(|who| deadline(&bundle, &alone(who))).collect::<Option<Vec<_>>>();
+        let first_end = first_end.and_then(|ends| ends.into_iter().min());
+        let together = Query { credential: Credential::Together(who), ..query };
+        prop_assert_eq!(deadline(&bundle, &together), first_end);
+        match decide(&bundle, &together) {
+            Decision::Allow(allowed) => prop_assert_eq!(Some(allowed.until), first_end),
+            Decision::Refuse(_) => prop_assert_eq!(first_end, None),
+        }
+    }
+
+    #[test]
+    fn holders_are_those_who_may(bundle in bundles(), query in queries()) {
+        for who in ["ann", "ben", "eve"] {
+            let who: Principal = who.parse().unwrap();
+            let alone = Query { credential: Credential::Principal(who.clone()), ..query.clone() };
+            prop_assert_eq!(holders(&bundle, &query).contains(&who), allows(&bundle, &alone));
         }
     }
 
@@ -159,6 +196,7 @@ proptest! {
                 Action::Ssh => grant.allow.ssh = false,
                 Action::Sudo => grant.allow.sudo = false,
                 Action::Su => grant.allow.su = false,
+                Action::Jobs => grant.allow.jobs = false,
             }
         }
         prop_assert!(!allows(&bundle, &query));

@@ -267,8 +267,9 @@ impl TryFrom<String> for ActionName {
             "ssh" => Ok(Self(Action::Ssh)),
             "sudo" => Ok(Self(Action::Sudo)),
             "su" => Ok(Self(Action::Su)),
+            "jobs" => Ok(Self(Action::Jobs)),
             _ => Err(format!(
-                "{text:?} is not an action; there are ssh, sudo and su"
+                "{text:?} is not an action; there are ssh, sudo, su and jobs"
             )),
         }
     }

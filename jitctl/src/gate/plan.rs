@@ -9,8 +9,13 @@ use super::mode::Mode;
 use super::stack::{Reach, Texts, reach, skips_the_end};
 use super::text::{self, State};
 
-/// Services that are one door: naming the first means the others too, where they exist (T5).
-const FAMILIES: &[(&str, &[&str])] = &[("sudo", &["sudo-i", "polkit-1"]), ("su", &["su-l"])];
+/// Services that are one door: naming the first means the others too, where they exist (T5). Whoever may log in could leave
+/// something to cron, at and his user manager that runs when he no longer may (T16).
+const FAMILIES: &[(&str, &[&str])] = &[
+    ("sshd", &["systemd-user", "cron", "crond", "atd"]),
+    ("sudo", &["sudo-i", "polkit-1"]),
+    ("su", &["su-l"]),
+];
 /// What libpam falls back to for services without a file.
 const FALLBACK: &str = "other";
 

@@ -2,7 +2,7 @@ use super::*;
 
 const HEAD: &str = "account required pam_unix.so\nsession required pam_unix.so\n";
 
-/// Debian 12's own files, and polkit's where the vendor has it.
+/// Debian 12's own files, and those of polkit and the user manager where the vendor has them.
 fn debian() -> Host {
     let folder = format!("{}/tests/fixtures/debian12", env!("CARGO_MANIFEST_DIR"));
     let mut own: Texts = std::fs::read_dir(folder)
@@ -15,9 +15,12 @@ fn debian() -> Host {
             )
         })
         .collect();
-    let polkit = own.remove("vendor-polkit-1").expect("the fixture");
+    let vendor = ["polkit-1", "systemd-user"].map(|name| {
+        let text = own.remove(&format!("vendor-{name}")).expect("the fixture");
+        (name.to_owned(), text)
+    });
     let mut all = own.clone();
-    all.insert("polkit-1".to_owned(), polkit);
+    all.extend(vendor);
     Host { own, all }
 }
 
@@ -74,6 +77,24 @@ fn gating_sudo_gates_sudo_i_and_a_copy_of_polkit_too() {
         "gating begins in monitor mode"
     );
     assert!(gated.own["polkit-1"].starts_with(b"# jit copy: "));
+}
+
+#[test]
+fn t16_gating_sshd_gates_the_user_manager_and_jobs_too() {
+    let plan = debian().gate(&names(&["sshd"])).expect("a plan");
+    assert_eq!(plan.services(), ["atd", "cron", "sshd", "systemd-user"]);
+    let gated = after(debian(), &plan);
+    assert!(gated.own["systemd-user"].starts_with(b"# jit copy: "));
+    let ungated = after(debian(), &gated.ungate(&names(&["sshd"])).expect("a plan"));
+    assert_eq!(ungated.own, debian().own);
+}
+
+#[test]
+fn without_cron_and_at_gating_sshd_gates_what_there_is() {
+    let plan = host(&[("sshd", HEAD)])
+        .gate(&names(&["sshd"]))
+        .expect("a plan");
+    assert_eq!(plan.services(), ["sshd"]);
 }
 
 #[test]
@@ -227,7 +248,7 @@ fn gating_again_changes_nothing_and_never_weakens() {
     let again = enforced.gate(&names(&["sshd"])).expect("a plan");
     assert_eq!(
         (again.changes.len(), again.unchanged),
-        (0, names(&["sshd"]))
+        (0, names(&["atd", "cron", "sshd", "systemd-user"]))
     );
 }
 
@@ -242,7 +263,10 @@ fn a_change_of_mode_is_for_gated_services_only() {
         &debian().gate(&names(&["sshd", "su"])).expect("a plan"),
     );
     let plan = gated.change_mode(&[], |_| Mode::Enforce).expect("a plan");
-    assert_eq!(plan.services(), ["sshd", "su"]);
+    assert_eq!(
+        plan.services(),
+        ["atd", "cron", "sshd", "su", "systemd-user"]
+    );
     assert!(matches!(
         gated.change_mode(&names(&["sudo"]), |_| Mode::Enforce),
         Err(GateError::NotGated(_))

@@ -9,14 +9,15 @@ mod store;
 mod tests;
 mod types;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jit_grant::{
-    Action, Bundle, Code, Decision, DocumentRefused, HostName, KeyError, Nonce, Query, Refusal,
-    Word, decide,
+    Action, Bundle, Code, Decision, DocumentRefused, HostName, KeyError, Nonce, Principal, Query,
+    Refusal, Word, decide, holders,
 };
 
 use tokio::sync::Notify;
@@ -279,6 +280,20 @@ impl Grants {
         }
     }
 
+    /// Who may do `query.action` with `query.login` now; nobody where grants don't count.
+    #[must_use]
+    pub fn holders(&self, query: &Query) -> BTreeSet<Principal> {
+        let query = Query {
+            now: self.clock.now(),
+            ..query.clone()
+        };
+        let state = self.lock();
+        match (&state.bundle, state.check(self.clock.boot())) {
+            (Some(bundle), Ok(())) => holders(bundle, &query),
+            _ => BTreeSet::new(),
+        }
+    }
+
     /// What to show to the person who was refused.
     #[must_use]
     pub fn message(&self, refusal: &Refusal, login: &str) -> String {
@@ -380,6 +395,10 @@ impl State {
 }
 
 impl Judge for Grants {
+    fn holders(&self, query: &Query) -> BTreeSet<Principal> {
+        Self::holders(self, query)
+    }
+
     fn standing(&self, query: &Query) -> Standing {
         match self.decide(query) {
             Decision::Allow(allowed) => Standing::Live(Live {

@@ -54,7 +54,7 @@ pub(super) struct Recorded<'a> {
 impl<'a> Recorded<'a> {
     pub(super) fn new(phase: Phase, call: &'a Call, peer: &Peer, decided: &'a Decided) -> Self {
         let (login, query) = match decided {
-            Decided::Root => ("root", None),
+            Decided::Exempt { login } => (shortened(login), None),
             Decided::Live { query, .. } => (query.login.as_str(), Some(query)),
             Decided::Refused { query, login, .. } => (shortened(login), query.as_ref()),
         };

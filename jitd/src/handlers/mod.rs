@@ -43,6 +43,10 @@ pub trait Hold: Clone + Send + Sync + 'static {
         &self,
         opening: Opening,
     ) -> impl Future<Output = Result<SessionId, Refused>> + Send;
+    fn open_manager(
+        &self,
+        opening: Opening,
+    ) -> impl Future<Output = Result<SessionId, Refused>> + Send;
     fn confirm_elevation(&self, peer: &Peer) -> Option<SessionId>;
     fn adopt_scope(
         &self,
@@ -71,6 +75,12 @@ impl Hold for Sessions {
         opening: Opening,
     ) -> impl Future<Output = Result<SessionId, Refused>> + Send {
         Self::open_elevation(self, opening)
+    }
+    fn open_manager(
+        &self,
+        opening: Opening,
+    ) -> impl Future<Output = Result<SessionId, Refused>> + Send {
+        Self::open_manager(self, opening)
     }
     fn confirm_elevation(&self, peer: &Peer) -> Option<SessionId> {
         Self::confirm_elevation(self, peer)

@@ -1,5 +1,6 @@
 //! `pam.sock`: decisions. The account phase decides; the session phase decides again with more known, then registers.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::evidence::{Phase, Recorded, mode, shortened};
 use super::{Answer, Hold, Host, done};
 use crate::peer::Peer;
 use crate::session::{Live, Opening, Refused, SessionId};
-use crate::subject::{self, Subject};
+use crate::subject::{self, Door, Subject};
 
 /// polkit's service. In its account phase polkit's helper asks, and is gone before anything is done; in its session phase pkexec
 /// itself is about to become root.
@@ -24,8 +25,8 @@ const OPEN_WITHIN: Duration = Duration::from_secs(60);
 
 /// What was decided about a call.
 pub(super) enum Decided {
-    /// Root itself; inside an elevation it stays there.
-    Root,
+    /// Root itself, or a service's job or user manager; what sits inside an elevation stays there.
+    Exempt { login: String },
     /// A person whose grant allows it.
     Live {
         query: Query,
@@ -60,8 +61,9 @@ impl<S: Hold> Host<S> {
             Err(error) => return Answer::from(jit_local::call::Reply::from(error)),
         };
         let verdict = self.in_time(&call, self.decide_before(&call, peer)).await;
-        // An elevation that was refused here has sudo's own refusal behind it, and its scope ends in 5 s.
-        let end_connection = !verdict.allow && call.enforce && self.is_login(&call);
+        // An elevation or a job that was refused here has its caller's own refusal behind it, and its scope ends in 5 s.
+        let end_connection =
+            !verdict.allow && call.enforce && self.door(&call) == Some(Door::Login);
         Answer {
             reply: done(&verdict),
             end_connection,
@@ -76,7 +78,8 @@ impl<S: Hold> Host<S> {
         };
         let verdict = self.in_time(&call, self.decide_after(&call, peer)).await;
         // By now neither sshd nor sudo is sure to stop at a refusal (T6).
-        let end_connection = !verdict.allow && call.enforce;
+        let end_connection =
+            !verdict.allow && call.enforce && self.door(&call) != Some(Door::Manager);
         Answer {
             reply: done(&verdict),
             end_connection,
@@ -120,17 +123,37 @@ impl<S: Hold> Host<S> {
             .decide(phase, call, peer, Ok(Credential::Pending))
             .await
         {
-            Decided::Root => allowed(None),
-            Decided::Refused { refusal, login, .. } => self.refused(&refusal, &login),
+            Decided::Exempt { .. } => allowed(None),
+            Decided::Refused {
+                query,
+                refusal,
+                login,
+            } => {
+                let verdict = self.refused(&refusal, &login);
+                if let Some(query) = query.filter(|_| !call.enforce)
+                    && self.door(call) == Some(Door::Manager)
+                {
+                    // In monitor mode it goes on all the same, and is listed.
+                    let _ = self
+                        .sessions
+                        .open_manager(opening(call, peer, query, None, None))
+                        .await;
+                }
+                verdict
+            }
             Decided::Live {
                 query,
                 live,
                 parent,
             } => {
                 let asks_only = call.service == POLKIT && phase == Phase::Account;
-                let holds = query.action != Action::Ssh && !asks_only;
-                if holds && call.enforce {
-                    self.hold_elevation(call, peer, query, live, parent).await
+                let holds = match self.door(call) {
+                    Some(Door::Manager) => true,
+                    Some(Door::Elevation | Door::Job) => call.enforce && !asks_only,
+                    Some(Door::Login) | None => false,
+                };
+                if holds {
+                    self.hold(call, peer, query, live, parent).await
                 } else {
                     allowed(Some(&live))
                 }
@@ -139,7 +162,7 @@ impl<S: Hold> Host<S> {
     }
 
     /// Answers yes only once the caller is in its own scope with its end armed (T18).
-    async fn hold_elevation(
+    async fn hold(
         &self,
         call: &Call,
         peer: &Peer,
@@ -148,26 +171,28 @@ impl<S: Hold> Host<S> {
         parent: Option<SessionId>,
     ) -> Verdict {
         let (action, login) = (query.action, query.login.to_string());
-        let opening = Opening {
-            peer: peer.clone(),
-            query,
-            standing: Some(live.clone()),
-            parent,
-            enforce: call.enforce,
+        let opening = opening(call, peer, query, Some(live.clone()), parent);
+        let held = match self.door(call) {
+            Some(Door::Manager) => self.sessions.open_manager(opening).await,
+            _ => self.sessions.open_elevation(opening).await,
         };
-        match self.sessions.open_elevation(opening).await {
+        match held {
             Ok(_) => allowed(Some(&live)),
             Err(refused) => self.not_held(call, action, &login, refused),
         }
     }
 
     async fn decide_before(&self, call: &Call, peer: &Peer) -> Verdict {
-        if self.is_login(call) {
+        if self.door(call) == Some(Door::Manager) {
+            // The account phase of the same process has decided; what it registered is found again.
+            return self.decide_account(Phase::OpenBefore, call, peer).await;
+        }
+        if self.door(call) == Some(Door::Login) {
             let credential = subject::ssh_credential(call.auth_info.as_deref());
             let end_at = call.enforce.then(|| self.clock.boot() + OPEN_WITHIN);
             self.shown.remember(peer, credential.clone(), end_at);
             return match self.decide(Phase::OpenBefore, call, peer, credential).await {
-                Decided::Root => allowed(None),
+                Decided::Exempt { .. } => allowed(None),
                 Decided::Live { live, .. } => allowed(Some(&live)),
                 Decided::Refused { refusal, login, .. } => self.refused(&refusal, &login),
             };
@@ -184,11 +209,11 @@ impl<S: Hold> Host<S> {
     }
 
     async fn decide_after(&self, call: &Call, peer: &Peer) -> Verdict {
-        if self.is_login(call) {
-            return self.open_login(call, peer).await;
-        }
-        if !call.enforce {
-            return allowed(None);
+        match self.door(call) {
+            Some(Door::Login) => return self.open_login(call, peer).await,
+            Some(Door::Manager) => return allowed(None),
+            _ if !call.enforce => return allowed(None),
+            _ => {}
         }
         match self.sessions.adopt_scope(peer).await {
             Ok(_) => allowed(None),
@@ -206,7 +231,7 @@ impl<S: Hold> Host<S> {
         let credential = self.shown.take(peer);
         let (query, standing, verdict) =
             match self.decide(Phase::OpenAfter, call, peer, credential).await {
-                Decided::Root => return allowed(None),
+                Decided::Exempt { .. } => return allowed(None),
                 Decided::Live { query, live, .. } => {
                     let verdict = allowed(Some(&live));
                     (query, Some(live), verdict)
@@ -225,13 +250,7 @@ impl<S: Hold> Host<S> {
                 }
             };
         let (action, login) = (query.action, query.login.to_string());
-        let opening = Opening {
-            peer: peer.clone(),
-            query,
-            standing,
-            parent: None,
-            enforce: call.enforce,
-        };
+        let opening = opening(call, peer, query, standing, None);
         match self.sessions.open_login(opening).await {
             Ok(_) => verdict,
             Err(refused) => self.not_held(call, action, &login, refused),
@@ -256,7 +275,7 @@ impl<S: Hold> Host<S> {
                 tracing::error!("{error}");
                 let (query, login) = match decided {
                     // Root is never refused: nobody else could make room on the disk.
-                    Decided::Root => return Decided::Root,
+                    exempt @ Decided::Exempt { .. } => return exempt,
                     Decided::Live { query, .. } => (Some(query.clone()), query.login.to_string()),
                     Decided::Refused { query, login, .. } => (query, login),
                 };
@@ -290,22 +309,30 @@ impl<S: Hold> Host<S> {
                     .with_detail(&why.0),
             )
         };
-        let login = match subject::whose(action, call, peer, &self.accounts).await {
-            Ok(Subject::Root) => return Decided::Root,
+        let door = Door::of(&call.service, action);
+        let people_from = self.settings().people_from_uid;
+        let login = match subject::whose(door, call, peer, &self.accounts, people_from).await {
+            Ok(Subject::Root) => {
+                let login = "root".to_owned();
+                return Decided::Exempt { login };
+            }
+            Ok(Subject::Service(login)) => return Decided::Exempt { login },
             Ok(Subject::Person(login)) => login,
             Err(why) => return unclear(&why),
         };
-        let parent = if action == Action::Ssh {
-            None
-        } else {
-            self.sessions.containing(peer)
+        // A user manager or a job vouches for nobody: anything may have been started in it by any principal of the login.
+        let inside = |session: &Session| ["login", "elevation"].contains(&session.kind.as_str());
+        let parent = match door {
+            Door::Elevation => self.sessions.containing(peer).filter(inside),
+            Door::Login | Door::Job | Door::Manager => None,
         };
-        let credential = match (action, credential) {
-            (Action::Ssh, Ok(credential)) => credential,
-            (Action::Ssh, Err(why)) => return unclear(&why),
-            _ => vouched_for_by(parent.as_ref()),
+        let credential = match (door, credential) {
+            (Door::Login, Ok(credential)) => credential,
+            (Door::Login, Err(why)) => return unclear(&why),
+            (Door::Manager, _) => Credential::Together(BTreeSet::new()),
+            (Door::Elevation | Door::Job, _) => vouched_for_by(parent.as_ref()),
         };
-        let query = Query {
+        let mut query = Query {
             login,
             action,
             credential,
@@ -317,6 +344,9 @@ impl<S: Hold> Host<S> {
             service: call.service.clone(),
             now: self.clock.now(),
         };
+        if door == Door::Manager {
+            query.credential = Credential::Together(self.grants.holders(&query));
+        }
         match self.grants.decide(&query) {
             Decision::Allow(allowed) => {
                 let live = Live {
@@ -345,8 +375,8 @@ impl<S: Hold> Host<S> {
         self.settings().services.get(&call.service).copied()
     }
 
-    fn is_login(&self, call: &Call) -> bool {
-        self.action(call) == Some(Action::Ssh)
+    fn door(&self, call: &Call) -> Option<Door> {
+        Some(Door::of(&call.service, self.action(call)?))
     }
 
     /// A decision that takes too long is a refusal: the module has its own deadline, and a session opened after it would be nobody's.
@@ -400,6 +430,22 @@ impl<S: Hold> Host<S> {
             },
         );
         self.refused(&Refusal::because(refused.code).to(action), login)
+    }
+}
+
+fn opening(
+    call: &Call,
+    peer: &Peer,
+    query: Query,
+    standing: Option<Live>,
+    parent: Option<SessionId>,
+) -> Opening {
+    Opening {
+        peer: peer.clone(),
+        query,
+        standing,
+        parent,
+        enforce: call.enforce,
     }
 }
 

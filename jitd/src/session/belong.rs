@@ -7,7 +7,7 @@ use jit_grant::Code;
 use serde::Serialize;
 
 use super::cgroup;
-use super::held::{Held, Kind, Whose};
+use super::held::{Held, Whose};
 use super::open::{gone, no_scope, not_armed};
 use super::process::{Process, ancestors};
 use super::types::{Refused, SessionId};
@@ -150,7 +150,7 @@ fn around<'a>(table: &'a mut Table, cgroup: &str) -> Option<&'a mut Held> {
 
 fn elevations(table: &mut Table) -> impl Iterator<Item = &mut Held> {
     let held = table.held.values_mut();
-    held.filter(|held| held.kind == Kind::Elevation && held.ending.is_none())
+    held.filter(|held| held.kind.has_own_scope() && held.ending.is_none())
 }
 
 impl Table {

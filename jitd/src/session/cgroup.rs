@@ -19,26 +19,38 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// Cgroups below a scope are followed this deep: more than cgroup.max.depth of any host seen.
 const DEEPEST: usize = 64;
 
-/// Where a scope of a user lies: `/user.slice/user-UID.slice/NAME.scope`, nothing above, below or beside it.
+/// Where a unit that we end lies: `/user.slice/user-UID.slice/NAME.scope`, user@UID.service beside it, or a job's scope in
+/// `/system.slice`; nothing above, below or beside these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ScopePath {
     /// The path itself.
     pub(crate) path: String,
-    /// `user-UID.slice`.
+    /// `user-UID.slice`, or `system.slice`.
     pub(crate) slice: String,
-    /// The scope's unit name.
+    /// The unit's name.
     pub(crate) unit: String,
 }
 
 impl ScopePath {
-    /// Reads the path of a `0::` line of /proc/PID/cgroup. None for everything that is not exactly a login's or an elevation's scope.
+    /// Reads the path of a `0::` line of /proc/PID/cgroup. None for everything that is not exactly a login's, an elevation's
+    /// or a job's scope or a user manager's service.
     pub(crate) fn parse(path: &str) -> Option<Self> {
+        if let Some(unit) = path.strip_prefix("/system.slice/") {
+            return is_own("jit-job-", unit).then(|| Self {
+                path: path.to_owned(),
+                slice: "system.slice".to_owned(),
+                unit: unit.to_owned(),
+            });
+        }
         let (slice, unit) = path.strip_prefix("/user.slice/")?.split_once('/')?;
         let uid = slice.strip_prefix("user-")?.strip_suffix(".slice")?;
         let numeric = uid
             .parse::<u32>()
             .is_ok_and(|number| number.to_string() == uid);
-        (numeric && (logind_session(unit).is_some() || is_elevation(unit))).then(|| Self {
+        let known = logind_session(unit).is_some()
+            || is_own("jit-elevation-", unit)
+            || unit.strip_prefix("user@") == Some(&format!("{uid}.service"));
+        (numeric && known).then(|| Self {
             path: path.to_owned(),
             slice: slice.to_owned(),
             unit: unit.to_owned(),
@@ -58,9 +70,9 @@ fn logind_session(unit: &str) -> Option<&str> {
         .then_some(id)
 }
 
-fn is_elevation(unit: &str) -> bool {
+fn is_own(prefix: &str, unit: &str) -> bool {
     let id = unit
-        .strip_prefix("jit-elevation-")
+        .strip_prefix(prefix)
         .and_then(|rest| rest.strip_suffix(".scope"));
     id.is_some_and(|id| id.parse::<super::types::SessionId>().is_ok())
 }

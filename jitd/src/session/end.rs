@@ -10,10 +10,10 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::cgroup::Cgroup;
-use super::held::{Ending, Held, Whose};
+use super::held::{Ending, Held, Kind, Whose};
 use super::pid1::Pid1;
 use super::types::SessionId;
-use super::{Inner, notice};
+use super::{Inner, manager, notice};
 
 /// From cgroup.kill to noting that something is stuck in the kernel.
 const DEATH: Duration = Duration::from_secs(3);
@@ -61,6 +61,11 @@ impl Inner {
     }
 
     async fn finish(self: Arc<Self>, held: Held, why: Why) {
+        if held.kind == Kind::Manager {
+            // On a thread of its own: the disk is not waited for.
+            let login = held.query.login.clone();
+            tokio::task::spawn_blocking(move || manager::forget_linger(&login));
+        }
         let cgroups: Vec<Cgroup> = held
             .scopes
             .iter()
@@ -174,7 +179,7 @@ async fn stop_scopes(held: &Held) {
     let stopped = async {
         let mut pid1 = Pid1::connect().await?;
         for scope in &held.scopes {
-            let loaded = pid1.scope(&scope.unit).await?;
+            let loaded = pid1.unit(&scope.unit).await?;
             if loaded.is_some_and(|loaded| loaded.invocation == scope.invocation) {
                 pid1.stop(&scope.unit).await?;
             }
@@ -192,7 +197,7 @@ fn milliseconds_between(earlier: Timestamp, later: Timestamp) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::held::{Kind, Scope};
+    use super::super::held::Scope;
     use super::super::process::{Process, Stat};
     use super::super::registry::Registry;
     use super::super::{Judge, Live, Opening, Sessions, Standing};

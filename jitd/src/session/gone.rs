@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::cgroup::Cgroup;
-use super::held::{Held, Kind};
+use super::held::Held;
 use super::process::Process;
 use super::ready::Ready;
 use super::types::SessionId;
@@ -20,7 +20,7 @@ impl Inner {
                 .map(|scope| scope.cgroup.clone())
                 .collect();
             self.all_empty(&cgroups).await;
-            if held.kind == Kind::Elevation || cgroups.is_empty() {
+            if held.kind.has_own_scope() || cgroups.is_empty() {
                 for process in self.openers_of(&held) {
                     exited(process).await;
                 }

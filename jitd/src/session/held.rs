@@ -19,6 +19,10 @@ use crate::peer::Peer;
 pub(crate) enum Kind {
     Login,
     Elevation,
+    /// What cron or at runs in a person's name.
+    Job,
+    /// A person's service manager (user@UID.service), with all that was started through it.
+    Manager,
 }
 
 impl Kind {
@@ -26,14 +30,21 @@ impl Kind {
         match self {
             Self::Login => "login",
             Self::Elevation => "elevation",
+            Self::Job => "job",
+            Self::Manager => "manager",
         }
+    }
+
+    /// True where its opener was moved into a scope of ours, and a session phase must follow.
+    pub(crate) fn has_own_scope(self) -> bool {
+        matches!(self, Self::Elevation | Self::Job)
     }
 
     /// The kind of an event about it, such as `session.ended`.
     pub(crate) fn event(self, what: &str) -> String {
         match self {
             Self::Login => format!("session.{what}"),
-            Self::Elevation => format!("elevation.{what}"),
+            other => format!("{}.{what}", other.as_str()),
         }
     }
 }

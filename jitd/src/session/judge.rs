@@ -104,6 +104,9 @@ impl Inner {
                 ));
                 continue;
             }
+            if self.join(held) {
+                let _ = self.registry.save(held);
+            }
             match (self.judge.standing(&held.query), held.enforce) {
                 (Standing::Live(live), true) if live.until <= now => {
                     verdicts.over.push((

@@ -5,7 +5,7 @@
 //!
 //! | idea | file |
 //! |---|---|
-//! | a caller is let in | `open.rs`, `belong.rs` |
+//! | a caller is let in | `open.rs`, `belong.rs`, `manager.rs` |
 //! | which cgroup is a session's, who is in it, killing it | `cgroup.rs` |
 //! | is it over? at deadlines, new bundles and steps of the clock | `judge.rs` |
 //! | the end itself | `end.rs`, `notice.rs`, `connection.rs` |
@@ -24,6 +24,7 @@ mod gone;
 mod held;
 mod judge;
 mod logind;
+mod manager;
 mod notice;
 mod open;
 mod pid1;
@@ -153,6 +154,14 @@ impl Sessions {
     /// over by now. The caller is to be refused then: it may already be in a scope that is about to be ended.
     pub async fn open_elevation(&self, opening: Opening) -> Result<SessionId, Refused> {
         in_a_task(Arc::clone(&self.0).open_elevation(opening)).await
+    }
+
+    /// Registers the user manager that the caller is about to become, and arms both its ends before it returns (T16).
+    ///
+    /// # Errors
+    /// As [`Sessions::open_login`], with user@UID.service in the place of the login's scope.
+    pub async fn open_manager(&self, opening: Opening) -> Result<SessionId, Refused> {
+        in_a_task(Arc::clone(&self.0).open_manager(opening)).await
     }
 
     /// The session phase of sudo or su has come. Some where the account phase opened an elevation for this very process, or where it

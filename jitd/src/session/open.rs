@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jit_grant::Code;
+use jit_grant::{Action, Code};
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde::Serialize;
 
 use super::cgroup::{Cgroup, ScopePath};
 use super::held::{Held, Kind, Scope, Whose};
 use super::pid1::Pid1;
+use super::process::Stat;
 use super::types::{Opening, Refused, SessionId, Standing};
-use super::unit::ElevationScope;
+use super::unit::OwnScope;
 use super::{Inner, Process};
 use crate::peer::Peer;
 use crate::record::NotRecorded;
@@ -39,9 +40,17 @@ impl Inner {
         }
     }
 
-    async fn hold_login(&self, id: &SessionId, opening: &Opening) -> Result<(), Refused> {
+    async fn hold_login(
+        self: &Arc<Self>,
+        id: &SessionId,
+        opening: &Opening,
+    ) -> Result<(), Refused> {
         let scope = self.own_session_scope(&opening.peer).await?;
+        let slice = ScopePath::parse(&scope.cgroup.path).map(|path| path.slice);
         self.add_scope(id, scope)?;
+        if let Some(slice) = slice.filter(|_| opening.enforce) {
+            self.hold_manager_beside(opening, &slice).await?;
+        }
         self.stand_behind(id, &opening.peer).await
     }
 
@@ -49,28 +58,38 @@ impl Inner {
         self: Arc<Self>,
         opening: Opening,
     ) -> Result<SessionId, Refused> {
-        if let Some(id) = self.already_open(Kind::Elevation, &opening) {
+        let kind = match opening.query.action {
+            Action::Jobs => Kind::Job,
+            _ => Kind::Elevation,
+        };
+        if let Some(id) = self.already_open(kind, &opening) {
             return Ok(id);
         }
-        let id = self.begin(Kind::Elevation, &opening)?;
+        let id = self.begin(kind, &opening)?;
         if opening.enforce
-            && let Err(refused) = self.hold_elevation(&id, &opening).await
+            && let Err(refused) = self.hold_elevation(&id, kind, &opening).await
         {
             return Err(self.give_up(&id, refused).await);
         }
         self.settle(id).await
     }
 
-    async fn hold_elevation(&self, id: &SessionId, opening: &Opening) -> Result<(), Refused> {
-        let scope = self.start_elevation_scope(id, opening).await?;
+    async fn hold_elevation(
+        &self,
+        id: &SessionId,
+        kind: Kind,
+        opening: &Opening,
+    ) -> Result<(), Refused> {
+        let scope = self.start_own_scope(id, kind, opening).await?;
         self.add_scope(id, scope)?;
         self.stand_behind(id, &opening.peer).await
     }
 
     /// Moves the caller into a new scope beside the one it is in.
-    async fn start_elevation_scope(
+    async fn start_own_scope(
         &self,
         id: &SessionId,
+        kind: Kind,
         opening: &Opening,
     ) -> Result<Scope, Refused> {
         let from = opening.peer.cgroup().map_err(no_scope)?;
@@ -79,9 +98,17 @@ impl Inner {
             .as_ref()
             .and_then(|parent| parent.scope_of(&from).or_else(|| parent.scopes.first()));
         let parent_path = parent_scope.and_then(|scope| ScopePath::parse(&scope.cgroup.path));
-        let own_slice = || format!("user-{}.slice", opening.peer.real_uid);
+        if kind == Kind::Job && Stat::of(opening.peer.pid).map_err(no_scope)?.parent == 1 {
+            return Err(no_scope(
+                "the caller is the daemon itself, not a child that runs a job",
+            ));
+        }
+        let own_slice = || match kind {
+            Kind::Job => "system.slice".to_owned(),
+            _ => format!("user-{}.slice", opening.peer.real_uid),
+        };
         let slice = parent_path.map_or_else(own_slice, |path| path.slice);
-        let scope = ElevationScope {
+        let scope = OwnScope {
             pid: u32::try_from(opening.peer.pid).map_err(no_scope)?,
             slice: &slice,
             ends_with: parent_scope.map(|scope| scope.unit.as_str()),
@@ -90,7 +117,7 @@ impl Inner {
                 opening.query.service, opening.query.login
             ),
         };
-        let name = ElevationScope::name(id);
+        let name = OwnScope::name(kind, id);
         let mut pid1 = Pid1::connect().await.map_err(not_armed)?;
         pid1.start_scope(&name, scope.properties())
             .await
@@ -159,7 +186,9 @@ impl Inner {
             if opening.parent.as_ref().is_some_and(parent_ended) {
                 return Err(not_armed("the session that it was started from has ended"));
             }
-            held.confirm_by = (kind == Kind::Elevation).then(|| self.clock.boot() + CONFIRM_WITHIN);
+            held.confirm_by = kind
+                .has_own_scope()
+                .then(|| self.clock.boot() + CONFIRM_WITHIN);
         }
         self.registry.save(&held).map_err(not_armed)?;
         table.held.insert(id.clone(), held);
@@ -213,7 +242,12 @@ impl Inner {
         self.arm(id).await.map_err(not_armed)?;
         let held = self.held(id).ok_or_else(gone)?;
         let cgroup = peer.cgroup().map_err(no_scope)?;
-        match held.scopes.iter().find(|scope| scope.cgroup.path == cgroup) {
+        // PID 1 may start a manager in a cgroup below its unit's; nobody else has one below his own by now.
+        let there = |scope: &&Scope| match held.kind {
+            Kind::Manager => scope.cgroup.holds(&cgroup),
+            _ => scope.cgroup.path == cgroup,
+        };
+        match held.scopes.iter().find(there) {
             _ if held.ending.is_some() => Err(over(&held)),
             None => Err(no_scope(format!("the caller has moved to {cgroup}"))),
             Some(scope) if scope.cgroup.frozen() => Err(no_scope("the caller's cgroup is frozen")),
@@ -222,7 +256,7 @@ impl Inner {
     }
 
     /// The last steps before the answer: it is written down, and watched until nothing is left of it.
-    async fn settle(self: &Arc<Self>, id: SessionId) -> Result<SessionId, Refused> {
+    pub(super) async fn settle(self: &Arc<Self>, id: SessionId) -> Result<SessionId, Refused> {
         let held = self.held(&id).ok_or_else(gone)?;
         if held.ending.is_some() {
             return Err(over(&held));
@@ -276,10 +310,10 @@ impl Inner {
     }
 
     /// Takes back what was begun. A caller that was moved is left for a moment, to show why it was refused.
-    async fn give_up(self: &Arc<Self>, id: &SessionId, refused: Refused) -> Refused {
+    pub(super) async fn give_up(self: &Arc<Self>, id: &SessionId, refused: Refused) -> Refused {
         let moved = self
             .held(id)
-            .is_some_and(|held| held.kind == Kind::Elevation && !held.scopes.is_empty());
+            .is_some_and(|held| held.kind.has_own_scope() && !held.scopes.is_empty());
         if moved {
             let soon = self.clock.boot() + AFTER_REFUSAL;
             self.change(id, |held| held.confirm_by = Some(soon));
@@ -293,9 +327,9 @@ impl Inner {
     }
 }
 
-/// The scope `name` as systemd and the kernel know it now.
-async fn loaded_scope(pid1: &mut Pid1, name: &str) -> Result<Scope, Refused> {
-    let loaded = pid1.scope(name).await.map_err(not_armed)?;
+/// The scope or user manager `name` as systemd and the kernel know it now.
+pub(super) async fn loaded_scope(pid1: &mut Pid1, name: &str) -> Result<Scope, Refused> {
+    let loaded = pid1.unit(name).await.map_err(not_armed)?;
     let loaded = loaded.ok_or_else(|| no_scope(format!("systemd has no scope {name}")))?;
     let path = ScopePath::parse(&loaded.cgroup).filter(|path| path.unit == name);
     let path = path.ok_or_else(|| no_scope(format!("systemd has {name} at {}", loaded.cgroup)))?;

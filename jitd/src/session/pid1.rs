@@ -16,6 +16,7 @@ const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const SCOPE: &str = "org.freedesktop.systemd1.Scope";
+const SERVICE: &str = "org.freedesktop.systemd1.Service";
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 const UNIT_EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
 
@@ -83,15 +84,20 @@ impl Pid1 {
         }
     }
 
-    /// The scope `name`, where it is loaded and has a cgroup.
-    pub(crate) async fn scope(&mut self, name: &str) -> Result<Option<Loaded>, Pid1Error> {
+    /// The scope or service `name`, where it is loaded and has a cgroup.
+    pub(crate) async fn unit(&mut self, name: &str) -> Result<Option<Loaded>, Pid1Error> {
         let unit: OwnedObjectPath =
             match within(self.0.call(MANAGER_PATH, MANAGER, "GetUnit", &name)).await {
                 Err(Pid1Error::Bus(error)) if error.is(NO_SUCH_UNIT) => return Ok(None),
                 other => other?.read()?,
             };
         let invocation: Vec<u8> = self.property(&unit, UNIT, "InvocationID").await?;
-        let cgroup: String = self.property(&unit, SCOPE, "ControlGroup").await?;
+        let interface = if name.ends_with(".service") {
+            SERVICE
+        } else {
+            SCOPE
+        };
+        let cgroup: String = self.property(&unit, interface, "ControlGroup").await?;
         let invocation = invocation
             .iter()
             .map(|byte| format!("{byte:02x}"))

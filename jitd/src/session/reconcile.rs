@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Inner;
-use super::held::{Held, Kind, Scope};
+use super::held::{Held, Scope};
 use super::pid1::Pid1;
 use super::registry::Broken;
 use super::types::SessionError;
-use super::unit::ElevationScope;
+use super::unit::OwnScope;
 
 impl Inner {
     pub(super) async fn reconcile(self: &Arc<Self>) -> Result<(), SessionError> {
@@ -41,12 +41,12 @@ impl Inner {
         if !held.enforce {
             return held.leader.open().is_some();
         }
-        if held.kind == Kind::Login {
+        if !held.kind.has_own_scope() {
             return false;
         }
         // jitd died while it opened this: its caller was never answered, but may have been moved.
         if began_without && let Some(pid1) = pid1 {
-            let _ = pid1.stop(&ElevationScope::name(&held.id)).await;
+            let _ = pid1.stop(&OwnScope::name(held.kind, &held.id)).await;
         }
         // Or its process is on its way into a scope of logind's.
         !began_without && held.leader.open().is_some()
@@ -98,7 +98,7 @@ async fn still_there(held: &Held, mut pid1: Option<&mut Pid1>) -> Vec<Scope> {
     let mut there = Vec::new();
     for scope in held.scopes.iter().filter(|scope| scope.cgroup.populated()) {
         let loaded = match pid1.as_deref_mut() {
-            Some(pid1) => pid1.scope(&scope.unit).await.ok(),
+            Some(pid1) => pid1.unit(&scope.unit).await.ok(),
             None => None,
         };
         let another = loaded.is_some_and(|loaded| {

@@ -1,5 +1,6 @@
 //! What sessions and the rest of jitd say to each other.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -13,6 +14,11 @@ use crate::peer::Peer;
 pub trait Judge: Send + Sync {
     /// How `query` stands now; `query.now` is to be ignored in favour of the clock.
     fn standing(&self, query: &Query) -> Standing;
+
+    /// Every principal who may do `query.action` with `query.login` now.
+    fn holders(&self, _query: &Query) -> BTreeSet<Principal> {
+        BTreeSet::new()
+    }
 }
 
 /// How a query stands.

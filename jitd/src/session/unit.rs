@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use std::time::Duration;
 use zbus::Variant;
 
+use super::held::Kind;
 use super::types::SessionId;
 
 /// Properties of a unit, by their D-Bus names.
@@ -20,8 +21,8 @@ pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// The timer fires at most this late.
 const ACCURACY: Duration = Duration::from_millis(100);
 
-/// The scope of an elevation.
-pub(crate) struct ElevationScope<'a> {
+/// The scope of an elevation or a job.
+pub(crate) struct OwnScope<'a> {
     /// Who is moved into it.
     pub(crate) pid: u32,
     /// Where it lies, such as `user-1000.slice`.
@@ -31,9 +32,9 @@ pub(crate) struct ElevationScope<'a> {
     pub(crate) description: String,
 }
 
-impl ElevationScope<'_> {
-    pub(crate) fn name(id: &SessionId) -> String {
-        format!("jit-elevation-{id}.scope")
+impl OwnScope<'_> {
+    pub(crate) fn name(kind: Kind, id: &SessionId) -> String {
+        format!("jit-{}-{id}.scope", kind.as_str())
     }
 
     pub(crate) fn properties(&self) -> Properties<'_> {

@@ -10,7 +10,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::record::Record;
 use crate::session::cgroup::Cgroup;
-use crate::session::held::{Ending, Scope};
+use crate::session::held::{Ending, Kind, Scope};
 use crate::session::registry::Registry;
 use crate::session::types::{Judge, Live, Opening, Standing};
 use crate::session::watch::Watcher;
