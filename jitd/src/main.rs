@@ -79,6 +79,8 @@ fn say(text: &str) {
 fn run(config: &Path) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
+        // Where standard error has gone (a log daemon that stopped) it would say so there, and panic: in the middle of an end, say.
+        .log_internal_errors(false)
         .with_ansi(false)
         .without_time()
         .with_target(false)
