@@ -367,6 +367,14 @@ impl TinyDisk {
         self.0.path()
     }
 
+    /// Nothing may be open for writing on it.
+    pub(crate) fn make_read_only(&self) {
+        use nix::mount::{MsFlags, mount};
+        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        let none = None::<&str>;
+        mount(none, self.path(), none, flags, none).unwrap();
+    }
+
     pub(crate) fn fill(&self) {
         let filler = fs::File::create(self.0.path().join("filler")).unwrap();
         let mut length = 0;

@@ -57,8 +57,11 @@ impl Chain {
             let file = open_segment(&segment_path(directory, first))?;
             let tail = Tail::read(&file)?;
             damage.torn_bytes += tail.torn_bytes;
-            if tail.torn_bytes > 0 {
-                file.set_len(tail.length)?;
+            // Where that fails, a line that is appended overwrites it, or can't be appended.
+            if tail.torn_bytes > 0
+                && let Err(error) = file.set_len(tail.length)
+            {
+                tracing::warn!("a torn line of the event chain stays: {error}");
             }
             if let Some((seq, head)) = tail.last {
                 // A later segment that holds nothing (rotated just before a crash) is used on, since its name fits.
@@ -178,15 +181,22 @@ pub(super) fn hash(line: &[u8]) -> [u8; 32] {
     Sha256::digest(line).into()
 }
 
+/// Where the file system is read-only the segment opens all the same and takes nothing: the chain goes on from it at the next start
+/// that finds it writable, and until then the system's log is the only record (T23).
 fn open_segment(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(nix::libc::O_NOFOLLOW);
+    let opened = options
+        .clone()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .custom_flags(nix::libc::O_NOFOLLOW)
-        .open(path)
+        .open(path);
+    match opened {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => options.open(path),
+        opened => opened,
+    }
 }
 
 /// Sets room aside without changing the length. Some filesystems can't; there a full disk bites at once.

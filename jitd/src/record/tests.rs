@@ -357,3 +357,23 @@ fn t23_on_a_full_disk_the_system_log_is_enough_and_without_it_a_write_fails() {
     assert_eq!(kinds(&lines)[lines.len() - 2..], ["record.missed", "again"]);
     assert_chained(&lines);
 }
+
+#[test]
+fn t23_on_a_read_only_disk_jitd_starts_and_the_system_log_is_enough() {
+    let Some(disk) = TinyDisk::mount(64 * 1024) else {
+        return;
+    };
+    let place = Place::new();
+    let log = place.directory.path().join("log");
+    open_on(&disk, &log).write("before", json!({})).unwrap();
+    place.logged();
+    disk.make_read_only();
+    let record = open_on(&disk, &log);
+    record.write("after", json!({})).unwrap();
+    assert!(!record.on_disk());
+    assert!(place.logged()[0].contains("after"));
+    drop(place.log);
+    assert!(record.write("refused", json!({})).is_err());
+    let (lines, _) = record.read_after(0, u64::MAX, 1 << 20).unwrap();
+    assert_eq!(kinds(&lines), ["before"]);
+}
