@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         t6_without_an_account_phase_the_session_phase_decides,
         t12_a_login_opened_inside_an_elevation_ends_with_it,
         t14_without_logind_nobody_is_let_in_and_sshd_is_left_alone,
+        t14_whom_logind_knows_as_another_process_s_guest_is_refused_and_nothing_there_is_ended,
         t14_the_end_of_a_login_leaves_an_sshd_started_by_hand_alone,
         t18_a_sudo_started_by_the_user_manager_runs_in_a_scope_of_its_own,
         t18_a_sudo_frozen_before_its_answer_outlives_its_grant_no_more_than_another,
@@ -250,6 +251,43 @@ fn t14_without_logind_nobody_is_let_in_and_sshd_is_left_alone(site: &Site) -> Re
         .run("true")?
         .succeeded()
         .map(drop)
+}
+
+/// Carol has a login session that jit knows nothing of, and an sshd is started in its scope. logind finds that whom it lets in is in
+/// a session already and makes none, so she stays in a scope whose leader is another process.
+fn t14_whom_logind_knows_as_another_process_s_guest_is_refused_and_nothing_there_is_ended(
+    site: &Site,
+) -> Result<()> {
+    site.open("alice", "visitor", 600)?;
+    let mark = site.mark()?;
+    site.host.sh("systemd-run --quiet --no-block --unit=guest --property=PAMName=login --property=User=carol sleep 7213")?;
+    site.wait_until_runs("/usr/bin/sleep 7213", Deadline::seconds(5))?;
+    let cgroup =
+        "/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$(pgrep -x -f '/usr/bin/sleep 7213')/cgroup)";
+    let listening = "sshd: /usr/sbin/sshd -D -p 2223 .*";
+    let tried = site
+        .host
+        .sh(&format!(
+            "echo $$ > {cgroup}/cgroup.procs; grep -q /session- /proc/self/cgroup; setsid /usr/sbin/sshd -D -p 2223 -o PidFile=none >/dev/null 2>&1 </dev/null &"
+        ))
+        .and_then(|_| site.wait_until_runs(listening, Deadline::seconds(5)))
+        .and_then(|()| {
+            let alice = Ssh::new(&site.host, "alice")
+                .option("-p2223")
+                .option("-oConnectionAttempts=5");
+            let refused = alice.run("echo she is in")?.refused_saying(&["JIT-130"])?;
+            ensure!(!refused.said("she is in"), "her command ran: {refused}");
+            let log = site.log_since(&mark)?;
+            ensure!(log.contains("not for this one"), "refused for another reason:\n{log}");
+            ensure!(
+                site.runs("/usr/bin/sleep 7213")? && site.runs(listening)?,
+                "what else was in that scope was ended with her"
+            );
+            Ok(())
+        });
+    site.host
+        .sh("systemctl stop guest.service; pkill -f 'ssh[d]: .*-D -p 2223' || true")?;
+    tried
 }
 
 /// Such an sshd sits in the scope of whoever started it. Whom it lets in either gets a session of her own, whose end touches nothing

@@ -30,6 +30,8 @@ fn main() -> ExitCode {
         with_no_answer,
         with_a_hang_up,
         with_an_answer_of_another_shape,
+        t23_with_a_full_disk_entry_goes_on_while_the_log_works_and_ends_go_on_in_any_case,
+        t23_with_a_state_that_is_read_only_entry_goes_on_while_the_log_works,
         t9_with_the_module_deleted_watching_lets_through_and_enforcing_does_not,
     ];
     jit_tests::group::keep_with("faults", Site::enforcing, Site::calm, promises)
@@ -99,6 +101,89 @@ fn with_a_hang_up(site: &Site) -> Result<()> {
 
 fn with_an_answer_of_another_shape(site: &Site) -> Result<()> {
     answered(site, Manner::OtherShape)
+}
+
+/// jitd's state on a file system of its own. What $1 says is done to it before jitd starts on it.
+const SMALL_STATE: &str = "
+    systemctl stop jitd-sync.path jitd-sync.service jitd.service
+    mkdir /run/small-state
+    mount -t tmpfs -o size=1m,mode=0700 small /run/small-state
+    cp -a /var/lib/jit/. /run/small-state
+    mount --bind /run/small-state /var/lib/jit";
+
+const USUAL_STATE: &str = "
+    systemctl stop jitd-sync.path jitd-sync.service jitd.service
+    umount /var/lib/jit
+    umount /run/small-state
+    rmdir /run/small-state";
+
+/// Nobody listens at /dev/log any more, and then again.
+const LOG_AWAY: &str = "systemctl mask --runtime --quiet systemd-journald.service systemd-journald.socket systemd-journald-dev-log.socket
+    systemctl stop systemd-journald-dev-log.socket systemd-journald.socket systemd-journald.service";
+const LOG_BACK: &str = "systemctl unmask --runtime --quiet systemd-journald.service systemd-journald.socket systemd-journald-dev-log.socket
+    systemctl start systemd-journald-dev-log.socket systemd-journald.socket systemd-journald.service";
+
+fn t23_with_a_full_disk_entry_goes_on_while_the_log_works_and_ends_go_on_in_any_case(
+    site: &Site,
+) -> Result<()> {
+    on_a_small_state(
+        site,
+        "cat /dev/zero > /var/lib/jit/filler || true",
+        |site| {
+            let granted = site.open("bob", "operator", 15)?;
+            let _login = Ssh::new(&site.host, "bob").start("sudo sleep 7401 & sleep 7402")?;
+            site.wait_until_runs("sleep 7401", Deadline::seconds(5))?;
+            site.open("alice", "visitor", 600)?;
+            let status = site.admin(&["status"])?;
+            ensure!(
+                status.said("cannot be written to disk"),
+                "the disk takes it all: {status}"
+            );
+            site.host.sh(LOG_AWAY)?;
+            let refused = Ssh::new(&site.host, "alice").run("echo alice is in");
+            let ended = site.wait_until_gone(
+                "sleep 740[12]",
+                Deadline::within(granted.left() + Duration::from_millis(3500)),
+            );
+            site.host.sh(LOG_BACK)?;
+            ended?;
+            let refused = refused?.refused_saying(&["JIT-140"])?;
+            ensure!(
+                !refused.said("alice is in"),
+                "let in without a record: {refused}"
+            );
+            Ssh::new(&site.host, "alice")
+                .run("true")?
+                .succeeded()
+                .map(drop)
+        },
+    )
+}
+
+fn t23_with_a_state_that_is_read_only_entry_goes_on_while_the_log_works(site: &Site) -> Result<()> {
+    on_a_small_state(site, "mount -o remount,bind,ro /var/lib/jit", |site| {
+        let granted = site.open("bob", "operator", 6)?;
+        let _login = Ssh::new(&site.host, "bob").start("sudo sleep 7403 & sleep 7404")?;
+        site.wait_until_runs("sleep 7403", Deadline::seconds(5))?;
+        site.wait_until_gone(
+            "sleep 740[34]",
+            Deadline::within(granted.left() + Duration::from_millis(3500)),
+        )
+    })
+}
+
+fn on_a_small_state(
+    site: &Site,
+    harm: &str,
+    trial: impl FnOnce(&Site) -> Result<()>,
+) -> Result<()> {
+    site.host.sh(&format!(
+        "{SMALL_STATE}\n{harm}\nsystemctl start jitd.service jitd-sync.path jitd-sync.service"
+    ))?;
+    let tried = site.wait_until_current().and_then(|()| trial(site));
+    site.host.sh(USUAL_STATE)?;
+    site.mend_jitd()?;
+    tried
 }
 
 fn t9_with_the_module_deleted_watching_lets_through_and_enforcing_does_not(

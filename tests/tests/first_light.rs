@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         a_grant_opens_no_other_action,
         t2_on_a_shared_login_a_key_of_another_principal_is_refused_and_his_connection_ended,
         t2_on_a_shared_login_a_password_tells_nobody_apart_and_is_refused,
+        a_login_whose_last_session_line_never_comes_is_ended_after_a_minute,
         what_happened_is_in_the_audit_trail,
     ];
     jit_tests::group::keep_with("first_light", Site::enforcing, Site::calm, promises)
@@ -218,6 +219,30 @@ fn t2_on_a_shared_login_a_password_tells_nobody_apart_and_is_refused(site: &Site
         refused.refused_saying(&["JIT-106"])?;
     }
     Ok(())
+}
+
+/// Without that line nothing holds her login to its grant.
+fn a_login_whose_last_session_line_never_comes_is_ended_after_a_minute(site: &Site) -> Result<()> {
+    site.open("alice", "visitor", 600)?;
+    let mark = site.mark()?;
+    site.host.sh(
+        "cp -p /etc/pam.d/sshd /root/sshd.pam; sed -i '/pam_jit.so.* after$/d' /etc/pam.d/sshd",
+    )?;
+    let login = Ssh::new(&site.host, "alice").start("sleep 7001");
+    let tried = login.and_then(|login| {
+        site.wait_until_runs("sleep 7001", Deadline::seconds(10))?;
+        ensure!(
+            !login.ended(Deadline::seconds(50))?,
+            "it was ended before its last line was late"
+        );
+        ensure!(login.ended(Deadline::seconds(20))?, "it goes on and on");
+        site.wait_until_gone("sleep 7001", Deadline::seconds(2))?;
+        let log = site.log_since(&mark)?;
+        ensure!(log.contains("login.half_open"), "not recorded:\n{log}");
+        Ok(())
+    });
+    site.host.sh("mv /root/sshd.pam /etc/pam.d/sshd")?;
+    tried
 }
 
 fn what_happened_is_in_the_audit_trail(site: &Site) -> Result<()> {
