@@ -110,7 +110,7 @@ pub async fn run(config: &Path, sockets: Sockets) -> Result<(), DaemonError> {
         let listener = Listener::new(listener).map_err(needs("a listening socket"))?;
         tokio::spawn(serve(listener, socket, Arc::clone(&host)));
     }
-    tokio::spawn(feed_watchdog());
+    tokio::spawn(feed_watchdog(Alarm::new().map_err(needs("a timer"))?));
     tell_systemd(&[NotifyState::Ready]);
     let stopped = until_stopped().await;
     tell_systemd(&[NotifyState::Stopping]);
@@ -211,14 +211,19 @@ async fn until_stopped() -> Result<(), DaemonError> {
     Ok(())
 }
 
-/// From the daemon's one thread, so that a loop that hangs is noticed.
-async fn feed_watchdog() {
+/// From the daemon's one thread, so that a loop that hangs is noticed. A long sleep of the runtime's own wakes several times on the
+/// way, as its timer wheel turns; the kernel's timer wakes once.
+async fn feed_watchdog(alarm: Alarm) {
     let Some(within) = sd_notify::watchdog_enabled() else {
         return;
     };
     loop {
         tell_systemd(&[NotifyState::Watchdog]);
-        tokio::time::sleep(within / 2).await;
+        if let Err(error) = alarm.set_in(within / 2) {
+            tracing::error!(%error, "the watchdog can't be fed");
+            return;
+        }
+        alarm.rings().await;
     }
 }
 
