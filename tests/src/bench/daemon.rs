@@ -54,6 +54,52 @@ pub(crate) fn start(site: &Site) -> Result<Vec<Figure>> {
     ])
 }
 
+/// Long enough that threads which wait for more work have ended, and that a minute can be told from it.
+const SETTLE_S: u32 = 15;
+const WATCHED_S: u32 = 30;
+/// systemd is told that jitd lives this often: half of WatchdogSec=10.
+const PING_S: u32 = 5;
+
+/// How often jitd wakes while nothing is due, beside the pings to its watchdog. jitd-sync, which brings a word every 30 s, is away
+/// meanwhile. A thread that slept and woke has given up the processor of its own accord once (proc_pid_status(5)).
+pub(crate) fn idle_wakeups(site: &Site) -> Result<Vec<Figure>> {
+    site.host
+        .sh("systemctl stop jitd-sync.path jitd-sync.service")?;
+    let pid = shown(site, JITD, "MainPID")?;
+    let count = format!(
+        "cat /proc/{pid}/task/*/status | awk '/^voluntary/ {{ sum += $2 }} END {{ print sum }}'"
+    );
+    let both = site
+        .host
+        .command(&[
+            "sh",
+            "-euc",
+            &format!("sleep {SETTLE_S}; {count}; sleep {WATCHED_S}; {count}"),
+        ])
+        .within(std::time::Duration::from_secs(120))
+        .text();
+    site.host
+        .sh("systemctl start jitd-sync.path jitd-sync.service")?;
+    let both = both?;
+    let counts: Vec<f64> = both.lines().map(str::parse).collect::<Result<_, _>>()?;
+    let [before, after] = counts[..] else {
+        anyhow::bail!("no two counts: {both}");
+    };
+    site.wait_until_current()?;
+    let a_minute = 60.0 / f64::from(WATCHED_S);
+    let pings = f64::from(WATCHED_S / PING_S);
+    Ok(vec![
+        Figure::beside(
+            "jitd.idle_wakeups",
+            (after - before - pings).max(0.0) * a_minute,
+            "/min",
+        )
+        .at_most(0.0)
+        .note("a minute, beside jitd.watchdog_pings; jitd-sync stopped"),
+        Figure::beside("jitd.watchdog_pings", pings * a_minute, "/min"),
+    ])
+}
+
 /// What jitd holds resident, now.
 pub(crate) fn memory(site: &Site) -> Result<Vec<Figure>> {
     Ok(vec![

@@ -84,6 +84,9 @@ fn measure(release: Release) -> Result<Vec<Figure>> {
     figures.extend(step("Letting 20 sessions expire", || {
         expiry::lateness(&site, &people)
     })?);
+    figures.extend(step("Watching jitd do nothing", || {
+        daemon::idle_wakeups(&site)
+    })?);
     // Last: by now jitd has taken more than a thousand bundles and has done all that it does.
     figures.extend(daemon::memory(&site)?);
     if !people.all_in_force(&site)? {
