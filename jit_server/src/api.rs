@@ -7,6 +7,7 @@ mod host_side;
 mod hosts;
 mod input;
 mod limits;
+mod locks;
 mod meta;
 mod problem;
 mod requests;
@@ -50,6 +51,8 @@ fn described() -> OpenApiRouter<Arc<Server>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(meta::whoami))
         .routes(routes!(users::list, users::set))
+        .routes(routes!(locks::lock))
+        .routes(routes!(locks::unlock))
         .routes(routes!(hosts::list, hosts::enrol))
         .routes(routes!(roles::list))
         .routes(routes!(requests::list, requests::ask))
@@ -61,6 +64,7 @@ fn described() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(grants::show))
         .routes(routes!(grants::revoke))
         .routes(routes!(grants::release))
+        .routes(routes!(grants::extend))
         .routes(routes!(audit::list))
         .routes(routes!(host_side::stream))
         .routes(routes!(host_side::word))

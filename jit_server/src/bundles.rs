@@ -32,11 +32,18 @@ pub fn touched(state: &State, events: &[Event], now: Timestamp) -> BTreeSet<Host
                     .filter_map(|one| state.directory.host(&one.host));
                 ids.extend(hosts.map(|host| host.enrolled.host_id.clone()));
             }
-            Event::Revoked { grant, .. } | Event::Released { grant } => {
-                let host = state
-                    .grant(grant)
-                    .and_then(|grant| state.directory.host(&grant.host));
+            Event::Revoked { .. } | Event::Released { .. } | Event::Extended(_) => {
+                let host = event
+                    .grant()
+                    .and_then(|grant| state.directory.host(&state.grant(grant)?.host));
                 ids.extend(host.map(|host| host.enrolled.host_id.clone()));
+            }
+            Event::Locked { principal, .. } => {
+                let his = state
+                    .live_grants(now)
+                    .filter(|grant| grant.principal == *principal);
+                let hosts = his.filter_map(|grant| state.directory.host(&grant.host));
+                ids.extend(hosts.map(|host| host.enrolled.host_id.clone()));
             }
             Event::UserSet(user) => ids.extend(concerned_by_user(state, user, now)),
             _ => {}

@@ -105,6 +105,21 @@ pub enum Event {
         /// Which.
         grant: GrantId,
     },
+    /// A grant lasts longer.
+    Extended(Extended),
+    /// Somebody was locked: his grants ended, what he asked was denied, and what he approved counts no more where it is not
+    /// decided yet. He can do nothing until he is unlocked.
+    Locked {
+        /// Who.
+        principal: Principal,
+        /// Why.
+        reason: Reason,
+    },
+    /// Somebody may ask and approve again. Nothing of before comes back.
+    Unlocked {
+        /// Who.
+        principal: Principal,
+    },
     /// A policy came into force.
     PolicyTaken {
         /// SHA-256 of the file, in hexadecimal.
@@ -134,6 +149,9 @@ impl Event {
             Self::Lapsed { .. } => "lapsed",
             Self::Revoked { .. } => "revoked",
             Self::Released { .. } => "released",
+            Self::Extended(_) => "extended",
+            Self::Locked { .. } => "locked",
+            Self::Unlocked { .. } => "unlocked",
             Self::PolicyTaken { .. } => "policy_taken",
             Self::PolicyRefused { .. } => "policy_refused",
         }
@@ -153,11 +171,13 @@ impl Event {
         }
     }
 
-    /// The grant that it ends, where it ends one.
+    /// The grant that it ends or extends, where it does.
     #[must_use]
     pub fn grant(&self) -> Option<&GrantId> {
         match self {
-            Self::Revoked { grant, .. } | Self::Released { grant } => Some(grant),
+            Self::Revoked { grant, .. }
+            | Self::Released { grant }
+            | Self::Extended(Extended { grant, .. }) => Some(grant),
             _ => None,
         }
     }
@@ -209,6 +229,9 @@ pub struct Requested {
     /// A ticket, where one was named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<Ticket>,
+    /// The grant that is to last longer; it keeps its id. None: new grants are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extends: Option<GrantId>,
     /// From this instant on nobody can decide it any more.
     pub lapses_at: Timestamp,
     /// The policy in force.
@@ -259,6 +282,24 @@ pub struct GrantedHost {
     pub grant: GrantId,
     /// Where.
     pub host: HostName,
+}
+
+/// An extension.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extended {
+    /// Which grant.
+    pub grant: GrantId,
+    /// By how much. Seconds.
+    pub for_seconds: u32,
+    /// It is in force until just before this instant now.
+    pub expires: Timestamp,
+    /// Why.
+    pub reason: Reason,
+    /// The request whose approval this is. None: the role needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestId>,
+    /// The policy in force.
+    pub policy: String,
 }
 
 /// A refusal by an approver.

@@ -192,6 +192,9 @@ impl Server {
             let policy = server.policy();
             let events =
                 server.look(|state| workflow::command(state, &policy, now, &actor, wanted))?;
+            if events.is_empty() {
+                return Ok(Vec::new());
+            }
             server.keep(&mut writer, now, actor, events).await
         })
         .await

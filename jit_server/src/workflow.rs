@@ -5,8 +5,10 @@
 
 mod command;
 mod error;
+mod extend;
 #[cfg(test)]
 mod laws;
+mod lock;
 mod state;
 
 pub use command::{Ask, Command, command, lapsed};

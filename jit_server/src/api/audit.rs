@@ -112,6 +112,7 @@ fn concerns(known: &Known, policy: &Policy, caller: &Caller, event: &Event) -> b
         .and_then(|id| known.request(id));
     match event {
         Event::UserSet(user) => user.name == *name,
+        Event::Locked { principal, .. } | Event::Unlocked { principal } => principal == name,
         _ => request
             .is_some_and(|request| may_see(policy, caller, known.directory.user(name), request)),
     }
@@ -121,6 +122,9 @@ fn own(entry: Entry) -> EventView {
     let kind = entry.event.kind().to_owned();
     let subject = match &entry.event {
         Event::UserSet(user) => Some(user.name.to_string()),
+        Event::Locked { principal, .. } | Event::Unlocked { principal } => {
+            Some(principal.to_string())
+        }
         Event::HostEnrolled(host) => Some(host.name.to_string()),
         event => event
             .request()

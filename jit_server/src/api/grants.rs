@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use jiff::Timestamp;
 use jit_grant::{Action, GrantId};
 use serde::{Deserialize, Serialize};
@@ -12,8 +13,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::Problem;
 use super::caller::Caller;
 use super::input::{self, Parameters};
-use super::requests::{ApprovalView, Because, Nothing, may_see};
+use super::requests::{self, ApprovalView, Because, Nothing, RequestView, may_see};
 use crate::server::Server;
+use crate::text::Reason;
 use crate::workflow::{Command, Ended, Grant, GrantState, Request};
 
 /// Grants in one answer at most, the newest ones.
@@ -32,6 +34,8 @@ pub(super) struct GrantView {
     allow: Vec<Action>,
     not_before: Timestamp,
     expires: Timestamp,
+    /// An extension may move `expires` as far as this. null: it can't be extended.
+    extendable_until: Option<Timestamp>,
     #[schema(value_type = String)]
     state: GrantState,
     ended: Option<EndedView>,
@@ -143,6 +147,61 @@ pub(super) async fn release(
     act(&server, &caller, id, |grant| Command::Release { grant }).await
 }
 
+/// An extension.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewExtension {
+    /// By how much.
+    for_seconds: u32,
+    /// None: the reason that the grant was asked for with.
+    #[schema(value_type = Option<String>)]
+    reason: Option<Reason>,
+}
+
+/// What became of an extension.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ExtensionView {
+    grant: GrantView,
+    /// The request that has to be approved first. null: the grant is extended.
+    request: Option<RequestView>,
+}
+
+/// Extends the caller's own grant, under the same id: at once, or by a request where its role needs approval for it.
+#[utoipa::path(post, path = "/v1/grants/{id}/extend", tag = "people", params(("id" = String, Path)), request_body = NewExtension, responses(
+    (status = 200, body = ExtensionView, description = "extended"),
+    (status = 202, body = ExtensionView, description = "asked for"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn extend(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    input::Json(new): input::Json<NewExtension>,
+) -> Result<(StatusCode, Json<ExtensionView>), Problem> {
+    let actor = caller.actor()?;
+    let id = input::id::<GrantId>(id)?;
+    seen(&server, &caller, &id)?;
+    let wanted = Command::Extend {
+        grant: id.clone(),
+        for_seconds: new.for_seconds,
+        reason: new.reason,
+    };
+    let entries = server.execute(actor, wanted).await?;
+    let asked = entries.iter().find_map(|entry| entry.event.request());
+    let request = asked
+        .map(|request| requests::seen(&server, &caller, request))
+        .transpose()?;
+    let status = match request {
+        Some(_) => StatusCode::ACCEPTED,
+        None => StatusCode::OK,
+    };
+    let grant = seen(&server, &caller, &id)?;
+    Ok((status, Json(ExtensionView { grant, request })))
+}
+
 async fn act(
     server: &Arc<Server>,
     caller: &Caller,
@@ -182,6 +241,7 @@ fn view(grant: &Grant, request: &Request, now: Timestamp) -> GrantView {
         allow: request.asked.actions.iter().copied().collect(),
         not_before: grant.not_before,
         expires: grant.expires,
+        extendable_until: grant.extendable_until,
         state: grant.state(now),
         ended: grant.ended.as_ref().map(EndedView::from),
         approvals: request.approvals.iter().map(ApprovalView::from).collect(),

@@ -16,7 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::Problem;
 use super::caller::Caller;
 use super::input::{self, Parameters};
-use crate::event::UserSet;
+use crate::event::{Actor, UserSet};
 use crate::policy::Policy;
 use crate::server::Server;
 use crate::text::{Comment, Reason, Ticket};
@@ -263,7 +263,11 @@ async fn act(
 }
 
 /// The request, where the caller may see it.
-fn seen(server: &Server, caller: &Caller, id: &RequestId) -> Result<RequestView, Problem> {
+pub(super) fn seen(
+    server: &Server,
+    caller: &Caller,
+    id: &RequestId,
+) -> Result<RequestView, Problem> {
     let person = caller.person()?;
     let (policy, now) = (server.policy(), server.now());
     let found = server.look(|state| {
@@ -296,7 +300,10 @@ pub(super) fn may_see(
 
 fn has_decided(name: &Principal, request: &Request) -> bool {
     request.approvals.iter().any(|given| given.by == *name)
-        || request.denied.as_ref().is_some_and(|said| said.by == *name)
+        || request
+            .denied
+            .as_ref()
+            .is_some_and(|said| said.by == Actor::Principal(name.clone()))
 }
 
 /// True where `user` could approve it now.

@@ -12,10 +12,12 @@ use utoipa::ToSchema;
 use super::Problem;
 use super::caller::Administrator;
 use super::input::Json;
+use super::locks::LockView;
 use crate::directory::GroupName;
 use crate::event::UserSet;
 use crate::server::Server;
 use crate::ssh_key::SshKey;
+use crate::workflow::State as Known;
 
 /// Groups and keys of one user at most.
 const MOST: usize = 64;
@@ -44,6 +46,8 @@ pub(super) struct User {
     login: String,
     groups: Vec<String>,
     keys: Vec<UserKey>,
+    /// null: not locked.
+    lock: Option<LockView>,
 }
 
 /// A user's ssh key.
@@ -55,8 +59,8 @@ pub(super) struct UserKey {
     key: String,
 }
 
-impl From<&UserSet> for User {
-    fn from(user: &UserSet) -> Self {
+impl User {
+    fn of(user: &UserSet, state: &Known) -> Self {
         let keys = user.keys.iter().map(|key| UserKey {
             fingerprint: key.fingerprint().to_string(),
             key: key.to_string(),
@@ -66,6 +70,7 @@ impl From<&UserSet> for User {
             login: user.login.to_string(),
             groups: user.groups.iter().map(ToString::to_string).collect(),
             keys: keys.collect(),
+            lock: state.lock(&user.name).map(LockView::from),
         }
     }
 }
@@ -91,8 +96,8 @@ pub(super) async fn set(
         groups: new.groups,
         keys: new.keys,
     };
-    let answer = User::from(&user);
-    server.set_user(user).await?;
+    server.set_user(user.clone()).await?;
+    let answer = server.look(|state| User::of(&user, state));
     Ok((StatusCode::CREATED, axum::Json(answer)))
 }
 
@@ -105,5 +110,12 @@ pub(super) async fn list(
     State(server): State<Arc<Server>>,
     _: Administrator,
 ) -> axum::Json<Vec<User>> {
-    axum::Json(server.look(|state| state.directory.users().map(User::from).collect()))
+    let all = |state: &Known| {
+        state
+            .directory
+            .users()
+            .map(|user| User::of(user, state))
+            .collect()
+    };
+    axum::Json(server.look(all))
 }

@@ -59,6 +59,27 @@ pub enum Command {
         /// Which.
         grant: GrantId,
     },
+    /// To have one's own grant for longer.
+    Extend {
+        /// Which.
+        grant: GrantId,
+        /// By how much. Seconds.
+        for_seconds: u32,
+        /// Why; the reason that the grant was asked for with, where none is given.
+        reason: Option<Reason>,
+    },
+    /// To end all that somebody has, and keep him from asking and approving.
+    Lock {
+        /// Whom.
+        principal: Principal,
+        /// Why.
+        reason: Reason,
+    },
+    /// To let somebody ask and approve again.
+    Unlock {
+        /// Whom.
+        principal: Principal,
+    },
 }
 
 /// What somebody asks for.
@@ -93,6 +114,7 @@ pub fn command(
         now,
         actor,
     };
+    desk.check_not_locked()?;
     match wanted {
         Command::Ask(ask) => desk.ask(ask),
         Command::Approve {
@@ -104,26 +126,37 @@ pub fn command(
         Command::Withdraw { request } => desk.withdraw(request),
         Command::Revoke { grant, reason } => desk.revoke(grant, reason),
         Command::Release { grant } => desk.release(grant),
+        Command::Extend {
+            grant,
+            for_seconds,
+            reason,
+        } => desk.extend(&grant, for_seconds, reason),
+        Command::Lock { principal, reason } => desk.lock(principal, reason),
+        Command::Unlock { principal } => desk.unlock(principal),
     }
 }
 
-/// The events of time passing: requests that nobody decided in time.
+/// The events of time passing: requests that nobody decided in time, and extensions asked of grants that have ended since.
 #[must_use]
 pub fn lapsed(state: &State, now: Timestamp) -> Vec<Event> {
+    let moot = |request: &Request| {
+        let extends = request.asked.extends.as_ref();
+        extends.is_some_and(|id| !state.grant(id).is_some_and(|grant| grant.is_live(now)))
+    };
     let late = state
         .pending()
-        .filter(|request| now >= request.asked.lapses_at);
+        .filter(|request| now >= request.asked.lapses_at || moot(request));
     late.map(|request| Event::Lapsed {
         request: request.asked.request.clone(),
     })
     .collect()
 }
 
-struct Desk<'a> {
-    state: &'a State,
-    policy: &'a Policy,
-    now: Timestamp,
-    actor: &'a Actor,
+pub(super) struct Desk<'a> {
+    pub(super) state: &'a State,
+    pub(super) policy: &'a Policy,
+    pub(super) now: Timestamp,
+    pub(super) actor: &'a Actor,
 }
 
 impl<'a> Desk<'a> {
@@ -151,6 +184,7 @@ impl<'a> Desk<'a> {
             for_seconds: ask.for_seconds,
             reason: ask.reason,
             ticket: ask.ticket,
+            extends: None,
             lapses_at: seconds_after(self.now, rule.pending_seconds),
             policy: self.policy.hash.clone(),
         };
@@ -182,7 +216,7 @@ impl<'a> Desk<'a> {
     }
 
     /// One open request a login, role and host (T27); and no more of one person than people can read.
-    fn check_enough_is_enough(
+    pub(super) fn check_enough_is_enough(
         &self,
         user: &UserSet,
         role: &RoleName,
@@ -254,7 +288,10 @@ impl<'a> Desk<'a> {
         })];
         let (count, shortest) = self.counted(request, wanted);
         if count >= rule.count {
-            events.push(self.grant(request, rule, shortest)?);
+            events.push(match &request.asked.extends {
+                None => self.grant(request, rule, shortest)?,
+                Some(grant) => self.extension_approved(request, grant, shortest)?,
+            });
         }
         Ok(events)
     }
@@ -288,6 +325,9 @@ impl<'a> Desk<'a> {
             for_seconds: asked.for_seconds,
         };
         self.policy.covers(requester, &asked.role, &wanted)?;
+        if let Some(grant) = &asked.extends {
+            self.check_extension(requester, self.live(grant)?, asked.for_seconds)?;
+        }
         Ok(())
     }
 
@@ -376,13 +416,11 @@ impl<'a> Desk<'a> {
             .grant(&id)
             .ok_or_else(|| WorkflowError::NoGrant(id.clone()))?;
         self.check_is(&grant.principal)?;
-        if !grant.is_live(self.now) {
-            return Err(WorkflowError::GrantEnded(id));
-        }
+        self.live(&id)?;
         Ok(vec![Event::Released { grant: id }])
     }
 
-    fn user(&self) -> Result<&'a UserSet, WorkflowError> {
+    pub(super) fn user(&self) -> Result<&'a UserSet, WorkflowError> {
         let user = match self.actor {
             Actor::Principal(name) => self.state.directory.user(name),
             Actor::Administrator | Actor::Server => None,
@@ -409,14 +447,14 @@ impl<'a> Desk<'a> {
         }
     }
 
-    fn check_is(&self, owner: &Principal) -> Result<(), WorkflowError> {
+    pub(super) fn check_is(&self, owner: &Principal) -> Result<(), WorkflowError> {
         match self.actor {
             Actor::Principal(name) if name == owner => Ok(()),
             _ => Err(WorkflowError::NotYours(owner.clone())),
         }
     }
 
-    fn request_id(&self) -> Result<RequestId, WorkflowError> {
+    pub(super) fn request_id(&self) -> Result<RequestId, WorkflowError> {
         // 15 digits of requests are past any day's limit, so this cannot fail before the numbers run out.
         RequestId::try_from(format!("r{}", self.state.next_request()))
             .map_err(|_| WorkflowError::TooManyToday(MOST_A_DAY))

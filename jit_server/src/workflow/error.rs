@@ -1,9 +1,11 @@
 //! Why nothing happens.
 
+use jiff::Timestamp;
 use jit_grant::{GrantId, HostName, Principal, RequestId, RoleName};
 
 use super::RequestState;
 use crate::policy::{PolicyRefusal, in_words};
+use crate::text::Reason;
 
 /// Why a command changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +44,50 @@ pub enum WorkflowError {
     /// The grant has ended already.
     #[error("grant {0} has ended already")]
     GrantEnded(GrantId),
+    /// Whoever wants it is locked.
+    #[error(
+        "{principal} is locked since {at:.0}: {reason}; whoever may unlock ends that with `jitctl unlock {principal}`"
+    )]
+    Locked {
+        /// Who.
+        principal: Principal,
+        /// Since when.
+        at: Timestamp,
+        /// Why.
+        reason: Reason,
+    },
+    /// Only administrators and those whom the policy names may lock.
+    #[error("only an administrator or somebody whom may_lock in the policy names can do this")]
+    MayNotLock,
+    /// No such user.
+    #[error("there is no user {0}; `jit-server user list` shows them")]
+    UnknownUser(Principal),
+    /// The role has no extensions, or had none when the grant was made.
+    #[error(
+        "{grant} can't be extended, since its role {role} has no extensions; ask for the role again, which carries its sessions on"
+    )]
+    NotExtendable {
+        /// Which grant.
+        grant: GrantId,
+        /// Its role.
+        role: RoleName,
+    },
+    /// More than one extension may be for.
+    #[error("an extension can be for {} at most, not {}", in_words(*.most), in_words(*.asked))]
+    ExtensionTooLong {
+        /// The longest. Seconds.
+        most: u32,
+        /// What was asked. Seconds.
+        asked: u32,
+    },
+    /// It would last longer in all than its role allows.
+    #[error("{grant} can be extended by {} more at most, since nothing of its role lasts longer", in_words(*.left))]
+    PastLimit {
+        /// Which grant.
+        grant: GrantId,
+        /// What is left. Seconds.
+        left: u32,
+    },
     /// Only administrators and approvers may revoke.
     #[error("only an administrator or somebody who may approve role {0} can revoke this")]
     MayNotRevoke(RoleName),
@@ -124,6 +170,12 @@ impl WorkflowError {
             Self::NotPending { .. } => ("not-pending", Conflict),
             Self::GrantEnded(_) => ("grant-ended", Conflict),
             Self::MayNotRevoke(_) => ("may-not-revoke", Forbidden),
+            Self::Locked { .. } => ("locked", Forbidden),
+            Self::MayNotLock => ("may-not-lock", Forbidden),
+            Self::UnknownUser(_) => ("unknown-user", Missing),
+            Self::NotExtendable { .. } => ("not-extendable", Forbidden),
+            Self::ExtensionTooLong { .. } => ("extension-too-long", Invalid),
+            Self::PastLimit { .. } => ("past-limit", Invalid),
             Self::NoTime => ("no-time", Invalid),
             Self::Lengthened { .. } => ("lengthened", Invalid),
             Self::UnknownHost(_) => ("unknown-host", Invalid),

@@ -8,17 +8,20 @@ use jit_grant::{GrantId, Principal, RequestId};
 use proptest::prelude::*;
 
 use super::{Ask, Command, GrantState, RequestState, State, WorkflowError, command, lapsed};
-use crate::event::{Actor, Entry, Event, HostEnrolled, UserSet};
+use crate::event::{Actor, Entry, Event, Extended, HostEnrolled, UserSet};
 use crate::policy::{Policy, check_text};
 use crate::text::Reason;
 
 const PEOPLE: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
 
 const POLICY: &str = r#"
+may_lock = { users = ["dave"] }
 [roles.one]
 hosts = ["web-1", "web-2"]
 actions = ["ssh"]
 longest = "1h"
+extendable = "20m"
+extend_without_approval = true
 may_ask = { users = ["alice", "bob", "erin"] }
 approve = { users = ["bob", "carol", "dave"] }
 pending_for = "10m"
@@ -26,6 +29,7 @@ pending_for = "10m"
 hosts = ["*"]
 actions = ["ssh", "sudo"]
 longest = "1h"
+extendable = "20m"
 may_ask = { users = ["alice", "bob", "erin"] }
 approve = { users = ["bob", "carol", "dave"], count = 2 }
 "#;
@@ -104,6 +108,14 @@ impl History {
         Ok(())
     }
 
+    fn extensions(&self, grant: &GrantId) -> impl Iterator<Item = &Extended> {
+        let all = self.entries.iter().filter_map(|entry| match &entry.event {
+            Event::Extended(extended) => Some(extended),
+            _ => None,
+        });
+        all.filter(move |extended| extended.grant == *grant)
+    }
+
     fn time_passes(&mut self, now: Timestamp) {
         for event in lapsed(&self.state, now) {
             self.happened(now, &Actor::Server, event);
@@ -144,6 +156,27 @@ fn approve(request: u64, for_seconds: Option<u32>) -> Command {
     }
 }
 
+fn extend(grant: u64, for_seconds: u32) -> Command {
+    Command::Extend {
+        grant: grant_id(grant),
+        for_seconds,
+        reason: None,
+    }
+}
+
+fn lock(name: &str) -> Command {
+    Command::Lock {
+        principal: name.parse().unwrap(),
+        reason: reason(),
+    }
+}
+
+fn unlock(name: &str) -> Command {
+    Command::Unlock {
+        principal: name.parse().unwrap(),
+    }
+}
+
 fn reason() -> Reason {
     Reason::try_from("because".to_owned()).unwrap()
 }
@@ -164,7 +197,10 @@ fn any_command() -> impl Strategy<Value = Command> {
         1 => requests.clone().prop_map(|request| Command::Deny { request: request_id(request), reason: reason() }),
         1 => requests.clone().prop_map(|request| Command::Withdraw { request: request_id(request) }),
         1 => requests.clone().prop_map(|grant| Command::Revoke { grant: grant_id(grant), reason: reason() }),
-        1 => requests.prop_map(|grant| Command::Release { grant: grant_id(grant) }),
+        1 => requests.clone().prop_map(|grant| Command::Release { grant: grant_id(grant) }),
+        4 => (requests, 0..1_500_u32).prop_map(|(grant, seconds)| extend(grant, seconds)),
+        1 => (0..PEOPLE.len()).prop_map(|person| lock(PEOPLE[person])),
+        1 => (0..PEOPLE.len()).prop_map(|person| Command::Unlock { principal: PEOPLE[person].parse().unwrap() }),
     ]
 }
 
@@ -194,7 +230,8 @@ proptest! {
         let (history, _) = History::of(&steps);
         for grant in history.state.grants() {
             let request = history.state.request(&grant.request).unwrap();
-            let lasts = grant.expires.duration_since(grant.not_before).as_secs();
+            let more: i64 = history.extensions(&grant.id).map(|by| i64::from(by.for_seconds)).sum();
+            let lasts = grant.expires.duration_since(grant.not_before).as_secs() - more;
             prop_assert!(lasts > 0 && lasts <= i64::from(request.asked.for_seconds));
             prop_assert!(request.approvals.iter().all(|given| lasts <= i64::from(given.for_seconds)));
             prop_assert!(request.asked.for_seconds <= 3_600);
@@ -243,7 +280,62 @@ proptest! {
         kept.for_each(|(_, entry)| replayed.apply(entry));
         for grant in replayed.live_grants(now) {
             let same = history.state.grant(&grant.id);
-            prop_assert!(same.is_some_and(|same| same.expires == grant.expires && same.principal == grant.principal));
+            prop_assert!(same.is_some_and(|same| same.expires >= grant.expires && same.principal == grant.principal));
+        }
+    }
+
+    #[test]
+    fn extensions_never_pass_the_limit_of_the_role(steps in any_steps()) {
+        let (history, _) = History::of(&steps);
+        for grant in history.state.grants() {
+            prop_assert!(grant.expires.duration_since(grant.not_before).as_secs() <= 3_600);
+            for by in history.extensions(&grant.id) {
+                prop_assert!(by.for_seconds <= 1_200);
+                let needed = &policy().roles[&grant.role];
+                let approved = by.request.as_ref().map(|id| history.state.request(id).unwrap());
+                prop_assert_eq!(approved.is_none(), needed.extension.unwrap().without_approval);
+                if let Some(request) = approved {
+                    prop_assert!(request.approvals.len() >= needed.count as usize);
+                    prop_assert!(request.approvals.iter().all(|given| given.by != grant.principal));
+                    prop_assert!(request.approvals.iter().all(|given| given.for_seconds >= by.for_seconds));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_extension_revives_nothing(steps in any_steps()) {
+        let mut history = History::new();
+        let mut now = begin();
+        for (seconds, person, wanted) in steps {
+            now = after(now, seconds);
+            history.time_passes(now);
+            let over: Vec<_> = history.state.grants().filter(|grant| !grant.is_live(now)).cloned().collect();
+            let _ = history.wants(now, person, wanted);
+            for grant in over {
+                prop_assert_eq!(history.state.grant(&grant.id), Some(&grant));
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_is_locked_has_nothing_and_gets_nothing_and_nothing_comes_back(steps in any_steps()) {
+        let mut history = History::new();
+        let mut now = begin();
+        for (seconds, person, wanted) in steps {
+            now = after(now, seconds);
+            history.time_passes(now);
+            let before: BTreeSet<GrantId> = history.state.live_grants(now).map(|grant| grant.id.clone()).collect();
+            let unlocks = matches!(wanted, Command::Unlock { .. });
+            let _ = history.wants(now, person, wanted);
+            let live: Vec<_> = history.state.live_grants(now).collect();
+            prop_assert!(!unlocks || live.iter().all(|grant| before.contains(&grant.id)));
+            let locked = |name: &Principal| history.state.lock(name).is_some();
+            prop_assert!(live.iter().all(|grant| !locked(&grant.principal)));
+            for request in history.state.pending() {
+                prop_assert!(!locked(&request.asked.principal));
+                prop_assert!(request.approvals.iter().all(|given| !locked(&given.by)));
+            }
         }
     }
 }
@@ -454,4 +546,148 @@ fn one_person_can_not_fill_the_queue() {
         Err(WorkflowError::TooManyOpen(20))
     );
     history.wants(begin(), 4, ask("two", 60)).unwrap();
+}
+
+/// alice has g1 on web-1 (and g2 on web-2) for 10 minutes.
+fn granted(role: &str) -> History {
+    let mut history = History::new();
+    history.wants(begin(), 0, ask(role, 600)).unwrap();
+    history.wants(begin(), 1, approve(1, None)).unwrap();
+    if role == "two" {
+        history.wants(begin(), 2, approve(1, None)).unwrap();
+    }
+    history
+}
+
+#[test]
+fn an_extension_without_approval_counts_at_once_and_stops_at_the_role_s_longest() {
+    let mut history = granted("one");
+    for _ in 0..2 {
+        history.wants(begin(), 0, extend(1, 1_200)).unwrap();
+    }
+    let expires = |history: &History| history.state.grant(&grant_id(1)).unwrap().expires;
+    assert_eq!(expires(&history), after(begin(), 3_000));
+    assert_eq!(
+        history.wants(begin(), 0, extend(1, 1_200)),
+        Err(WorkflowError::PastLimit {
+            grant: grant_id(1),
+            left: 600
+        })
+    );
+    assert_eq!(
+        history.wants(begin(), 0, extend(1, 1_201)),
+        Err(WorkflowError::ExtensionTooLong {
+            most: 1_200,
+            asked: 1_201
+        })
+    );
+    assert!(matches!(
+        history.wants(begin(), 1, extend(1, 60)),
+        Err(WorkflowError::NotYours(_))
+    ));
+    assert_eq!(
+        history.wants(after(begin(), 3_000), 0, extend(1, 60)),
+        Err(WorkflowError::GrantEnded(grant_id(1)))
+    );
+}
+
+#[test]
+fn an_extension_that_needs_approval_is_a_request_and_moves_the_grant_when_it_is_approved() {
+    let mut history = granted("two");
+    history.wants(begin(), 0, extend(1, 600)).unwrap();
+    assert!(matches!(
+        history.wants(begin(), 0, extend(1, 600)),
+        Err(WorkflowError::SameOpen { .. })
+    ));
+    history.wants(begin(), 1, approve(2, None)).unwrap();
+    let grant = |history: &History| history.state.grant(&grant_id(1)).unwrap().clone();
+    assert_eq!(grant(&history).expires, after(begin(), 600));
+    history.wants(begin(), 2, approve(2, Some(300))).unwrap();
+    assert_eq!(grant(&history).expires, after(begin(), 900));
+    assert_eq!(history.state.grants().count(), 2, "it is the same grant");
+    let request = history.state.request(&request_id(2)).unwrap();
+    assert_eq!(
+        (request.state, request.grants.as_slice()),
+        (RequestState::Approved, &[grant_id(1)][..])
+    );
+    let told = &history.state.request(&request_id(1)).unwrap().timeline;
+    assert!(told.last().unwrap().what.starts_with("extended g1 until "));
+}
+
+#[test]
+fn an_extension_asked_of_a_grant_that_ended_can_not_be_approved_and_lapses() {
+    let mut history = granted("two");
+    history.wants(begin(), 0, extend(1, 600)).unwrap();
+    let release = Command::Release { grant: grant_id(1) };
+    history.wants(begin(), 0, release).unwrap();
+    assert_eq!(
+        history.wants(begin(), 1, approve(2, None)),
+        Err(WorkflowError::GrantEnded(grant_id(1)))
+    );
+    history.time_passes(begin());
+    let asked = history.state.request(&request_id(2)).unwrap();
+    assert_eq!(asked.state, RequestState::Lapsed);
+}
+
+#[test]
+fn a_role_without_extensions_has_none_nor_has_a_grant_that_was_made_without() {
+    let without = POLICY
+        .replace("extendable = \"20m\"\nextend_without_approval = true\n", "")
+        .replace("extendable = \"20m\"\n", "");
+    let policy = check_text("policy.toml", &without).unwrap();
+    let history = granted("one");
+    let extending = command(&history.state, &policy, begin(), &actor(0), extend(1, 60));
+    assert!(matches!(
+        extending,
+        Err(WorkflowError::NotExtendable { .. })
+    ));
+}
+
+#[test]
+fn a_lock_ends_grants_denies_requests_and_takes_back_approvals() {
+    let mut history = granted("one");
+    history.wants(begin(), 0, ask("two", 600)).unwrap();
+    history.wants(begin(), 1, approve(2, None)).unwrap();
+    assert_eq!(
+        history.wants(begin(), 2, lock("bob")),
+        Err(WorkflowError::MayNotLock)
+    );
+    history.wants(begin(), 3, lock("bob")).unwrap();
+    history.wants(begin(), 2, approve(2, None)).unwrap();
+    assert_eq!(
+        history.state.request(&request_id(2)).unwrap().state,
+        RequestState::Pending,
+        "one of two approvals was bob's"
+    );
+    history.wants(begin(), PEOPLE.len(), lock("alice")).unwrap();
+    assert_eq!(history.state.live_grants(begin()).count(), 0);
+    let denied = history.state.request(&request_id(2)).unwrap();
+    assert_eq!(denied.state, RequestState::Denied);
+    let refused = history.wants(begin(), 0, ask("one", 60)).unwrap_err();
+    assert!(
+        refused.to_string().contains("because"),
+        "it says why: {refused}"
+    );
+    history
+        .wants(begin(), PEOPLE.len(), unlock("alice"))
+        .unwrap();
+    assert_eq!(history.state.live_grants(begin()).count(), 0);
+    history.wants(begin(), 0, ask("one", 60)).unwrap();
+}
+
+#[test]
+fn locking_and_unlocking_twice_changes_nothing_more() {
+    let mut history = History::new();
+    for wanted in [lock("alice"), unlock("alice")] {
+        history
+            .wants(begin(), PEOPLE.len(), wanted.clone())
+            .unwrap();
+        let before = history.entries.len();
+        history.wants(begin(), PEOPLE.len(), wanted).unwrap();
+        assert_eq!(history.entries.len(), before);
+    }
+    assert!(matches!(
+        history.wants(begin(), PEOPLE.len(), lock("nobody")),
+        Err(WorkflowError::UnknownUser(_))
+    ));
 }

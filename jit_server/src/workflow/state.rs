@@ -7,7 +7,7 @@ use jit_grant::{GrantId, HostName, Login, Principal, RequestId, RoleName};
 use serde::Serialize;
 
 use crate::directory::Directory;
-use crate::event::{Actor, Approved, Denied, Entry, Event, Granted, Requested};
+use crate::event::{Actor, Approved, Denied, Entry, Event, Extended, Granted, Requested};
 use crate::text::{Comment, Reason};
 
 /// Everything the server knows: the replay of its events.
@@ -20,6 +20,7 @@ pub struct State {
     /// Grants neither revoked nor released; some of them may be past their time.
     unended: BTreeSet<u64>,
     pending: BTreeSet<u64>,
+    locks: BTreeMap<Principal, Said>,
 }
 
 /// Where a request stands.
@@ -70,11 +71,11 @@ pub struct Given {
     pub comment: Option<Comment>,
 }
 
-/// A refusal.
+/// A refusal, or a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
     /// By whom.
-    pub by: Principal,
+    pub by: Actor,
     /// When.
     pub at: Timestamp,
     /// Why.
@@ -211,6 +212,12 @@ impl State {
         self.grants.get(&number(id.as_str())?)
     }
 
+    /// The lock of `principal`, where there is one.
+    #[must_use]
+    pub fn lock(&self, principal: &Principal) -> Option<&Said> {
+        self.locks.get(principal)
+    }
+
     /// The number of the request to come.
     #[must_use]
     pub fn next_request(&self) -> u64 {
@@ -241,6 +248,11 @@ impl State {
             Event::Lapsed { request } => self.close(request, RequestState::Lapsed, entry),
             Event::Revoked { grant, reason } => self.end(grant, Some(reason), entry),
             Event::Released { grant } => self.end(grant, None, entry),
+            Event::Extended(extended) => self.extended(extended, entry),
+            Event::Locked { principal, reason } => self.locked(principal, reason, entry),
+            Event::Unlocked { principal } => {
+                self.locks.remove(principal);
+            }
             Event::PolicyTaken { .. } | Event::PolicyRefused { .. } => {}
         }
     }
@@ -297,7 +309,7 @@ impl State {
         let Some(request) = self.pending_mut(&granted.request) else {
             return;
         };
-        if request.approvals.is_empty() {
+        if request.approvals.is_empty() || request.asked.extends.is_some() {
             return;
         }
         let mut made = Vec::new();
@@ -332,7 +344,7 @@ impl State {
             return;
         };
         request.denied = Some(Said {
-            by: denied.by.clone(),
+            by: Actor::Principal(denied.by.clone()),
             at: entry.at,
             reason: denied.reason.clone(),
         });
@@ -347,6 +359,76 @@ impl State {
         request.timeline.push(step(entry));
         if let Some(number) = number(id.as_str()) {
             self.pending.remove(&number);
+        }
+    }
+
+    /// Never over its limit, and never of a grant that has ended: nothing brings that back.
+    fn extended(&mut self, extended: &Extended, entry: &Entry) {
+        if let Some(id) = &extended.request {
+            let approved = self.pending_mut(id).is_some_and(|request| {
+                request.asked.extends.as_ref() == Some(&extended.grant)
+                    && !request.approvals.is_empty()
+            });
+            if !approved {
+                return;
+            }
+        }
+        let number = number(extended.grant.as_str());
+        let Some(grant) = number.and_then(|number| self.grants.get_mut(&number)) else {
+            return;
+        };
+        let within = grant
+            .extendable_until
+            .is_some_and(|limit| extended.expires <= limit);
+        if !grant.is_live(entry.at) || extended.expires <= grant.expires || !within {
+            return;
+        }
+        grant.expires = extended.expires;
+        let of = grant.request.clone();
+        self.note(&of, entry);
+        if let Some(id) = &extended.request {
+            if let Some(request) = self.pending_mut(id) {
+                request.grants.push(extended.grant.clone());
+            }
+            self.close(id, RequestState::Approved, entry);
+        }
+    }
+
+    fn locked(&mut self, principal: &Principal, reason: &Reason, entry: &Entry) {
+        if self.locks.contains_key(principal) {
+            return;
+        }
+        let said = Said {
+            by: entry.actor.clone(),
+            at: entry.at,
+            reason: reason.clone(),
+        };
+        self.locks.insert(principal.clone(), said.clone());
+        let his = self.live_grants(entry.at);
+        let his = his.filter(|grant| grant.principal == *principal);
+        for id in his.map(|grant| grant.id.clone()).collect::<Vec<_>>() {
+            self.end(&id, Some(reason), entry);
+        }
+        let pending: Vec<RequestId> = self.pending().map(|r| r.asked.request.clone()).collect();
+        for id in pending {
+            let Some(request) = self.pending_mut(&id) else {
+                continue;
+            };
+            if request.asked.principal == *principal {
+                request.denied = Some(said.clone());
+                self.close(&id, RequestState::Denied, entry);
+            } else if request.approvals.iter().any(|given| given.by == *principal) {
+                request.approvals.retain(|given| given.by != *principal);
+                request.timeline.push(step(entry));
+            }
+        }
+    }
+
+    /// Adds a line to a request's timeline.
+    fn note(&mut self, id: &RequestId, entry: &Entry) {
+        if let Some(request) = number(id.as_str()).and_then(|number| self.requests.get_mut(&number))
+        {
+            request.timeline.push(step(entry));
         }
     }
 
@@ -368,11 +450,7 @@ impl State {
         });
         self.unended.remove(&number);
         let of = grant.request.clone();
-        if let Some(request) =
-            self::number(of.as_str()).and_then(|number| self.requests.get_mut(&number))
-        {
-            request.timeline.push(step(entry));
-        }
+        self.note(&of, entry);
     }
 
     /// Forgets which grants are past their time, so that looking for live ones stays quick.
@@ -385,10 +463,15 @@ impl State {
 
 fn step(entry: &Entry) -> Step {
     let kind = entry.event.kind();
-    let what = entry
-        .event
-        .grant()
-        .map_or_else(|| kind.to_owned(), |grant| format!("{kind} {grant}"));
+    let what = match &entry.event {
+        Event::Locked { principal, .. } => format!("{kind} {principal}"),
+        Event::Extended(Extended { grant, expires, .. }) => {
+            format!("{kind} {grant} until {expires:.0}")
+        }
+        event => event
+            .grant()
+            .map_or_else(|| kind.to_owned(), |grant| format!("{kind} {grant}")),
+    };
     Step {
         at: entry.at,
         actor: entry.actor.clone(),

@@ -13,6 +13,8 @@ pub(in crate::api) struct RequestView {
     id: String,
     principal: String,
     role: String,
+    /// The grant that is to last longer. null: new grants are asked for.
+    extends: Option<String>,
     hosts: Vec<String>,
     for_seconds: u32,
     reason: String,
@@ -52,7 +54,8 @@ pub(super) struct StepView {
     at: Timestamp,
     /// A user, `@administrator` or `@server`.
     actor: String,
-    /// requested, approved, granted, denied, withdrawn, lapsed, `revoked g1`, `released g1`.
+    /// requested, approved, granted, denied, withdrawn, lapsed, `revoked g1`, `released g1`, `extended g1 until …` (UTC),
+    /// `locked alice`.
     what: String,
 }
 
@@ -71,6 +74,7 @@ impl RequestView {
             id: asked.request.to_string(),
             principal: asked.principal.to_string(),
             role: asked.role.to_string(),
+            extends: asked.extends.as_ref().map(ToString::to_string),
             hosts: asked.hosts.iter().map(ToString::to_string).collect(),
             for_seconds: asked.for_seconds,
             reason: asked.reason.to_string(),

@@ -1,0 +1,140 @@
+//! A grant that lasts longer: at once, or by a request that needs the approvals of its role.
+
+use std::collections::BTreeSet;
+
+use jit_grant::GrantId;
+
+use super::command::Desk;
+use super::{Grant, Request, WorkflowError};
+use crate::clock::seconds_after;
+use crate::event::{Event, Extended, Requested, UserSet};
+use crate::policy::{Extension, Role, Wanted};
+use crate::text::Reason;
+
+impl<'a> Desk<'a> {
+    pub(super) fn extend(
+        &self,
+        id: &GrantId,
+        for_seconds: u32,
+        reason: Option<Reason>,
+    ) -> Result<Vec<Event>, WorkflowError> {
+        let user = self.user()?;
+        let grant = self.known(id)?;
+        self.check_is(&grant.principal)?;
+        self.live(id)?;
+        let (rule, extension) = self.check_extension(user, grant, for_seconds)?;
+        let first = &self.first_request(grant)?.asked;
+        let reason = reason.unwrap_or_else(|| first.reason.clone());
+        if extension.without_approval {
+            return Ok(vec![self.extended(grant, for_seconds, reason, None)]);
+        }
+        let hosts = BTreeSet::from([grant.host.clone()]);
+        self.check_enough_is_enough(user, &grant.role, &hosts)?;
+        let request = Requested {
+            request: self.request_id()?,
+            principal: user.name.clone(),
+            login: user.login.clone(),
+            role: grant.role.clone(),
+            hosts,
+            actions: first.actions.clone(),
+            for_seconds,
+            reason,
+            ticket: first.ticket.clone(),
+            extends: Some(id.clone()),
+            lapses_at: seconds_after(self.now, rule.pending_seconds).min(grant.expires),
+            policy: self.policy.hash.clone(),
+        };
+        Ok(vec![Event::Requested(request)])
+    }
+
+    pub(super) fn extension_approved(
+        &self,
+        request: &Request,
+        id: &GrantId,
+        for_seconds: u32,
+    ) -> Result<Event, WorkflowError> {
+        let (grant, asked) = (self.live(id)?, &request.asked);
+        let answered = Some(asked.request.clone());
+        Ok(self.extended(grant, for_seconds, asked.reason.clone(), answered))
+    }
+
+    /// That the policy still gives `user` what the grant opens, and lets it last so much longer. Neither what the role allowed
+    /// when the grant was made nor what it allows now is passed.
+    pub(super) fn check_extension(
+        &self,
+        user: &UserSet,
+        grant: &Grant,
+        for_seconds: u32,
+    ) -> Result<(&'a Role, Extension), WorkflowError> {
+        if for_seconds == 0 {
+            return Err(WorkflowError::NoTime);
+        }
+        if user.login != grant.login {
+            return Err(WorkflowError::LoginChanged(grant.principal.clone()));
+        }
+        let wanted = Wanted {
+            hosts: &BTreeSet::from([grant.host.clone()]),
+            actions: &self.first_request(grant)?.asked.actions,
+            for_seconds: 0,
+        };
+        let rule = self.policy.covers(user, &grant.role, &wanted)?;
+        let (Some(extension), Some(limit)) = (rule.extension, grant.extendable_until) else {
+            return Err(WorkflowError::NotExtendable {
+                grant: grant.id.clone(),
+                role: grant.role.clone(),
+            });
+        };
+        if for_seconds > extension.most_seconds {
+            return Err(WorkflowError::ExtensionTooLong {
+                most: extension.most_seconds,
+                asked: for_seconds,
+            });
+        }
+        let limit = limit.min(seconds_after(grant.not_before, rule.longest_seconds));
+        if seconds_after(grant.expires, for_seconds) > limit {
+            let left = limit.duration_since(grant.expires).as_secs().max(0);
+            return Err(WorkflowError::PastLimit {
+                grant: grant.id.clone(),
+                left: u32::try_from(left).unwrap_or(u32::MAX),
+            });
+        }
+        Ok((rule, extension))
+    }
+
+    fn extended(
+        &self,
+        grant: &Grant,
+        for_seconds: u32,
+        reason: Reason,
+        request: Option<jit_grant::RequestId>,
+    ) -> Event {
+        Event::Extended(Extended {
+            grant: grant.id.clone(),
+            for_seconds,
+            expires: seconds_after(grant.expires, for_seconds),
+            reason,
+            request,
+            policy: self.policy.hash.clone(),
+        })
+    }
+
+    fn known(&self, id: &GrantId) -> Result<&'a Grant, WorkflowError> {
+        let grant = self.state.grant(id);
+        grant.ok_or_else(|| WorkflowError::NoGrant(id.clone()))
+    }
+
+    /// The grant, where it has not ended.
+    pub(super) fn live(&self, id: &GrantId) -> Result<&'a Grant, WorkflowError> {
+        let grant = self.known(id)?;
+        if grant.is_live(self.now) {
+            Ok(grant)
+        } else {
+            Err(WorkflowError::GrantEnded(id.clone()))
+        }
+    }
+
+    fn first_request(&self, grant: &Grant) -> Result<&'a Request, WorkflowError> {
+        let request = self.state.request(&grant.request);
+        request.ok_or_else(|| WorkflowError::NoRequest(grant.request.clone()))
+    }
+}
