@@ -22,6 +22,14 @@ struct User {
     login: String,
     groups: Vec<String>,
     keys: Vec<UserKey>,
+    lock: Option<Lock>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Lock {
+    by: String,
+    at: Timestamp,
+    reason: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -115,7 +123,7 @@ pub async fn list_users(options: ListOptions, out: &mut impl Write) -> Result<()
             "no users yet; add one with `jit-server user add NAME --login LOGIN --key FILE`\n",
         );
     }
-    let mut table = table(&["NAME", "LOGIN", "GROUPS", "KEYS"]);
+    let mut table = table(&["NAME", "LOGIN", "GROUPS", "KEYS", "LOCKED"]);
     for user in &users {
         let keys: Vec<&str> = user
             .keys
@@ -127,6 +135,9 @@ pub async fn list_users(options: ListOptions, out: &mut impl Write) -> Result<()
             user.login.clone(),
             user.groups.join(", "),
             keys.join("\n"),
+            user.lock.as_ref().map_or_else(String::new, |lock| {
+                format!("by {}: {}", lock.by, lock.reason)
+            }),
         ]);
     }
     say(out, &trimmed(table))

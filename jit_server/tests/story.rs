@@ -282,3 +282,136 @@ async fn text_that_a_terminal_would_obey_is_refused() {
         );
     }
 }
+
+#[tokio::test]
+async fn an_extended_grant_reaches_the_host_under_the_same_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = common::POLICY
+        .replace(
+            "longest = \"4h\"",
+            "longest = \"4h\"\nextendable = \"30m\"\nextend_without_approval = true",
+        )
+        .replace("longest = \"1h\"", "longest = \"1h\"\nextendable = \"30m\"");
+    std::fs::write(folder.path().join("policy.toml"), policy).unwrap();
+    let running = Running::start(folder.path()).await;
+    let host = running.populate().await;
+    let request = running.as_("alice").asks(600).await;
+    running.as_("bob").approves(&request).await;
+    let mut stream = host.listen(&running.server, 0).await;
+    let before = host.verified(&running.server, &stream.next().await).grants;
+
+    let more = json!({ "for_seconds": 300 });
+    let path = "/v1/grants/g1/extend";
+    running
+        .as_("bob")
+        .post(path, more.clone())
+        .await
+        .refuses(403, "not-yours");
+    let done = running.as_("alice").post(path, more.clone()).await.is(200);
+    assert_eq!(done["request"], json!(null));
+    let after = host.verified(&running.server, &stream.next().await).grants;
+    assert_eq!(after[0].id, before[0].id);
+    assert_eq!(
+        after[0].expires.duration_since(before[0].expires).as_secs(),
+        300
+    );
+    let limit = after[0].extendable_until.unwrap();
+    assert_eq!(
+        limit.duration_since(after[0].not_before).as_secs(),
+        4 * 3_600
+    );
+
+    let ask = json!({ "role": "database", "for_seconds": 600, "reason": "slow query" });
+    let asked = id(&running.as_("alice").post("/v1/requests", ask).await.is(201));
+    for approver in ["bob", "carol"] {
+        running.as_(approver).approves(&asked).await;
+    }
+    let pending = running
+        .as_("alice")
+        .post("/v1/grants/g2/extend", more)
+        .await
+        .is(202);
+    assert_eq!(
+        (&pending["request"]["state"], &pending["request"]["extends"]),
+        (&json!("pending"), &json!("g2"))
+    );
+}
+
+#[tokio::test]
+async fn a_locked_user_loses_everything_and_is_told_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let host = running.populate().await;
+    let request = running.as_("alice").asks(600).await;
+    running.as_("bob").approves(&request).await;
+    let undecided = running.as_("alice").asks(60).await;
+    let mut stream = host.listen(&running.server, 0).await;
+    assert_eq!(
+        host.verified(&running.server, &stream.next().await)
+            .grants
+            .len(),
+        1
+    );
+
+    let (lock, because) = ("/v1/users/alice/lock", json!({ "reason": "laptop stolen" }));
+    running
+        .as_("bob")
+        .post(lock, because.clone())
+        .await
+        .refuses(403, "may-not-lock");
+    let locked = running
+        .as_("root")
+        .post(lock, because.clone())
+        .await
+        .is(200);
+    assert_eq!(
+        (&locked["changed"], &locked["ended"]),
+        (&json!(true), &json!(["g1"]))
+    );
+    assert!(
+        host.verified(&running.server, &stream.next().await)
+            .grants
+            .is_empty()
+    );
+    let shown = running
+        .as_("alice")
+        .get(&format!("/v1/requests/{undecided}"))
+        .await
+        .is(200);
+    assert_eq!(
+        (&shown["state"], &shown["denied"]["by"]),
+        (&json!("denied"), &json!("@administrator"))
+    );
+    let ask = json!({ "role": "web-admin", "for_seconds": 60, "reason": "disk full" });
+    let refused = running
+        .as_("alice")
+        .post("/v1/requests", ask.clone())
+        .await
+        .is(403);
+    assert!(
+        refused["detail"]
+            .as_str()
+            .unwrap()
+            .contains("laptop stolen"),
+        "{refused}"
+    );
+
+    let again = running.as_("root").post(lock, because).await.is(200);
+    assert_eq!(again["changed"], json!(false));
+    let users = running.as_("root").get("/v1/users").await.is(200);
+    assert_eq!(users[0]["lock"]["reason"], "laptop stolen");
+    let unlock = "/v1/users/alice/unlock";
+    assert_eq!(
+        running.as_("root").post(unlock, json!({})).await.is(200)["lock"],
+        json!(null)
+    );
+    assert_eq!(
+        running
+            .as_("alice")
+            .get("/v1/grants?active=true")
+            .await
+            .is(200),
+        json!([])
+    );
+    running.as_("alice").post("/v1/requests", ask).await.is(201);
+}

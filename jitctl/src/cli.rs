@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use jit_grant::{Code, GrantId, HostName, RequestId, RoleName};
+use jit_grant::{Code, GrantId, HostName, Principal, RequestId, RoleName};
 
 use crate::duration;
 use crate::server::ServerAddress;
@@ -112,6 +112,33 @@ pub(crate) enum Command {
     Release {
         /// The grant; the one that holds this session open where none is named
         grant: Option<GrantId>,
+    },
+    /// Have a grant of yours for longer, as its role allows: its sessions go on without a gap
+    Extend {
+        /// The grant; the one that holds this session open where none is named
+        grant: Option<GrantId>,
+        /// By how much, such as 30m
+        #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
+        lasting: Duration,
+        /// Why; the reason that the grant was asked for with, where none is given
+        #[arg(long)]
+        reason: Option<String>,
+        /// Where it needs approval: wait until it is decided
+        #[arg(long)]
+        wait: bool,
+    },
+    /// End all that somebody has, everywhere and at once, and keep him from asking and approving until `jitctl unlock`
+    Lock {
+        /// Whom
+        principal: Principal,
+        /// Shown to whoever is locked, and kept as evidence
+        #[arg(long)]
+        reason: String,
+    },
+    /// Let somebody ask and approve again; what the lock ended stays so
+    Unlock {
+        /// Whom
+        principal: Principal,
     },
     /// End a grant at once, with its sessions
     Revoke {

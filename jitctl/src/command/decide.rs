@@ -78,7 +78,7 @@ pub(super) async fn release(here: &Here, grant: Option<GrantId>) -> Result<Exit,
 }
 
 /// The grant that holds the session open that this shell sits in.
-fn own_grant(here: &Here) -> Result<GrantId, Error> {
+pub(super) fn own_grant(here: &Here) -> Result<GrantId, Error> {
     let session = here.daemon().own_session()?;
     session
         .and_then(|session| session.grant)
@@ -99,7 +99,7 @@ async fn done(here: &Here, path: &str, body: &Value, said: String) -> Result<Exi
 }
 
 /// Sends `body`; with `--json` the answer is printed as it came.
-async fn post(here: &Here, path: &str, body: &Value) -> Result<Value, Error> {
+pub(super) async fn post(here: &Here, path: &str, body: &Value) -> Result<Value, Error> {
     let server = here.server()?;
     let answer = here
         .screen
@@ -111,7 +111,7 @@ async fn post(here: &Here, path: &str, body: &Value) -> Result<Value, Error> {
     Ok(answer)
 }
 
-fn without_nulls(mut body: Value) -> Value {
+pub(super) fn without_nulls(mut body: Value) -> Value {
     if let Some(fields) = body.as_object_mut() {
         fields.retain(|_, value| !value.is_null());
     }

@@ -95,7 +95,10 @@ async fn requests(here: &Here, state: Option<RequestState>, for_me: bool) -> Res
             request.id.clone(),
             request.state.clone(),
             request.principal.clone(),
-            request.role.clone(),
+            match &request.extends {
+                Some(grant) => format!("{}, extends {grant}", request.role),
+                None => request.role.clone(),
+            },
             request.hosts.join(" "),
             seconds(request.for_seconds),
             asked,

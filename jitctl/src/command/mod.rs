@@ -6,9 +6,11 @@ mod decide;
 mod enforce;
 mod enroll;
 mod explain;
+mod extend;
 mod gate;
 mod generate;
 mod list;
+mod lock;
 mod request;
 mod show;
 pub(crate) mod status;
@@ -68,6 +70,14 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
         Command::Deny { id, reason } => decide::deny(&here, &id, &reason).await,
         Command::Withdraw { id } => decide::withdraw(&here, &id).await,
         Command::Release { grant } => decide::release(&here, grant).await,
+        Command::Extend {
+            grant,
+            lasting,
+            reason,
+            wait,
+        } => extend::run(&here, grant, lasting, reason, wait).await,
+        Command::Lock { principal, reason } => lock::lock(&here, &principal, &reason).await,
+        Command::Unlock { principal } => lock::unlock(&here, &principal).await,
         Command::Revoke { grant, reason } => decide::revoke(&here, &grant, &reason).await,
         Command::Audit(Audit::List { after }) => audit::list(&here, after).await,
         Command::Audit(Audit::Verify) => audit::verify(&here),

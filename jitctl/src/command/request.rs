@@ -147,7 +147,11 @@ fn ask_for(wanted: cli::Ensure) -> Result<cli::Request, Error> {
 }
 
 /// The request once it is no longer pending.
-async fn wait_for_decision(here: &Here, server: &Server, id: &str) -> Result<Value, Error> {
+pub(super) async fn wait_for_decision(
+    here: &Here,
+    server: &Server,
+    id: &str,
+) -> Result<Value, Error> {
     let path = format!(
         "/v1/requests/{id}?wait_seconds={}&while=pending",
         HOLD.as_secs()
@@ -178,7 +182,7 @@ async fn wait_for_decision(here: &Here, server: &Server, id: &str) -> Result<Val
 }
 
 /// Says how the request stands, with the exit code that goes with it.
-async fn report(here: &Here, server: &Server, answer: &Value) -> Result<Exit, Error> {
+pub(super) async fn report(here: &Here, server: &Server, answer: &Value) -> Result<Exit, Error> {
     let request: Request = server.parse(answer)?;
     if here.json {
         here.screen.json(answer);

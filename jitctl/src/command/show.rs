@@ -36,6 +36,7 @@ fn show_request(here: &Here, request: &Request) {
         ("State", request.state.clone()),
         ("Who", request.principal.clone()),
         ("Role", request.role.clone()),
+        ("Extends", request.extends.clone().unwrap_or_default()),
         ("Hosts", request.hosts.join(" ")),
         ("For", seconds(request.for_seconds)),
         ("Reason", request.reason.clone()),
@@ -91,6 +92,14 @@ async fn show_grant(here: &Here, server: &Server, grant: &Grant) {
         ("Role", grant.role.clone()),
         ("From", times.local(grant.not_before)),
         ("Until", until(here, grant.expires)),
+        (
+            "Extendable",
+            grant
+                .extendable_until
+                .filter(|limit| grant.state == "active" && *limit > grant.expires)
+                .map(|limit| format!("until {}", times.local(limit)))
+                .unwrap_or_default(),
+        ),
         (
             "Ended",
             grant

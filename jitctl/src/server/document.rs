@@ -46,6 +46,9 @@ pub(crate) struct Request {
     pub(crate) id: String,
     pub(crate) principal: String,
     pub(crate) role: String,
+    /// The grant that is to last longer.
+    #[serde(default)]
+    pub(crate) extends: Option<String>,
     #[serde(default)]
     pub(crate) hosts: Vec<String>,
     pub(crate) for_seconds: i64,
@@ -105,6 +108,8 @@ pub(crate) struct Grant {
     pub(crate) allow: Vec<String>,
     pub(crate) not_before: Timestamp,
     pub(crate) expires: Timestamp,
+    #[serde(default)]
+    pub(crate) extendable_until: Option<Timestamp>,
     pub(crate) state: String,
     #[serde(default)]
     pub(crate) ended: Option<Ending>,
@@ -114,6 +119,23 @@ pub(crate) struct Grant {
     pub(crate) reason: Option<String>,
     #[serde(default)]
     pub(crate) ticket: Option<String>,
+}
+
+/// The answer to an extension.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Extension {
+    pub(crate) grant: Grant,
+    /// A [`Request`] that has to be approved first.
+    pub(crate) request: Option<Value>,
+}
+
+/// How somebody stands after a lock or its end.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Standing {
+    pub(crate) lock: Option<Ending>,
+    pub(crate) changed: bool,
+    #[serde(default)]
+    pub(crate) ended: Vec<String>,
 }
 
 /// An enrolled host.

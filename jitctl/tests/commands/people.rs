@@ -400,3 +400,64 @@ fn codes_are_explained() {
     );
     assert_eq!(Host::new().jitctl(&["explain", "JIT-999"]).code, 2);
 }
+
+#[test]
+fn an_extension_from_inside_a_session_says_until_when() {
+    let host = Host::new().with_server().with_daemon();
+    let session = json!({ "id": "s1", "kind": "login", "principal": "alice", "login": "alice", "service": "sshd", "scopes": [], "grant": "g4", "since": "2026-11-22T19:00:00Z", "until": null, "enforced": true });
+    host.daemon_says("Whoami", json!({ "session": session }));
+    let answer = json!({ "grant": grant(60), "request": null });
+    host.server_says("POST /v1/grants/g4/extend", 200, answer);
+    let ended = host.jitctl(&["extend", "--for", "30m"]);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(
+        ended.out.starts_with("g4 is extended until "),
+        "{}",
+        ended.out
+    );
+    let sent = host.sent("POST /v1/grants/g4/extend");
+    assert_eq!(sent, json!({ "for_seconds": 1800 }));
+}
+
+#[test]
+fn an_extension_that_needs_approval_exits_5_or_waits() {
+    let host = Host::new().with_server();
+    let mut asked = request("pending");
+    asked["extends"] = json!("g4");
+    let answer = json!({ "grant": grant(10), "request": asked });
+    host.server_says("POST /v1/grants/g4/extend", 202, answer);
+    assert_eq!(host.jitctl(&["extend", "g4", "--for", "30m"]).code, 5);
+    let poll = "GET /v1/requests/r17?wait_seconds=30&while=pending";
+    host.server_says(poll, 200, approved());
+    host.server_says("GET /v1/grants/g4", 200, grant(40));
+    let waited = host.jitctl(&["extend", "g4", "--for", "30m", "--wait"]);
+    assert_eq!(waited.code, 0, "{}", waited.err);
+    assert!(waited.out.contains("g4: alice on web1"), "{}", waited.out);
+}
+
+#[test]
+fn a_lock_says_what_it_ended_and_a_second_one_who_made_the_first() {
+    let host = Host::new().with_server();
+    let standing = |changed: bool| {
+        json!({ "principal": "alice", "changed": changed, "ended": ["g4"],
+        "lock": { "by": "@administrator", "at": "2026-11-20T10:05:00Z", "reason": "laptop stolen" } })
+    };
+    host.server_says("POST /v1/users/alice/lock", 200, standing(true));
+    host.server_says("POST /v1/users/alice/lock", 200, standing(false));
+    let lock = ["lock", "alice", "--reason", "laptop stolen"];
+    let said = host.jitctl(&lock).out;
+    assert_eq!(
+        said,
+        "alice is locked; g4 and all sessions of it end now.\n"
+    );
+    assert_eq!(
+        host.jitctl(&lock).out,
+        "alice is locked already, by @administrator since 2026-11-20 10:05: laptop stolen\n"
+    );
+    let unlocked = |changed: bool| json!({ "principal": "alice", "changed": changed, "ended": [], "lock": null });
+    host.server_says("POST /v1/users/alice/unlock", 200, unlocked(false));
+    assert_eq!(
+        host.jitctl(&["unlock", "alice"]).out,
+        "alice is not locked.\n"
+    );
+}

@@ -40,6 +40,8 @@ pub(super) fn detail(event: &Event, times: &Times) -> String {
         ("", "requested") => fields.requested(),
         ("", "approved") => fields.approved(),
         ("", "granted") => fields.granted(),
+        ("", "extended") => fields.extended(),
+        ("", "locked") => fields.text("reason").map(str::to_owned),
         ("", "user_set") => fields.user(),
         _ => None,
     };
@@ -126,10 +128,11 @@ impl Fields<'_> {
         let (role, hosts) = (self.text("role")?, self.list("hosts").join(" "));
         let ticket = self.text("ticket").map(|ticket| format!(" [{ticket}]"));
         let (length, reason) = (self.length()?, self.text("reason")?);
-        Some(format!(
-            "{role} on {hosts} for {length}: {reason}{}",
-            ticket.unwrap_or_default()
-        ))
+        let what = match self.text("extends") {
+            Some(grant) => format!("to extend {grant} by {length}"),
+            None => format!("{role} on {hosts} for {length}"),
+        };
+        Some(format!("{what}: {reason}{}", ticket.unwrap_or_default()))
     }
 
     fn approved(&self) -> Option<String> {
@@ -148,6 +151,12 @@ impl Fields<'_> {
         });
         let grants = grants.collect::<Option<Vec<_>>>()?.join(", ");
         Some(format!("{grants}, until {}", self.time("expires")?))
+    }
+
+    fn extended(&self) -> Option<String> {
+        let (grant, length) = (self.text("grant")?, self.length()?);
+        let (until, reason) = (self.time("expires")?, self.text("reason")?);
+        Some(format!("{grant} by {length}, until {until}: {reason}"))
     }
 
     fn user(&self) -> Option<String> {
