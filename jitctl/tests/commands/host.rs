@@ -11,13 +11,17 @@ fn gating_begins_in_monitor_mode_and_tells_jitd() {
     let ended = host.jitctl(&["gate", "sshd", "sudo", "su"]);
     assert_eq!(ended.code, 0, "{}", ended.err);
     insta::assert_snapshot!(ended.out, @r"
+    atd: gated
+    cron: gated
     polkit-1: gated
     sshd: gated
     su: gated
     sudo: gated
     sudo-i: gated
+    systemd-user: gated
     polkit-1 had no file in /etc/pam.d: the vendor's was copied there, and goes again with ungate.
     su-l takes its lines from su and is covered by it.
+    systemd-user had no file in /etc/pam.d: the vendor's was copied there, and goes again with ungate.
     New ones only watch. `jitctl status` shows how they stand; `jitctl enforce` makes them refuse.
     ");
     assert!(
@@ -31,7 +35,16 @@ fn gating_begins_in_monitor_mode_and_tells_jitd() {
         (&parameters["what"], &parameters["services"]),
         (
             &json!("gate"),
-            &json!(["polkit-1", "sshd", "su", "sudo", "sudo-i"])
+            &json!([
+                "atd",
+                "cron",
+                "polkit-1",
+                "sshd",
+                "su",
+                "sudo",
+                "sudo-i",
+                "systemd-user"
+            ])
         )
     );
 }
@@ -113,7 +126,9 @@ fn what_was_not_tried_is_not_confirmed() {
     let ended = host.jitctl(&["enforce", "--confirm"]);
     assert_eq!(ended.code, 3, "{}", ended.err);
     assert!(
-        ended.err.contains("nothing to confirm for sshd"),
+        ended
+            .err
+            .contains("nothing to confirm for atd, cron, sshd, systemd-user"),
         "{}",
         ended.err
     );
@@ -316,15 +331,18 @@ fn status_shows_server_and_services() {
     Record    written
     jitd      0.1.0
 
-    SERVICE  MODE
-    sshd     monitor
-    su       monitor
-    su-l     covered  by su, whose lines it runs
+    SERVICE       MODE
+    atd           monitor
+    cron          monitor
+    sshd          monitor
+    su            monitor
+    su-l          covered  by su, whose lines it runs
+    systemd-user  monitor
     ");
     let json = host.jitctl(&["status", "--json"]).json();
     assert_eq!(
         json["services"][0],
-        json!({ "service": "sshd", "mode": "monitor", "covered_by": null, "left_seconds": null })
+        json!({ "service": "atd", "mode": "monitor", "covered_by": null, "left_seconds": null })
     );
     assert_eq!(json["jitd"]["revision"], json!(17));
 }
