@@ -5,6 +5,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+/// What the name of a temporary file ends with.
+pub(crate) const UNFINISHED: &str = ".new";
+
 /// Writes `path` anew, readable to its owner only: temporary file, fsync, rename, fsync of the directory.
 ///
 /// # Errors
@@ -68,6 +71,6 @@ fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
 /// One daemon writes, one name is enough: what an interrupted run left is overwritten.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
+    name.push(UNFINISHED);
     path.with_file_name(name)
 }

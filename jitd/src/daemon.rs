@@ -1,6 +1,5 @@
 //! From nothing to answering: reads what is kept, takes up the sessions that are open, and only then listens.
 
-use std::fs;
 use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -16,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use crate::access::Socket;
 use crate::accounts::Accounts;
+use crate::boot;
 use crate::clock::Clock;
 use crate::config::{ConfigError, Settings};
 use crate::grants::{Grants, Places};
@@ -131,7 +131,7 @@ async fn start(config: &Path) -> Result<Arc<Host<Sessions>>, DaemonError> {
     let places = Places {
         state: state.clone(),
         run: PathBuf::from(RUN),
-        boot_id: boot_id()?,
+        boot_id: boot::id().map_err(needs(boot::PATH))?,
     };
     let clock = Clock::start(Grants::highest_time(&places));
     let record = Record::open(&state.join("events"), Path::new(DEV_LOG), clock.clone())
@@ -231,13 +231,6 @@ fn tell_systemd(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::warn!("systemd was not told: {error}");
     }
-}
-
-fn boot_id() -> Result<String, DaemonError> {
-    const PATH: &str = "/proc/sys/kernel/random/boot_id";
-    fs::read_to_string(PATH)
-        .map(|id| id.trim().to_owned())
-        .map_err(needs(PATH))
 }
 
 /// What this machine calls itself, for messages before it is enrolled.

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod accounts;
 pub mod atomic;
+mod boot;
 pub mod clock;
 pub mod config;
 pub mod daemon;

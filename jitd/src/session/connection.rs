@@ -53,27 +53,10 @@ fn signal(processes: &[Process], signal: Signal) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture::{earlier, waiting};
     use super::super::process::Stat;
     use super::*;
     use std::os::unix::process::ExitStatusExt;
-    use std::process::{Child, Command, Stdio};
-
-    fn waiting(script: &str) -> (Child, Process) {
-        let child = Command::new("/bin/sh")
-            .args(["-c", script])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let pid = i32::try_from(child.id()).unwrap();
-        (
-            child,
-            Process {
-                pid,
-                start_time: Stat::of(pid).unwrap().start_time,
-            },
-        )
-    }
 
     #[tokio::test]
     async fn a_connection_that_ignores_sigterm_dies_with_its_children_and_its_neighbour_lives() {
@@ -94,11 +77,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_has_gone_is_nobody_else_s_end() {
         let (mut child, process) = waiting("read line; exit 7");
-        end(Process {
-            start_time: process.start_time + 1,
-            ..process
-        })
-        .await;
+        end(earlier(process)).await;
         drop(child.stdin.take());
         assert_eq!(child.wait().unwrap().code(), Some(7));
     }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jit_grant::Code;
 use rustix::process::Signal;
 use serde::Serialize;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{sleep, timeout};
 
 use super::cgroup::Cgroup;
 use super::held::{Ending, Held, Kind, Whose};
@@ -47,6 +47,7 @@ impl Inner {
             held.ending = Some(Ending {
                 code: why.code,
                 due: why.due,
+                signalled: None,
             });
             let held = held.clone();
             tokio::spawn(Arc::clone(&self).finish(held, why));
@@ -55,7 +56,7 @@ impl Inner {
 
     /// Goes on with an end that jitd died in.
     pub(super) fn resume_end(self: Arc<Self>, held: Held) {
-        if let Some(Ending { code, due }) = held.ending {
+        if let Some(Ending { code, due, .. }) = held.ending {
             tokio::spawn(self.finish(held, Why { code, due }));
         }
     }
@@ -71,38 +72,51 @@ impl Inner {
             .iter()
             .map(|scope| scope.cgroup.clone())
             .collect();
-        if notice::show(&cgroups, why.code) {
-            sleep(NOTICE_LEAD).await;
-        }
-        let grace = *self.grace();
-        let began = Instant::now();
-        let signalled: usize = cgroups.iter().map(|cgroup| cgroup.signal(&SIGNALS)).sum();
-        let first_signal = self.clock.now();
-        // Only now: neither may hold up the signals. Neither failing stops the end.
-        self.note_ending(&held, why, first_signal, signalled);
-        let _ = self.registry.save(&held);
-
-        let killed = timeout_at(began + grace, self.all_empty(&cgroups))
-            .await
-            .is_err();
+        let begun = match held.ending.and_then(|ending| ending.signalled) {
+            Some(begun) => begun,
+            None => self.send_signals(&held, &cgroups, why).await,
+        };
+        // PID 1 kills after its own grace what jitd, dead by then, could not.
+        let stopping = tokio::spawn(stop_scopes(held.clone()));
+        let left = (begun + *self.grace()).saturating_sub(self.clock.boot());
+        let killed = timeout(left, self.all_empty(&cgroups)).await.is_err();
         for cgroup in cgroups.iter().filter(|cgroup| cgroup.populated()) {
             if let Err(error) = cgroup.kill() {
-                tracing::error!(cgroup = cgroup.path, %error, "cgroup.kill failed; systemd is asked to stop the scope");
+                tracing::error!(cgroup = cgroup.path, %error, "cgroup.kill failed; systemd was asked to stop the scope");
             }
         }
-        stop_scopes(&held).await;
+        let _ = stopping.await;
         let stuck = timeout(DEATH, self.all_empty(&cgroups)).await.is_err();
-        self.note_ended(&held, why, began.elapsed(), killed, stuck);
+        let took = self.clock.boot().saturating_sub(begun);
+        self.note_ended(&held, why, Some(took), killed, stuck);
         self.disarm(&held.id).await;
         // A process that the kernel can't let go of stays listed until it has gone.
         self.all_empty(&cgroups).await;
         self.forget(&held.id);
     }
 
-    /// What jitd had begun to end was gone when it came back.
-    pub(super) async fn ended_unseen(&self, held: &Held, Ending { code, due }: Ending) {
+    /// The beginning of the end. Returns when it was, since boot.
+    async fn send_signals(&self, held: &Held, cgroups: &[Cgroup], why: Why) -> Duration {
+        if notice::show(cgroups, why.code) {
+            sleep(NOTICE_LEAD).await;
+        }
+        let begun = self.clock.boot();
+        let signalled: usize = cgroups.iter().map(|cgroup| cgroup.signal(&SIGNALS)).sum();
+        let first_signal = self.clock.now();
+        // Only now: neither may hold up the signals. Neither failing stops the end.
+        self.note_ending(held, why, first_signal, signalled);
+        self.change(&held.id, |held| {
+            if let Some(ending) = &mut held.ending {
+                ending.signalled = Some(begun);
+            }
+        });
+        begun
+    }
+
+    /// It was over, and gone, when jitd came back.
+    pub(super) async fn ended_unseen(&self, held: &Held, Ending { code, due, .. }: Ending) {
         self.disarm(&held.id).await;
-        self.note_ended(held, Why { code, due }, Duration::ZERO, false, false);
+        self.note_ended(held, Why { code, due }, None, false, false);
         self.forget(&held.id);
     }
 
@@ -133,15 +147,18 @@ impl Inner {
         self.note(held, "ending", note);
     }
 
-    fn note_ended(&self, held: &Held, why: Why, took: Duration, killed: bool, stuck: bool) {
+    /// `took` is from the first signal to the last death, where jitd was there to see it.
+    fn note_ended(&self, held: &Held, why: Why, took: Option<Duration>, killed: bool, stuck: bool) {
         #[derive(Serialize)]
         struct Note<'a> {
             #[serde(flatten)]
             whose: Whose<'a>,
             code: Code,
             due: Timestamp,
-            last_death_late_ms: i64,
-            took_ms: u128,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            last_death_late_ms: Option<i64>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            took_ms: Option<u128>,
             killed: bool,
             left: Vec<i32>,
         }
@@ -156,8 +173,8 @@ impl Inner {
             whose: held.whose(),
             code: why.code,
             due: why.due,
-            last_death_late_ms: milliseconds_between(why.due, self.clock.now()),
-            took_ms: took.as_millis(),
+            last_death_late_ms: took.map(|_| milliseconds_between(why.due, self.clock.now())),
+            took_ms: took.map(|took| took.as_millis()),
             killed,
             left,
         };
@@ -171,8 +188,8 @@ impl Inner {
     }
 }
 
-/// Tells systemd, so that nothing of the scope stays behind there. The processes are dead or dying by now.
-async fn stop_scopes(held: &Held) {
+/// Has systemd stop the scopes too: it goes on with that whatever becomes of jitd, and keeps nothing of them.
+async fn stop_scopes(held: Held) {
     if held.scopes.is_empty() {
         return;
     }
@@ -187,7 +204,7 @@ async fn stop_scopes(held: &Held) {
         Ok::<(), super::pid1::Pid1Error>(())
     };
     if let Err(error) = stopped.await {
-        tracing::warn!(id = %held.id, %error, "systemd was not told that a scope has ended");
+        tracing::warn!(id = %held.id, %error, "systemd was not told to stop a scope");
     }
 }
 
@@ -197,99 +214,23 @@ fn milliseconds_between(earlier: Timestamp, later: Timestamp) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::held::Scope;
-    use super::super::process::{Process, Stat};
-    use super::super::registry::Registry;
-    use super::super::{Judge, Live, Opening, Sessions, Standing};
+    use super::super::fixture::{events, gone, held, kinds, live, over, restarted, this};
     use super::*;
-    use crate::clock::Clock;
-    use crate::peer::Peer;
-    use crate::record::Record;
-    use jit_grant::{Action, Credential, Query};
-    use serde_json::{Value, json};
-    use std::path::Path;
+    use serde_json::json;
 
-    struct Over;
-
-    impl Judge for Over {
-        fn standing(&self, _: &Query) -> Standing {
-            Standing::Over {
-                code: Code::NoGrant,
-                message: "a long text for a person".to_owned(),
-            }
-        }
-    }
-
-    /// An elevation whose process is this one, and whose scope has gone: there is nothing to kill.
+    /// An elevation whose process is this one, and whose scope has gone.
     fn elevation() -> Held {
-        let pid = i32::try_from(std::process::id()).unwrap();
-        let opening = Opening {
-            peer: Peer {
-                pid,
-                start_time: Stat::of(pid).unwrap().start_time,
-                pidfd: None,
-                uid: 0,
-                real_uid: 1000,
-            },
-            query: Query {
-                login: "ann".parse().unwrap(),
-                action: Action::Sudo,
-                credential: Credential::Unbound,
-                rhost: None,
-                tty: None,
-                service: "sudo".to_owned(),
-                now: Timestamp::UNIX_EPOCH,
-            },
-            standing: Some(Live {
-                grant: "g7".parse().unwrap(),
-                principal: "ann@example".parse().unwrap(),
-                until: Timestamp::MAX,
-            }),
-            parent: None,
-            enforce: true,
-        };
-        let id = SessionId::from_bytes([1; 10]);
-        let mut held = Held::new(id, Kind::Elevation, &opening, Timestamp::UNIX_EPOCH);
-        assert_eq!(held.leader, Process::of(&opening.peer));
-        let gone = json!({ "path": "/no.slice/such.scope", "id": 1 });
-        held.scopes = vec![Scope {
-            unit: "such.scope".to_owned(),
-            invocation: String::new(),
-            cgroup: serde_json::from_value(gone).unwrap(),
-        }];
+        let mut held = held(Kind::Elevation, 1, this());
+        held.scopes = vec![gone()];
         held
-    }
-
-    async fn ended_at_start(folder: &Path) -> Vec<Value> {
-        let clock = Clock::start(None);
-        let record =
-            Record::open(&folder.join("events"), &folder.join("log"), clock.clone()).unwrap();
-        Registry::open(folder).unwrap().save(&elevation()).unwrap();
-        tokio::spawn(Arc::clone(&record).keep());
-        let mut written = record.synced();
-        let _sessions = Sessions::start(
-            folder,
-            clock,
-            Arc::new(Over),
-            Arc::clone(&record),
-            Duration::ZERO,
-        )
-        .await
-        .unwrap();
-        written.wait_for(|last| *last >= 2).await.unwrap();
-        let (lines, _) = record.read_after(0, u64::MAX, 1 << 20).unwrap();
-        lines
-            .iter()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap()["event"].take())
-            .collect()
     }
 
     #[tokio::test]
     async fn the_record_of_an_end_says_whose_it_was_by_which_grant_and_why_in_one_code() {
         let folder = tempfile::tempdir().unwrap();
-        let events = ended_at_start(folder.path()).await;
-        let kinds: Vec<_> = events.iter().map(|event| &event["kind"]).collect();
-        assert_eq!(kinds, ["elevation.ending", "elevation.ended"]);
+        let (_sessions, record) = restarted(folder.path(), &[elevation()], over()).await;
+        let events = events(&record, 2).await;
+        assert_eq!(kinds(&events), ["elevation.ending", "elevation.ended"]);
         for event in events {
             assert_eq!(
                 (&event["login"], &event["principal"], &event["grant"]),
@@ -297,6 +238,25 @@ mod tests {
             );
             assert_eq!(event["code"], "JIT-302");
             assert!(!event.to_string().contains("a long text for a person"));
+        }
+    }
+
+    /// The grace counts from the first signal, whichever jitd sent it. And it was decided: a grant that came since changes nothing.
+    #[tokio::test]
+    async fn an_end_that_jitd_died_in_goes_on_from_where_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut half_ended = elevation();
+        half_ended.ending = Some(Ending {
+            code: Code::EndWithdrawn,
+            due: Timestamp::UNIX_EPOCH,
+            signalled: Some(Duration::ZERO),
+        });
+        let (sessions, record) = restarted(folder.path(), &[half_ended], live()).await;
+        let events = events(&record, 1).await;
+        assert_eq!(kinds(&events), ["elevation.ended"]);
+        assert_eq!(events[0]["code"], "JIT-302");
+        while !sessions.list().is_empty() {
+            tokio::task::yield_now().await;
         }
     }
 }

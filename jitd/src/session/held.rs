@@ -64,6 +64,9 @@ pub(crate) struct Ending {
     pub(crate) code: Code,
     /// When the first signal was due.
     pub(crate) due: Timestamp,
+    /// When it was sent, since boot: what is left of the grace counts from there, also for a jitd that came later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) signalled: Option<Duration>,
 }
 
 /// A session or elevation.

@@ -107,17 +107,8 @@ impl Inner {
             if self.join(held) {
                 let _ = self.registry.save(held);
             }
-            match (self.judge.standing(&held.query), held.enforce) {
-                (Standing::Live(live), true) if live.until <= now => {
-                    verdicts.over.push((
-                        held.id.clone(),
-                        Why {
-                            code: Code::EndExpired,
-                            due: live.until,
-                        },
-                    ));
-                }
-                (Standing::Live(live), _) => {
+            match (self.standing(held, now), held.enforce) {
+                (Ok(live), _) => {
                     let changed = held.live.as_ref() != Some(&live);
                     if changed {
                         held.moves_to(live);
@@ -131,12 +122,8 @@ impl Inner {
                         verdicts.moved.push(held.id.clone());
                     }
                 }
-                (Standing::Over { code, .. }, true) => {
-                    verdicts
-                        .over
-                        .push((held.id.clone(), why_over(held.live.as_ref(), code, now)));
-                }
-                (Standing::Over { .. }, false) => {
+                (Err(why), true) => verdicts.over.push((held.id.clone(), why)),
+                (Err(_), false) => {
                     if held.live.is_some() {
                         verdicts.spared.push(held.clone());
                         held.live = None;
@@ -146,6 +133,18 @@ impl Inner {
             }
         }
         verdicts
+    }
+
+    /// What holds it open by now, or why it is over.
+    pub(super) fn standing(&self, held: &Held, now: Timestamp) -> Result<Live, Why> {
+        match self.judge.standing(&held.query) {
+            Standing::Live(live) if live.until <= now => Err(Why {
+                code: Code::EndExpired,
+                due: live.until,
+            }),
+            Standing::Live(live) => Ok(live),
+            Standing::Over { code, .. } => Err(why_over(held.live.as_ref(), code, now)),
+        }
     }
 
     /// A timer that can't be moved now is moved as soon as it can; jitd's own is exact meanwhile.

@@ -11,7 +11,7 @@
 //! | the end itself | `end.rs`, `notice.rs`, `connection.rs` |
 //! | warning people that it is near | `warn.rs`, `notice.rs` |
 //! | it ended by itself | `gone.rs`, `watch.rs` |
-//! | what survives a restart of jitd | `held.rs`, `registry.rs`, `reconcile.rs` |
+//! | what survives a restart of jitd | `held.rs`, `registry.rs`, `reconcile.rs`, `salvage.rs` |
 //! | PID 1 and logind | `pid1.rs`, `private_bus.rs`, `logind.rs` |
 
 mod arm;
@@ -20,6 +20,8 @@ mod cgroup;
 mod connection;
 mod deadline;
 mod end;
+#[cfg(test)]
+mod fixture;
 mod gone;
 mod held;
 mod judge;
@@ -33,6 +35,7 @@ mod process;
 mod ready;
 mod reconcile;
 mod registry;
+mod salvage;
 mod types;
 mod unit;
 mod warn;

@@ -48,6 +48,20 @@ pub(crate) struct Loaded {
     pub(crate) cgroup: String,
 }
 
+/// A unit in PID 1's list, by its name first: org.freedesktop.systemd1(5), ListUnits().
+type Listed = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    String,
+    OwnedObjectPath,
+    u32,
+    String,
+    OwnedObjectPath,
+);
+
 /// A connection to PID 1.
 pub(crate) struct Pid1(PrivateBus);
 
@@ -69,10 +83,28 @@ impl Pid1 {
 
     /// Arms a timer that ends its scopes by PID 1's own means.
     pub(crate) async fn start_end_timer(&mut self, timer: &EndTimer<'_>) -> Result<(), Pid1Error> {
-        let service = (timer.service_name(), timer.service_properties());
         let name = EndTimer::name(timer.id, timer.number);
+        let service = (EndTimer::service_of(&name), timer.service_properties());
         self.start(&name, &timer.timer_properties(), &[service])
             .await
+    }
+
+    /// Starts a unit that is there, without waiting until it has run.
+    pub(crate) async fn run(&mut self, name: &str) -> Result<(), Pid1Error> {
+        let parameters = (name, "replace");
+        within(self.0.call(MANAGER_PATH, MANAGER, "StartUnit", &parameters))
+            .await
+            .map(drop)
+    }
+
+    /// The names of loaded units that match a pattern of fnmatch(3).
+    pub(crate) async fn units_like(&mut self, pattern: &str) -> Result<Vec<String>, Pid1Error> {
+        let parameters = (Vec::<&str>::new(), vec![pattern]);
+        let listed = self
+            .0
+            .call(MANAGER_PATH, MANAGER, "ListUnitsByPatterns", &parameters);
+        let units: Vec<Listed> = within(listed).await?.read()?;
+        Ok(units.into_iter().map(|unit| unit.0).collect())
     }
 
     /// Stops a unit without waiting for it to be gone. A unit that is not there is stopped.

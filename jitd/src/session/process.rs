@@ -128,25 +128,8 @@ fn all() -> impl Iterator<Item = (Process, i32)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture::{earlier, waiting};
     use super::*;
-    use std::process::{Child, Command, Stdio};
-
-    /// A child, and the process that jitd would know it as.
-    fn waiting(command: &str) -> (Child, Process) {
-        let child = Command::new("/bin/sh")
-            .args(["-c", command])
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let pid = i32::try_from(child.id()).unwrap();
-        (
-            child,
-            Process {
-                pid,
-                start_time: Stat::of(pid).unwrap().start_time,
-            },
-        )
-    }
 
     #[test]
     fn a_program_name_cannot_shift_the_fields() {
@@ -183,14 +166,7 @@ mod tests {
     fn a_process_that_has_the_pid_of_another_is_not_opened() {
         let (mut child, process) = waiting("read line");
         assert!(process.open().is_some());
-        assert!(
-            Process {
-                start_time: process.start_time + 1,
-                ..process
-            }
-            .open()
-            .is_none()
-        );
+        assert!(earlier(process).open().is_none());
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(process.open().is_none());

@@ -1,7 +1,8 @@
 //! The registry: one file a session under /run/jit/sessions, so that a jitd that died knows again what it held.
 //!
-//! A file is replaced by rename, so it is whole whenever jitd dies. One that can't be read all the same is set aside and
-//! recorded; the timer in PID 1 still ends what it told of.
+//! A file is replaced by rename, so it is whole whenever jitd dies. One that can't be read all the same is set aside, recorded, and
+//! what it told of is ended (`salvage.rs`). Beside them stands the id of the boot that they are of: process numbers, cgroup ids and
+//! unit names mean nothing in another one.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -10,7 +11,17 @@ use std::path::{Path, PathBuf};
 
 use super::held::Held;
 use super::types::{SessionError, SessionId};
-use crate::atomic;
+use crate::atomic::{self, UNFINISHED};
+use crate::boot;
+
+/// What the names of session files end with.
+const ENDING: &str = ".json";
+
+/// Holds the id of the boot.
+const BOOT: &str = "boot";
+
+/// No boot id comes near this.
+const MOST_BOOT_BYTES: u64 = 256;
 
 /// No registry file of ours comes near this.
 const MOST_BYTES: u64 = 64 * 1024;
@@ -27,23 +38,62 @@ pub(crate) struct Found {
 
 /// A file that is no session, set aside as `NAME.broken`.
 pub(crate) struct Broken {
+    /// The session that it told of, where its name is that of one.
+    pub(crate) id: Option<SessionId>,
     pub(crate) name: String,
     pub(crate) why: String,
 }
 
 impl Registry {
-    /// Opens `run_dir`/sessions, made where it is missing.
+    /// Opens `run_dir`/sessions, made where it is missing. What is there of another boot goes: nothing of it lives.
     ///
     /// # Errors
-    /// Where it can't be made.
+    /// Where it can't be made or read.
     pub(crate) fn open(run_dir: &Path) -> Result<Self, SessionError> {
         let path = run_dir.join("sessions");
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
-        made.map_err(|source| SessionError::Registry {
+        let unusable = |source| SessionError::Registry {
             path: path.clone(),
             source,
-        })?;
-        Ok(Self(path))
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(unusable)?;
+        let registry = Self(path.clone());
+        registry
+            .keep_to_boot(&boot::id().map_err(unusable)?)
+            .map_err(unusable)?;
+        Ok(registry)
+    }
+
+    fn keep_to_boot(&self, boot: &str) -> io::Result<()> {
+        let file = self.0.join(BOOT);
+        let noted = atomic::read(&file, MOST_BOOT_BYTES).ok();
+        if noted.as_deref() == Some(boot.as_bytes()) {
+            return Ok(());
+        }
+        // An older jitd noted none, and kept its files in /run, which no reboot leaves anything of.
+        if noted.is_some_and(|other| !other.is_empty()) {
+            for name in self.names(ENDING)? {
+                tracing::warn!(name, "a registry file of an earlier boot is removed");
+                let _ = fs::remove_file(self.0.join(name));
+            }
+        }
+        // Without it the next start takes what it finds for this boot's, as it is.
+        if let Err(error) = atomic::write(&file, boot.as_bytes()) {
+            tracing::warn!(%error, "the registry could not note which boot it is of");
+        }
+        Ok(())
+    }
+
+    /// The names of files that end like this.
+    fn names(&self, ending: &str) -> io::Result<Vec<String>> {
+        let entries = fs::read_dir(&self.0)?;
+        let name = |entry: fs::DirEntry| entry.file_name().into_string().ok();
+        // What can't be listed is found at the next start; the timer in PID 1 ends it meanwhile.
+        let names = entries.flatten().filter_map(name);
+        Ok(names.filter(|name| name.ends_with(ending)).collect())
     }
 
     /// Writes a session, whole or not at all.
@@ -65,7 +115,7 @@ impl Registry {
         self.file(id).exists()
     }
 
-    /// Everything there is.
+    /// Everything there is. What an interrupted write left beside it is removed.
     ///
     /// # Errors
     /// Where the folder can't be read.
@@ -74,22 +124,19 @@ impl Registry {
             path: self.0.clone(),
             source,
         };
+        for name in self.names(UNFINISHED).map_err(unreadable)? {
+            let _ = fs::remove_file(self.0.join(name));
+        }
         let mut found = Found::default();
-        for entry in fs::read_dir(&self.0).map_err(unreadable)? {
-            let path = entry.map_err(unreadable)?.path();
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            let Some(id) = name.strip_suffix(".json") else {
-                continue;
-            };
+        for name in self.names(ENDING).map_err(unreadable)? {
+            let path = self.0.join(&name);
+            let id = name.strip_suffix(ENDING).unwrap_or_default();
             match read(&path, id) {
                 Ok(held) => found.held.push(held),
                 Err(error) => {
                     let _ = fs::rename(&path, path.with_extension("json.broken"));
                     found.broken.push(Broken {
+                        id: id.parse().ok(),
                         name,
                         why: error.to_string(),
                     });
@@ -118,49 +165,18 @@ fn read(path: &Path, id: &str) -> io::Result<Held> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture::{held, id};
     use super::super::held::Kind;
     use super::super::process::Process;
-    use super::super::types::{Live, Opening};
     use super::*;
-    use crate::peer::Peer;
-    use jiff::Timestamp;
-    use jit_grant::{Action, Credential, Query};
+
+    const LEADER: Process = Process {
+        pid: 7,
+        start_time: 4711,
+    };
 
     fn session(seed: u8) -> Held {
-        let query = Query {
-            login: "ann".parse().unwrap(),
-            action: Action::Ssh,
-            credential: Credential::Method("password".to_owned()),
-            rhost: Some("192.0.2.7".to_owned()),
-            tty: None,
-            service: "sshd".to_owned(),
-            now: Timestamp::UNIX_EPOCH,
-        };
-        let live = Live {
-            grant: "g1".parse().unwrap(),
-            principal: "ann".parse().unwrap(),
-            until: Timestamp::UNIX_EPOCH,
-        };
-        let peer = Peer {
-            pid: 7,
-            start_time: 4711,
-            pidfd: None,
-            uid: 0,
-            real_uid: 0,
-        };
-        let opening = Opening {
-            peer,
-            query,
-            standing: Some(live),
-            parent: None,
-            enforce: true,
-        };
-        Held::new(
-            SessionId::from_bytes([seed; 10]),
-            Kind::Login,
-            &opening,
-            Timestamp::UNIX_EPOCH,
-        )
+        held(Kind::Login, seed, LEADER)
     }
 
     fn registry() -> (tempfile::TempDir, Registry) {
@@ -186,39 +202,94 @@ mod tests {
         );
         assert_eq!(
             (held.leader, &held.timers, held.confirm_by),
-            (
-                Process {
-                    pid: 7,
-                    start_time: 4711
-                },
-                &saved.timers,
-                saved.confirm_by
-            )
+            (LEADER, &saved.timers, saved.confirm_by)
         );
     }
 
+    /// A torn write can't come about by a rename; a full or failing /run and somebody's editor can do worse.
     #[test]
-    fn a_broken_file_is_set_aside_and_hides_no_other() {
+    fn a_file_that_can_not_be_read_is_set_aside_and_hides_no_other() {
+        type Harm = fn(&Path);
+        let harms: [Harm; 6] = [
+            |path| fs::write(path, b"").unwrap(),
+            |path| fs::write(path, b"{\"id\":\"cccc").unwrap(),
+            |path| fs::write(path, b"{}").unwrap(),
+            |path| fs::write(path, [0xff; 70_000]).unwrap(),
+            |path| fs::create_dir(path).unwrap(),
+            |path| std::os::unix::fs::symlink("/dev/null", path).unwrap(),
+        ];
+        for harm in harms {
+            let (_folder, registry) = registry();
+            registry.save(&session(1)).unwrap();
+            let broken = registry.file(&id(2));
+            harm(&broken);
+            let found = registry.load().unwrap();
+            assert_eq!((found.held.len(), found.broken.len()), (1, 1));
+            assert_eq!(found.broken[0].id, Some(id(2)));
+            assert!(fs::symlink_metadata(&broken).is_err());
+            assert!(fs::symlink_metadata(broken.with_extension("json.broken")).is_ok());
+            assert!(registry.load().unwrap().broken.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_file_whose_name_is_no_session_s_is_set_aside() {
+        let (folder, registry) = registry();
+        fs::write(folder.path().join("sessions/x.json"), b"{}").unwrap();
+        assert_eq!(registry.load().unwrap().broken[0].id, None);
+        assert!(registry.load().unwrap().broken.is_empty());
+    }
+
+    /// Killed between the temporary file and its rename: the session is what it was before.
+    #[test]
+    fn what_an_interrupted_write_left_counts_for_nothing_and_goes() {
+        let (_folder, registry) = registry();
+        registry.save(&session(1)).unwrap();
+        let unfinished = |id: &SessionId| registry.file(id).with_extension("json.new");
+        let (known, new) = (unfinished(&session(1).id), unfinished(&id(2)));
+        fs::write(&known, b"{\"id\":").unwrap();
+        fs::write(&new, b"").unwrap();
+        let found = registry.load().unwrap();
+        assert_eq!((found.held.len(), found.broken.len()), (1, 0));
+        assert!(!known.exists() && !new.exists());
+    }
+
+    #[test]
+    fn what_is_there_of_another_boot_is_none_of_this_one() {
         let (folder, registry) = registry();
         registry.save(&session(1)).unwrap();
-        let torn = registry.file(&SessionId::from_bytes([2; 10]));
-        fs::write(&torn, b"{\"id\":\"cccc").unwrap();
-        fs::write(folder.path().join("sessions/x.json.tmp"), b"").unwrap();
-        let found = registry.load().unwrap();
-        assert_eq!((found.held.len(), found.broken.len()), (1, 1));
-        assert!(!torn.exists() && torn.with_extension("json.broken").exists());
-        assert!(registry.load().unwrap().broken.is_empty());
+        let load = || Registry::open(folder.path()).unwrap().load().unwrap();
+        assert_eq!(load().held.len(), 1);
+        fs::write(
+            folder.path().join("sessions/boot"),
+            b"00000000-0000-0000-0000-000000000000",
+        )
+        .unwrap();
+        assert!(load().held.is_empty());
+        registry.save(&session(1)).unwrap();
+        assert_eq!(load().held.len(), 1);
+    }
+
+    #[test]
+    fn a_registry_that_names_no_boot_is_taken_for_this_one_s() {
+        for noted in [None, Some("")] {
+            let (folder, registry) = registry();
+            registry.save(&session(1)).unwrap();
+            let boot = folder.path().join("sessions/boot");
+            match noted {
+                None => fs::remove_file(&boot).unwrap(),
+                Some(text) => fs::write(&boot, text).unwrap(),
+            }
+            let found = Registry::open(folder.path()).unwrap().load().unwrap();
+            assert_eq!(found.held.len(), 1);
+        }
     }
 
     #[test]
     fn a_file_that_tells_of_another_session_than_its_name_is_broken() {
         let (_folder, registry) = registry();
         registry.save(&session(1)).unwrap();
-        fs::rename(
-            registry.file(&SessionId::from_bytes([1; 10])),
-            registry.file(&SessionId::from_bytes([2; 10])),
-        )
-        .unwrap();
+        fs::rename(registry.file(&id(1)), registry.file(&id(2))).unwrap();
         assert_eq!(registry.load().unwrap().broken.len(), 1);
     }
 

@@ -75,9 +75,14 @@ impl EndTimer<'_> {
         format!("jit-end-{id}-{number}.timer")
     }
 
+    /// A pattern for the names of all timers that stand behind `id`.
+    pub(crate) fn names(id: &SessionId) -> String {
+        format!("jit-end-{id}-*.timer")
+    }
+
     /// A transient timer can only start the service of its own name (`Unit=` is not settable over D-Bus).
-    pub(crate) fn service_name(&self) -> String {
-        format!("jit-end-{}-{}.service", self.id, self.number)
+    pub(crate) fn service_of(timer: &str) -> String {
+        timer.replace(".timer", ".service")
     }
 
     pub(crate) fn timer_properties(&self) -> Properties<'_> {

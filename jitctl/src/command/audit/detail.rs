@@ -115,8 +115,12 @@ impl Fields<'_> {
             left if left.is_empty() => String::new(),
             left => format!(", still there: {}", left.join(" ")),
         };
-        let (code, took) = (self.text("code")?, self.number("took_ms")?);
-        Some(format!("{code}, gone after {took} ms{killed}{left}"))
+        let code = self.text("code")?;
+        // jitd was away where it could not say.
+        let took = self
+            .number("took_ms")
+            .map_or_else(|| "unseen".to_owned(), |took| format!("after {took} ms"));
+        Some(format!("{code}, gone {took}{killed}{left}"))
     }
 
     fn gating(&self) -> Option<String> {

@@ -109,6 +109,7 @@ async fn a_scope_that_joins_after_its_elevation_has_ended_is_refused_and_not_lef
     let ending = Ending {
         code: Code::EndExpired,
         due: Timestamp::UNIX_EPOCH,
+        signalled: None,
     };
     sessions.change(&id, |held| held.ending = Some(ending));
     sessions.forget(&id);
