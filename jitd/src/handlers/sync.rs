@@ -95,20 +95,30 @@ impl<S: Hold> Host<S> {
         }
     }
 
-    /// Takes the server's word. It may have raised the clock and so made something over.
+    /// Takes the server's word. It may have raised the clock and so made something over, also where it keeps nothing fresh (T25).
     pub(super) async fn word(&self, call: &Call) -> Reply {
         let word = match call.parameters::<Word>() {
             Ok(word) => word,
             Err(error) => return error.into(),
         };
-        match self.grants.take_word(word.word.as_bytes()) {
+        let refused = match self.grants.take_word(word.word.as_bytes()) {
             Ok(()) => {
                 self.sessions.reconsider().await;
-                taken()
+                return taken();
             }
-            // A word that overtook its bundle is everyday life, no evidence of anything.
-            Err(refused @ DocumentRefused::NewerRevision { .. }) => not_taken(refused.code()),
-            Err(refused) => self.refuse_document("word.refused", &refused).await,
+            Err(refused) => refused,
+        };
+        match refused {
+            // A word that overtook its bundle is everyday life, no evidence of anything. Its time counts all the same.
+            DocumentRefused::NewerRevision { .. } => {
+                self.sessions.reconsider().await;
+                not_taken(refused.code())
+            }
+            DocumentRefused::NotOurNonce => {
+                self.sessions.reconsider().await;
+                self.refuse_document("word.refused", &refused).await
+            }
+            _ => self.refuse_document("word.refused", &refused).await,
         }
     }
 

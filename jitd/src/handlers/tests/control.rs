@@ -188,3 +188,24 @@ async fn jitd_sync_learns_who_it_speaks_for_once_there_is_a_key_and_a_server() {
     assert_eq!(again.code.as_deref(), Some("JIT-211"));
     assert_eq!(fixture.last_event("word.refused")["code"], "JIT-211");
 }
+
+#[tokio::test]
+async fn t25_sessions_are_judged_again_when_a_word_moves_the_clock_although_it_keeps_nothing_fresh()
+{
+    let fixture = Fixture::new().granting(vec![]).await;
+    let nonce = fixture.host.grants.new_nonce().unwrap();
+    let ahead = fixture.word(nonce.as_str(), 8);
+    let foreign = fixture.word(jit_grant::Nonce::generate().unwrap().as_str(), 7);
+    for (word, code) in [(ahead, "JIT-212"), (foreign, "JIT-211")] {
+        let taken: jit_local::message::sync::Taken =
+            control(&fixture, Method::Word, json!({ "word": word }), 0)
+                .await
+                .parameters()
+                .unwrap();
+        assert_eq!(taken.code.as_deref(), Some(code));
+        assert_eq!(fixture.fake().asked(), ["reconsider"]);
+    }
+    // What nobody signed moves nothing.
+    control(&fixture, Method::Word, json!({ "word": "a.b.c" }), 0).await;
+    assert!(fixture.fake().asked().is_empty());
+}
