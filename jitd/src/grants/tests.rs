@@ -1,3 +1,5 @@
+mod laws;
+
 use super::*;
 use crate::clock::Set;
 use jit_grant::{Allow, Credential, Grant, HostId, RequestNote, SigningKey, TrustedKeys};
