@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp, Unit};
 
@@ -11,10 +12,12 @@ pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's wall clock, which this never lets run backwards.
+/// The machine's wall clock, which this never lets run backwards nor stand still. Hosts keep what it signed and let it rise with their
+/// boot clocks: were it to stand still after a wrong forward step was taken back, their time would leave it behind, and whatever it
+/// grants would be over when it comes.
 #[derive(Debug)]
 pub struct WallClock {
-    highest: Mutex<Timestamp>,
+    last: Mutex<(Timestamp, Instant)>,
 }
 
 impl WallClock {
@@ -22,17 +25,25 @@ impl WallClock {
     #[must_use]
     pub fn starting_at(highest_seen: Timestamp) -> Self {
         Self {
-            highest: Mutex::new(highest_seen),
+            last: Mutex::new((highest_seen, Instant::now())),
         }
+    }
+
+    fn answer(&self, wall: Timestamp, now: Instant) -> Timestamp {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, then) = *last;
+        let risen = at
+            .checked_add(now.saturating_duration_since(then))
+            .unwrap_or(Timestamp::MAX);
+        *last = (wall.max(risen), now.max(then));
+        last.0
     }
 }
 
 impl Clock for WallClock {
     #[allow(clippy::disallowed_methods, reason = "this is the clock")]
     fn now(&self) -> Timestamp {
-        let mut highest = self.highest.lock().unwrap_or_else(PoisonError::into_inner);
-        *highest = (*highest).max(whole_milliseconds(Timestamp::now()));
-        *highest
+        whole_milliseconds(self.answer(Timestamp::now(), Instant::now()))
     }
 }
 
@@ -56,10 +67,27 @@ pub fn seconds_after(at: Timestamp, seconds: u32) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn the_clock_never_says_less_than_what_was_recorded() {
         let recorded: Timestamp = "2099-01-01T00:00:00Z".parse().unwrap();
-        assert_eq!(WallClock::starting_at(recorded).now(), recorded);
+        assert!(WallClock::starting_at(recorded).now() >= recorded);
+    }
+
+    #[test]
+    fn t25_after_a_forward_step_that_is_taken_back_it_goes_on_and_does_not_stand_still() {
+        let today: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let (day, minute) = (Duration::from_secs(86400), Duration::from_secs(60));
+        let (clock, then) = (WallClock::starting_at(today), Instant::now());
+        let tomorrow = clock.answer(today + day, then);
+        assert_eq!(tomorrow, today + day);
+        assert_eq!(clock.answer(today, then + minute), tomorrow + minute);
+        assert_eq!(
+            clock.answer(today, then + 2 * minute),
+            tomorrow + 2 * minute
+        );
+        // The wall clock counts again where it is ahead.
+        assert_eq!(clock.answer(today + 2 * day, then), today + 2 * day);
     }
 }
