@@ -38,7 +38,7 @@ approve = { groups = ["approvers"], count = 1 }
 [roles.keeper]
 description = "Log in and become anybody"
 hosts = ["web1"]
-actions = ["ssh", "sudo", "su"]
+actions = ["ssh", "sudo", "su", "jobs"]
 end_login_with_elevation = false
 longest = "1h"
 may_ask = { groups = ["engineers"] }
@@ -47,7 +47,7 @@ approve = { groups = ["approvers"], count = 1 }
 [roles.elsewhere]
 description = "All of another host"
 hosts = ["web2"]
-actions = ["ssh", "sudo", "su"]
+actions = ["ssh", "sudo", "su", "jobs"]
 end_login_with_elevation = false
 longest = "1h"
 may_ask = { groups = ["engineers"] }

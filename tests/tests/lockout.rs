@@ -138,9 +138,9 @@ END
 }
 
 fn cron_goes_on(site: &Site) -> Result<()> {
-    let job = "* * * * * root su bob -s /bin/sh -c true && touch /root/cron-was-here\n* * * * * bob touch /home/bob/cron-was-here\n";
+    let job = "* * * * * root su bob -s /bin/sh -c true && touch /root/cron-was-here\n* * * * * mail touch /var/tmp/cron-was-here\n";
     site.host.write("/etc/cron.d/probe", "0644", job)?;
-    for file in ["/root/cron-was-here", "/home/bob/cron-was-here"] {
+    for file in ["/root/cron-was-here", "/var/tmp/cron-was-here"] {
         wait::there(&site.host.outside(file)?, Deadline::seconds(130))?;
     }
     site.host.sh("rm /etc/cron.d/probe").map(drop)

@@ -29,7 +29,9 @@ pub(crate) fn lateness(site: &Site, people: &People<'_>) -> Result<Vec<Figure>> 
         );
     }
     wait::eventually("all guests to be in", Deadline::seconds(SECONDS), || {
-        Ok((site.sessions()?.len() == GUESTS).then_some(()))
+        let sessions = site.sessions()?;
+        let logins = sessions.iter().filter(|held| held["kind"] == "login");
+        Ok((logins.count() == GUESTS).then_some(()))
     })?;
     site.wait_until_empty(Deadline::seconds(OVER_WITHIN))?;
     drop(sessions);
