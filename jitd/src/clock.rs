@@ -71,6 +71,12 @@ impl Clock {
         self.readings.boot()
     }
 
+    /// The wall clock itself, which anybody may have set: for comparing with the times of files, which are of that clock.
+    #[must_use]
+    pub fn wall(&self) -> Timestamp {
+        self.readings.wall()
+    }
+
     /// Raises the line to a time that the server signed. Call it when the signed word is heard: the word may have been on its way
     /// for a while, so its time is a lower bound of the present, never an overestimate. A lower time changes nothing.
     pub fn learn(&self, signed: Timestamp) {

@@ -18,6 +18,7 @@ pub mod handlers;
 pub mod host_key;
 pub mod peer;
 pub mod record;
+pub(crate) mod residue;
 pub mod server;
 pub mod session;
 pub mod subject;

@@ -86,7 +86,7 @@ fn run(config: &Path) -> anyhow::Result<()> {
         .with_target(false)
         .init();
     let sockets = Sockets::from_systemd()?;
-    keep_only_kill().context("capabilities could not be given up")?;
+    keep_only_needed().context("capabilities could not be given up")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(32)
@@ -96,12 +96,14 @@ fn run(config: &Path) -> anyhow::Result<()> {
     Ok(result?)
 }
 
-/// Gives up every capability but the one to signal any process, also where no unit has done so. Before there is a second thread,
-/// since each thread has its own.
-fn keep_only_kill() -> Result<(), caps::errors::CapsError> {
+/// To signal any process, and to read any folder, for what elevations leave there.
+const NEEDED: [Capability; 2] = [Capability::CAP_KILL, Capability::CAP_DAC_READ_SEARCH];
+
+/// Gives up every other capability, also where no unit has done so. Before there is a second thread, since each thread has its own.
+fn keep_only_needed() -> Result<(), caps::errors::CapsError> {
     let kept: CapsHashSet = caps::read(None, CapSet::Permitted)?
         .into_iter()
-        .filter(|held| *held == Capability::CAP_KILL)
+        .filter(|held| NEEDED.contains(held))
         .collect();
     caps::clear(None, CapSet::Ambient)?;
     caps::set(None, CapSet::Inheritable, &CapsHashSet::new())?;

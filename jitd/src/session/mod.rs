@@ -56,6 +56,7 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::peer::Peer;
 use crate::record::Record;
+use crate::residue::Residue;
 use held::Held;
 use logind::Logind;
 use process::Process;
@@ -76,6 +77,7 @@ struct Inner {
     registry: Registry,
     watcher: Watcher,
     logind: Logind,
+    residue: Residue,
     table: Mutex<Table>,
     /// From the first signal of an end to cgroup.kill.
     grace: Mutex<Duration>,
@@ -109,6 +111,8 @@ impl Sessions {
         let alarm = Alarm::new().map_err(kernel("a timer"))?;
         let watcher = Watcher::start().map_err(kernel("a watch on cgroups"))?;
         let registry = Registry::open(run_dir)?;
+        let residue = Residue::start(run_dir, clock.clone(), Arc::clone(&record))
+            .map_err(kernel("a folder for what elevations leave behind"))?;
         let inner = Arc::new(Inner {
             clock,
             judge,
@@ -116,12 +120,16 @@ impl Sessions {
             registry,
             watcher,
             logind: Logind::default(),
+            residue,
             table: Mutex::default(),
             grace: Mutex::new(grace),
             warn_before: Mutex::default(),
             changed: Notify::new(),
         });
         inner.reconcile().await?;
+        inner
+            .residue
+            .open(inner.table().held.keys().map(ToString::to_string));
         tokio::spawn(Arc::clone(&inner).keep_deadlines(alarm));
         let connecting = Arc::clone(&inner);
         tokio::spawn(async move { connecting.logind.connect().await });
@@ -269,6 +277,7 @@ impl Inner {
             .retain(|process, elevation| elevation != id || process.open().is_some());
         self.registry.remove(id);
         drop(table);
+        self.residue.ended(id.as_str());
         self.changed.notify_one();
     }
 

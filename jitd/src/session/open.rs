@@ -17,6 +17,7 @@ use super::unit::OwnScope;
 use super::{Inner, Process};
 use crate::peer::Peer;
 use crate::record::NotRecorded;
+use crate::residue::{self, Before};
 
 /// An elevation that no session phase follows is ended this long after its account phase.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
@@ -66,12 +67,28 @@ impl Inner {
             return Ok(id);
         }
         let id = self.begin(kind, &opening)?;
+        let before = self.look_before(&id);
         if opening.enforce
             && let Err(refused) = self.hold_elevation(&id, kind, &opening).await
         {
             return Err(self.give_up(&id, refused).await);
         }
+        if let Some(before) = before {
+            self.residue.let_in(before).await;
+        }
         self.settle(id).await
+    }
+
+    /// Begins to look at what there is, so that what the elevation leaves can be told from it. Done by the time its ends are armed.
+    fn look_before(&self, id: &SessionId) -> Option<Before> {
+        let held = self.held(id).filter(|held| held.kind == Kind::Elevation)?;
+        let live = held.live.as_ref();
+        Some(self.residue.opening(residue::Whose {
+            id: held.id.to_string(),
+            login: held.query.login.to_string(),
+            principal: live.map(|live| live.principal.to_string()),
+            grant: live.map(|live| live.grant.to_string()),
+        }))
     }
 
     async fn hold_elevation(

@@ -9,6 +9,7 @@ use jit_grant::{Action, Credential, Query};
 use super::*;
 use crate::clock::Clock;
 use crate::record::Record;
+use crate::residue::Residue;
 use crate::session::cgroup::Cgroup;
 use crate::session::held::{Ending, Kind, Scope};
 use crate::session::registry::Registry;
@@ -34,10 +35,13 @@ fn sessions(directory: &Path) -> Arc<Inner> {
         &directory.join("no-log"),
         clock.clone(),
     );
+    let record = record.unwrap();
+    let residue = Residue::start(directory, clock.clone(), Arc::clone(&record));
     Arc::new(Inner {
         clock,
         judge: Arc::new(Yes),
-        record: record.unwrap(),
+        record,
+        residue: residue.unwrap(),
         registry: Registry::open(directory).unwrap(),
         watcher: Watcher::start().unwrap(),
         logind: Default::default(),
