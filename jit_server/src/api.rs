@@ -6,6 +6,7 @@ mod grants;
 mod host_side;
 mod hosts;
 mod input;
+mod left_behind;
 mod limits;
 mod locks;
 mod meta;
@@ -65,6 +66,7 @@ fn described() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(grants::revoke))
         .routes(routes!(grants::release))
         .routes(routes!(grants::extend))
+        .routes(routes!(left_behind::show))
         .routes(routes!(audit::list))
         .routes(routes!(host_side::stream))
         .routes(routes!(host_side::word))

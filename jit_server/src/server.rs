@@ -177,6 +177,21 @@ impl Server {
         Ok(self.store.record(after, limit).await?)
     }
 
+    /// Lines of the grant's host about what elevations held by it left behind; the oldest, at most `limit`.
+    ///
+    /// # Errors
+    /// Where the record can't be read.
+    pub async fn left_behind(
+        &self,
+        grant: &jit_grant::GrantId,
+        limit: u32,
+    ) -> Result<Vec<String>, Error> {
+        match self.look(|state| Some(state.grant(grant)?.host.clone())) {
+            Some(host) => Ok(self.store.left_behind(&host, grant, limit).await?),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// Does what `actor` wants, if the rules allow it. When this returns, it is on disk and the hosts are being told.
     ///
     /// # Errors

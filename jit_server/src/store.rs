@@ -3,7 +3,7 @@
 mod sqlite;
 
 use futures_util::future::BoxFuture;
-use jit_grant::{ChainHead, HostId, HostName};
+use jit_grant::{ChainHead, GrantId, HostId, HostName};
 
 use crate::event::Entry;
 
@@ -112,6 +112,14 @@ pub trait Store: Send + Sync + 'static {
         &'a self,
         host: &'a HostId,
     ) -> BoxFuture<'a, Result<Option<HostHead>, StoreError>>;
+
+    /// Lines of the kind `elevation.residue` that this host wrote and that name this grant: the oldest, at most `limit`.
+    fn left_behind<'a>(
+        &'a self,
+        host: &'a HostName,
+        grant: &'a GrantId,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<String>, StoreError>>;
 
     /// At most `limit` of the record after `seq`, in order.
     fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>>;

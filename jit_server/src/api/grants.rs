@@ -216,7 +216,7 @@ async fn act(
 }
 
 /// The grant, where the caller may see it.
-fn seen(server: &Server, caller: &Caller, id: &GrantId) -> Result<GrantView, Problem> {
+pub(super) fn seen(server: &Server, caller: &Caller, id: &GrantId) -> Result<GrantView, Problem> {
     let person = caller.person()?;
     let (policy, now) = (server.policy(), server.now());
     let found = server.look(|state| {

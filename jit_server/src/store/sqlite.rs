@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use jit_grant::{ChainHead, HostId, HostName};
+use jit_grant::{ChainHead, GrantId, HostId, HostName};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
@@ -16,6 +16,10 @@ use super::{HostHead, HostLines, Kept, Loaded, Store, StoreError};
 use crate::event::{Entry, Event};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// In the words of the index `host_event_left_behind`.
+const LEFT_BEHIND: &str = "SELECT line FROM host_event WHERE json_extract(line, '$.event.kind') = 'elevation.residue' \
+     AND host = ?1 AND json_extract(line, '$.event.grant') = ?2 ORDER BY seq LIMIT ?3";
 
 /// A database file.
 #[derive(Debug, Clone)]
@@ -155,6 +159,23 @@ impl Store for SqliteStore {
         })
     }
 
+    fn left_behind<'a>(
+        &'a self,
+        host: &'a HostName,
+        grant: &'a GrantId,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        Box::pin(async move {
+            let lines = sqlx::query_scalar(LEFT_BEHIND)
+                .bind(host.as_str())
+                .bind(grant.as_str())
+                .bind(limit)
+                .fetch_all(&self.pool)
+                .await?;
+            Ok(lines)
+        })
+    }
+
     fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>> {
         Box::pin(async move {
             let both = "SELECT seq, at, actor, body, NULL AS host, NULL AS line FROM event WHERE seq > ?1 \
@@ -248,6 +269,7 @@ fn unsigned(number: i64) -> Result<u64, StoreError> {
 mod tests {
     use super::*;
     use crate::event::Actor;
+    use crate::store::HostLine;
 
     fn entry(seq: u64) -> Entry {
         let event = Event::PolicyTaken {
@@ -329,5 +351,44 @@ mod tests {
             .await
             .unwrap();
         assert_eq!((synchronous, journal.as_str()), (2, "wal"));
+    }
+
+    #[tokio::test]
+    async fn what_was_left_behind_is_found_by_host_and_grant_without_reading_the_whole_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = opened(&folder).await;
+        let line = |host_seq: u64, kind: &str, grant: &str| HostLine {
+            host_seq,
+            head: "0".repeat(64).parse().unwrap(),
+            line: format!(r#"{{"event":{{"seq":{host_seq},"kind":"{kind}","grant":"{grant}"}}}}"#),
+        };
+        let lines = [
+            line(1, "elevation.residue", "g1"),
+            line(2, "elevation.ended", "g1"),
+            line(3, "elevation.residue", "g2"),
+            line(4, "elevation.residue", "g1"),
+        ];
+        for (digit, name, first) in [("0", "web1", 1), ("1", "web2", 5)] {
+            let batch = HostLines {
+                host_id: format!("h{}", digit.repeat(32)).parse().unwrap(),
+                host: name.parse().unwrap(),
+                lines: lines.to_vec(),
+                checkpoint: String::new(),
+            };
+            store.append_host_lines(first, &batch).await.unwrap();
+        }
+        let (host, grant) = ("web1".parse().unwrap(), "g1".parse().unwrap());
+        let found = store.left_behind(&host, &grant, 10).await.unwrap();
+        assert_eq!(found, [lines[0].line.clone(), lines[3].line.clone()]);
+        let plan: Vec<String> = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "EXPLAIN QUERY PLAN {LEFT_BEHIND}"
+        )))
+        .fetch_all(&store.pool)
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| row.get("detail"))
+        .collect();
+        assert!(plan[0].contains("host_event_left_behind"), "{plan:?}");
     }
 }
