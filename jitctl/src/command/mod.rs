@@ -9,6 +9,7 @@ mod explain;
 mod extend;
 mod gate;
 mod generate;
+mod left_behind;
 mod list;
 mod lock;
 mod request;

@@ -1,28 +1,39 @@
 //! `jitctl show`: a request or a grant with its story.
 
-use super::Here;
 use super::list::{approvals, seconds, until};
+use super::{Here, left_behind};
 use crate::cli::Id;
 use crate::error::{Error, Exit};
-use crate::server::{Ending, Grant, Moment, Request, Server};
+use crate::server::{Ending, Grant, LeftBehind, Moment, Request, Server};
 
 pub(super) async fn run(here: &Here, id: Id) -> Result<Exit, Error> {
     let server = here.server()?;
     match id {
         Id::Request(id) => {
-            let answer = server.get(&format!("/v1/requests/{id}")).await?;
+            let mut answer = server.get(&format!("/v1/requests/{id}")).await?;
+            let request: Request = server.parse(&answer)?;
+            let left = left_behind::of_request(&server, &request.grants).await?;
             if here.json {
+                answer["left_behind"] = left;
                 here.screen.json(&answer);
             } else {
-                show_request(here, &server.parse(&answer)?);
+                show_request(here, &request);
+                for left in server.parse::<Vec<LeftBehind>>(&left)? {
+                    left_behind::show(here, &left);
+                }
             }
         }
         Id::Grant(id) => {
-            let answer = server.get(&format!("/v1/grants/{id}")).await?;
+            let mut answer = server.get(&format!("/v1/grants/{id}")).await?;
+            let left = left_behind::of_grant(&server, id.as_str()).await?;
             if here.json {
+                answer["left_behind"] = left;
                 here.screen.json(&answer);
             } else {
                 show_grant(here, &server, &server.parse(&answer)?).await;
+                if let Some(left) = server.parse::<Option<LeftBehind>>(&left)? {
+                    left_behind::show(here, &left);
+                }
             }
         }
     }

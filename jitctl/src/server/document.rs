@@ -138,6 +138,27 @@ pub(crate) struct Standing {
     pub(crate) ended: Vec<String>,
 }
 
+/// What changed on a host while elevations of a grant were open, and their end does not undo.
+#[derive(Debug, Deserialize)]
+pub(crate) struct LeftBehind {
+    #[serde(default)]
+    pub(crate) grant: Option<String>,
+    pub(crate) items: Vec<Thing>,
+    #[serde(default)]
+    pub(crate) more: u64,
+    pub(crate) complete: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Thing {
+    pub(crate) at: Timestamp,
+    pub(crate) kind: String,
+    pub(crate) path: String,
+    pub(crate) change: String,
+    #[serde(default)]
+    pub(crate) one_of_several: bool,
+}
+
 /// An enrolled host.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Host {

@@ -352,6 +352,64 @@ fn show_tells_the_story_of_a_request() {
     ");
 }
 
+fn left_behind() -> Value {
+    let thing = |kind: &str, path: &str, change: &str, several: bool| {
+        json!({
+            "at": "2026-11-20T10:31:00Z", "elevation": "abcdefgh23", "kind": kind, "path": path, "change": change, "one_of_several": several,
+        })
+    };
+    json!({
+        "items": [
+            thing("authorized_keys", "/root/.ssh/authorized_keys", "changed", false),
+            thing("setuid", "/var/tmp/\u{1b}[2Jsh", "new", true),
+        ],
+        "more": 3, "complete": false,
+    })
+}
+
+#[test]
+fn show_lists_what_the_elevations_of_a_grant_left_behind() {
+    let host = Host::new().with_server();
+    host.server_says("GET /v1/grants/g4", 200, grant(-30));
+    host.server_says("GET /v1/grants/g4/left-behind", 200, left_behind());
+    host.server_says("GET /v1/requests/r17", 200, approved());
+    let shown = host.jitctl(&["show", "g4"]).out;
+    let (_, table) = shown.split_once("Left behind").expect("a table");
+    insta::assert_snapshot!(table, @r"
+    : what changed on the host while elevations were open.
+    FOUND             KIND             CHANGE   WHAT
+    2026-11-20 10:31  authorized keys  changed  /root/.ssh/authorized_keys
+    2026-11-20 10:31  setuid           new *    /var/tmp/[2Jsh
+    * by one of several elevations that were open at the same time
+    3 more are not listed.
+    Not everything could be looked at: there may be more.
+    ");
+    let json: Value = serde_json::from_str(&host.jitctl(&["show", "g4", "--json"]).out).unwrap();
+    assert_eq!(json["left_behind"], left_behind());
+    let of_request = host.jitctl(&["show", "r17"]).out;
+    assert!(of_request.contains("Left behind by g4"), "{of_request}");
+    let json: Value = serde_json::from_str(&host.jitctl(&["show", "r17", "--json"]).out).unwrap();
+    assert_eq!(json["left_behind"][0]["grant"], "g4");
+    assert_eq!(json["left_behind"][0]["items"], left_behind()["items"]);
+}
+
+#[test]
+fn show_says_nothing_of_elevations_that_left_nothing() {
+    let host = Host::new().with_server();
+    host.server_says("GET /v1/grants/g4", 200, grant(-30));
+    let nothing = json!({ "items": [], "more": 0, "complete": true });
+    host.server_says("GET /v1/grants/g4/left-behind", 200, nothing);
+    host.server_says("GET /v1/requests/r17", 200, approved());
+    for id in ["g4", "r17"] {
+        let shown = host.jitctl(&["show", id]);
+        assert!(
+            shown.code == 0 && !shown.out.contains("Left behind"),
+            "{}",
+            shown.out
+        );
+    }
+}
+
 #[test]
 fn the_audit_trail_is_read_page_by_page() {
     let host = Host::new().with_server();

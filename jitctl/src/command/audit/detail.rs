@@ -37,6 +37,7 @@ pub(super) fn detail(event: &Event, times: &Times) -> String {
         ("session" | "elevation" | "job" | "manager", "opened") => fields.opened(),
         ("session" | "elevation" | "job" | "manager", "ending") => fields.ending(),
         ("session" | "elevation" | "job" | "manager", "ended") => fields.ended(),
+        ("elevation", "residue") => fields.residue(),
         ("", "requested") => fields.requested(),
         ("", "approved") => fields.approved(),
         ("", "granted") => fields.granted(),
@@ -121,6 +122,22 @@ impl Fields<'_> {
             .number("took_ms")
             .map_or_else(|| "unseen".to_owned(), |took| format!("after {took} ms"));
         Some(format!("{code}, gone {took}{killed}{left}"))
+    }
+
+    /// `jitctl show` lists all of it.
+    fn residue(&self) -> Option<String> {
+        let items = self.of.get("items")?.as_array()?;
+        let count = items.len() as u64 + self.number("more").unwrap_or(0);
+        let first = items.first().and_then(|item| item.get("path")?.as_str());
+        let first = first
+            .map(|path| format!(", {path} first"))
+            .unwrap_or_default();
+        let incomplete = if self.flag("complete")? {
+            ""
+        } else {
+            ", perhaps more"
+        };
+        Some(format!("left behind: {count}{first}{incomplete}"))
     }
 
     fn gating(&self) -> Option<String> {
