@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::BoxFuture;
-use jit_grant::{HostId, SigningKey};
+use jit_grant::{GrantId, HostId, HostName, SigningKey};
 use jit_server::clock::{Clock, WallClock};
 use jit_server::error::Error;
 use jit_server::event::{Actor, Entry, UserSet};
@@ -55,6 +55,15 @@ impl Store for Disk {
         host: &'a HostId,
     ) -> BoxFuture<'a, Result<Option<HostHead>, StoreError>> {
         self.store.host_head(host)
+    }
+
+    fn left_behind<'a>(
+        &'a self,
+        host: &'a HostName,
+        grant: &'a GrantId,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        self.store.left_behind(host, grant, limit)
     }
 
     fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>> {

@@ -27,8 +27,6 @@ const REST: u32 = 20;
 const LONGEST_REST: Duration = Duration::from_secs(900);
 /// Elevations that wait for a search. Where there are more, the oldest go without.
 const MOST_WAITING: usize = 1000;
-/// An end and the change of a file are stamped by different clocks of the kernel.
-const AFTER_END: Duration = Duration::from_secs(2);
 
 pub(super) struct Keeper {
     pub(super) inbox: UnboundedReceiver<Asked>,
@@ -201,11 +199,7 @@ impl Keeper {
             let Some(window) = self.ledger.close(&id) else {
                 continue;
             };
-            let until = window
-                .ended
-                .and_then(|ended| ended.max(window.from).checked_add(AFTER_END).ok());
-            let within = |at| at >= window.earliest() && until.is_none_or(|until| at <= until);
-            let programs = found.programs.iter().filter(|(at, _)| within(*at));
+            let programs = found.programs.iter().filter(|(at, _)| window.holds(*at));
             let left = Left {
                 items: programs.map(|(_, item)| item.clone()).collect(),
                 complete: found.whole,

@@ -4,6 +4,7 @@
 //! elevation that was open then is of interest. So a thousand open elevations cost one snapshot and not a thousand.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,9 @@ use super::snapshot::{Mark, Snapshot, change};
 
 /// Of more changes than this the oldest are forgotten; who needed them is told that the list is not complete.
 const MOST_CHANGES: usize = 4096;
+
+/// The longest tick of a kernel is 10 ms (HZ=100).
+const TICK: Duration = Duration::from_millis(10);
 
 /// Which elevation, and whose, as every event about it says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -246,6 +250,12 @@ impl Ledger {
 }
 
 impl Window {
+    /// True where a file that changed at `at` may have changed while it was open. Files are stamped with the time of the last tick.
+    pub(crate) fn holds(&self, at: Timestamp) -> bool {
+        let from = self.earliest().checked_sub(TICK).unwrap_or(self.from);
+        at >= from && self.ended.is_none_or(|ended| at <= ended.max(self.from))
+    }
+
     /// Where the clock was set back meanwhile, its end lies before its beginning.
     pub(crate) fn earliest(&self) -> Timestamp {
         self.ended.map_or(self.from, |ended| ended.min(self.from))

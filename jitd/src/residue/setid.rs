@@ -19,8 +19,8 @@ const MOST_FILES: usize = 5_000_000;
 const LONGEST: Duration = Duration::from_secs(300);
 /// Found ones kept.
 const MOST_FOUND: usize = 2000;
-/// File systems stamp with the time of the last tick.
-const TICK: Duration = Duration::from_millis(20);
+/// Before a time that the wall clock showed, since files are stamped with the time of the last tick.
+const BEFORE: Duration = Duration::from_millis(20);
 
 /// What a search found.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ pub(super) fn search(since: Timestamp) -> Found {
 
 fn search_below(roots: Vec<PathBuf>, since: Timestamp, elsewhere: impl Fn(&Path) -> bool) -> Found {
     let began = Instant::now();
-    let since = since.checked_sub(TICK).unwrap_or(since);
+    let since = since.checked_sub(BEFORE).unwrap_or(since);
     let (mut found, mut looked_at) = (Found::default(), 0);
     let mut folders = roots;
     while let Some(folder) = folders.pop() {
@@ -135,7 +135,7 @@ mod tests {
         let since = loop {
             write(path("clock"), "x").unwrap();
             let now = ctime(&path("clock"));
-            if now.duration_since(ctime(&path("other/hidden"))) > (TICK * 2).try_into().unwrap() {
+            if now.duration_since(ctime(&path("other/hidden"))) > (BEFORE * 2).try_into().unwrap() {
                 break now;
             }
         };

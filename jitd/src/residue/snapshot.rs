@@ -81,7 +81,7 @@ pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     pub(crate) fn place(name: u8) -> Place {
-        let kind = if name % 2 == 0 {
+        let kind = if name.is_multiple_of(2) {
             Kind::Unit
         } else {
             Kind::Cron

@@ -157,4 +157,7 @@ fn a_clock_that_was_set_back_does_not_narrow_the_search() {
     ledger.end("a", at(5));
     ledger.compare_ended(true);
     assert_eq!(ledger.to_scan().unwrap().0, at(5));
+    let window = ledger.close("a").unwrap();
+    assert!([5, 7, 10].iter().all(|second| window.holds(at(*second))));
+    assert!(!window.holds(at(4)) && !window.holds(at(11)));
 }
