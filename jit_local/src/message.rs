@@ -141,7 +141,7 @@ pub mod control {
     pub struct Session {
         /// jitd's id of it.
         pub id: String,
-        /// `login` or `elevation`.
+        /// `login`, `elevation`, `job` or `manager`.
         pub kind: String,
         /// For an elevation: the session that it was started from.
         #[serde(default, skip_serializing_if = "Option::is_none")]
