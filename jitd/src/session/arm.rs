@@ -1,10 +1,17 @@
 //! The timer in PID 1 that stands behind each end, moved without a moment in which none stands.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+
 use super::Inner;
 use super::held::{Armed, Held};
 use super::pid1::{Pid1, Pid1Error};
 use super::types::SessionId;
 use super::unit::EndTimer;
+
+/// So long after an end is due PID 1 sees to it: a jitd that is alive has told the terminals why by then.
+const BEHIND: Duration = Duration::from_millis(250);
 
 /// A timer number that is taken is passed over, this often.
 const ATTEMPTS: u32 = 3;
@@ -67,8 +74,8 @@ impl Inner {
         let timer = EndTimer {
             id: &held.id,
             number,
-            after: self.clock.until(wanted.until),
-            at: wanted.until,
+            after: self.clock.until(wanted.until) + BEHIND,
+            at: wanted.until.checked_add(BEHIND).unwrap_or(Timestamp::MAX),
             scopes: wanted.scopes.iter().map(String::as_str).collect(),
         };
         pid1.start_end_timer(&timer).await
