@@ -4,11 +4,15 @@
 //! shed, a caller who says nothing is dropped, and at the first malformed frame a connection is closed and nothing more of it is read.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use jit_local::call::{Call, Reply};
 use jit_local::frame::{Decoder, encode};
 use jit_local::interface;
@@ -92,21 +96,24 @@ pub async fn serve<S: Hold>(listener: Listener, socket: Socket, host: Arc<Host<S
             );
             continue;
         };
-        let host = Arc::clone(&host);
-        tokio::spawn(async move {
-            if let Err(error) = (Connection {
-                wire,
-                socket,
-                peer,
-                host,
-            })
-            .run()
-            .await
-            {
-                tracing::debug!("{socket:?}: {error}");
-            }
-            drop(share);
-        });
+        let connection = Connection {
+            wire,
+            socket,
+            peer,
+            host: Arc::clone(&host),
+        };
+        begin(connection.keep(share)).await;
+    }
+}
+
+/// Goes as far as can be gone without a wait, which for most callers is to the end, and only then makes a task of it: that and the
+/// runtime's rounds between would be a good part of the work.
+async fn begin(connection: impl Future<Output = ()> + Send + 'static) {
+    // A panic ends this connection and not the loop that accepts the next.
+    let mut connection = Box::pin(AssertUnwindSafe(connection).catch_unwind());
+    let waits = poll_fn(|context| Poll::Ready(connection.as_mut().poll(context).is_pending()));
+    if waits.await {
+        tokio::spawn(connection);
     }
 }
 
@@ -182,6 +189,14 @@ struct Connection<S> {
 }
 
 impl<S: Hold> Connection<S> {
+    async fn keep(self, share: Share) {
+        let socket = self.socket;
+        if let Err(error) = self.run().await {
+            tracing::debug!("{socket:?}: {error}");
+        }
+        drop(share);
+    }
+
     /// Reads calls and answers them in turn, until the caller closes, is idle for too long, or sends what is no call. On
     /// `pam.sock` a connection is for one call, so that nobody waits for its end.
     async fn run(mut self) -> io::Result<()> {
