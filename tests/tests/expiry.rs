@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use jit_tests::group::Promise;
+use jit_tests::people::SHARED_LOGIN;
 use jit_tests::promises;
 use jit_tests::site::{Granted, Site};
 use jit_tests::ssh::Ssh;
@@ -27,6 +28,8 @@ fn main() -> ExitCode {
         nohup_after_logout_dies_at_expiry,
         other_sessions_and_the_listener_are_left_alone,
         a_second_grant_carries_a_session_over_the_end_of_the_first,
+        a_second_grant_without_sudo_carries_the_login_and_not_its_elevation,
+        sessions_of_two_principals_of_a_shared_login_end_apart,
     ];
     jit_tests::group::keep_with("expiry", Site::enforcing, Site::calm, promises)
 }
@@ -188,4 +191,26 @@ fn a_second_grant_carries_a_session_over_the_end_of_the_first(site: &Site) -> Re
         "the session ended with its first grant, with a second in force"
     );
     ends_with(site, &second, "sleep 7119")
+}
+
+fn a_second_grant_without_sudo_carries_the_login_and_not_its_elevation(site: &Site) -> Result<()> {
+    let first = site.open("bob", "operator", 7)?;
+    let _login = Ssh::new(&site.host, "bob").start("sudo sleep 7120 & exec sleep 7121")?;
+    site.wait_until_runs("sleep 7120", Deadline::seconds(5))?;
+    site.wait_until_runs("sleep 7121", Deadline::seconds(5))?;
+    let second = site.grant("bob", "visitor", 14)?;
+    ends_with(site, &first, "sleep 7120")?;
+    ends_with(site, &second, "sleep 7121")
+}
+
+fn sessions_of_two_principals_of_a_shared_login_end_apart(site: &Site) -> Result<()> {
+    let doras = site.open("dora", "visitor", 7)?;
+    let emils = site.open("emil", "visitor", 14)?;
+    let shared = |person| Ssh::new(&site.host, person).login(SHARED_LOGIN);
+    let _dora = shared("dora").start("exec sleep 7122")?;
+    let _emil = shared("emil").start("exec sleep 7123")?;
+    site.wait_until_runs("sleep 7122", Deadline::seconds(5))?;
+    site.wait_until_runs("sleep 7123", Deadline::seconds(5))?;
+    ends_with(site, &doras, "sleep 7122")?;
+    ends_with(site, &emils, "sleep 7123")
 }
