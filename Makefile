@@ -3,6 +3,7 @@
 #   make demo [KEEP=1]    the whole story on a booted host; KEEP=1 keeps that host and says how to enter it
 #   make test             everything: unit, integration and end-to-end tests on booted hosts
 #   make e2e T=NAME       one group of host tests (tests/tests/NAME.rs)
+#   make soak             the long runs: jitd killed 1,000 times
 #   make bench            figures, as a table and in target/bench/figures.json
 #   make deb              target/packages/*.deb
 #   make lint             format, clippy without warnings, licences and sources (advisories: cargo deny check, with internet access)
@@ -12,7 +13,7 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export KEEP
 
-.PHONY: demo test e2e bench deb lint man needs
+.PHONY: demo test e2e soak bench deb lint man needs
 
 demo: deb
 	cargo run --quiet --locked -p jit_tests --bin demo
@@ -23,6 +24,9 @@ test: deb
 e2e: deb
 	@test -n "$(T)" || { echo "make e2e needs T=NAME, one of: $(basename $(notdir $(wildcard tests/tests/*.rs)))" >&2; exit 2; }
 	cargo test --locked -p jit_tests --test $(T) -- --nocapture
+
+soak: deb
+	JIT_KILLS=$${JIT_KILLS:-1000} cargo test --locked -p jit_tests --test crashes -- --nocapture
 
 bench: deb
 	cargo run --quiet --locked --release -p jit_tests --bin bench
