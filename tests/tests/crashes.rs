@@ -174,6 +174,8 @@ fn come_and_go(
         };
         if login.is_some() {
             sessions += 1;
+            // The shell says that it is in a moment before it becomes this.
+            site.wait_until_runs(&format!("sleep {sleep}"), Deadline::within(granted.left()))?;
             if dice.below(2) == 1 && granted.left() > Duration::from_secs(4) {
                 let said = site.jitctl(guest, &["extend", &granted.grant, "--for", "4s"])?;
                 if said.code == Some(0) {
