@@ -38,8 +38,11 @@ fn calm(site: &Site) -> Result<()> {
     site.host.sh(CLEAN).map(drop)
 }
 
+/// What is listed of a thing: its kind, its path, and what became of it.
+type Listed = (&'static str, &'static str, &'static str);
+
 /// Each thing that root leaves: how, and what is listed of it.
-const LEFT: &[(&str, &[(&str, &str, &str)])] = &[
+const LEFT: &[(&str, &[Listed])] = &[
     (
         "printf '[Service]\\nExecStart=/bin/true\\n[Install]\\nWantedBy=multi-user.target\\n' > /etc/systemd/system/left.service
          systemctl enable -q left.service",
