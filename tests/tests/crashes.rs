@@ -20,7 +20,7 @@ use jit_tests::image::Release;
 use jit_tests::promises;
 use jit_tests::site::{Granted, POLICY, Site};
 use jit_tests::ssh::Ssh;
-use jit_tests::wait::Deadline;
+use jit_tests::wait::{self, Deadline};
 use serde_json::Value;
 
 /// Who come and go, each under grants of their own.
@@ -99,10 +99,10 @@ fn however_often_jitd_is_killed_sessions_end_with_their_grants_and_nothing_else_
         let guests = (0..).zip(GUESTS).map(|(number, guest)| {
             let mut dice = Dice(seed.wrapping_add(number));
             scope.spawn(move || {
-                let come_and_gone =
-                    come_and_go(site, guest, 7400 + number, &mut dice, moments, over);
+                let come_and_gone = come_and_go(site, guest, number, &mut dice, moments, over);
                 over.fetch_or(come_and_gone.is_err(), Ordering::Relaxed);
-                come_and_gone.with_context(|| guest.to_owned())
+                come_and_gone
+                    .map_err(|error| anyhow!("{guest}: {error:#}\n{}", who_ended(site, guest)))
             })
         });
         let mut guests: Vec<_> = guests.collect();
@@ -137,18 +137,23 @@ fn however_often_jitd_is_killed_sessions_end_with_their_grants_and_nothing_else_
         site.listener()? == listener,
         "sshd's listener is another process now"
     );
-    nothing_early_or_broken_on_record(site)
+    let elevations = nothing_early_or_broken_on_record(site)?;
+    say(site, &format!("{elevations} elevations on record"));
+    ensure!(elevations > 0, "no elevation opened, so none was tried");
+    Ok(())
 }
 
 /// Gives how many sessions were had.
 fn come_and_go(
     site: &Site,
     guest: &str,
-    sleep: u64,
+    number: u64,
     dice: &mut Dice,
     moments: &Moments,
     over: &AtomicBool,
 ) -> Result<u64> {
+    let [login_runs, elevation_runs] =
+        [7400, 7450].map(|first| format!("sleep {}", first + number));
     let mut sessions = 0;
     while !over.load(Ordering::Relaxed) {
         let mut granted = site.grant(guest, "extender", 6 + dice.below(5))?;
@@ -157,7 +162,7 @@ fn come_and_go(
         // Half of them ignore every signal that can be.
         let deaf = ["", "trap '' TERM HUP; "][usize::from(dice.below(2) == 1)];
         let command = format!(
-            "{deaf}(sudo -n sleep {sleep} &) >/dev/null 2>&1; echo is in; exec sleep {sleep}"
+            "{deaf}(sudo -n {elevation_runs} &) >/dev/null 2>&1; echo is in; exec {login_runs}"
         );
         let login = loop {
             let login = Ssh::new(&site.host, "alice").login(guest).start(&command)?;
@@ -175,7 +180,7 @@ fn come_and_go(
         if login.is_some() {
             sessions += 1;
             // The shell says that it is in a moment before it becomes this.
-            site.wait_until_runs(&format!("sleep {sleep}"), Deadline::within(granted.left()))?;
+            site.wait_until_runs(&login_runs, Deadline::within(granted.left()))?;
             if dice.below(2) == 1 && granted.left() > Duration::from_secs(4) {
                 let said = site.jitctl(guest, &["extend", &granted.grant, "--for", "4s"])?;
                 if said.code == Some(0) {
@@ -184,21 +189,50 @@ fn come_and_go(
                 }
             }
         }
-        until_over(site, &granted, &format!("sleep {sleep}"), login.is_some())?;
+        until_over(site, &granted, [&login_runs, &elevation_runs])?;
     }
     Ok(sessions)
 }
 
-fn until_over(site: &Site, granted: &Granted, pattern: &str, was_in: bool) -> Result<()> {
-    site.wait_until_gone(pattern, Deadline::within(granted.left() + END_WITHIN))?;
-    let early = granted.left();
-    ensure!(
-        !was_in || early < APPROVAL,
-        "{pattern} ended {early:.1?} before its grant"
-    );
+/// Sees each of them that runs end with its grant, and no earlier.
+fn until_over(site: &Site, granted: &Granted, patterns: [&str; 2]) -> Result<()> {
+    let either = patterns.join("|");
+    let mut ran = [false; 2];
+    wait::eventually(
+        &format!("{either} to end"),
+        Deadline::within(granted.left() + END_WITHIN),
+        || {
+            let look = ["pgrep", "--full", "--exact", "--list-full", "--", &either];
+            let seen = site.host.run(&look)?.stdout;
+            let early = granted.left();
+            let mut none = true;
+            for (pattern, ran) in patterns.iter().zip(&mut ran) {
+                let runs = seen.lines().any(|line| line.ends_with(pattern));
+                ensure!(
+                    runs || !*ran || early < APPROVAL,
+                    "{pattern} ended {early:.1?} before its grant {}",
+                    granted.grant
+                );
+                *ran |= runs;
+                none &= !runs;
+            }
+            Ok(none.then_some(()))
+        },
+    )?;
     // The next grant begins after this one.
-    thread::sleep(early);
+    thread::sleep(granted.left());
     Ok(())
+}
+
+/// Who ended what of this guest's: jitd by its record and log, PID 1 by its own.
+fn who_ended(site: &Site, guest: &str) -> String {
+    let script = r#"
+journalctl --sync
+grep -h -F "\"login\":\"$1\"" /var/lib/jit/events/*.jsonl | tail -n 16
+journalctl --quiet --no-pager --output=short-precise --since=-30s _PID=1 + _SYSTEMD_UNIT=jitd.service |
+    grep -E 'jit-|jitd|session-|user@' | tail -n 60 | cut -c 1-240"#;
+    let record = site.host.command(&["sh", "-euc", script, "sh", guest]);
+    record.text().unwrap_or_else(|error| format!("{error:#}"))
 }
 
 /// Kills jitd so many times: half the times at any moment, half near one at which much happens.
@@ -251,15 +285,18 @@ fn look_into_the_registry(site: &Site, over: &AtomicBool) -> Result<u64> {
     Ok(0)
 }
 
-fn nothing_early_or_broken_on_record(site: &Site) -> Result<()> {
+/// Gives how many elevations were opened.
+fn nothing_early_or_broken_on_record(site: &Site) -> Result<usize> {
     let lines = site.host.sh("cat /var/lib/jit/events/*.jsonl")?;
+    let mut elevations = 0;
     for line in lines.lines() {
         let value: Value = serde_json::from_str(line).context(line.to_owned())?;
         ensure!(value["kind"] != "registry.broken", "{line}");
         let late = value["event"]["first_signal_late_ms"].as_i64();
         ensure!(late.is_none_or(|late| late >= 0), "ended early: {line}");
+        elevations += usize::from(value["kind"] == "elevation.opened");
     }
-    Ok(())
+    Ok(elevations)
 }
 
 /// When much happens: logins and ends.
