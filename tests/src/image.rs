@@ -42,10 +42,10 @@ impl Release {
 }
 
 /// What every host has: what a small server has, and no more than the tests call.
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,openssh-client,sudo,procps,iproute2,cron,at,tmux,screen,polkitd,pkexec,login,passwd";
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,openssh-client,sudo,procps,iproute2,cron,at,tmux,screen,polkitd,pkexec,strace,login,passwd";
 
 /// Changes whenever images made earlier no longer do.
-const RECIPE: &str = "2";
+const RECIPE: &str = "3";
 
 /// The base image of `release`; makes it first where it is missing or was made by another recipe. Tests that run
 /// at the same time wait for the one that makes it.
