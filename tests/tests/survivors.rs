@@ -142,7 +142,8 @@ echo 'exec sleep 8814' | at now
 ssh -oBatchMode=yes bob@localhost 'exec sleep 8822' &
 ( trap '' TERM HUP; exec setsid sleep 8823 ) &
 ( for i in $(seq 500); do sleep 8824 & done; wait ) &
-sleep 8825 & kill -STOP $!
+sleep 8825 &
+until pgrep -fx "sleep 8825"; do :; done; pkill -STOP -fx "sleep 8825"
 strace -o /dev/null sleep 8826 &
 systemd-run --user -q --unit=frozen sh -c 'exec sleep 8827'
 until [ "$(systemctl --user show -P SubState frozen)" = running ] && pgrep -fx 'sleep 8827'; do :; done
@@ -163,7 +164,7 @@ sudo sudo sleep 8845 &
 sudo sh -c "tmux -L survivors new-session -d 'exec sleep 8847'; sleep 3600" &
 sudo -u alice env XDG_RUNTIME_DIR=/run/user/$(id -u alice) systemd-run --user -q sh -c 'exec sleep 8848'
 echo 'exec sleep 8849' | sudo -u alice at now
-sudo sh -c 'mkdir -p /sys/fs/cgroup/hidden; echo $$ > /sys/fs/cgroup/hidden/cgroup.procs; exec sleep 8851' &
+sudo sh -c 'mkdir -p /sys/fs/cgroup/hidden; echo $$ > /sys/fs/cgroup/hidden/cgroup.procs; setsid sleep 8851 & sleep 3600' &
 sudo systemd-run -q --unit=left-8852 sleep 8852
 echo 'exec sleep 8853' | sudo at now
 wait"#;
@@ -279,7 +280,7 @@ fn count(site: &Site) -> Result<Vec<usize>> {
         .map(|way| {
             let own = |command: &&&str| {
                 if way.mark.starts_with("sleep ") {
-                    **command == way.mark || **command == format!("/bin/{}", way.mark)
+                    command.rsplit('/').next() == Some(way.mark)
                 } else {
                     command.contains(way.mark)
                 }
