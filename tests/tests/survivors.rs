@@ -42,7 +42,7 @@ use Needs::{Login, Root, RootToHide};
 
 struct Way {
     name: &'static str,
-    /// The whole command line of its processes, or, where it is no `sleep`, a part that no other's has.
+    /// The command line of its processes without the path, or, of a forwarding, a part of its client's.
     mark: &'static str,
     needs: Needs,
     /// The elevation's residue has it where a path of this kind contains this.
@@ -86,8 +86,8 @@ const WAYS: &[Way] = &[
     way("ssh -N -L", "8816:localhost:22", Login),
     way("ControlMaster", "sleep 8817", Login),
     way("... a second channel", "sleep 8818", Login),
-    way("sftp in flight", "/tmp/sftp-8819", Login),
-    way("scp in flight", "/tmp/scp-8820", Login),
+    way("sftp in flight", "sftp-server -u 0019", Login),
+    way("scp in flight", "scp -f big", Login),
     way("agent forwarding", "sleep 8821", Login),
     way("ssh to localhost from inside", "sleep 8822", Login),
     way("ignored SIGTERM and SIGHUP", "sleep 8823", Login),
@@ -216,12 +216,22 @@ fn start(site: &Site) -> Result<Started> {
     started.clients.push(second.start("exec sleep 8818")?);
     for (words, input) in [
         (
-            &["sftp", "-l", "100", "-b", "-", "bob@localhost"][..],
+            &[
+                "sftp",
+                "-l",
+                "100",
+                "-s",
+                "/usr/lib/openssh/sftp-server -u 0019",
+                "-b",
+                "-",
+                "bob@localhost",
+            ][..],
             "get big /tmp/sftp-8819\n",
         ),
         (
             &[
                 "scp",
+                "-O",
                 "-B",
                 "-l",
                 "100",
@@ -278,20 +288,12 @@ fn count(site: &Site) -> Result<Vec<usize>> {
         .collect();
     Ok(ways(site)
         .map(|way| {
+            // By whatever path it was called; a client's end says less than its server's, since it drains its pipes first.
             let own = |command: &&&str| {
-                if way.mark.starts_with("sleep ") {
-                    command.rsplit('/').next() == Some(way.mark)
-                } else {
-                    command.contains(way.mark)
-                }
+                command.rsplit('/').next() == Some(way.mark)
+                    || (way.mark.contains(":localhost:") && command.contains(way.mark))
             };
-            let sftp = |command: &&&str| {
-                way.mark.starts_with("/tmp/sftp") && command.starts_with("sftp -l")
-            };
-            commands
-                .iter()
-                .filter(|command| own(command) || sftp(command))
-                .count()
+            commands.iter().filter(own).count()
         })
         .collect())
 }
