@@ -22,7 +22,7 @@ const DEATH: Duration = Duration::from_secs(3);
 const NOTICE_LEAD: Duration = Duration::from_millis(20);
 
 /// SIGCONT last: what is stopped gets the others as soon as it runs.
-const SIGNALS: [Signal; 3] = [Signal::TERM, Signal::HUP, Signal::CONT];
+pub(super) const SIGNALS: [Signal; 3] = [Signal::TERM, Signal::HUP, Signal::CONT];
 
 /// Why a session ends, and since when it should have.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +76,7 @@ impl Inner {
             Some(begun) => begun,
             None => self.send_signals(&held, &cgroups, why).await,
         };
+        let strays = tokio::spawn(Arc::clone(&self).end_strays(held.clone(), begun));
         // PID 1 kills after its own grace what jitd, dead by then, could not.
         let stopping = tokio::spawn(stop_scopes(held.clone()));
         let left = (begun + *self.grace()).saturating_sub(self.clock.boot());
@@ -90,6 +91,7 @@ impl Inner {
         let took = self.clock.boot().saturating_sub(begun);
         self.note_ended(&held, why, Some(took), killed, stuck);
         self.disarm(&held.id).await;
+        let _ = strays.await;
         // A process that the kernel can't let go of stays listed until it has gone.
         self.all_empty(&cgroups).await;
         self.forget(&held.id);
@@ -114,8 +116,16 @@ impl Inner {
     }
 
     /// It was over, and gone, when jitd came back.
-    pub(super) async fn ended_unseen(&self, held: &Held, Ending { code, due, .. }: Ending) {
+    pub(super) async fn ended_unseen(
+        self: Arc<Self>,
+        held: &Held,
+        Ending { code, due, .. }: Ending,
+    ) {
         self.disarm(&held.id).await;
+        // Its scopes' processes had their grace from whoever ended them.
+        Arc::clone(&self)
+            .end_strays(held.clone(), Duration::ZERO)
+            .await;
         self.note_ended(held, Why { code, due }, None, false, false);
         self.forget(&held.id);
     }

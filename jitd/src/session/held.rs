@@ -90,6 +90,9 @@ pub(crate) struct Held {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) also_ends: Vec<String>,
     pub(crate) since: Timestamp,
+    /// The audit session of its login, by which what left its scopes is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) audit_session: Option<u32>,
     /// An elevation whose session phase has not come: ended at this time since boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) confirm_by: Option<Duration>,
@@ -140,6 +143,7 @@ impl Held {
             scopes: Vec::new(),
             also_ends: Vec::new(),
             since,
+            audit_session: None,
             confirm_by: None,
             timers: Vec::new(),
             ending: None,

@@ -9,6 +9,7 @@
 //! | which cgroup is a session's, who is in it, killing it | `cgroup.rs` |
 //! | is it over? at deadlines, new bundles and steps of the clock | `judge.rs` |
 //! | the end itself | `end.rs`, `notice.rs`, `connection.rs` |
+//! | what left its scopes | `strays.rs` |
 //! | warning people that it is near | `warn.rs`, `notice.rs` |
 //! | it ended by itself | `gone.rs`, `watch.rs` |
 //! | what survives a restart of jitd | `held.rs`, `registry.rs`, `reconcile.rs`, `salvage.rs` |
@@ -36,6 +37,7 @@ mod ready;
 mod reconcile;
 mod registry;
 mod salvage;
+mod strays;
 mod types;
 mod unit;
 mod warn;

@@ -186,6 +186,7 @@ impl Inner {
         let id = self.fresh_id()?;
         let mut held = Held::new(id.clone(), kind, opening, self.clock.now());
         let mut table = self.table();
+        held.audit_session = Self::audit_session(&table, kind, opening);
         held.live = match self.judge.standing(&opening.query) {
             Standing::Live(live) => Some(live),
             Standing::Over { code, message } if opening.enforce => {

@@ -111,7 +111,8 @@ pub(crate) fn ancestors(process: Process) -> impl Iterator<Item = i32> {
         .take(64)
 }
 
-fn all() -> impl Iterator<Item = (Process, i32)> {
+/// Every process of this host, with its parent.
+pub(crate) fn all() -> impl Iterator<Item = (Process, i32)> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| {
         let pid: i32 = entry.file_name().to_str()?.parse().ok()?;

@@ -1,0 +1,248 @@
+//! What left the scopes of a login or an elevation and still carries the login's audit session: found by /proc/PID/sessionid, which
+//! pam_loginuid sets for each login, every descendant inherits, and neither sudo nor a move to another cgroup changes (T12).
+//!
+//! The id alone says whose login it was, not whose end has come: at an elevation's end the login and its other elevations go on. So
+//! whatever sits in a scope of something that lives is spared, and what is on its way into one.
+
+use std::collections::HashSet;
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde::Serialize;
+use tokio::time::sleep;
+
+use super::cgroup::{self, ScopePath};
+use super::end::SIGNALS;
+use super::held::{Held, Kind, Whose};
+use super::process::{self, Process, Stat};
+use super::types::{Opening, SessionId};
+use super::{Inner, Table};
+
+/// The kernel's word for "no audit session": (u32) -1.
+const UNSET: u32 = u32::MAX;
+
+/// Killing goes on for so long while new ones are found: a fork bomb is met in each round with fewer members.
+const LONGEST: Duration = Duration::from_secs(3);
+
+/// The services of sshd. What listens in there is everybody's door, whoever started it by hand from inside a login.
+const LISTENERS: [&str; 2] = ["/system.slice/ssh.service", "/system.slice/sshd.service"];
+
+/// What a sweep must not touch.
+struct Spared {
+    live: Table,
+    /// The one that ends: its own scopes are ended as cgroups.
+    ends: Held,
+}
+
+impl Inner {
+    /// The audit session of what is being opened. An elevation has its login's, never its caller's: a sudo that a user manager
+    /// started carries the manager's (T18).
+    pub(super) fn audit_session(table: &Table, kind: Kind, opening: &Opening) -> Option<u32> {
+        let parent = || table.held.get(opening.parent.as_ref()?);
+        match kind {
+            Kind::Elevation => parent()?.audit_session,
+            Kind::Login => {
+                let own = of_process(opening.peer.pid)?;
+                // Where pam_loginuid could not set one, it is that of whoever started sshd.
+                let listener = Stat::of(opening.peer.pid).ok()?.parent;
+                let others = |held: &&Held| held.audit_session == Some(own);
+                let its_own =
+                    of_process(listener) != Some(own) && table.held.values().find(others).is_none();
+                its_own.then_some(own)
+            }
+            Kind::Job | Kind::Manager => None,
+        }
+    }
+
+    /// Ends what is left of `held` outside of its scopes: told to go at once, killed once the grace since `begun` is over. Returns
+    /// when a look finds nothing new.
+    pub(super) async fn end_strays(self: Arc<Self>, held: Held, begun: Duration) {
+        let Some(audit_session) = held.audit_session.filter(|_| held.enforce) else {
+            return;
+        };
+        let told = self.signal_strays(&held, audit_session, &SIGNALS).await;
+        if !told.is_empty() {
+            let left = (begun + *self.grace()).saturating_sub(self.clock.boot());
+            sleep(left).await;
+        }
+        let mut known: HashSet<Process> = HashSet::new();
+        let started = self.clock.boot();
+        loop {
+            let killed = self
+                .signal_strays(&held, audit_session, &[Signal::KILL])
+                .await;
+            let before = known.len();
+            known.extend(killed);
+            if known.len() == before || self.clock.boot() > started + LONGEST {
+                break;
+            }
+        }
+        known.extend(told);
+        if !known.is_empty() {
+            self.note_strays(&held, &known);
+        }
+    }
+
+    /// On a thread of its own: no end waits while /proc is read.
+    async fn signal_strays(
+        &self,
+        held: &Held,
+        audit_session: u32,
+        signals: &'static [Signal],
+    ) -> Vec<Process> {
+        let spared = self.spared(held);
+        let look = move || {
+            process::all()
+                .map(|(process, _)| process)
+                .filter(|process| signal(*process, audit_session, &spared, signals))
+                .collect()
+        };
+        tokio::task::spawn_blocking(look).await.unwrap_or_default()
+    }
+
+    fn spared(&self, ends: &Held) -> Spared {
+        let table = self.table();
+        let live = |held: &&Held| held.ending.is_none() && held.id != ends.id;
+        let held = table.held.values().filter(live);
+        let held = held.map(|held| (held.id.clone(), held.clone())).collect();
+        let mut live = Table {
+            held,
+            openers: table.openers.clone(),
+        };
+        drop(table);
+        let Table { held, openers } = &mut live;
+        openers.retain(|_, elevation| held.contains_key(elevation));
+        Spared {
+            live,
+            ends: ends.clone(),
+        }
+    }
+
+    fn note_strays(&self, held: &Held, strays: &HashSet<Process>) {
+        #[derive(Serialize)]
+        struct Note<'a> {
+            #[serde(flatten)]
+            whose: Whose<'a>,
+            processes: usize,
+            pids: Vec<i32>,
+        }
+        let note = Note {
+            whose: held.whose(),
+            processes: strays.len(),
+            pids: strays.iter().map(|stray| stray.pid).take(64).collect(),
+        };
+        self.note(held, "strays", note);
+    }
+}
+
+impl Spared {
+    fn spares(&self, process: Process, cgroup: &str) -> bool {
+        let live = &self.live;
+        self.ends.scope_of(cgroup).is_some()
+            || is_held(live, cgroup)
+            || live.openers.contains_key(&process)
+            || live.held.values().any(|held| held.leader == process)
+            || process.pid == i32::try_from(std::process::id()).unwrap_or_default()
+            || is_listener(process, cgroup)
+    }
+}
+
+/// In a scope of something that lives, or in one that was made for it and is being noted at this moment.
+fn is_held(live: &Table, cgroup: &str) -> bool {
+    let being_made = || {
+        let unit = ScopePath::parse(cgroup)?.unit;
+        let id = unit
+            .strip_prefix("jit-elevation-")?
+            .strip_suffix(".scope")?;
+        Some(live.held.contains_key(&id.parse::<SessionId>().ok()?))
+    };
+    live.held
+        .values()
+        .any(|held| held.scope_of(cgroup).is_some())
+        || being_made() == Some(true)
+}
+
+/// sshd itself, in its service and a child of PID 1. The name can be had by anybody, that cgroup by root alone.
+fn is_listener(process: Process, cgroup: &str) -> bool {
+    let named = || fs::read_to_string(format!("/proc/{}/comm", process.pid));
+    LISTENERS.contains(&cgroup)
+        && Stat::of(process.pid).is_ok_and(|stat| stat.parent == 1)
+        && named().is_ok_and(|name| name.trim_end() == "sshd")
+}
+
+/// The descriptor first: what is read then is of the one that gets the signals, or nobody does.
+fn signal(process: Process, audit_session: u32, spared: &Spared, signals: &[Signal]) -> bool {
+    if of_process(process.pid) != Some(audit_session) {
+        return false;
+    }
+    let Some(pidfd) = process.open() else {
+        return false;
+    };
+    let is_one = of_process(process.pid) == Some(audit_session)
+        && cgroup::of_process(process.pid).is_ok_and(|cgroup| !spared.spares(process, &cgroup));
+    let sent = || {
+        signals
+            .iter()
+            .filter(|one| process::send(&pidfd, **one))
+            .count()
+    };
+    is_one && sent() > 0
+}
+
+/// The audit session of process `pid`. None where it has none, or the kernel keeps none (CONFIG_AUDIT).
+fn of_process(pid: i32) -> Option<u32> {
+    parse(&fs::read_to_string(format!("/proc/{pid}/sessionid")).ok()?)
+}
+
+fn parse(text: &str) -> Option<u32> {
+    text.trim_end().parse().ok().filter(|id| *id != UNSET)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{gone, held, id, this, unreadable, waiting};
+    use super::*;
+
+    fn sparing(live: Vec<Held>, ends: Held) -> Spared {
+        let held = live.into_iter().map(|held| (held.id.clone(), held));
+        let live = Table {
+            held: held.collect(),
+            ..Table::default()
+        };
+        Spared { live, ends }
+    }
+
+    #[test]
+    fn a_process_without_an_audit_session_is_nobody_s_stray() {
+        assert_eq!(parse("4294967295"), None);
+        assert_eq!(parse("17\n"), Some(17));
+        assert_eq!(parse(""), None);
+    }
+
+    #[test]
+    fn t12_at_an_elevation_s_end_its_login_and_what_else_lives_are_spared() {
+        let (mut child, stray) = waiting("read line");
+        let mut login = held(Kind::Login, 1, this());
+        login.scopes = vec![gone()];
+        let mut ends = held(Kind::Elevation, 2, earlier(stray));
+        ends.scopes = vec![unreadable()];
+        let own = ends.scopes[0].cgroup.path.clone();
+        let spared = sparing(vec![login, held(Kind::Elevation, 3, this())], ends);
+        let made = |seed| format!("/user.slice/user-1.slice/jit-elevation-{}.scope", id(seed));
+        for cgroup in [own, "/no.slice/such.scope/below".to_owned(), made(3)] {
+            assert!(spared.spares(stray, &cgroup), "{cgroup}");
+        }
+        for cgroup in ["/", "/system.slice/cron.service", LISTENERS[0], &made(4)] {
+            assert!(!spared.spares(stray, cgroup), "{cgroup}");
+        }
+        assert!(spared.spares(this(), "/"));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+
+    fn earlier(process: Process) -> Process {
+        super::super::fixture::earlier(process)
+    }
+}
