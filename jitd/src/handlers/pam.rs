@@ -349,11 +349,7 @@ impl<S: Hold> Host<S> {
         }
         match self.grants.decide(&query) {
             Decision::Allow(allowed) => {
-                let live = Live {
-                    grant: allowed.grant,
-                    principal: allowed.principal,
-                    until: allowed.until,
-                };
+                let live = self.grants.live(allowed);
                 Decided::Live {
                     query,
                     live,

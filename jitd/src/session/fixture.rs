@@ -43,6 +43,7 @@ fn grant() -> Live {
         grant: "g7".parse().unwrap(),
         principal: "ann@example".parse().unwrap(),
         until: Timestamp::MAX,
+        ends_login: false,
     }
 }
 

@@ -8,7 +8,7 @@ use jit_grant::Code;
 
 use super::deadline::Alarm;
 use super::end::Why;
-use super::held::Held;
+use super::held::{Held, Kind};
 use super::types::{Live, SessionId, Standing};
 use super::warn::{self, Warning};
 use super::{Inner, Table};
@@ -18,6 +18,9 @@ const ARM_AGAIN: Duration = Duration::from_secs(1);
 
 /// Whoever brought a bundle waits no longer than this for PID 1's timers to move.
 const ARMING_TIME: Duration = Duration::from_secs(2);
+
+/// More elevations inside elevations than anybody opens.
+const DEEPEST: usize = 64;
 
 /// What judging all sessions came to.
 #[derive(Default)]
@@ -72,6 +75,7 @@ impl Inner {
     fn decide_all(self: Arc<Self>) -> Vec<SessionId> {
         let verdicts = self.verdicts();
         for (id, why) in verdicts.over {
+            let id = self.taking_its_login(id, why);
             Arc::clone(&self).end(&id, why);
         }
         for held in verdicts.spared {
@@ -85,6 +89,28 @@ impl Inner {
         }
         self.changed.notify_one();
         verdicts.moved
+    }
+
+    /// What ends where `id` does: by its grant, when its access is over, the login that it was started from (T17). An elevation that no
+    /// session phase followed never ran anything.
+    fn taking_its_login(&self, id: SessionId, why: Why) -> SessionId {
+        let table = self.table();
+        let held = |id: &SessionId| table.held.get(id);
+        let takes = held(&id).is_some_and(|held| {
+            held.kind == Kind::Elevation && held.live.as_ref().is_some_and(|live| live.ends_login)
+        });
+        // In monitor mode nothing of it is ended.
+        let parent = |id: &SessionId| {
+            let parent = held(id)?.parent.clone();
+            parent.filter(|parent| held(parent).is_some_and(|held| held.enforce))
+        };
+        match std::iter::successors(parent(&id), |id| parent(id))
+            .take(DEEPEST)
+            .last()
+        {
+            Some(login) if takes && why.code != Code::EndNoSession => login,
+            _ => id,
+        }
     }
 
     fn verdicts(&self) -> Verdicts {
@@ -205,7 +231,39 @@ fn why_over(was: Option<&Live>, code: Code, now: Timestamp) -> Why {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture::{held, id, live, restarted, this, unreadable};
     use super::*;
+
+    /// A login and its elevation, as they live, and whose end takes what.
+    #[tokio::test]
+    async fn t17_the_end_of_an_elevation_s_access_takes_its_login_where_the_grant_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut login = held(Kind::Login, 1, this());
+        login.scopes = vec![unreadable()];
+        let mut elevation = held(Kind::Elevation, 2, this());
+        elevation.scopes = vec![unreadable()];
+        elevation.parent = Some(id(1));
+        let (sessions, _record) = restarted(folder.path(), &[login, elevation], live()).await;
+        let ended_by = |code, ends_login, enforce| {
+            let mut table = sessions.0.table();
+            if let Some(live) = table
+                .held
+                .get_mut(&id(2))
+                .and_then(|held| held.live.as_mut())
+            {
+                live.ends_login = ends_login;
+            }
+            table.held.get_mut(&id(1)).unwrap().enforce = enforce;
+            drop(table);
+            let due = second(100);
+            sessions.0.taking_its_login(id(2), Why { code, due })
+        };
+        assert_eq!(ended_by(Code::EndExpired, true, true), id(1));
+        assert_eq!(ended_by(Code::EndWithdrawn, true, true), id(1));
+        assert_eq!(ended_by(Code::EndNoSession, true, true), id(2));
+        assert_eq!(ended_by(Code::EndExpired, false, true), id(2));
+        assert_eq!(ended_by(Code::EndExpired, true, false), id(2));
+    }
 
     fn second(n: i64) -> Timestamp {
         Timestamp::from_second(n).unwrap()
@@ -216,6 +274,7 @@ mod tests {
             grant: "g1".parse().unwrap(),
             principal: "ann".parse().unwrap(),
             until: second(n),
+            ends_login: false,
         }
     }
 

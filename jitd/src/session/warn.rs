@@ -116,6 +116,7 @@ mod tests {
             grant: "g7".parse().unwrap(),
             principal: "ann".parse().unwrap(),
             until: second(until),
+            ends_login: false,
         });
         let opening = Opening {
             peer: caller(0),
@@ -149,6 +150,7 @@ mod tests {
         assert_eq!(warned(&mut held, 0, 3590), [3300, 3540]);
         held.moves_to(Live {
             until: second(7200),
+            ends_login: false,
             ..held.live.clone().unwrap()
         });
         assert_eq!(warned(&mut held, 3590, 7200), [6900, 7140]);
@@ -165,6 +167,7 @@ mod tests {
         let mut held = login(0, 3600);
         held.moves_to(Live {
             until: second(1010),
+            ends_login: false,
             ..held.live.clone().unwrap()
         });
         assert_eq!(warned(&mut held, 1000, 1010), [1000]);

@@ -24,6 +24,7 @@ impl Judge for Yes {
             grant: "g1".parse().unwrap(),
             principal: "p1".parse().unwrap(),
             until: Timestamp::MAX,
+            ends_login: false,
         })
     }
 }
