@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use jit_grant::{Action, Allow, Bundle, Grant, HostId, Nonce, RequestNote, SigningKey, Word};
@@ -310,7 +310,7 @@ fn host(directory: &Path, events: Option<&Path>, clock: Clock) -> Host<Fake> {
 pub(crate) fn caller(real_uid: u32) -> Peer {
     Peer {
         pid: 1,
-        start_time: 0,
+        started: OnceLock::from(0),
         pidfd: None,
         uid: 0,
         real_uid,

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
@@ -16,8 +16,8 @@ use nix::sys::socket::{getsockopt, sockopt};
 pub struct Peer {
     /// Process id, in our pid namespace.
     pub pid: i32,
-    /// When it started, in clock ticks since boot: field 22 of /proc/PID/stat (proc_pid_stat(5)).
-    pub start_time: u64,
+    /// See [`Peer::start_time`]. Read at once where there is no pidfd to tell the process from the next with its number.
+    pub started: OnceLock<u64>,
     /// A descriptor of the process itself, where the kernel has `SO_PEERPIDFD`.
     pub pidfd: Option<Arc<OwnedFd>>,
     /// Effective uid at connect, from `SO_PEERCRED`. Zero for sudo and su, whoever runs them.
@@ -40,9 +40,13 @@ impl Peer {
             ));
         }
         let pidfd = getsockopt(socket, sockopt::PeerPidfd).ok().map(Arc::new);
+        let started = match &pidfd {
+            Some(_) => OnceLock::new(),
+            None => OnceLock::from(start_time(pid)?),
+        };
         let peer = Self {
             pid,
-            start_time: start_time(pid)?,
+            started,
             pidfd,
             uid: credentials.uid(),
             real_uid: real_uid(pid)?,
@@ -55,12 +59,22 @@ impl Peer {
         }
     }
 
+    /// When it started, in clock ticks since boot: field 22 of /proc/PID/stat (proc_pid_stat(5)). Read when it is first asked for: most
+    /// callers are answered without. A process that has gone by then has the start time of none.
+    #[must_use]
+    pub fn start_time(&self) -> u64 {
+        *self.started.get_or_init(|| {
+            let read = start_time(self.pid).ok().filter(|_| self.still_there());
+            read.unwrap_or(u64::MAX)
+        })
+    }
+
     /// True while that very process exists.
     #[must_use]
     pub fn still_there(&self) -> bool {
         match &self.pidfd {
             Some(pidfd) => !exited(pidfd),
-            None => start_time(self.pid).is_ok_and(|now| now == self.start_time),
+            None => start_time(self.pid).is_ok_and(|now| Some(&now) == self.started.get()),
         }
     }
 
@@ -148,6 +162,7 @@ mod tests {
         assert_eq!(peer.real_uid, nix::unistd::getuid().as_raw());
         assert_eq!(peer.uid, nix::unistd::geteuid().as_raw());
         assert!(peer.still_there());
+        assert_eq!(peer.start_time(), start_time(peer.pid).unwrap());
         assert!(peer.cgroup().unwrap().starts_with('/'));
     }
 
@@ -160,7 +175,7 @@ mod tests {
         let pid = child.id() as i32;
         let peer = Peer {
             pid,
-            start_time: start_time(pid).unwrap(),
+            started: OnceLock::from(start_time(pid).unwrap()),
             pidfd: None,
             uid: 0,
             real_uid: 0,
@@ -177,7 +192,7 @@ mod tests {
         let pid = std::process::id() as i32;
         let peer = Peer {
             pid,
-            start_time: start_time(pid).unwrap() + 1,
+            started: OnceLock::from(start_time(pid).unwrap() + 1),
             pidfd: None,
             uid: 0,
             real_uid: 0,

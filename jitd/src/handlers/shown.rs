@@ -51,13 +51,13 @@ impl Shown {
         if half_open.len() >= MANY {
             half_open.retain(|_, login| login.peer.still_there());
         }
-        half_open.insert((peer.pid, peer.start_time), login);
+        half_open.insert((peer.pid, peer.start_time()), login);
         self.grown.notify_one();
     }
 
     /// What the first session line of `peer` came with; asked once, by the last.
     pub(super) fn take(&self, peer: &Peer) -> Credentials {
-        let login = self.half_open().remove(&(peer.pid, peer.start_time));
+        let login = self.half_open().remove(&(peer.pid, peer.start_time()));
         let missing = "the session line of pam_jit that comes first did not come";
         login.map_or_else(
             || Err(Unclear(missing.to_owned())),
@@ -72,7 +72,7 @@ impl Shown {
             let next = {
                 let mut half_open = self.half_open();
                 let due = |login: &HalfOpen| {
-                    Some((login.end_at?, (login.peer.pid, login.peer.start_time)))
+                    Some((login.end_at?, (login.peer.pid, login.peer.start_time())))
                 };
                 match half_open.values().filter_map(due).min() {
                     Some((at, key)) if at <= clock.boot() => {
@@ -108,13 +108,14 @@ impl Shown {
 mod tests {
     use super::*;
     use crate::fixture::caller;
+    use std::sync::OnceLock;
 
     #[test]
     fn logins_that_went_away_half_way_are_not_kept_for_ever() {
         let shown = Shown::default();
         for start_time in 0..10_000 {
             let peer = Peer {
-                start_time,
+                started: OnceLock::from(start_time),
                 ..caller(0)
             };
             shown.remember(&peer, Ok(Credential::Pending), None);
@@ -126,7 +127,7 @@ mod tests {
     async fn a_login_without_its_last_line_falls_due_and_one_that_had_it_does_not() {
         let (shown, clock) = (Shown::default(), Clock::start(None));
         let login = |start_time| Peer {
-            start_time,
+            started: OnceLock::from(start_time),
             ..caller(0)
         };
         let soon = clock.boot() + Duration::from_millis(30);
@@ -134,7 +135,7 @@ mod tests {
         shown.remember(&login(2), Ok(Credential::Pending), Some(soon));
         shown.remember(&login(3), Ok(Credential::Pending), None);
         assert!(shown.take(&login(1)).is_ok());
-        assert_eq!(shown.overdue(&clock).await.start_time, 2);
+        assert_eq!(shown.overdue(&clock).await.start_time(), 2);
         assert!(clock.boot() >= soon);
         assert!(shown.take(&login(2)).is_err());
         assert!(shown.take(&login(3)).is_ok());

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -86,7 +86,7 @@ pub(super) fn held(kind: Kind, seed: u8, leader: Process) -> Held {
     let opening = Opening {
         peer: Peer {
             pid: leader.pid,
-            start_time: leader.start_time,
+            started: OnceLock::from(leader.start_time),
             pidfd: None,
             uid: 0,
             real_uid: 1000,

@@ -212,7 +212,7 @@ impl Process {
     pub(crate) fn of(peer: &Peer) -> Self {
         Self {
             pid: peer.pid,
-            start_time: peer.start_time,
+            start_time: peer.start_time(),
         }
     }
 }
