@@ -86,7 +86,7 @@ const WAYS: &[Way] = &[
     way("ssh -N -L", "8816:localhost:22", Login),
     way("ControlMaster", "sleep 8817", Login),
     way("... a second channel", "sleep 8818", Login),
-    way("sftp in flight", "sftp-server -u 0019", Login),
+    way("sftp in flight", "sftp-server -u 0027", Login),
     way("scp in flight", "scp -f big", Login),
     way("agent forwarding", "sleep 8821", Login),
     way("ssh to localhost from inside", "sleep 8822", Login),
@@ -103,8 +103,8 @@ const WAYS: &[Way] = &[
     way("sudo inside sudo", "sleep 8845", Root),
     way("su", "sleep 8846", Root),
     way("sudo tmux", "sleep 8847", Root),
-    way("sudo -u other: a unit", "sleep 8848", Root),
-    way("sudo -u other: at", "sleep 8849", Root),
+    hidden("sudo -u other: a unit", "sleep 8848", "left-8848"),
+    hidden("sudo -u other: at", "sleep 8849", "/var/spool/cron/at"),
     hidden(
         "sudo -u other: a crontab",
         "sleep 8850",
@@ -162,7 +162,7 @@ sudo -i sh -c 'setsid sleep 8843 & sleep 3600' &
 sudo su - alice -c 'setsid sleep 8844 & sleep 3600' &
 sudo sudo sleep 8845 &
 sudo sh -c "tmux -L survivors new-session -d 'exec sleep 8847'; sleep 3600" &
-sudo -u alice env XDG_RUNTIME_DIR=/run/user/$(id -u alice) systemd-run --user -q sh -c 'exec sleep 8848'
+sudo -u alice env XDG_RUNTIME_DIR=/run/user/$(id -u alice) systemd-run --user -q --unit=left-8848 sh -c 'exec sleep 8848'
 echo 'exec sleep 8849' | sudo -u alice at now
 sudo sh -c 'mkdir -p /sys/fs/cgroup/hidden; echo $$ > /sys/fs/cgroup/hidden/cgroup.procs; setsid sleep 8851 & sleep 3600' &
 sudo systemd-run -q --unit=left-8852 sleep 8852
@@ -179,6 +179,12 @@ rm -rf /var/lib/systemd/linger/bob /home/bob/.config/systemd /tmp/sftp-8819 /tmp
 truncate -s 20G /home/bob/big; chown bob: /home/bob/big
 rmdir /sys/fs/cgroup/hidden 2>/dev/null || true"#;
 
+/// What helps to find out why a way did not start, or did not end.
+const LOGS: &str = r#"
+tail -n 20 /tmp/survivors-*.log
+journalctl --no-pager --quiet --since=-30s | grep -E 'user@|polkit|jit-end' | cut -c 1-400 | tail -n 40
+systemctl status --no-pager "user@$(id -u bob).service" 2>&1 | tail -n 30 || true"#;
+
 fn calm(site: &Site) -> Result<()> {
     site.calm()?;
     site.host.sh(CLEAN).map(drop)
@@ -189,6 +195,8 @@ fn calm(site: &Site) -> Result<()> {
 struct Started {
     clients: Vec<Running>,
     terminals: Vec<Terminal>,
+    /// What those said that did not ask for a password.
+    unasked: Vec<String>,
 }
 
 /// Starts every way under the grant of bob's; alice's own lasts longer.
@@ -221,7 +229,7 @@ fn start(site: &Site) -> Result<Started> {
                 "-l",
                 "100",
                 "-s",
-                "/usr/lib/openssh/sftp-server -u 0019",
+                "/usr/lib/openssh/sftp-server -u 0027",
                 "-b",
                 "-",
                 "bob@localhost",
@@ -263,9 +271,9 @@ fn start(site: &Site) -> Result<Started> {
     for command in asked {
         let mut terminal = ssh().open(command)?;
         // A way that asks for nothing shows as not started.
-        terminal
-            .answers("assword", &password("root"), Deadline::seconds(8))
-            .ok();
+        if let Err(error) = terminal.answers("assword", &password("root"), Deadline::seconds(8)) {
+            started.unasked.push(format!("{command}: {error:#}"));
+        }
         started.terminals.push(terminal);
     }
     Ok(started)
@@ -316,7 +324,7 @@ fn table(
     site.open("alice", "keeper", 900)?;
     let _alice = Ssh::new(&site.host, "alice").start("exec sleep 3600")?;
     let granted = site.open("bob", "keeper", window(site)?)?;
-    let started = start(site)?;
+    let mut started = start(site)?;
     let before = |margin| granted.left().saturating_sub(Duration::from_secs(margin));
     thread::sleep(before(8));
     let running = count(site)?;
@@ -331,6 +339,7 @@ fn table(
     } else {
         String::new()
     };
+    let unasked = std::mem::take(&mut started.unasked).join("\n");
     drop(started);
     let mut text = format!(
         "\n{variant} ({})\n{:<32} {:>7} {:>9} {:>9} residue\n",
@@ -365,12 +374,12 @@ fn table(
         }
     }
     writeln!(io::stdout(), "{text}")?;
-    let logs = if wrong.iter().any(|line| line.contains("not start")) {
-        site.host.sh("tail -n 20 /tmp/survivors-*.log")?
-    } else {
+    let logs = if wrong.is_empty() {
         String::new()
+    } else {
+        site.host.sh(LOGS)?
     };
-    ensure!(wrong.is_empty(), "{}\n{logs}", wrong.join("\n"));
+    ensure!(wrong.is_empty(), "{}\n{unasked}\n{logs}", wrong.join("\n"));
     Ok(())
 }
 
@@ -383,10 +392,15 @@ fn residue(site: &Site, granted: &Granted) -> Result<String> {
             event["kind"] == "elevation.residue" && event["subject"] == granted.grant.as_str()
         });
         listed = lines.map(ToString::to_string).collect();
-        Ok(["left-8852", "/var/spool/cron/at", "crontabs/alice"]
-            .iter()
-            .all(|path| listed.contains(path))
-            .then_some(()))
+        Ok([
+            "left-8848",
+            "left-8852",
+            "/var/spool/cron/at",
+            "crontabs/alice",
+        ]
+        .iter()
+        .all(|path| listed.contains(path))
+        .then_some(()))
     })
     .ok();
     Ok(listed)

@@ -88,10 +88,10 @@ impl Inner {
         }
         let _ = stopping.await;
         let stuck = timeout(DEATH, self.all_empty(&cgroups)).await.is_err();
+        let _ = strays.await;
         let took = self.clock.boot().saturating_sub(begun);
         self.note_ended(&held, why, Some(took), killed, stuck);
         self.disarm(&held.id).await;
-        let _ = strays.await;
         // A process that the kernel can't let go of stays listed until it has gone.
         self.all_empty(&cgroups).await;
         self.forget(&held.id);

@@ -2,9 +2,9 @@
 //! pam_loginuid sets for each login, every descendant inherits, and neither sudo nor a move to another cgroup changes (T12).
 //!
 //! The id alone says whose login it was, not whose end has come: at an elevation's end the login and its other elevations go on. So
-//! whatever sits in a scope of something that lives is spared, and what is on its way into one.
+//! whatever sits in a scope that is held is spared, since that ends with whatever it is held by, and what is on its way into one.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,9 +31,9 @@ const LISTENERS: [&str; 2] = ["/system.slice/ssh.service", "/system.slice/sshd.s
 
 /// What a sweep must not touch.
 struct Spared {
-    live: Table,
-    /// The one that ends: its own scopes are ended as cgroups.
-    ends: Held,
+    /// All that is held, what ends by now too: their scopes are ended as cgroups.
+    held: BTreeMap<SessionId, Held>,
+    openers: HashSet<Process>,
 }
 
 impl Inner {
@@ -62,7 +62,7 @@ impl Inner {
         let Some(audit_session) = held.audit_session.filter(|_| held.enforce) else {
             return;
         };
-        let told = self.signal_strays(&held, audit_session, &SIGNALS).await;
+        let told = self.signal_strays(audit_session, &SIGNALS).await;
         if !told.is_empty() {
             let left = (begun + *self.grace()).saturating_sub(self.clock.boot());
             sleep(left).await;
@@ -70,9 +70,7 @@ impl Inner {
         let mut known: HashSet<Process> = HashSet::new();
         let started = self.clock.boot();
         loop {
-            let killed = self
-                .signal_strays(&held, audit_session, &[Signal::KILL])
-                .await;
+            let killed = self.signal_strays(audit_session, &[Signal::KILL]).await;
             let before = known.len();
             known.extend(killed);
             if known.len() == before || self.clock.boot() > started + LONGEST {
@@ -86,13 +84,8 @@ impl Inner {
     }
 
     /// On a thread of its own: no end waits while /proc is read.
-    async fn signal_strays(
-        &self,
-        held: &Held,
-        audit_session: u32,
-        signals: &'static [Signal],
-    ) -> Vec<Process> {
-        let spared = self.spared(held);
+    async fn signal_strays(&self, audit_session: u32, signals: &'static [Signal]) -> Vec<Process> {
+        let spared = self.spared();
         let look = move || {
             process::all()
                 .map(|(process, _)| process)
@@ -102,21 +95,16 @@ impl Inner {
         tokio::task::spawn_blocking(look).await.unwrap_or_default()
     }
 
-    fn spared(&self, ends: &Held) -> Spared {
+    fn spared(&self) -> Spared {
         let table = self.table();
-        let live = |held: &&Held| held.ending.is_none() && held.id != ends.id;
-        let held = table.held.values().filter(live);
-        let held = held.map(|held| (held.id.clone(), held.clone())).collect();
-        let mut live = Table {
-            held,
-            openers: table.openers.clone(),
+        let lives = |id: &SessionId| {
+            let held = table.held.get(id);
+            held.is_some_and(|held| held.ending.is_none())
         };
-        drop(table);
-        let Table { held, openers } = &mut live;
-        openers.retain(|_, elevation| held.contains_key(elevation));
+        let openers = table.openers.iter().filter(|(_, of)| lives(of));
         Spared {
-            live,
-            ends: ends.clone(),
+            openers: openers.map(|(process, _)| *process).collect(),
+            held: table.held.clone(),
         }
     }
 
@@ -139,29 +127,26 @@ impl Inner {
 
 impl Spared {
     fn spares(&self, process: Process, cgroup: &str) -> bool {
-        let live = &self.live;
-        self.ends.scope_of(cgroup).is_some()
-            || is_held(live, cgroup)
-            || live.openers.contains_key(&process)
-            || live.held.values().any(|held| held.leader == process)
+        let opened = |held: &Held| held.ending.is_none() && held.leader == process;
+        self.holds(cgroup)
+            || self.openers.contains(&process)
+            || self.held.values().any(opened)
             || process.pid == i32::try_from(std::process::id()).unwrap_or_default()
             || is_listener(process, cgroup)
     }
-}
 
-/// In a scope of something that lives, or in one that was made for it and is being noted at this moment.
-fn is_held(live: &Table, cgroup: &str) -> bool {
-    let being_made = || {
-        let unit = ScopePath::parse(cgroup)?.unit;
-        let id = unit
-            .strip_prefix("jit-elevation-")?
-            .strip_suffix(".scope")?;
-        Some(live.held.contains_key(&id.parse::<SessionId>().ok()?))
-    };
-    live.held
-        .values()
-        .any(|held| held.scope_of(cgroup).is_some())
-        || being_made() == Some(true)
+    /// In a scope of something held, or in one that was made for it and is being noted at this moment.
+    fn holds(&self, cgroup: &str) -> bool {
+        let being_made = || {
+            let unit = ScopePath::parse(cgroup)?.unit;
+            let id = unit
+                .strip_prefix("jit-elevation-")?
+                .strip_suffix(".scope")?;
+            Some(self.held.contains_key(&id.parse::<SessionId>().ok()?))
+        };
+        let mut held = self.held.values();
+        held.any(|held| held.scope_of(cgroup).is_some()) || being_made() == Some(true)
+    }
 }
 
 /// sshd itself, in its service and a child of PID 1. The name can be had by anybody, that cgroup by root alone.
@@ -203,15 +188,19 @@ fn parse(text: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::super::fixture::{gone, held, id, this, unreadable, waiting};
+    use super::super::held::Ending;
     use super::*;
+    use jiff::Timestamp;
+    use jit_grant::Code;
 
-    fn sparing(live: Vec<Held>, ends: Held) -> Spared {
-        let held = live.into_iter().map(|held| (held.id.clone(), held));
-        let live = Table {
-            held: held.collect(),
-            ..Table::default()
-        };
-        Spared { live, ends }
+    fn sparing(held: Vec<Held>) -> Spared {
+        Spared {
+            held: held
+                .into_iter()
+                .map(|held| (held.id.clone(), held))
+                .collect(),
+            openers: HashSet::new(),
+        }
     }
 
     #[test]
@@ -226,10 +215,15 @@ mod tests {
         let (mut child, stray) = waiting("read line");
         let mut login = held(Kind::Login, 1, this());
         login.scopes = vec![gone()];
-        let mut ends = held(Kind::Elevation, 2, earlier(stray));
+        let mut ends = held(Kind::Elevation, 2, stray);
         ends.scopes = vec![unreadable()];
         let own = ends.scopes[0].cgroup.path.clone();
-        let spared = sparing(vec![login, held(Kind::Elevation, 3, this())], ends);
+        ends.ending = Some(Ending {
+            code: Code::EndExpired,
+            due: Timestamp::UNIX_EPOCH,
+            signalled: None,
+        });
+        let spared = sparing(vec![login, ends, held(Kind::Elevation, 3, this())]);
         let made = |seed| format!("/user.slice/user-1.slice/jit-elevation-{}.scope", id(seed));
         for cgroup in [own, "/no.slice/such.scope/below".to_owned(), made(3)] {
             assert!(spared.spares(stray, &cgroup), "{cgroup}");
@@ -240,9 +234,5 @@ mod tests {
         assert!(spared.spares(this(), "/"));
         drop(child.stdin.take());
         child.wait().unwrap();
-    }
-
-    fn earlier(process: Process) -> Process {
-        super::super::fixture::earlier(process)
     }
 }
