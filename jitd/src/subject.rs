@@ -33,6 +33,10 @@ pub enum Door {
     Manager,
 }
 
+/// polkit's PAM service. In its account phase polkit's helper asks, and is gone before anything is done; in its session phase pkexec
+/// itself is about to become root.
+pub(crate) const POLKIT: &str = "polkit-1";
+
 /// PID 1's PAM service for user@UID.service (`PAMName=` there).
 const MANAGER: &str = "systemd-user";
 
@@ -147,6 +151,8 @@ async fn caller(call: &Call, peer: &Peer, accounts: &Accounts) -> Result<Subject
     match call.ruser.as_deref() {
         None | Some("") => grantable(account),
         Some(said) if said == account.name => grantable(account),
+        // polkit's helper puts there who proves to be an administrator, as it does in PAM_USER: it says nothing about the caller.
+        Some(said) if call.service == POLKIT && said == call.user => grantable(account),
         Some(_) => Err(Unclear(
             "the program names another caller (PAM_RUSER) than the kernel".to_owned(),
         )),
@@ -258,6 +264,17 @@ mod tests {
                 "{said}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn for_polkit_it_is_the_caller_whoever_proves_to_be_an_administrator() {
+        let polkit = |ruser| Call {
+            service: POLKIT.to_owned(),
+            ..call("root", Some(ruser))
+        };
+        assert_eq!(ask(Action::Sudo, polkit("root"), 4242).await, person("ada"));
+        assert_eq!(ask(Action::Sudo, polkit("ada"), 4242).await, person("ada"));
+        assert_eq!(ask(Action::Sudo, polkit("bob"), 4242).await, None);
     }
 
     #[tokio::test]

@@ -14,11 +14,7 @@ use super::evidence::{Phase, Recorded, mode, shortened};
 use super::{Answer, Hold, Host, done};
 use crate::peer::Peer;
 use crate::session::{Live, Opening, Refused, SessionId};
-use crate::subject::{self, Door, Subject};
-
-/// polkit's service. In its account phase polkit's helper asks, and is gone before anything is done; in its session phase pkexec
-/// itself is about to become root.
-const POLKIT: &str = "polkit-1";
+use crate::subject::{self, Door, POLKIT, Subject};
 
 /// From a login's first session line to its last, with every other module's work between them.
 const OPEN_WITHIN: Duration = Duration::from_secs(60);
