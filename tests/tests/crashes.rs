@@ -291,10 +291,12 @@ fn nothing_early_or_broken_on_record(site: &Site) -> Result<usize> {
     let mut elevations = 0;
     for line in lines.lines() {
         let value: Value = serde_json::from_str(line).context(line.to_owned())?;
-        ensure!(value["kind"] != "registry.broken", "{line}");
-        let late = value["event"]["first_signal_late_ms"].as_i64();
+        let event = &value["event"];
+        ensure!(event["kind"].is_string(), "no kind: {line}");
+        ensure!(event["kind"] != "registry.broken", "{line}");
+        let late = event["first_signal_late_ms"].as_i64();
         ensure!(late.is_none_or(|late| late >= 0), "ended early: {line}");
-        elevations += usize::from(value["kind"] == "elevation.opened");
+        elevations += usize::from(event["kind"] == "elevation.opened");
     }
     Ok(elevations)
 }
