@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use jiff::Timestamp;
 use jit_tests::api;
 use jit_tests::host::Host;
 use jit_tests::site::{Site, find};
@@ -17,9 +19,11 @@ const GRANTS: usize = 1000;
 /// Who ask for them and approve one another's requests: so many that nobody asks too often.
 const CREW: usize = 20;
 /// Who log in and are thrown out at the end.
-pub(crate) const GUESTS: usize = 20;
-/// The grants last as long as a role allows.
-const AN_HOUR: u64 = 3600;
+pub(crate) const GUESTS: usize = 200;
+/// As long as the roles allow.
+pub(crate) const AN_HOUR: u64 = 3600;
+/// useradd takes its time over each.
+const SETTLED_WITHIN: Duration = Duration::from_secs(180);
 
 /// Accounts without a password; alice's key opens those of guests.
 const ACCOUNTS: &str = r#"
@@ -45,6 +49,7 @@ impl<'h> People<'h> {
         let logins = crew.iter().chain(&guests).map(String::as_str);
         host.command(&["sh", "-euc", ACCOUNTS, "sh"])
             .words(logins)
+            .within(SETTLED_WITHIN)
             .text()?;
         let accounts = host.command(&["getent", "passwd"]).text()?;
         let people = Self {
@@ -107,6 +112,14 @@ impl<'h> People<'h> {
             .map(drop)
     }
 
+    /// When a grant ends.
+    pub(crate) fn expiry(&self, grant: &str) -> Result<Timestamp> {
+        let (status, shown) = api::call(self.host, "GET", &format!("/v1/grants/{grant}"), None)?;
+        let expires = find(&shown, "expires").and_then(Value::as_str);
+        let expires = expires.with_context(|| format!("no end of {grant}: {status} {shown}"))?;
+        expires.parse().with_context(|| expires.to_owned())
+    }
+
     fn call(&self, person: &str, path: &str, body: &Value) -> Result<Value> {
         let uid = self.uids.get(person);
         let uid = *uid.with_context(|| format!("{person} has no account"))?;
@@ -125,7 +138,7 @@ fn crew(number: usize) -> String {
 
 /// The login and name of a guest.
 pub(crate) fn guest(number: usize) -> String {
-    format!("guest{number:02}")
+    format!("guest{number:03}")
 }
 
 /// From a line of passwd(5).

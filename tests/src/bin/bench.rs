@@ -8,7 +8,9 @@
 //! | PAM transactions beside other modules | `bench/pam.rs` |
 //! | from an approval to a login | `bench/approval.rs`, `bench/probe.rs` |
 //! | jitd's start and memory | `bench/daemon.rs` |
-//! | how late an end is | `bench/expiry.rs` |
+//! | guests who log in and stay | `bench/guests.rs` |
+//! | how late an end is, with jitd and without | `bench/expiry.rs` |
+//! | from a revocation to the first signal | `bench/revocation.rs` |
 #![forbid(unsafe_code)]
 
 #[path = "../bench/approval.rs"]
@@ -19,12 +21,16 @@ mod daemon;
 mod expiry;
 #[path = "../bench/figures.rs"]
 mod figures;
+#[path = "../bench/guests.rs"]
+mod guests;
 #[path = "../bench/pam.rs"]
 mod pam;
 #[path = "../bench/people.rs"]
 mod people;
 #[path = "../bench/probe.rs"]
 mod probe;
+#[path = "../bench/revocation.rs"]
+mod revocation;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -81,14 +87,21 @@ fn measure(release: Release) -> Result<Vec<Figure>> {
     figures.extend(step("Approving 100 requests", || {
         approval::to_login(&site, &people)
     })?);
-    figures.extend(step("Letting 20 sessions expire", || {
+    figures.extend(step("Letting 200 sessions expire", || {
         expiry::lateness(&site, &people)
+    })?);
+    figures.extend(step("Revoking the grants of 100 sessions", || {
+        revocation::to_first_signal(&site, &people)
     })?);
     figures.extend(step("Watching jitd do nothing", || {
         daemon::idle_wakeups(&site)
     })?);
-    // Last: by now jitd has taken more than a thousand bundles and has done all that it does.
+    // By now jitd has taken more than a thousand bundles and has done all that it does.
     figures.extend(daemon::memory(&site)?);
+    // After that, since it is another jitd that comes back.
+    figures.extend(step("Letting 20 sessions expire without jitd", || {
+        expiry::without_jitd(&site, &people)
+    })?);
     if !people.all_in_force(&site)? {
         bail!(
             "some of the 1,000 grants ended while it was measured: this machine is too slow for it"
