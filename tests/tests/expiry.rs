@@ -4,16 +4,20 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use jit_tests::group::Promise;
 use jit_tests::people::SHARED_LOGIN;
 use jit_tests::promises;
 use jit_tests::site::{Granted, Site};
 use jit_tests::ssh::Ssh;
-use jit_tests::wait::Deadline;
+use jit_tests::wait::{self, Deadline};
+use serde_json::Value;
 
 /// SIGTERM, two seconds of grace, cgroup.kill, and a second for the machine under test to be busy.
 const END_WITHIN: Duration = Duration::from_millis(3500);
+
+/// A tenth of a second, and a second for the machine under test to be busy: `make bench` looks closer.
+const SIGNAL_WITHIN: Duration = Duration::from_millis(1100);
 
 fn main() -> ExitCode {
     let promises: &[Promise<Site>] = promises![
@@ -30,6 +34,7 @@ fn main() -> ExitCode {
         a_second_grant_carries_a_session_over_the_end_of_the_first,
         a_second_grant_without_sudo_carries_the_login_and_not_its_elevation,
         sessions_of_two_principals_of_a_shared_login_end_apart,
+        of_many_sessions_under_one_grant_none_ends_early_and_none_late,
     ];
     jit_tests::group::keep_with("expiry", Site::enforcing, Site::calm, promises)
 }
@@ -213,4 +218,35 @@ fn sessions_of_two_principals_of_a_shared_login_end_apart(site: &Site) -> Result
     site.wait_until_runs("sleep 7123", Deadline::seconds(5))?;
     ends_with(site, &doras, "sleep 7122")?;
     ends_with(site, &emils, "sleep 7123")
+}
+
+fn of_many_sessions_under_one_grant_none_ends_early_and_none_late(site: &Site) -> Result<()> {
+    const MANY: usize = 20;
+    let granted = site.open("alice", "visitor", 20)?;
+    let _logins = (0..MANY)
+        .map(|_| Ssh::new(&site.host, "alice").start("exec sleep 7125"))
+        .collect::<Result<Vec<_>>>()?;
+    let count = ["pgrep", "--full", "--exact", "--count", "--", "sleep 7125"];
+    let all_in = || Ok((site.host.run(&count)?.stdout.trim() == MANY.to_string()).then_some(()));
+    wait::eventually("all to be in", Deadline::within(granted.left()), all_in)?;
+    ends_with(site, &granted, "sleep 7125")?;
+    site.wait_until_empty(Deadline::seconds(5))?;
+    for (kind, field, most) in [
+        ("session.ending", "first_signal_late_ms", SIGNAL_WITHIN),
+        ("session.ended", "last_death_late_ms", END_WITHIN),
+    ] {
+        let script = r#"grep -h -F "\"kind\":\"$1\"" /var/lib/jit/events/*.jsonl | grep -F "\"grant\":\"$2\"""#;
+        let script = ["sh", "-euc", script, "sh", kind, &granted.grant];
+        let lines = site.host.command(&script).text()?;
+        for line in lines.lines() {
+            let value: Value = serde_json::from_str(line)?;
+            let late = value["event"][field].as_i64();
+            let late = late.with_context(|| format!("no {field}: {line}"))?;
+            let late = u64::try_from(late).with_context(|| format!("ended early: {line}"))?;
+            ensure!(Duration::from_millis(late) <= most, "ended late: {line}");
+        }
+        // The one that tried whether the grant opens the login may have been in, too.
+        ensure!(lines.lines().count() >= MANY, "not all have a {kind}");
+    }
+    Ok(())
 }
