@@ -71,7 +71,8 @@ impl Inner {
         }
     }
 
-    /// Judges every session and begins to end what is over. Returns what has another end than PID 1 was told.
+    /// Judges every session and begins to end what is over. Returns what has another end than PID 1 was told, and is not being moved
+    /// already: each of them is to be given to [`Inner::arm_or_try_again`].
     fn decide_all(self: Arc<Self>) -> Vec<SessionId> {
         let verdicts = self.verdicts();
         for (id, why) in verdicts.over {
@@ -119,7 +120,8 @@ impl Inner {
         let warn_before = self.warn_before().clone();
         let mut verdicts = Verdicts::default();
         let mut table = self.table();
-        for held in table.held.values_mut().filter(|held| held.ending.is_none()) {
+        let Table { held, moving, .. } = &mut *table;
+        for held in held.values_mut().filter(|held| held.ending.is_none()) {
             if held.confirm_by.is_some_and(|by| by <= boot) {
                 verdicts.over.push((
                     held.id.clone(),
@@ -144,7 +146,8 @@ impl Inner {
                         let _ = self.registry.save(held);
                     }
                     verdicts.warnings.extend(warning);
-                    if held.enforce && held.armed != held.to_arm() {
+                    if held.enforce && held.armed != held.to_arm() && moving.insert(held.id.clone())
+                    {
                         verdicts.moved.push(held.id.clone());
                     }
                 }
@@ -174,11 +177,31 @@ impl Inner {
     }
 
     /// A timer that can't be moved now is moved as soon as it can; jitd's own is exact meanwhile.
-    pub(super) async fn arm_or_try_again(self: Arc<Self>, id: SessionId) {
-        while let Err(error) = self.arm(&id).await {
-            tracing::warn!(%id, %error, "the timer in PID 1 behind a session could not be moved yet");
-            tokio::time::sleep(ARM_AGAIN).await;
+    async fn arm_or_try_again(self: Arc<Self>, id: SessionId) {
+        while !self.moved(&id) {
+            let armed = {
+                // Never closed, so there is always a turn to be had.
+                let _turn = self.moves.acquire().await;
+                self.arm(&id).await
+            };
+            if let Err(error) = armed {
+                tracing::warn!(%id, %error, "the timer in PID 1 behind a session could not be moved yet");
+                tokio::time::sleep(ARM_AGAIN).await;
+            }
         }
+    }
+
+    /// True where PID 1's timer is what it should be by now; the next change of it is then another's to take up.
+    fn moved(&self, id: &SessionId) -> bool {
+        let mut table = self.table();
+        let to_do = table.held.get(id).is_some_and(|held| {
+            let wanted = held.to_arm();
+            wanted.is_some() && held.armed != wanted
+        });
+        if !to_do {
+            table.moving.remove(id);
+        }
+        !to_do
     }
 
     /// When the alarm has to ring next, on the boot clock and on the wall clock.
@@ -231,7 +254,7 @@ fn why_over(was: Option<&Live>, code: Code, now: Timestamp) -> Why {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{held, id, live, restarted, this, unreadable};
+    use super::super::fixture::{self, held, id, live, restarted, this, unreadable};
     use super::*;
 
     /// A login and its elevation, as they live, and whose end takes what.
@@ -317,5 +340,19 @@ mod tests {
             why(Some(&until(101)), Code::Stale),
             (Code::Stale, second(100))
         );
+    }
+
+    #[tokio::test]
+    async fn a_timer_that_is_being_moved_is_taken_up_by_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = Held {
+            scopes: vec![fixture::unreadable()],
+            ..fixture::held(Kind::Login, 1, fixture::this())
+        };
+        let (sessions, _record) =
+            fixture::restarted(folder.path(), &[before], fixture::live()).await;
+        let taken_up = (0..3).map(|_| Arc::clone(&sessions.0).decide_all().len());
+        assert!(taken_up.sum::<usize>() <= 1);
+        assert!(sessions.0.table().moving.contains(&fixture::id(1)));
     }
 }

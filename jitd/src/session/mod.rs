@@ -48,13 +48,13 @@ pub(crate) use deadline::Alarm;
 pub(crate) use ready::Ready;
 pub use types::{Judge, Live, NotAnId, Opening, Refused, SessionError, SessionId, Standing};
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jit_local::message::control;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::clock::Clock;
 use crate::peer::Peer;
@@ -68,6 +68,9 @@ use watch::Watcher;
 
 /// PID 1, whose timer stands behind every end, waits no longer than this before it kills; so no more can be promised.
 pub const LONGEST_GRACE: Duration = unit::STOP_TIMEOUT;
+
+/// PID 1 sends every signal to every connection: with hundreds of them it answers none in time.
+const MOVES_AT_ONCE: usize = 4;
 
 /// All sessions and elevations of this host. Clones are the same sessions.
 #[derive(Clone)]
@@ -88,6 +91,8 @@ struct Inner {
     warn_before: Mutex<Vec<Duration>>,
     /// What is due next may have changed.
     changed: Notify,
+    /// Turns at moving timers.
+    moves: Semaphore,
 }
 
 #[derive(Default)]
@@ -95,6 +100,8 @@ struct Table {
     held: BTreeMap<SessionId, Held>,
     /// sudo and su processes between their first session line and their last, by the elevation they belong to.
     openers: HashMap<Process, SessionId>,
+    /// Whose timers in PID 1 are being moved: one task each, however often they are judged meanwhile.
+    moving: BTreeSet<SessionId>,
 }
 
 impl Sessions {
@@ -128,6 +135,7 @@ impl Sessions {
             grace: Mutex::new(grace),
             warn_before: Mutex::default(),
             changed: Notify::new(),
+            moves: Semaphore::new(MOVES_AT_ONCE),
         });
         inner.reconcile().await?;
         inner

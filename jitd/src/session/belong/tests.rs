@@ -50,6 +50,7 @@ fn sessions(directory: &Path) -> Arc<Inner> {
         grace: Default::default(),
         warn_before: Default::default(),
         changed: Default::default(),
+        moves: tokio::sync::Semaphore::new(1),
     })
 }
 
