@@ -98,6 +98,52 @@ async fn only_a_token_signed_by_the_host_speaks_for_it() {
 }
 
 #[tokio::test]
+async fn t25_a_host_whose_time_is_behind_is_told_the_servers_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let host = running.populate().await;
+    let now = running.server.now();
+    let behind = now - jiff::SignedDuration::from_hours(24);
+    let token = |key: &SigningKey| HostToken::sign(&host.id, key, behind).unwrap();
+    let nonce = Nonce::generate().unwrap();
+    let send = async |method, path: &str, token: String, body: Value| {
+        let bearer = format!("Bearer {token}");
+        let headers = [
+            ("authorization", &*bearer),
+            ("content-type", "application/json"),
+        ];
+        let body = Bytes::from(body.to_string());
+        read(host.door.send(method, path, &headers, body).await).await
+    };
+    let question = json!({ "nonce": nonce.as_str() });
+    let answer = send(
+        Method::POST,
+        "/v1/host/word",
+        token(&host.key),
+        question.clone(),
+    )
+    .await
+    .is(200);
+    let word = answer["word"].as_str().unwrap().as_bytes();
+    let word = Word::verify(word, &host.trusted, &host.id).unwrap();
+    assert!(word.at >= now && word.nonce == nonce);
+    let forged = token(&SigningKey::generate().unwrap());
+    send(Method::POST, "/v1/host/word", forged, question)
+        .await
+        .refuses(401, "bad-token");
+    let lines = json!({ "lines": [], "checkpoint": "" });
+    send(Method::POST, "/v1/host/events", token(&host.key), lines)
+        .await
+        .refuses(401, "bad-token");
+    let listed = running.as_("root").get("/v1/hosts").await.is(200);
+    assert_eq!(
+        listed[0]["last_seen"],
+        Value::Null,
+        "an old token shows nobody"
+    );
+}
+
+#[tokio::test]
 async fn enrolling_again_keeps_the_identity_and_another_key_makes_another_host() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(folder.path()).await;

@@ -134,6 +134,24 @@ fn a_host_token_counts_for_five_minutes() {
 }
 
 #[test]
+fn t25_a_host_token_of_any_age_still_names_its_host_but_none_from_the_future_or_made_to_last() {
+    let any_age = |token: &str, minutes| {
+        HostToken::verify_of_any_age(token.as_bytes(), minute(minutes), |id| {
+            (*id == host()).then(|| HOST_KEY.public())
+        })
+    };
+    let token = HostToken::sign(&host(), &HOST_KEY, minute(0)).unwrap();
+    assert_eq!(any_age(&token, 5_000_000).unwrap().host, host());
+    assert_eq!(any_age(&token, -2).unwrap_err().code(), Code::FromTheFuture);
+    assert_eq!(
+        any_age(&token_lasting(301), 5_000_000).unwrap_err().code(),
+        Code::TokenExpired
+    );
+    let forged = HostToken::sign(&host(), &SERVER_KEY, minute(0)).unwrap();
+    assert_eq!(any_age(&forged, 0).unwrap_err().code(), Code::UnknownKey);
+}
+
+#[test]
 fn a_host_token_from_a_clock_up_to_a_minute_ahead_is_taken() {
     let token = HostToken::sign(&host(), &HOST_KEY, minute(0)).unwrap();
     assert!(verify_token(&token, -1).is_ok());

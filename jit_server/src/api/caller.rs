@@ -6,7 +6,7 @@ use axum::extract::{FromRequestParts, Request};
 use axum::http::{StatusCode, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use jit_grant::{HostId, HostToken, Principal};
+use jit_grant::{DocumentRefused, HostId, HostToken, Principal};
 
 use super::Problem;
 use crate::event::Actor;
@@ -141,26 +141,52 @@ impl FromRequestParts<Arc<Server>> for HostCaller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
-        let refused = |detail: String| Problem::new(StatusCode::UNAUTHORIZED, detail);
-        let token = parts
-            .headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
-        let token = token.and_then(|value| value.strip_prefix("Bearer "));
-        let token = token.ok_or_else(|| {
-            refused("a host shows its token: Authorization: Bearer …".to_owned()).code("no-token")
-        })?;
         let now = server.now();
-        match HostToken::verify(token.as_bytes(), now, |host| server.host_key(host)) {
-            Ok(token) => {
-                server.streams().saw(&token.host, now);
-                Ok(Self(token.host))
-            }
-            Err(error) => {
-                Err(refused(format!("the host's token is refused: {error}")).code("bad-token"))
-            }
-        }
+        let token = HostToken::verify(bearer(parts)?, now, |host| server.host_key(host));
+        let token = token.map_err(|error| bad_token(&error))?;
+        server.streams().saw(&token.host, now);
+        Ok(Self(token.host))
     }
+}
+
+/// A host, by a token of any age. The server's time never runs back, also where its wall clock was wrong for a moment: a host that
+/// did not hear of that makes tokens that are over already, and learns the time from nothing but a word.
+#[derive(Debug)]
+pub(super) struct HostAskingTheTime(pub(super) HostId);
+
+impl FromRequestParts<Arc<Server>> for HostAskingTheTime {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
+        let now = server.now();
+        let token = HostToken::verify_of_any_age(bearer(parts)?, now, |host| server.host_key(host));
+        let token = token.map_err(|error| bad_token(&error))?;
+        // An old one may come from whoever found it.
+        if now < token.expires {
+            server.streams().saw(&token.host, now);
+        }
+        Ok(Self(token.host))
+    }
+}
+
+fn bearer(parts: &Parts) -> Result<&[u8], Problem> {
+    let value = parts
+        .headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let token = value.and_then(|value| value.strip_prefix("Bearer "));
+    token.map(str::as_bytes).ok_or_else(|| {
+        Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "a host shows its token: Authorization: Bearer …".to_owned(),
+        )
+        .code("no-token")
+    })
+}
+
+fn bad_token(error: &DocumentRefused) -> Problem {
+    let detail = format!("the host's token is refused: {error}");
+    Problem::new(StatusCode::UNAUTHORIZED, detail).code("bad-token")
 }
 
 #[cfg(test)]

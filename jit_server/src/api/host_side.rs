@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use utoipa::ToSchema;
 
 use super::Problem;
-use super::caller::HostCaller;
+use super::caller::{HostAskingTheTime, HostCaller};
 use super::input;
 use crate::server::Server;
 
@@ -126,7 +126,7 @@ pub(super) struct WordView {
 ))]
 pub(super) async fn word(
     State(server): State<Arc<Server>>,
-    HostCaller(host): HostCaller,
+    HostAskingTheTime(host): HostAskingTheTime,
     input::Json(question): input::Json<Question>,
 ) -> Result<Json<WordView>, Problem> {
     Ok(Json(WordView {
