@@ -5,7 +5,6 @@ use std::path::Path;
 
 use super::kind::{Kind, Place};
 use super::snapshot::Mark;
-use crate::session::ScopePath;
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 /// Slices lie in slices this deep.
@@ -43,24 +42,20 @@ fn collect(folder: &Path, name: &str, deeper: usize, found: &mut Vec<(Place, Mar
     }
 }
 
-/// Logins and elevations end by themselves. User managers are looked into: what `sudo -u other` began in one of them is that user's by
-/// all that the kernel knows, and stays (T15).
+/// Logins and user managers of people are held by their grants. Root's own manager is looked into: what is in it is root's.
 fn is_of_logins(name: &str) -> bool {
-    let Some((_, below)) = name
-        .strip_prefix("/user.slice/")
-        .and_then(|below| below.split_once('/'))
-    else {
+    let Some(below) = name.strip_prefix("/user.slice/") else {
         return name == "/init.scope";
     };
     match below.split_once('/') {
-        None => !is_manager(name),
-        Some((_, below)) => below == "init.scope",
+        None => below != "user-0.slice",
+        Some((_, "user@0.service")) => false,
+        Some((_, below)) => !below.starts_with("user@0.service/") || below.ends_with("/init.scope"),
     }
 }
 
-/// `/user.slice/user-UID.slice/user@UID.service`.
 fn is_manager(name: &str) -> bool {
-    ScopePath::parse(name).is_some_and(|path| path.unit.starts_with("user@"))
+    name == "/user.slice/user-0.slice/user@0.service"
 }
 
 /// The kernel's modules, by name.
@@ -77,14 +72,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn t15_logins_are_left_out_and_the_managers_of_all_users_are_looked_into() {
+    fn logins_and_people_s_managers_are_left_out_and_root_s_manager_is_looked_into() {
         for name in [
             "/init.scope",
+            "/user.slice/user-1000.slice",
             "/user.slice/user-0.slice/session-3.scope",
-            "/user.slice/user-1000.slice/session-3.scope",
             "/user.slice/user-0.slice/jit-elevation-abcdefgh23.scope",
             "/user.slice/user-0.slice/user@0.service/init.scope",
-            "/user.slice/user-1000.slice/user@1000.service/init.scope",
             "/user.slice/user-0.slice/user-runtime-dir@0.service",
         ] {
             assert!(is_of_logins(name), "{name}");
@@ -94,14 +88,10 @@ mod tests {
             "/system.slice/run-r1.service",
             "/hidden",
             "/user.slice/user-0.slice",
-            "/user.slice/user-1000.slice",
             "/user.slice/user-0.slice/user@0.service",
-            "/user.slice/user-1000.slice/user@1000.service/app.slice",
-            "/user.slice/user-1000.slice/user@1000.service/app.slice/x.service",
+            "/user.slice/user-0.slice/user@0.service/app.slice/x.service",
         ] {
             assert!(!is_of_logins(name), "{name}");
         }
-        assert!(is_manager("/user.slice/user-1000.slice/user@1000.service"));
-        assert!(!is_manager("/user.slice/user-1000.slice/user@1001.service"));
     }
 }

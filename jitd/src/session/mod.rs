@@ -43,7 +43,6 @@ mod unit;
 mod warn;
 mod watch;
 
-pub(crate) use cgroup::ScopePath;
 pub(crate) use deadline::Alarm;
 pub(crate) use ready::Ready;
 pub use types::{Judge, Live, NotAnId, Opening, Refused, SessionError, SessionId, Standing};
