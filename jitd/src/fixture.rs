@@ -310,7 +310,7 @@ fn host(directory: &Path, events: Option<&Path>, clock: Clock) -> Host<Fake> {
 pub(crate) fn caller(real_uid: u32) -> Peer {
     Peer {
         pid: 1,
-        started: OnceLock::from(0),
+        started: Arc::new(OnceLock::from(0)),
         pidfd: None,
         uid: 0,
         real_uid,

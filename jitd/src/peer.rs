@@ -17,7 +17,8 @@ pub struct Peer {
     /// Process id, in our pid namespace.
     pub pid: i32,
     /// See [`Peer::start_time`]. Read at once where there is no pidfd to tell the process from the next with its number.
-    pub started: OnceLock<u64>,
+    /// Clones share it, so that all say the same.
+    pub started: Arc<OnceLock<u64>>,
     /// A descriptor of the process itself, where the kernel has `SO_PEERPIDFD`.
     pub pidfd: Option<Arc<OwnedFd>>,
     /// Effective uid at connect, from `SO_PEERCRED`. Zero for sudo and su, whoever runs them.
@@ -41,8 +42,8 @@ impl Peer {
         }
         let pidfd = getsockopt(socket, sockopt::PeerPidfd).ok().map(Arc::new);
         let started = match &pidfd {
-            Some(_) => OnceLock::new(),
-            None => OnceLock::from(start_time(pid)?),
+            Some(_) => Arc::default(),
+            None => Arc::new(OnceLock::from(start_time(pid)?)),
         };
         let peer = Self {
             pid,
@@ -175,7 +176,7 @@ mod tests {
         let pid = child.id() as i32;
         let peer = Peer {
             pid,
-            started: OnceLock::from(start_time(pid).unwrap()),
+            started: Arc::new(OnceLock::from(start_time(pid).unwrap())),
             pidfd: None,
             uid: 0,
             real_uid: 0,
@@ -192,7 +193,7 @@ mod tests {
         let pid = std::process::id() as i32;
         let peer = Peer {
             pid,
-            started: OnceLock::from(start_time(pid).unwrap() + 1),
+            started: Arc::new(OnceLock::from(start_time(pid).unwrap() + 1)),
             pidfd: None,
             uid: 0,
             real_uid: 0,

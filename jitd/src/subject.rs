@@ -195,7 +195,7 @@ pub fn ssh_credential(auth_info: Option<&str>) -> Result<Credential, Unclear> {
 mod tests {
     use super::*;
     use std::fs;
-    use std::sync::OnceLock;
+    use std::sync::{Arc, OnceLock};
 
     const PASSWD: &str = "root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/root:/bin/sh\nmail:x:8:8::/:/bin/sh\nada:x:4242:1::/:/bin/sh\nlady:x:4242:1::/:/bin/sh\n\
                           Bob:x:4243:1::/:/bin/sh\nbob:x:4244:1::/:/bin/sh\nbob:x:4245:1::/:/bin/sh\n";
@@ -215,7 +215,7 @@ mod tests {
     fn peer(real_uid: u32) -> Peer {
         Peer {
             pid: 1,
-            started: OnceLock::from(0),
+            started: Arc::new(OnceLock::from(0)),
             pidfd: None,
             uid: 0,
             real_uid,

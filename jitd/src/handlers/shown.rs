@@ -42,6 +42,8 @@ pub struct Shown {
 impl Shown {
     /// The first session line of `peer` has come, with this.
     pub(super) fn remember(&self, peer: &Peer, credential: Credentials, end_at: Option<Duration>) {
+        // Known before a clone is kept: a process that has gone by the time it is asked for again must not have another.
+        let key = (peer.pid, peer.start_time());
         let login = HalfOpen {
             peer: peer.clone(),
             credential,
@@ -51,7 +53,7 @@ impl Shown {
         if half_open.len() >= MANY {
             half_open.retain(|_, login| login.peer.still_there());
         }
-        half_open.insert((peer.pid, peer.start_time()), login);
+        half_open.insert(key, login);
         self.grown.notify_one();
     }
 
@@ -108,14 +110,14 @@ impl Shown {
 mod tests {
     use super::*;
     use crate::fixture::caller;
-    use std::sync::OnceLock;
+    use std::sync::{Arc, OnceLock};
 
     #[test]
     fn logins_that_went_away_half_way_are_not_kept_for_ever() {
         let shown = Shown::default();
         for start_time in 0..10_000 {
             let peer = Peer {
-                started: OnceLock::from(start_time),
+                started: Arc::new(OnceLock::from(start_time)),
                 ..caller(0)
             };
             shown.remember(&peer, Ok(Credential::Pending), None);
@@ -127,7 +129,7 @@ mod tests {
     async fn a_login_without_its_last_line_falls_due_and_one_that_had_it_does_not() {
         let (shown, clock) = (Shown::default(), Clock::start(None));
         let login = |start_time| Peer {
-            started: OnceLock::from(start_time),
+            started: Arc::new(OnceLock::from(start_time)),
             ..caller(0)
         };
         let soon = clock.boot() + Duration::from_millis(30);

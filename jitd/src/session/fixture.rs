@@ -86,7 +86,7 @@ pub(super) fn held(kind: Kind, seed: u8, leader: Process) -> Held {
     let opening = Opening {
         peer: Peer {
             pid: leader.pid,
-            started: OnceLock::from(leader.start_time),
+            started: Arc::new(OnceLock::from(leader.start_time)),
             pidfd: None,
             uid: 0,
             real_uid: 1000,
