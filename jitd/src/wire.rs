@@ -25,6 +25,8 @@ impl Listener {
 
     /// Waits for the next caller.
     pub(crate) async fn accept(&self) -> io::Result<Wire> {
+        // Where there is always a next one, the rest of the daemon has its turns all the same.
+        consume_budget().await;
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let accepted = self.0.take(|listener| match accept_with(listener, flags) {
             Err(rustix::io::Errno::AGAIN) => None,
