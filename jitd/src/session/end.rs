@@ -76,7 +76,7 @@ impl Inner {
             Some(begun) => begun,
             None => self.send_signals(&held, &cgroups, why).await,
         };
-        let strays = tokio::spawn(Arc::clone(&self).end_strays(held.clone(), begun));
+        let told = tokio::spawn(Arc::clone(&self).tell_strays(held.clone()));
         // PID 1 kills after its own grace what jitd, dead by then, could not.
         let stopping = tokio::spawn(stop_scopes(held.clone()));
         let left = (begun + *self.grace()).saturating_sub(self.clock.boot());
@@ -88,10 +88,14 @@ impl Inner {
         }
         let _ = stopping.await;
         let stuck = timeout(DEATH, self.all_empty(&cgroups)).await.is_err();
-        let _ = strays.await;
         let took = self.clock.boot().saturating_sub(begun);
         self.note_ended(&held, why, Some(took), killed, stuck);
         self.disarm(&held.id).await;
+        if told.await.is_ok_and(|told| told > 0) {
+            let left = (begun + *self.grace()).saturating_sub(self.clock.boot());
+            sleep(left).await;
+        }
+        self.kill_strays(&held).await;
         // A process that the kernel can't let go of stays listed until it has gone.
         self.all_empty(&cgroups).await;
         self.forget(&held.id);
@@ -122,10 +126,7 @@ impl Inner {
         Ending { code, due, .. }: Ending,
     ) {
         self.disarm(&held.id).await;
-        // Its scopes' processes had their grace from whoever ended them.
-        Arc::clone(&self)
-            .end_strays(held.clone(), Duration::ZERO)
-            .await;
+        self.kill_strays(held).await;
         self.note_ended(held, Why { code, due }, None, false, false);
         self.forget(&held.id);
     }

@@ -151,7 +151,7 @@ pub(super) fn forget_linger(login: &Login) {
 }
 
 /// `user@UID.service`, where `cgroup` is that unit's or lies in it.
-fn unit_around(cgroup: &str) -> Option<String> {
+pub(super) fn unit_around(cgroup: &str) -> Option<String> {
     let mut parts = cgroup.splitn(5, '/');
     let path: Vec<&str> = parts.by_ref().take(4).collect();
     ScopePath::parse(&path.join("/"))

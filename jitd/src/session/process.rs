@@ -37,6 +37,8 @@ pub(crate) fn send(pidfd: &OwnedFd, signal: Signal) -> bool {
 /// What /proc/PID/stat says, as far as it is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stat {
+    /// It has died, and nobody has asked how.
+    pub(crate) zombie: bool,
     pub(crate) parent: i32,
     /// Device number of the controlling terminal, 0 for none.
     pub(crate) terminal: i32,
@@ -58,6 +60,7 @@ impl Stat {
         // Counting from 0 at the state, which is field 3.
         let fields: Vec<&str> = rest.split_ascii_whitespace().take(20).collect();
         Some(Self {
+            zombie: *fields.first()? == "Z",
             parent: fields.get(1)?.parse().ok()?,
             terminal: fields.get(4)?.parse().ok()?,
             start_time: fields.get(19)?.parse().ok()?,
@@ -139,6 +142,7 @@ mod tests {
         assert_eq!(
             stat,
             Stat {
+                zombie: false,
                 parent: 42,
                 terminal: 34817,
                 start_time: 4711
@@ -152,6 +156,7 @@ mod tests {
     fn only_pseudo_terminals_have_a_number() {
         let on = |terminal| {
             Stat {
+                zombie: false,
                 parent: 1,
                 terminal,
                 start_time: 1,

@@ -11,14 +11,13 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde::Serialize;
-use tokio::time::sleep;
 
 use super::cgroup::{self, ScopePath};
 use super::end::SIGNALS;
 use super::held::{Held, Kind, Whose};
 use super::process::{self, Process, Stat};
 use super::types::{Opening, SessionId};
-use super::{Inner, Table};
+use super::{Inner, Table, manager};
 
 /// The kernel's word for "no audit session": (u32) -1.
 const UNSET: u32 = u32::MAX;
@@ -56,17 +55,19 @@ impl Inner {
         }
     }
 
-    /// Ends what is left of `held` outside of its scopes: told to go at once, killed once the grace since `begun` is over. Returns
-    /// when a look finds nothing new.
-    pub(super) async fn end_strays(self: Arc<Self>, held: Held, begun: Duration) {
+    /// Tells what is left of `held` outside of its scopes to go. Says how many were told.
+    pub(super) async fn tell_strays(self: Arc<Self>, held: Held) -> usize {
+        match held.audit_session.filter(|_| held.enforce) {
+            Some(audit_session) => self.signal_strays(audit_session, &SIGNALS).await.len(),
+            None => 0,
+        }
+    }
+
+    /// Kills what is left outside by now, what left the scopes on being told to go too. Returns when a look finds nothing new.
+    pub(super) async fn kill_strays(&self, held: &Held) {
         let Some(audit_session) = held.audit_session.filter(|_| held.enforce) else {
             return;
         };
-        let told = self.signal_strays(audit_session, &SIGNALS).await;
-        if !told.is_empty() {
-            let left = (begun + *self.grace()).saturating_sub(self.clock.boot());
-            sleep(left).await;
-        }
         let mut known: HashSet<Process> = HashSet::new();
         let started = self.clock.boot();
         loop {
@@ -77,9 +78,8 @@ impl Inner {
                 break;
             }
         }
-        known.extend(told);
         if !known.is_empty() {
-            self.note_strays(&held, &known);
+            self.note_strays(held, &known);
         }
     }
 
@@ -129,6 +129,7 @@ impl Spared {
     fn spares(&self, process: Process, cgroup: &str) -> bool {
         let opened = |held: &Held| held.ending.is_none() && held.leader == process;
         self.holds(cgroup)
+            || in_a_manager(cgroup)
             || self.openers.contains(&process)
             || self.held.values().any(opened)
             || process.pid == i32::try_from(std::process::id()).unwrap_or_default()
@@ -149,6 +150,11 @@ impl Spared {
     }
 }
 
+/// What a user manager started ends with that, which is a session of its own; where it is not gated, nothing of it is ended.
+fn in_a_manager(cgroup: &str) -> bool {
+    manager::unit_around(cgroup).is_some()
+}
+
 /// sshd itself, in its service and a child of PID 1. The name can be had by anybody, that cgroup by root alone.
 fn is_listener(process: Process, cgroup: &str) -> bool {
     let named = || fs::read_to_string(format!("/proc/{}/comm", process.pid));
@@ -166,6 +172,7 @@ fn signal(process: Process, audit_session: u32, spared: &Spared, signals: &[Sign
         return false;
     };
     let is_one = of_process(process.pid) == Some(audit_session)
+        && Stat::of(process.pid).is_ok_and(|stat| !stat.zombie)
         && cgroup::of_process(process.pid).is_ok_and(|cgroup| !spared.spares(process, &cgroup));
     let sent = || {
         signals
@@ -225,7 +232,13 @@ mod tests {
         });
         let spared = sparing(vec![login, ends, held(Kind::Elevation, 3, this())]);
         let made = |seed| format!("/user.slice/user-1.slice/jit-elevation-{}.scope", id(seed));
-        for cgroup in [own, "/no.slice/such.scope/below".to_owned(), made(3)] {
+        let managed = "/user.slice/user-1.slice/user@1.service/app.slice/x.scope".to_owned();
+        for cgroup in [
+            own,
+            "/no.slice/such.scope/below".to_owned(),
+            made(3),
+            managed,
+        ] {
             assert!(spared.spares(stray, &cgroup), "{cgroup}");
         }
         for cgroup in ["/", "/system.slice/cron.service", LISTENERS[0], &made(4)] {
