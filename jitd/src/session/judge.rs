@@ -94,7 +94,7 @@ impl Inner {
 
     /// What ends where `id` does: by its grant, when its access is over, the login that it was started from (T17). An elevation that no
     /// session phase followed never ran anything.
-    fn taking_its_login(&self, id: SessionId, why: Why) -> SessionId {
+    pub(super) fn taking_its_login(&self, id: SessionId, why: Why) -> SessionId {
         let table = self.table();
         let held = |id: &SessionId| table.held.get(id);
         let takes = held(&id).is_some_and(|held| {

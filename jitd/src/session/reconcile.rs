@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::end::Why;
 use super::held::{Ending, Held, Kind, Scope};
 use super::pid1::{Loaded, Pid1, Pid1Error};
 use super::process::Process;
@@ -81,6 +82,14 @@ impl Inner {
             });
         }
         self.table().held.insert(held.id.clone(), held.clone());
+        if let Some(Ending { code, due, .. }) = held.ending {
+            // PID 1 knows of the scopes alone.
+            let why = Why { code, due };
+            let takes = self.taking_its_login(held.id.clone(), why);
+            if takes != held.id {
+                Arc::clone(&self).end(&takes, why);
+            }
+        }
         match held.ending {
             Some(ending) => self.ended_unseen(&held, ending).await,
             None => self.close(&held).await,
