@@ -4,6 +4,7 @@
 #   make test             everything: unit, integration and end-to-end tests on booted hosts
 #   make e2e T=NAME       one group of host tests (tests/tests/NAME.rs)
 #   make soak             the long runs: jitd killed 1,000 times
+#   make clocks           clocks set, reboots and suspend, in virtual machines; not part of make test, being slow
 #   make bench            figures, as a table and in target/bench/figures.json
 #   make deb              target/packages/*.deb
 #   make lint             format, clippy without warnings, licences and sources (advisories: cargo deny check, with internet access)
@@ -13,7 +14,7 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export KEEP
 
-.PHONY: demo test e2e soak bench deb lint man needs
+.PHONY: demo test e2e soak clocks bench deb lint man needs
 
 demo: deb
 	cargo run --quiet --locked -p jit_tests --bin demo
@@ -28,6 +29,10 @@ e2e: deb
 soak: deb
 	JIT_KILLS=$${JIT_KILLS:-1000} cargo test --locked -p jit_tests --test crashes -- --nocapture
 
+clocks: deb
+	packaging/install-needs packaging/needs-clocks
+	cargo test --locked -p jit_tests --test clocks -- --nocapture
+
 bench: deb
 	cargo run --quiet --locked --release -p jit_tests --bin bench
 
@@ -37,6 +42,7 @@ deb: needs
 lint: needs
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked -p jit_tests --test clocks -- -D warnings
 	if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is not installed; get it with: cargo install cargo-deny --locked"; fi
 
 man: needs

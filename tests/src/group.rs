@@ -27,15 +27,15 @@ macro_rules! promises {
 }
 
 /// What the command line asks for: promises whose name has any of these in it, on these releases.
-struct Wanted {
-    words: Vec<String>,
-    releases: Vec<Release>,
-    list: bool,
+pub(crate) struct Wanted {
+    pub(crate) words: Vec<String>,
+    pub(crate) releases: Vec<Release>,
+    pub(crate) list: bool,
 }
 
 impl Wanted {
     /// Reads what cargo test passes on. `bookworm` and `trixie` choose a release; flags of the usual test harness mean nothing here.
-    fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let (flags, words): (Vec<_>, Vec<_>) = std::env::args()
             .skip(1)
             .partition(|word| word.starts_with("--"));
@@ -52,7 +52,7 @@ impl Wanted {
         }
     }
 
-    fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.words.is_empty() || self.words.iter().any(|word| name.contains(word))
     }
 }
@@ -160,7 +160,7 @@ fn on_release<S: Stage>(
 }
 
 /// A panic in a trial is that trial's failure, and the hosts are still taken down.
-fn guarded<T>(trial: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn guarded<T>(trial: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(trial)).unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<String>()
@@ -170,7 +170,7 @@ fn guarded<T>(trial: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     // Nobody listening is no reason to fail.
     writeln!(io::stdout(), "{line}").ok();
 }

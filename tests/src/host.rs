@@ -1,5 +1,6 @@
 //! A host: Debian booted in a container by systemd-nspawn, on an overlay over a base image, in a cgroup tree and a network
-//! of its own. Whatever happens to the process that booted it, the host ends with that process.
+//! of its own. Whatever happens to the process that booted it, the host ends with that process. Or the very machine that this
+//! process runs on, where that is a virtual machine made for a test.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -45,6 +46,8 @@ done
 exit $code
 "#;
 
+const NO_CONTAINER: &str = "the host is this machine itself, not a container";
+
 /// How a host differs from the usual one.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -61,12 +64,19 @@ pub struct Options {
 pub struct Host {
     release: Release,
     name: String,
+    /// None where the host is this machine itself.
+    container: Option<Container>,
+    inside: Mutex<Handles>,
+    commands: AtomicU32,
+}
+
+/// What keeps a host in a container, from outside.
+#[derive(Debug)]
+struct Container {
     folder: PathBuf,
     news: News,
     nspawn: Child,
     reaper: Child,
-    inside: Mutex<Handles>,
-    commands: AtomicU32,
 }
 
 /// What changes when the host boots again.
@@ -93,10 +103,12 @@ impl Host {
         let host = Self {
             release,
             name,
-            folder,
-            news,
-            nspawn,
-            reaper,
+            container: Some(Container {
+                folder,
+                news,
+                nspawn,
+                reaper,
+            }),
             inside,
             commands: AtomicU32::new(0),
         };
@@ -107,6 +119,22 @@ impl Host {
                 host.console()
             )
         })?;
+        Ok(host)
+    }
+
+    /// This machine itself, once all its services are up. For what runs inside of a virtual machine: a container has no clock of its own.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub(crate) fn here(release: Release, name: &str) -> Result<Self> {
+        let host = Self {
+            release,
+            name: name.to_owned(),
+            container: None,
+            inside: Mutex::new(Handles::default()),
+            commands: AtomicU32::new(0),
+        };
+        host.up(1)?;
         Ok(host)
     }
 
@@ -207,19 +235,30 @@ impl Host {
     /// The host is not running.
     pub fn keep(mut self) -> Result<String> {
         let leader = self.leader()?;
-        self.reaper
+        let container = self.container.as_mut().context(NO_CONTAINER)?;
+        container
+            .reaper
             .stdin
             .as_mut()
             .context("the reaper has no input")?
             .write_all(b"keep\n")?;
-        fs::write(self.folder.join("kept"), self.nspawn.id().to_string())?;
+        fs::write(
+            container.folder.join("kept"),
+            container.nspawn.id().to_string(),
+        )?;
         Ok(format!("nsenter --target {leader} --all -- /bin/bash -l"))
     }
 
     /// The last lines of its console.
     #[must_use]
     pub fn console(&self) -> String {
-        let text = fs::read(self.folder.join("console")).unwrap_or_default();
+        let console = self
+            .container
+            .as_ref()
+            .map(|container| container.folder.join("console"));
+        let text = console
+            .and_then(|console| fs::read(console).ok())
+            .unwrap_or_default();
         let text = String::from_utf8_lossy(&text).into_owned();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
@@ -233,7 +272,8 @@ impl Host {
     }
 
     fn wait_until_up(&self) -> Result<()> {
-        self.up(self.news.up(Deadline::within(BOOT_WITHIN))?)
+        let container = self.container.as_ref().context(NO_CONTAINER)?;
+        self.up(container.news.up(Deadline::within(BOOT_WITHIN))?)
     }
 
     /// Makes the unit that commands from outside run in, beside the host's own services and not above them.
@@ -243,7 +283,9 @@ impl Host {
             .lines()
             .find_map(|line| line.strip_prefix("0::/"))
             .context("the host is in no cgroup v2")?;
-        let root = machine::cgroups()?.join(root.trim_end_matches("/init.scope"));
+        // A machine of its own is in `/init.scope`, a container in a cgroup above it.
+        let root = root.trim_end_matches("init.scope").trim_end_matches('/');
+        let root = machine::cgroups()?.join(root);
         *self.inside.lock().unwrap_or_else(PoisonError::into_inner) = Handles {
             leader: Some(leader),
             commands: root.clone(),
@@ -292,9 +334,11 @@ impl Stage for Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        drop(self.reaper.stdin.take());
-        self.reaper.wait().ok();
-        self.nspawn.try_wait().ok();
+        if let Some(container) = &mut self.container {
+            drop(container.reaper.stdin.take());
+            container.reaper.wait().ok();
+            container.nspawn.try_wait().ok();
+        }
     }
 }
 

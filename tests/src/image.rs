@@ -53,32 +53,47 @@ const RECIPE: &str = "3";
 /// # Errors
 /// No mirror known to apt, or mmdebstrap failed.
 pub fn base(release: Release) -> Result<PathBuf> {
+    kept(release, release.name(), PACKAGES)
+}
+
+/// The same with what a virtual machine needs besides: a kernel, and what starts it and sets its hardware clock.
+///
+/// # Errors
+/// As [`base`].
+pub fn with_a_kernel(release: Release) -> Result<PathBuf> {
+    // util-linux-extra has hwclock; Debian 12 and 13 both have that package.
+    let packages =
+        format!("{PACKAGES},linux-image-cloud-amd64,initramfs-tools,udev,util-linux-extra");
+    kept(release, &format!("{}-machine", release.name()), &packages)
+}
+
+fn kept(release: Release, name: &str, packages: &str) -> Result<PathBuf> {
     let images = machine::target().join("images");
     fs::create_dir_all(&images).with_context(|| format!("making {}", images.display()))?;
     let images = images.canonicalize()?;
-    let image = images.join(release.name());
-    let stamp = images.join(format!("{}.stamp", release.name()));
-    let wanted = format!("{RECIPE} {PACKAGES}\n");
+    let image = images.join(name);
+    let stamp = images.join(format!("{name}.stamp"));
+    let wanted = format!("{RECIPE} {packages}\n");
 
-    let turn = File::create(images.join(format!("{}.lock", release.name())))?;
+    let turn = File::create(images.join(format!("{name}.lock")))?;
     turn.lock().context("waiting for the image's lock")?;
     if image.is_dir() && fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
         return Ok(image);
     }
-    make(release, &images, &image)?;
+    make(release, packages, &image)?;
     fs::write(&stamp, wanted)?;
     Ok(image)
 }
 
-fn make(release: Release, images: &Path, image: &Path) -> Result<()> {
-    let half_made = images.join(format!("{}.half", release.name()));
+fn make(release: Release, packages: &str, image: &Path) -> Result<()> {
+    let half_made = image.with_extension("half");
     remove(&half_made)?;
     remove(image)?;
     let output = Command::new("mmdebstrap")
         .args([
             "--quiet",
             "--variant=minbase",
-            &format!("--include={PACKAGES}"),
+            &format!("--include={packages}"),
             release.name(),
         ])
         .arg(&half_made)

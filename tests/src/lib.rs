@@ -11,6 +11,7 @@
 //! | typing at a terminal | `terminal.rs` |
 //! | accounts, passwords, keys | `people.rs` |
 //! | ssh, sftp, scp, forwards | `ssh.rs` |
+//! | a virtual machine, which has a clock of its own | `virtual_machine.rs` |
 //! | several hosts and the links between them | `net.rs` |
 //! | the packages, and installing them | `packages.rs` |
 //! | jit-server's interface, as the administrator | `api.rs` |
@@ -41,4 +42,5 @@ pub mod site;
 pub mod ssh;
 pub mod story;
 pub mod terminal;
+pub mod virtual_machine;
 pub mod wait;

@@ -108,6 +108,19 @@ impl Site {
         Ok(site)
     }
 
+    /// As [`Site::enforcing`], on this machine itself.
+    ///
+    /// # Errors
+    /// As [`Site::enforcing`].
+    pub(crate) fn here(release: Release) -> Result<Self> {
+        let site = Self::installed(Host::here(release, "web1")?)?;
+        site.set_up_server().context("setting up jit-server")?;
+        site.enroll().context("enrolling the host")?;
+        site.admin(&[&["gate"], &GATED[..]].concat())?;
+        site.enforce()?;
+        Ok(site)
+    }
+
     /// People settled and packages installed on this host, no more.
     ///
     /// # Errors
