@@ -16,11 +16,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// A descriptor of exactly this process. None where it has gone.
+    /// A descriptor of exactly this process. None where it has died, be it waited for or not.
     pub(crate) fn open(self) -> Option<OwnedFd> {
         let pidfd = open(self.pid)?;
         // Whoever holds the pid after the descriptor was opened, the descriptor is of the one that held it then.
-        (Stat::of(self.pid).ok()?.start_time == self.start_time).then_some(pidfd)
+        let stat = Stat::of(self.pid).ok()?;
+        (stat.start_time == self.start_time && !stat.zombie).then_some(pidfd)
     }
 }
 
@@ -174,6 +175,11 @@ mod tests {
         assert!(process.open().is_some());
         assert!(earlier(process).open().is_none());
         child.kill().unwrap();
+        let dead = || Stat::of(process.pid).is_ok_and(|stat| stat.zombie);
+        while !dead() {
+            std::thread::yield_now();
+        }
+        assert!(process.open().is_none());
         child.wait().unwrap();
         assert!(process.open().is_none());
     }

@@ -172,7 +172,6 @@ fn signal(process: Process, audit_session: u32, spared: &Spared, signals: &[Sign
         return false;
     };
     let is_one = of_process(process.pid) == Some(audit_session)
-        && Stat::of(process.pid).is_ok_and(|stat| !stat.zombie)
         && cgroup::of_process(process.pid).is_ok_and(|cgroup| !spared.spares(process, &cgroup));
     let sent = || {
         signals
