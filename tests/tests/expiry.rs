@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use jit_tests::group::Promise;
 use jit_tests::people::SHARED_LOGIN;
 use jit_tests::promises;
-use jit_tests::site::{Granted, Site};
+use jit_tests::site::{Granted, POLICY, Site};
 use jit_tests::ssh::Ssh;
 use jit_tests::wait::{self, Deadline};
 use serde_json::Value;
@@ -35,8 +35,61 @@ fn main() -> ExitCode {
         a_second_grant_without_sudo_carries_the_login_and_not_its_elevation,
         sessions_of_two_principals_of_a_shared_login_end_apart,
         of_many_sessions_under_one_grant_none_ends_early_and_none_late,
+        t17_a_login_ends_with_its_elevation_s_access_where_the_role_says_so,
+        t17_it_does_also_where_jitd_was_away_at_that_moment,
     ];
     jit_tests::group::keep_with("expiry", Site::enforcing, Site::calm, promises)
+}
+
+const POLICY_FILE: &str = "/etc/jit-server/policy.toml";
+
+/// Bob is in by a long grant, has sudo by a short one whose role takes the login with it, and loses both when the short one ends.
+fn login_taken_by_its_elevation(
+    site: &Site,
+    harm: fn(&Site) -> Result<()>,
+    mend: fn(&Site) -> Result<()>,
+) -> Result<()> {
+    let taking = POLICY.replace("end_login_with_elevation = false\n", "");
+    site.host.write(POLICY_FILE, "0644", taking)?;
+    site.host.sh("systemctl restart jit-server.service")?;
+    site.grant("bob", "visitor", 600)?;
+    wait::eventually("the grant to reach the host", Deadline::seconds(10), || {
+        let login = Ssh::new(&site.host, "bob").run("true")?;
+        Ok((login.code == Some(0)).then_some(()))
+    })?;
+    let granted = site.open("bob", "operator", 8)?;
+    let login = Ssh::new(&site.host, "bob").start("sudo sleep 7180 & exec sleep 7181")?;
+    site.wait_until_runs("sleep 7180", Deadline::seconds(5))?;
+    harm(site)?;
+    ends_with(site, &granted, "sleep 7180")?;
+    mend(site)?;
+    site.wait_until_gone("sleep 7181", Deadline::within(END_WITHIN))?;
+    ensure!(
+        login.ended(Deadline::seconds(5))?,
+        "the ssh client is still connected"
+    );
+    Ssh::new(&site.host, "bob").run("true")?.succeeded()?;
+    Ok(())
+}
+
+fn with_a_taking_role(
+    site: &Site,
+    harm: fn(&Site) -> Result<()>,
+    mend: fn(&Site) -> Result<()>,
+) -> Result<()> {
+    let kept = login_taken_by_its_elevation(site, harm, mend);
+    mend(site)?;
+    site.host.write(POLICY_FILE, "0644", POLICY)?;
+    site.host.sh("systemctl restart jit-server.service")?;
+    kept
+}
+
+fn t17_a_login_ends_with_its_elevation_s_access_where_the_role_says_so(site: &Site) -> Result<()> {
+    with_a_taking_role(site, |_| Ok(()), |_| Ok(()))
+}
+
+fn t17_it_does_also_where_jitd_was_away_at_that_moment(site: &Site) -> Result<()> {
+    with_a_taking_role(site, Site::stop_jitd, Site::mend_jitd)
 }
 
 /// Waits until such a process has ended, and checks that it neither ended before its grant nor outlived it.
