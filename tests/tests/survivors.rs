@@ -105,6 +105,7 @@ const WAYS: &[Way] = &[
     way("sudo inside sudo", "sleep 8845", Root),
     way("su", "sleep 8846", Root),
     way("sudo tmux", "sleep 8847", Root),
+    way("moved out when told to go", "sleep 8856", Root),
     way("sudo -u other: a unit", "sleep 8848", Another),
     way("sudo -u other: at", "sleep 8849", Another),
     hidden(
@@ -171,6 +172,8 @@ sudo sh -c "tmux -L survivors new-session -d 'exec sleep 8847'; sleep 3600" &
 sudo -u alice env XDG_RUNTIME_DIR=/run/user/$(id -u alice) systemd-run --user -q --unit=left-8848 sh -c 'exec sleep 8848'
 echo 'exec sleep 8849' | sudo -u alice at now
 sudo sh -c 'mkdir -p /sys/fs/cgroup/hidden; echo $$ > /sys/fs/cgroup/hidden/cgroup.procs; setsid sleep 8851 & sleep 3600' &
+sudo bash -c 'mkdir -p /sys/fs/cgroup/late; ( trap "" TERM HUP; exec sleep 8856 ) & p=$!; trap "" HUP
+    trap "echo $p > /sys/fs/cgroup/late/cgroup.procs" TERM; wait $p; wait $p' &
 sudo systemd-run -q --unit=left-8852 sleep 8852
 echo 'exec sleep 8853' | sudo at now
 wait"#;
@@ -183,7 +186,7 @@ for job in $(atq | cut -f1); do atrm $job; done
 pkill -KILL -f '^sleep 88[0-9][0-9]$' || true
 rm -rf /var/lib/systemd/linger/bob /home/bob/.config/systemd /tmp/sftp-8819 /tmp/scp-8820
 truncate -s 20G /home/bob/big; chown bob: /home/bob/big
-rmdir /sys/fs/cgroup/hidden 2>/dev/null || true"#;
+rmdir /sys/fs/cgroup/hidden /sys/fs/cgroup/late 2>/dev/null || true"#;
 
 /// What helps to find out why a way did not start, or did not end.
 const LOGS: &str = r#"
