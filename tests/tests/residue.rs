@@ -174,11 +174,9 @@ fn whatever_root_leaves_is_listed_in_the_story_of_the_grant(site: &Site) -> Resu
     for (how, _) in LEFT {
         as_root(site, how).with_context(|| (*how).to_owned())?;
     }
-    wait_for(
-        site,
-        &granted.grant,
-        ("setgid", "/home/carol/left/sh", "new"),
-    )?;
+    for wanted in LEFT.iter().flat_map(|(_, listed)| *listed) {
+        wait_for(site, &granted.grant, *wanted)?;
+    }
     site.revoke(&granted.grant)?;
     let table = site.jitctl("bob", &["show", &granted.grant])?.succeeded()?;
     let left = left_behind(site, &granted.grant)?;
