@@ -110,6 +110,12 @@ impl Cgroup {
         directory(&self.path).join("cgroup.events")
     }
 
+    /// The folder that it is removed from.
+    pub(crate) fn parent(&self) -> PathBuf {
+        let path = self.path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        directory(path)
+    }
+
     /// True while there is a process in it or below it, or it can't be looked at. A cgroup that has gone has none.
     pub(crate) fn populated(&self) -> bool {
         self.event("populated")

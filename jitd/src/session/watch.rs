@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -50,28 +51,29 @@ impl Watcher {
     /// Returns when no process is left in `cgroup` and below it, or it has gone.
     pub(crate) async fn empty(&self, cgroup: &Cgroup) {
         loop {
-            // Watched first and read then: what changes in between is not missed.
-            let watch = self.watch(cgroup);
-            let changed = watch.as_ref().map(|watch| watch.changed.notified());
+            // Watched first and read then: what changes in between is not missed. The kernel puts off telling of a change that follows
+            // another within 10 ms, and never tells where the cgroup is removed meanwhile: so its removal is watched for, too.
+            let emptied = self.watch(&cgroup.events_file(), AddWatchFlags::IN_MODIFY);
+            let removed = self.watch(&cgroup.parent(), AddWatchFlags::IN_DELETE);
+            let emptied = emptied.as_ref().map(|watch| watch.changed.notified());
+            let removed = removed.as_ref().map(|watch| watch.changed.notified());
             if !cgroup.populated() {
                 return;
             }
-            match changed {
-                Some(changed) => changed.await,
+            match (emptied, removed) {
+                (Some(emptied), Some(removed)) => tokio::select! {
+                    () = emptied => {}
+                    () = removed => {}
+                },
                 // No watch to be had (fs.inotify.max_user_watches).
-                None => tokio::time::sleep(WITHOUT_A_WATCH).await,
+                _ => tokio::time::sleep(WITHOUT_A_WATCH).await,
             }
         }
     }
 
-    fn watch(&self, cgroup: &Cgroup) -> Option<Watch> {
+    fn watch(&self, path: &Path, what: AddWatchFlags) -> Option<Watch> {
         let mut waiting = self.0.waiting();
-        let descriptor = self
-            .0
-            .inotify
-            .get()
-            .add_watch(&cgroup.events_file(), AddWatchFlags::IN_MODIFY)
-            .ok()?;
+        let descriptor = self.0.inotify.get().add_watch(path, what).ok()?;
         let entry = waiting.entry(descriptor).or_insert_with(|| Waiting {
             changed: Arc::default(),
             waiters: 0,
