@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use super::cgroup::{self, ScopePath};
 use super::end::SIGNALS;
@@ -24,6 +25,9 @@ const UNSET: u32 = u32::MAX;
 
 /// Killing goes on for so long while new ones are found: a fork bomb is met in each round with fewer members.
 const LONGEST: Duration = Duration::from_secs(3);
+
+/// One look at a time: where many end at once, the looks of some must not keep the processor from the first signals of others.
+static LOOKS: Semaphore = Semaphore::const_new(1);
 
 /// The services of sshd. What listens in there is everybody's door, whoever started it by hand from inside a login.
 const LISTENERS: [&str; 2] = ["/system.slice/ssh.service", "/system.slice/sshd.service"];
@@ -85,6 +89,8 @@ impl Inner {
 
     /// On a thread of its own: no end waits while /proc is read.
     async fn signal_strays(&self, audit_session: u32, signals: &'static [Signal]) -> Vec<Process> {
+        // Never closed, so there is always a turn to be had.
+        let _turn = LOOKS.acquire().await;
         let spared = self.spared();
         let look = move || {
             process::all()
