@@ -92,6 +92,7 @@ struct Inner {
     changed: Notify,
     /// Turns at moving timers.
     moves: Semaphore,
+    looks: strays::Looks,
 }
 
 #[derive(Default)]
@@ -135,6 +136,7 @@ impl Sessions {
             warn_before: Mutex::default(),
             changed: Notify::new(),
             moves: Semaphore::new(MOVES_AT_ONCE),
+            looks: strays::Looks::default(),
         });
         inner.reconcile().await?;
         inner

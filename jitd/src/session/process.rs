@@ -16,6 +16,15 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// Whoever has this pid now. None where nobody has, or it has died and has not been waited for.
+    pub(crate) fn alive(pid: i32) -> Option<Self> {
+        let stat = Stat::of(pid).ok().filter(|stat| !stat.zombie)?;
+        Some(Self {
+            pid,
+            start_time: stat.start_time,
+        })
+    }
+
     /// A descriptor of exactly this process. None where it has died, be it waited for or not.
     pub(crate) fn open(self) -> Option<OwnedFd> {
         let pidfd = open(self.pid)?;
@@ -117,18 +126,20 @@ pub(crate) fn ancestors(process: Process) -> impl Iterator<Item = i32> {
 
 /// Every process of this host, with its parent.
 pub(crate) fn all() -> impl Iterator<Item = (Process, i32)> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| {
-        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+    pids().filter_map(|pid| {
         let stat = Stat::of(pid).ok()?;
-        Some((
-            Process {
-                pid,
-                start_time: stat.start_time,
-            },
-            stat.parent,
-        ))
+        let process = Process {
+            pid,
+            start_time: stat.start_time,
+        };
+        Some((process, stat.parent))
     })
+}
+
+/// Every pid of this host.
+pub(crate) fn pids() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 #[cfg(test)]

@@ -4,14 +4,15 @@
 //! The id alone says whose login it was, not whose end has come: at an elevation's end the login and its other elevations go on. So
 //! whatever sits in a scope that is held is spared, since that ends with whatever it is held by, and what is on its way into one.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
-use std::sync::Arc;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
 use super::cgroup::{self, ScopePath};
 use super::end::SIGNALS;
@@ -26,11 +27,29 @@ const UNSET: u32 = u32::MAX;
 /// Killing goes on for so long while new ones are found: a fork bomb is met in each round with fewer members.
 const LONGEST: Duration = Duration::from_secs(3);
 
-/// One look at a time: where many end at once, the looks of some must not keep the processor from the first signals of others.
-static LOOKS: Semaphore = Semaphore::const_new(1);
-
 /// The services of sshd. What listens in there is everybody's door, whoever started it by hand from inside a login.
 const LISTENERS: [&str; 2] = ["/system.slice/ssh.service", "/system.slice/sshd.service"];
+
+/// One look through /proc at a time, and one for all that was asked for while the last went on: where many end at once, the looks of
+/// some must not keep the processor from the first signals of others.
+#[derive(Default)]
+pub(super) struct Looks {
+    asked: Mutex<Vec<Asked>>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+struct Asked {
+    audit_session: u32,
+    /// What its strays are told.
+    signals: &'static [Signal],
+    found: oneshot::Sender<Vec<Process>>,
+}
+
+impl Looks {
+    fn asked(&self) -> MutexGuard<'_, Vec<Asked>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// What a sweep must not touch.
 struct Spared {
@@ -89,16 +108,21 @@ impl Inner {
 
     /// On a thread of its own: no end waits while /proc is read.
     async fn signal_strays(&self, audit_session: u32, signals: &'static [Signal]) -> Vec<Process> {
-        // Never closed, so there is always a turn to be had.
-        let _turn = LOOKS.acquire().await;
-        let spared = self.spared();
-        let look = move || {
-            process::all()
-                .map(|(process, _)| process)
-                .filter(|process| signal(*process, audit_session, &spared, signals))
-                .collect()
-        };
-        tokio::task::spawn_blocking(look).await.unwrap_or_default()
+        let (found, strays) = oneshot::channel();
+        self.looks.asked().push(Asked {
+            audit_session,
+            signals,
+            found,
+        });
+        let turn = self.looks.turn.lock().await;
+        let asked = mem::take(&mut *self.looks.asked());
+        // Where the look that has just ended, or its turn before this, took it along, there is nothing left to do.
+        if !asked.is_empty() {
+            let spared = self.spared();
+            let _ = tokio::task::spawn_blocking(move || look(asked, &spared)).await;
+        }
+        drop(turn);
+        strays.await.unwrap_or_default()
     }
 
     fn spared(&self) -> Spared {
@@ -169,23 +193,44 @@ fn is_listener(process: Process, cgroup: &str) -> bool {
         && named().is_ok_and(|name| name.trim_end() == "sshd")
 }
 
-/// The descriptor first: what is read then is of the one that gets the signals, or nobody does.
-fn signal(process: Process, audit_session: u32, spared: &Spared, signals: &[Signal]) -> bool {
-    if of_process(process.pid) != Some(audit_session) {
-        return false;
+/// Goes through /proc once for all that asked, and answers them.
+fn look(asked: Vec<Asked>, spared: &Spared) {
+    let mut wanted: HashMap<u32, Vec<Signal>> = HashMap::new();
+    for one in &asked {
+        let signals = wanted.entry(one.audit_session).or_default();
+        signals.extend(one.signals);
     }
-    let Some(pidfd) = process.open() else {
-        return false;
-    };
-    let is_one = of_process(process.pid) == Some(audit_session)
-        && cgroup::of_process(process.pid).is_ok_and(|cgroup| !spared.spares(process, &cgroup));
-    let sent = || {
-        signals
+    let mut found: HashMap<u32, Vec<Process>> = HashMap::new();
+    for pid in process::pids() {
+        let Some(audit_session) = of_process(pid) else {
+            continue;
+        };
+        let stray = wanted
+            .get(&audit_session)
+            .and_then(|signals| signal(pid, audit_session, spared, signals));
+        if let Some(stray) = stray {
+            found.entry(audit_session).or_default().push(stray);
+        }
+    }
+    for one in asked {
+        let strays = found.get(&one.audit_session).cloned();
+        let _ = one.found.send(strays.unwrap_or_default());
+    }
+}
+
+/// The descriptor first: what is read then is of the one that gets the signals, or nobody does.
+fn signal(pid: i32, audit_session: u32, spared: &Spared, signals: &[Signal]) -> Option<Process> {
+    let pidfd = process::open(pid)?;
+    let process = Process::alive(pid)?;
+    let cgroup = cgroup::of_process(pid).ok()?;
+    let is_one = of_process(pid) == Some(audit_session) && !spared.spares(process, &cgroup);
+    let reached = || {
+        let sent = signals
             .iter()
-            .filter(|one| process::send(&pidfd, **one))
-            .count()
+            .filter(|signal| process::send(&pidfd, **signal));
+        sent.count() > 0
     };
-    is_one && sent() > 0
+    (is_one && reached()).then_some(process)
 }
 
 /// The audit session of process `pid`. None where it has none, or the kernel keeps none (CONFIG_AUDIT).

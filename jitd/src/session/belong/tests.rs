@@ -51,6 +51,7 @@ fn sessions(directory: &Path) -> Arc<Inner> {
         warn_before: Default::default(),
         changed: Default::default(),
         moves: tokio::sync::Semaphore::new(1),
+        looks: Default::default(),
     })
 }
 
