@@ -35,10 +35,44 @@ fn main() -> ExitCode {
         a_second_grant_without_sudo_carries_the_login_and_not_its_elevation,
         sessions_of_two_principals_of_a_shared_login_end_apart,
         of_many_sessions_under_one_grant_none_ends_early_and_none_late,
+        t12_what_left_an_elevation_that_closed_ends_with_its_grant,
+        t12_it_does_also_where_jitd_was_restarted_since,
         t17_a_login_ends_with_its_elevation_s_access_where_the_role_says_so,
         t17_it_does_also_where_jitd_was_away_at_that_moment,
     ];
     jit_tests::group::keep_with("expiry", Site::enforcing, Site::calm, promises)
+}
+
+/// Bob's login lives on; his sudo has long returned, and left a process outside of every scope.
+fn what_left_ends_with_its_grant(site: &Site, harm: fn(&Site) -> Result<()>) -> Result<()> {
+    site.open("bob", "visitor", 600)?;
+    let granted = site.open("bob", "operator", 8)?;
+    let left = "mkdir -p /sys/fs/cgroup/aside; echo $$ > /sys/fs/cgroup/aside/cgroup.procs; \
+                setsid sleep 7192 >/dev/null 2>&1 </dev/null &";
+    let command = format!("sudo sh -c '{left}'; exec sleep 7193");
+    let login = Ssh::new(&site.host, "bob").start(&command)?;
+    site.wait_until_runs("sleep 7192", Deadline::seconds(5))?;
+    site.wait_until_runs("sleep 7193", Deadline::seconds(5))?;
+    harm(site)?;
+    ends_with(site, &granted, "sleep 7192")?;
+    ensure!(
+        site.runs("sleep 7193")?,
+        "the login ended with what its elevation had left"
+    );
+    drop(login);
+    site.host.sh("rmdir /sys/fs/cgroup/aside")?;
+    Ok(())
+}
+
+fn t12_what_left_an_elevation_that_closed_ends_with_its_grant(site: &Site) -> Result<()> {
+    what_left_ends_with_its_grant(site, |_| Ok(()))
+}
+
+fn t12_it_does_also_where_jitd_was_restarted_since(site: &Site) -> Result<()> {
+    what_left_ends_with_its_grant(site, |site| {
+        site.host.sh("systemctl restart jitd.service")?;
+        Ok(())
+    })
 }
 
 const POLICY_FILE: &str = "/etc/jit-server/policy.toml";

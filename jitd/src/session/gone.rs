@@ -1,6 +1,9 @@
 //! A session that ends by itself is noticed and forgotten, and the timer behind it taken away.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use super::Inner;
 use super::cgroup::Cgroup;
@@ -9,9 +12,13 @@ use super::process::Process;
 use super::ready::Ready;
 use super::types::SessionId;
 
+/// Children that die as soon as they have the next must not have /proc read without a pause.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+
 impl Inner {
-    /// Forgets `id` once nothing is left of it: nobody in its scopes, and no process on its way into one. For a moment between
-    /// pam_systemd and our last session line an elevation's only process sits in a scope that has not joined it yet.
+    /// Forgets `id` once nothing is left of it: nobody in its scopes, no process on its way into one, and of an elevation nothing that
+    /// left them. For a moment between pam_systemd and our last session line an elevation's only process sits in a scope that has
+    /// not joined it yet.
     pub(super) async fn keep_until_gone(self: Arc<Self>, id: SessionId) {
         while let Some(held) = self.held(&id).filter(|held| held.ending.is_none()) {
             let cgroups: Vec<Cgroup> = held
@@ -31,9 +38,25 @@ impl Inner {
                 now.ending.is_none() && now.scopes == held.scopes && now.leader == held.leader
             });
             if same && !cgroups.iter().any(Cgroup::populated) {
+                self.strays_gone(&held).await;
                 self.close(&held).await;
                 return;
             }
+        }
+    }
+
+    /// Returns when there is nothing left of what left the scopes of `held`. That is its grant's: until then it is there to be ended
+    /// with it.
+    pub(super) async fn strays_gone(&self, held: &Held) {
+        loop {
+            let strays = self.strays_left_by(held).await;
+            if strays.is_empty() {
+                return;
+            }
+            for stray in strays {
+                exited(stray).await;
+            }
+            sleep(BETWEEN_LOOKS).await;
         }
     }
 

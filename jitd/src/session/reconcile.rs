@@ -92,7 +92,10 @@ impl Inner {
         }
         match held.ending {
             Some(ending) => self.ended_unseen(&held, ending).await,
-            None => self.close(&held).await,
+            None => {
+                self.strays_gone(&held).await;
+                self.close(&held).await;
+            }
         }
     }
 }

@@ -40,7 +40,7 @@ pub(super) struct Looks {
 
 struct Asked {
     audit_session: u32,
-    /// What its strays are told.
+    /// What its strays are told; none where they are only to be found.
     signals: &'static [Signal],
     found: oneshot::Sender<Vec<Process>>,
 }
@@ -103,6 +103,16 @@ impl Inner {
         }
         if !known.is_empty() {
             self.note_strays(held, &known);
+        }
+    }
+
+    /// What `held` left outside, where it is an elevation: root alone moves a process out of a login.
+    pub(super) async fn strays_left_by(&self, held: &Held) -> Vec<Process> {
+        match held.audit_session {
+            Some(audit_session) if held.enforce && held.kind == Kind::Elevation => {
+                self.signal_strays(audit_session, &[]).await
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -228,7 +238,7 @@ fn signal(pid: i32, audit_session: u32, spared: &Spared, signals: &[Signal]) -> 
         let sent = signals
             .iter()
             .filter(|signal| process::send(&pidfd, **signal));
-        sent.count() > 0
+        sent.count() > 0 || signals.is_empty()
     };
     (is_one && reached()).then_some(process)
 }
