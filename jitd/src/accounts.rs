@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::unistd::{Uid, User};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 /// A directory that answers later than this has not answered. Well within what a PAM module waits for a decision.
@@ -24,7 +25,7 @@ const AT_A_TIME: usize = 8;
 const LARGEST_FILE: u64 = 1024 * 1024;
 
 /// An entry of the passwd database.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// Its name, as the database writes it.
     pub name: String,

@@ -11,7 +11,7 @@ use jit_local::message::control;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::accounts::Accounts;
+use crate::accounts::{Account, Accounts};
 use crate::clock::{Clock, Set};
 use crate::config::Settings;
 use crate::grants::{Grants, Places};
@@ -88,6 +88,10 @@ impl Hold for Fake {
     fn confirm_elevation(&self, _: &Peer) -> Option<SessionId> {
         self.asked.lock().unwrap().push("confirm_elevation".into());
         self.confirmed.lock().unwrap().pop_front()
+    }
+    fn goes_on_as(&self, _: &SessionId, account: Account) {
+        let mut asked = self.asked.lock().unwrap();
+        asked.push(format!("goes_on_as {}", account.name));
     }
     async fn adopt_scope(&self, _: &Peer) -> Result<Option<SessionId>, Refused> {
         self.asked.lock().unwrap().push("adopt_scope".into());

@@ -37,10 +37,8 @@ enum Needs {
     Root,
     /// An elevation, to put it where only root can: it may go on, and is then listed as residue.
     RootToHide,
-    /// An elevation, to start it as another user: it goes on under that user's own grant (T15; SECURITY.md says so).
-    Another,
 }
-use Needs::{Another, Login, Root, RootToHide};
+use Needs::{Login, Root, RootToHide};
 
 struct Way {
     name: &'static str,
@@ -106,10 +104,10 @@ const WAYS: &[Way] = &[
     way("su", "sleep 8846", Root),
     way("sudo tmux", "sleep 8847", Root),
     way("moved out when told to go", "sleep 8856", Root),
-    way("sudo -u other: a unit", "sleep 8848", Another),
-    way("sudo -u other: at", "sleep 8849", Another),
+    way("t15: sudo -u other, a unit", "sleep 8848", Root),
+    way("t15: sudo -u other, at", "sleep 8849", Root),
     hidden(
-        "sudo -u other: a crontab",
+        "t15: sudo -u other, a crontab",
         "sleep 8850",
         "/var/spool/cron/crontabs/alice",
     ),
@@ -125,7 +123,7 @@ const WAYS: &[Way] = &[
 fn ways(site: &Site) -> impl Iterator<Item = &'static Way> {
     let missing: &[&str] = match site.host.release() {
         Release::Bookworm => &["run0", "pkexec"],
-        Release::Trixie => &["sudo -u other: at"],
+        Release::Trixie => &["t15: sudo -u other, at"],
     };
     WAYS.iter().filter(|way| !missing.contains(&way.name))
 }
@@ -382,7 +380,6 @@ fn table(
             Login => false,
             Root => !with_jitd,
             RootToHide => !with_jitd || in_residue,
-            Another => true,
         };
         if outlived > 0 && !allowed {
             wrong.push(format!("{}: {outlived} outlived the grant", way.name));

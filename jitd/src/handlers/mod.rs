@@ -21,7 +21,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use crate::access::Method;
-use crate::accounts::Accounts;
+use crate::accounts::{Account, Accounts};
 use crate::clock::Clock;
 use crate::config::{ConfigError, Settings};
 use crate::grants::Grants;
@@ -48,6 +48,7 @@ pub trait Hold: Clone + Send + Sync + 'static {
         opening: Opening,
     ) -> impl Future<Output = Result<SessionId, Refused>> + Send;
     fn confirm_elevation(&self, peer: &Peer) -> Option<SessionId>;
+    fn goes_on_as(&self, id: &SessionId, account: Account);
     fn adopt_scope(
         &self,
         peer: &Peer,
@@ -84,6 +85,9 @@ impl Hold for Sessions {
     }
     fn confirm_elevation(&self, peer: &Peer) -> Option<SessionId> {
         Self::confirm_elevation(self, peer)
+    }
+    fn goes_on_as(&self, id: &SessionId, account: Account) {
+        Self::goes_on_as(self, id, account);
     }
     fn adopt_scope(
         &self,

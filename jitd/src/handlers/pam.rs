@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::evidence::{Phase, Recorded, mode, shortened};
 use super::{Answer, Hold, Host, done};
+use crate::accounts::AccountError;
 use crate::peer::Peer;
 use crate::session::{Live, Opening, Refused, SessionId};
 use crate::subject::{self, Door, POLKIT, Subject};
@@ -193,15 +194,29 @@ impl<S: Hold> Host<S> {
                 Decided::Refused { refusal, login, .. } => self.refused(&refusal, &login),
             };
         }
-        if self.sessions.confirm_elevation(peer).is_some() {
-            return allowed(None);
+        if let Some(id) = self.sessions.confirm_elevation(peer) {
+            return self.goes_on(&id, call, allowed(None)).await;
         }
         // No decision stands behind this: sudo's !pam_acct_mgmt skips the account phase (T6). So it is made now.
         let verdict = self.decide_account(Phase::OpenBefore, call, peer).await;
-        if verdict.allow {
-            self.sessions.confirm_elevation(peer);
+        match self.sessions.confirm_elevation(peer) {
+            Some(id) if verdict.allow => self.goes_on(&id, call, verdict).await,
+            _ => verdict,
         }
-        verdict
+    }
+
+    /// By now PAM_USER is whom the elevation goes on as. What that user's manager and jobs begin has to be found at its end (T15); one
+    /// without an entry in the directory has neither.
+    async fn goes_on(&self, id: &SessionId, call: &Call, allowed: Verdict) -> Verdict {
+        match self.accounts.by_name(&call.user).await {
+            Ok(account) => self.sessions.goes_on_as(id, account),
+            Err(AccountError::Unknown) => {}
+            Err(error @ (AccountError::Slow | AccountError::Failed(_))) => {
+                let refusal = Refusal::because(Code::WhoseLogin).with_detail(&error.to_string());
+                return self.refused(&refusal, &call.user);
+            }
+        }
+        allowed
     }
 
     async fn decide_after(&self, call: &Call, peer: &Peer) -> Verdict {

@@ -38,26 +38,38 @@ impl Inner {
                 now.ending.is_none() && now.scopes == held.scopes && now.leader == held.leader
             });
             if same && !cgroups.iter().any(Cgroup::populated) {
-                self.strays_gone(&held).await;
-                self.close(&held).await;
+                self.close_without_strays(&held).await;
                 return;
             }
         }
     }
 
-    /// Returns when there is nothing left of what left the scopes of `held`. That is its grant's: until then it is there to be ended
-    /// with it.
-    pub(super) async fn strays_gone(&self, held: &Held) {
+    /// Closes `held` when there is nothing left of what left its scopes. That is its grant's: until then it is there to be ended with
+    /// it.
+    pub(super) async fn close_without_strays(self: Arc<Self>, held: &Held) {
         loop {
+            if self.clone().may_begin_a_job(held).await {
+                return;
+            }
             let strays = self.strays_left_by(held).await;
             if strays.is_empty() {
-                return;
+                return self.close(held).await;
             }
             for stray in strays {
                 exited(stray).await;
             }
             sleep(BETWEEN_LOOKS).await;
         }
+    }
+
+    async fn may_begin_a_job(self: Arc<Self>, held: &Held) -> bool {
+        if held.others.is_empty() || !held.enforce {
+            return false;
+        }
+        // On a thread of its own: the disk is not waited for.
+        let held = held.clone();
+        let look = tokio::task::spawn_blocking(move || self.left_a_job(&held));
+        look.await.unwrap_or(true)
     }
 
     fn openers_of(&self, held: &Held) -> Vec<Process> {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::cgroup::Cgroup;
 use super::process::Process;
 use super::types::{Live, Opening, SessionId};
+use crate::accounts::Account;
 use crate::peer::Peer;
 
 /// A login or something inside one.
@@ -93,6 +94,9 @@ pub(crate) struct Held {
     /// The audit session of its login, by which what left its scopes is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) audit_session: Option<u32>,
+    /// Whom an elevation went on as, besides root and its own login (T15).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) others: Vec<Account>,
     /// An elevation whose session phase has not come: ended at this time since boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) confirm_by: Option<Duration>,
@@ -144,6 +148,7 @@ impl Held {
             also_ends: Vec::new(),
             since,
             audit_session: None,
+            others: Vec::new(),
             confirm_by: None,
             timers: Vec::new(),
             ending: None,

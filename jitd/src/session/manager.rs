@@ -159,6 +159,13 @@ pub(super) fn unit_around(cgroup: &str) -> Option<String> {
         .map(|path| path.unit)
 }
 
+/// The UID of [`unit_around`].
+pub(super) fn uid_around(cgroup: &str) -> Option<u32> {
+    let unit = unit_around(cgroup)?;
+    let uid = unit.strip_prefix("user@")?.strip_suffix(".service")?;
+    uid.parse().ok()
+}
+
 /// The UID of `user-UID.slice`.
 fn uid_of(slice: &str) -> Option<u32> {
     let uid = slice.strip_prefix("user-")?.strip_suffix(".slice")?;

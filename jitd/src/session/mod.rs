@@ -9,12 +9,13 @@
 //! | which cgroup is a session's, who is in it, killing it | `cgroup.rs` |
 //! | is it over? at deadlines, new bundles and steps of the clock | `judge.rs` |
 //! | the end itself | `end.rs`, `notice.rs`, `connection.rs` |
-//! | what left its scopes | `strays.rs` |
+//! | what left its scopes | `strays.rs`, `another.rs` |
 //! | warning people that it is near | `warn.rs`, `notice.rs` |
 //! | it ended by itself | `gone.rs`, `watch.rs` |
 //! | what survives a restart of jitd | `held.rs`, `registry.rs`, `reconcile.rs`, `salvage.rs` |
 //! | PID 1 and logind | `pid1.rs`, `private_bus.rs`, `logind.rs` |
 
+mod another;
 mod arm;
 mod belong;
 mod cgroup;
@@ -55,6 +56,7 @@ use std::time::Duration;
 use jit_local::message::control;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::accounts::Account;
 use crate::clock::Clock;
 use crate::peer::Peer;
 use crate::record::Record;
@@ -194,6 +196,12 @@ impl Sessions {
         self.0.confirm_elevation(peer)
     }
 
+    /// The elevation `id` goes on as `account`: what begins in that user's manager or in the user's name as a job from now on ends with
+    /// it (T15).
+    pub fn goes_on_as(&self, id: &SessionId, account: Account) {
+        self.0.goes_on_as(id, account);
+    }
+
     /// After pam_systemd: where it moved the caller of [`Sessions::confirm_elevation`] into a new session scope, that scope ends with
     /// the elevation from now on (T12). None where the caller belongs to no elevation; nothing is adopted then.
     ///
@@ -293,7 +301,7 @@ impl Inner {
         self.changed.notify_one();
     }
 
-    /// `id` and every elevation that was started from it, however far down.
+    /// `id` and all that was started from it, however far down: elevations, and jobs of whom they went on as.
     fn family(table: &Table, id: &SessionId) -> Vec<SessionId> {
         let mut family = vec![id.clone()];
         let mut next = 0;
@@ -302,8 +310,14 @@ impl Inner {
                 .held
                 .values()
                 .filter(|held| held.parent.as_ref() == Some(&parent));
+            let jobs = table
+                .held
+                .get(&parent)
+                .into_iter()
+                .flat_map(|held| another::jobs_begun_since(table, held));
             family.extend(
                 children
+                    .chain(jobs)
                     .map(|held| held.id.clone())
                     .filter(|child| !family.contains(child))
                     .collect::<Vec<_>>(),

@@ -92,10 +92,7 @@ impl Inner {
         }
         match held.ending {
             Some(ending) => self.ended_unseen(&held, ending).await,
-            None => {
-                self.strays_gone(&held).await;
-                self.close(&held).await;
-            }
+            None => self.close_without_strays(&held).await,
         }
     }
 }

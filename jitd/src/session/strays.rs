@@ -1,10 +1,11 @@
 //! What left the scopes of a login or an elevation and still carries the login's audit session: found by /proc/PID/sessionid, which
-//! pam_loginuid sets for each login, every descendant inherits, and neither sudo nor a move to another cgroup changes (T12).
+//! pam_loginuid sets for each login, every descendant inherits, and neither sudo nor a move to another cgroup changes (T12). With it
+//! what began in another user's manager (T15), whose audit session is that manager's.
 //!
 //! The id alone says whose login it was, not whose end has come: at an elevation's end the login and its other elevations go on. So
 //! whatever sits in a scope that is held is spared, since that ends with whatever it is held by, and what is on its way into one.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,10 +40,16 @@ pub(super) struct Looks {
 }
 
 struct Asked {
-    audit_session: u32,
+    held: Held,
     /// What its strays are told; none where they are only to be found.
     signals: &'static [Signal],
     found: oneshot::Sender<Vec<Process>>,
+}
+
+impl Asked {
+    fn is_of(&self, audit_session: Option<u32>) -> bool {
+        audit_session.is_some() && self.held.audit_session == audit_session
+    }
 }
 
 impl Looks {
@@ -80,21 +87,15 @@ impl Inner {
 
     /// Tells what is left of `held` outside of its scopes to go. Says how many were told.
     pub(super) async fn tell_strays(self: Arc<Self>, held: Held) -> usize {
-        match held.audit_session.filter(|_| held.enforce) {
-            Some(audit_session) => self.signal_strays(audit_session, &SIGNALS).await.len(),
-            None => 0,
-        }
+        self.signal_strays(&held, &SIGNALS).await.len()
     }
 
     /// Kills what is left outside by now, what left the scopes on being told to go too. Returns when a look finds nothing new.
     pub(super) async fn kill_strays(&self, held: &Held) {
-        let Some(audit_session) = held.audit_session.filter(|_| held.enforce) else {
-            return;
-        };
         let mut known: HashSet<Process> = HashSet::new();
         let started = self.clock.boot();
         loop {
-            let killed = self.signal_strays(audit_session, &[Signal::KILL]).await;
+            let killed = self.signal_strays(held, &[Signal::KILL]).await;
             let before = known.len();
             known.extend(killed);
             if known.len() == before || self.clock.boot() > started + LONGEST {
@@ -108,19 +109,20 @@ impl Inner {
 
     /// What `held` left outside, where it is an elevation: root alone moves a process out of a login.
     pub(super) async fn strays_left_by(&self, held: &Held) -> Vec<Process> {
-        match held.audit_session {
-            Some(audit_session) if held.enforce && held.kind == Kind::Elevation => {
-                self.signal_strays(audit_session, &[]).await
-            }
-            _ => Vec::new(),
+        match held.kind {
+            Kind::Elevation => self.signal_strays(held, &[]).await,
+            Kind::Login | Kind::Job | Kind::Manager => Vec::new(),
         }
     }
 
     /// On a thread of its own: no end waits while /proc is read.
-    async fn signal_strays(&self, audit_session: u32, signals: &'static [Signal]) -> Vec<Process> {
+    async fn signal_strays(&self, held: &Held, signals: &'static [Signal]) -> Vec<Process> {
+        if !held.enforce || (held.audit_session.is_none() && held.others.is_empty()) {
+            return Vec::new();
+        }
         let (found, strays) = oneshot::channel();
         self.looks.asked().push(Asked {
-            audit_session,
+            held: held.clone(),
             signals,
             found,
         });
@@ -205,42 +207,38 @@ fn is_listener(process: Process, cgroup: &str) -> bool {
 
 /// Goes through /proc once for all that asked, and answers them.
 fn look(asked: Vec<Asked>, spared: &Spared) {
-    let mut wanted: HashMap<u32, Vec<Signal>> = HashMap::new();
-    for one in &asked {
-        let signals = wanted.entry(one.audit_session).or_default();
-        signals.extend(one.signals);
-    }
-    let mut found: HashMap<u32, Vec<Process>> = HashMap::new();
+    let mut found: Vec<Vec<Process>> = asked.iter().map(|_| Vec::new()).collect();
     for pid in process::pids() {
-        let Some(audit_session) = of_process(pid) else {
+        let audit_session = of_process(pid);
+        // Of most processes no more than this is read.
+        let is_sought = |one: &Asked| one.is_of(audit_session) || !one.held.others.is_empty();
+        if !asked.iter().any(is_sought) {
+            continue;
+        }
+        // The descriptor first: what is read then is of the one that gets the signals, or nobody does.
+        let Some(pidfd) = process::open(pid) else {
             continue;
         };
-        let stray = wanted
-            .get(&audit_session)
-            .and_then(|signals| signal(pid, audit_session, spared, signals));
-        if let Some(stray) = stray {
-            found.entry(audit_session).or_default().push(stray);
+        let (Some(process), Ok(cgroup)) = (Process::alive(pid), cgroup::of_process(pid)) else {
+            continue;
+        };
+        let audit_session = of_process(pid);
+        for (one, found) in asked.iter().zip(&mut found) {
+            let left_a_scope = || one.is_of(audit_session) && !spared.spares(process, &cgroup);
+            if one.held.began_elsewhere(process, &cgroup) || left_a_scope() {
+                let sent = one
+                    .signals
+                    .iter()
+                    .filter(|signal| process::send(&pidfd, **signal));
+                if sent.count() > 0 || one.signals.is_empty() {
+                    found.push(process);
+                }
+            }
         }
     }
-    for one in asked {
-        let strays = found.get(&one.audit_session).cloned();
-        let _ = one.found.send(strays.unwrap_or_default());
+    for (one, found) in asked.into_iter().zip(found) {
+        let _ = one.found.send(found);
     }
-}
-
-/// The descriptor first: what is read then is of the one that gets the signals, or nobody does.
-fn signal(pid: i32, audit_session: u32, spared: &Spared, signals: &[Signal]) -> Option<Process> {
-    let pidfd = process::open(pid)?;
-    let process = Process::alive(pid)?;
-    let cgroup = cgroup::of_process(pid).ok()?;
-    let is_one = of_process(pid) == Some(audit_session) && !spared.spares(process, &cgroup);
-    let reached = || {
-        let sent = signals
-            .iter()
-            .filter(|signal| process::send(&pidfd, **signal));
-        sent.count() > 0 || signals.is_empty()
-    };
-    (is_one && reached()).then_some(process)
 }
 
 /// The audit session of process `pid`. None where it has none, or the kernel keeps none (CONFIG_AUDIT).

@@ -243,7 +243,12 @@ async fn sudo_is_answered_yes_only_once_its_elevation_is_held() {
     assert!(ask(&fixture, Method::OpenAfter, &call, ADA).await.0.allow);
     assert_eq!(
         fixture.fake().asked(),
-        ["open_elevation", "confirm_elevation", "adopt_scope"]
+        [
+            "open_elevation",
+            "confirm_elevation",
+            "goes_on_as ada",
+            "adopt_scope"
+        ]
     );
     *fixture.fake().refuse.lock().unwrap() = Some(Refused {
         code: Code::EndNotArmed,
@@ -280,7 +285,12 @@ async fn a_session_phase_without_an_account_phase_is_decided_and_held_all_the_sa
     );
     assert_eq!(
         fixture.fake().asked(),
-        ["confirm_elevation", "open_elevation", "confirm_elevation"]
+        [
+            "confirm_elevation",
+            "open_elevation",
+            "confirm_elevation",
+            "goes_on_as root"
+        ]
     );
     let fixture = Fixture::new().granting(vec![]).await;
     assert!(
@@ -356,7 +366,12 @@ async fn polkits_helper_is_answered_without_being_moved_and_pkexec_is_held() {
     assert!(ask(&fixture, Method::OpenBefore, &call, ADA).await.0.allow);
     assert_eq!(
         fixture.fake().asked(),
-        ["confirm_elevation", "open_elevation", "confirm_elevation"]
+        [
+            "confirm_elevation",
+            "open_elevation",
+            "confirm_elevation",
+            "goes_on_as root"
+        ]
     );
 }
 

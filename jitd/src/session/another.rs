@@ -1,0 +1,154 @@
+//! What an elevation left with another user (`sudo -u`, `su`): in that user's manager, crontab and at queue (T15).
+//!
+//! Nothing of it says who began it. So what is new there since the elevation began counts as its own, be it that user's or not, and
+//! ends with it.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::held::{Held, Kind};
+use super::process::Process;
+use super::types::SessionId;
+use super::{Inner, Table, manager};
+use crate::accounts::Account;
+
+/// Crontabs, each by its user's name.
+const CRONTABS: &str = "/var/spool/cron/crontabs";
+
+/// Jobs of at, each its user's file. While one runs, a second name of its file is in here.
+const AT_JOBS: &str = "/var/spool/cron/atjobs";
+
+/// A queue with more in it counts as changed: it is not worth the time to be sure.
+const MOST_JOBS: usize = 4096;
+
+/// The unit of `Process::start_time`: USER_HZ is 100 on every architecture that Rust has.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Times of files are compared in whole seconds.
+const COARSE: Duration = Duration::from_secs(1);
+
+impl Inner {
+    /// The elevation `id` goes on as `account`.
+    pub(super) fn goes_on_as(&self, id: &SessionId, account: Account) {
+        let mut table = self.table();
+        let Some(held) = table.held.get_mut(id) else {
+            return;
+        };
+        let is_another = account.uid != 0 && account.name != held.query.login.as_str();
+        if held.kind == Kind::Elevation && is_another && !held.others.contains(&account) {
+            held.others.push(account);
+            // What can't be saved is known until jitd restarts.
+            let _ = self.registry.save(held);
+        }
+    }
+
+    /// True where a job may yet begin that `held` left behind. Waits for the disk.
+    pub(super) fn left_a_job(&self, held: &Held) -> bool {
+        let began = TICK.saturating_mul(u32::try_from(held.leader.start_time).unwrap_or(u32::MAX));
+        let age = self.clock.boot().saturating_sub(began) + COARSE;
+        let since = self.clock.wall() - age;
+        held.others.iter().any(|other| {
+            let crontab = Path::new(CRONTABS).join(&other.name);
+            changed(&crontab, since) || queued(Path::new(AT_JOBS), other.uid, since)
+        })
+    }
+}
+
+impl Held {
+    /// True where `process`, of this cgroup, began in the manager of another user that this elevation went on as, since it did.
+    pub(super) fn began_elsewhere(&self, process: Process, cgroup: &str) -> bool {
+        let uid = manager::uid_around(cgroup).filter(|_| !cgroup.ends_with("/init.scope"));
+        let is_of = |uid| self.others.iter().any(|other| other.uid == uid);
+        uid.is_some_and(is_of) && process.start_time >= self.leader.start_time
+    }
+}
+
+/// The jobs of other users that began since `held` did.
+pub(super) fn jobs_begun_since<'a>(
+    table: &'a Table,
+    held: &'a Held,
+) -> impl Iterator<Item = &'a Held> {
+    let of_another = |job: &&Held| {
+        let mut others = held.others.iter();
+        others.any(|other| other.name == job.query.login.as_str())
+    };
+    let jobs = table.held.values().filter(|job| job.kind == Kind::Job);
+    jobs.filter(of_another)
+        .filter(|job| job.leader.start_time >= held.leader.start_time)
+}
+
+/// By the time of the last change of the file, which nobody but the kernel sets.
+fn changed(file: &Path, since: Timestamp) -> bool {
+    fs::symlink_metadata(file).is_ok_and(|file| changed_at(&file) >= since)
+}
+
+fn queued(queue: &Path, uid: u32, since: Timestamp) -> bool {
+    let mut entries = fs::read_dir(queue).into_iter().flatten().flatten();
+    let in_sight = entries.by_ref().take(MOST_JOBS);
+    let is_new = |entry: fs::DirEntry| {
+        let file = entry.metadata();
+        file.is_ok_and(|file| file.uid() == uid && changed_at(&file) >= since)
+    };
+    in_sight.into_iter().any(is_new) || entries.next().is_some()
+}
+
+fn changed_at(file: &fs::Metadata) -> Timestamp {
+    Timestamp::from_second(file.ctime()).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{held, this};
+    use super::*;
+    use crate::clock::Clock;
+
+    fn alice() -> Account {
+        Account {
+            name: "alice".to_owned(),
+            uid: 1001,
+        }
+    }
+
+    #[test]
+    fn t15_what_began_since_in_the_manager_of_whom_it_went_on_as_is_an_elevation_s() {
+        let mut elevation = held(Kind::Elevation, 1, this());
+        elevation.others = vec![alice()];
+        let at = |uid| format!("/user.slice/user-{uid}.slice/user@{uid}.service");
+        let unit = format!("{}/app.slice/x.service", at(1001));
+        let later = Process {
+            start_time: this().start_time + 1,
+            ..this()
+        };
+        let earlier = super::super::fixture::earlier(this());
+        assert!(elevation.began_elsewhere(later, &unit));
+        assert!(!elevation.began_elsewhere(earlier, &unit));
+        for cgroup in [
+            format!("{}/init.scope", at(1001)),
+            format!("{}/app.slice/x.service", at(1002)),
+            "/user.slice/user-1001.slice/session-1.scope".to_owned(),
+            "/system.slice/cron.service".to_owned(),
+        ] {
+            assert!(!elevation.began_elsewhere(later, &cgroup), "{cgroup}");
+        }
+    }
+
+    #[test]
+    fn t15_a_crontab_or_a_job_of_that_user_that_changed_since_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a0001");
+        fs::write(&file, "").unwrap();
+        let uid = fs::metadata(&file).unwrap().uid();
+        let now = Clock::start(None).wall();
+        let (before, after) = (now - COARSE, now + COARSE);
+        assert!(changed(&file, before) && !changed(&file, after));
+        assert!(!changed(&folder.path().join("none"), before));
+        assert!(queued(folder.path(), uid, before));
+        assert!(!queued(folder.path(), uid, after));
+        assert!(!queued(folder.path(), uid + 1, before));
+        assert!(!queued(&folder.path().join("none"), uid, before));
+    }
+}
