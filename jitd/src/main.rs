@@ -96,8 +96,12 @@ fn run(config: &Path) -> anyhow::Result<()> {
     Ok(result?)
 }
 
-/// To signal any process, and to read any folder, for what elevations leave there.
-const NEEDED: [Capability; 2] = [Capability::CAP_KILL, Capability::CAP_DAC_READ_SEARCH];
+/// To signal any process, and to read any folder and any process's descriptors, for what elevations leave there.
+const NEEDED: [Capability; 3] = [
+    Capability::CAP_KILL,
+    Capability::CAP_DAC_READ_SEARCH,
+    Capability::CAP_SYS_PTRACE,
+];
 
 /// Gives up every other capability, also where no unit has done so. Before there is a second thread, since each thread has its own.
 fn keep_only_needed() -> Result<(), caps::errors::CapsError> {

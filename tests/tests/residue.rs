@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         an_elevation_that_leaves_nothing_shows_nothing,
         what_may_be_of_either_of_two_elevations_is_listed_for_both,
         a_restart_of_jitd_in_the_window_hides_nothing,
+        t17_a_descriptor_that_root_hands_to_the_login_is_listed,
         churn_elsewhere_is_not_listed_and_a_flood_is_counted,
     ];
     jit_tests::group::keep_with("residue", Site::enforcing, calm, promises)
@@ -27,7 +28,7 @@ const CLEAN: &str = "
 systemctl stop left.service 2>/dev/null || true
 rm -rf /etc/systemd/system/left.service /etc/systemd/system/multi-user.target.wants/left.service /etc/cron.d/left* \
     /var/spool/cron/crontabs/root /root/.ssh /etc/sudoers.d/left /var/tmp/left* /home/carol/left /etc/profile.d/left.sh \
-    /var/lib/systemd/linger/carol /home/carol/.config /var/lib/left
+    /var/lib/systemd/linger/carol /home/carol/.config /var/lib/left /etc/left
 sed -i /left/d /home/carol/.ssh/authorized_keys
 for job in $(atq | cut -f1); do atrm $job; done
 id left >/dev/null 2>&1 && userdel left
@@ -165,6 +166,27 @@ fn as_root(site: &Site, script: &str) -> Result<()> {
 
 fn opened(site: &Site) -> Result<Granted> {
     site.open("bob", "operator", 600)
+}
+
+/// Root opens a file and puts the process that holds it into bob's login, as bob: there it lives on.
+const HANDED: &str = r#"
+scope=/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)
+sudo sh -c "exec 9>>/etc/left; echo \$\$ > $scope/cgroup.procs
+    setpriv --reuid bob --regid bob --clear-groups sleep 7303 </dev/null >/dev/null 2>&1 &"
+exec sleep 7304"#;
+
+fn t17_a_descriptor_that_root_hands_to_the_login_is_listed(site: &Site) -> Result<()> {
+    let granted = opened(site)?;
+    let login = Ssh::new(&site.host, "bob").start(HANDED)?;
+    wait_for(site, &granted.grant, ("descriptor", "/etc/left", "new"))?;
+    ensure!(
+        site.runs("sleep 7303")?,
+        "what holds the descriptor ended with its elevation"
+    );
+    site.revoke(&granted.grant)?;
+    site.wait_until_gone("sleep 7303", Deadline::seconds(10))?;
+    drop(login);
+    Ok(())
 }
 
 fn whatever_root_leaves_is_listed_in_the_story_of_the_grant(site: &Site) -> Result<()> {

@@ -52,6 +52,8 @@ pub(crate) enum Kind {
     Setgid,
     /// A file with capabilities.
     Capability,
+    /// A file that a login's process may write to by a descriptor, and could not have opened.
+    Descriptor,
 }
 
 /// What became of it between before and after.

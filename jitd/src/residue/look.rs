@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::descriptors;
 use super::kind::{Kind, Place};
 use super::mounts::Mounts;
 use super::places::{GENERATED, OF_SSH, OF_USER_MANAGER, SYSTEM, is_passing};
@@ -47,6 +48,7 @@ pub(super) fn look() -> Snapshot {
     }
     sight.seen.extend(services::modules());
     sight.seen.extend(services::running());
+    sight.seen.extend(descriptors::handed());
     Snapshot::new(sight.seen)
 }
 

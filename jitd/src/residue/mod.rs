@@ -6,12 +6,13 @@
 //! | idea | file |
 //! |---|---|
 //! | what is looked at | `places.rs`, `kind.rs` |
-//! | one look: files, units that run, modules | `look.rs`, `services.rs`, `mounts.rs` |
+//! | one look: files, units that run, modules, descriptors | `look.rs`, `services.rs`, `descriptors.rs`, `mounts.rs` |
 //! | two looks compared | `snapshot.rs` |
 //! | which elevation was open when | `ledger.rs`, `store.rs` |
 //! | setuid files, wherever they lie | `setid.rs` |
 //! | when to look, and writing it down | `keeper.rs`, `note.rs` |
 
+mod descriptors;
 mod keeper;
 mod kind;
 mod ledger;
