@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         t6_without_a_session_phase_an_elevation_is_ended_after_five_seconds,
         t6_without_an_account_phase_the_session_phase_decides,
         t12_a_login_opened_inside_an_elevation_ends_with_it,
+        t12_so_does_one_by_a_program_without_our_module,
         t14_without_logind_nobody_is_let_in_and_sshd_is_left_alone,
         t14_whom_logind_knows_as_another_process_s_guest_is_refused_and_nothing_there_is_ended,
         t14_the_end_of_a_login_leaves_an_sshd_started_by_hand_alone,
@@ -228,6 +229,26 @@ fn t12_a_login_opened_inside_an_elevation_ends_with_it(site: &Site) -> Result<()
         "sleep 720[78]",
         Deadline::within(Duration::from_millis(3500)),
     )
+}
+
+/// `login` has no line of ours, and its PAM stack gives it a session and an audit session of its own, once root has left the user's
+/// slice: inside it logind makes none.
+fn t12_so_does_one_by_a_program_without_our_module(site: &Site) -> Result<()> {
+    site.open("bob", "visitor", 600)?;
+    let granted = site.open("bob", "operator", 600)?;
+    let mut terminal = Ssh::new(&site.host, "bob").open(
+        "sudo sh -c 'echo $$ > /sys/fs/cgroup/system.slice/cron.service/cgroup.procs; exec login -f alice'",
+    )?;
+    terminal.enters("setsid sleep 7209 &", Deadline::seconds(10))?;
+    site.wait_until_runs("sleep 7209", Deadline::seconds(10))?;
+    let of_sleep = "grep -h ^0:: /proc/$(pgrep -fx 'sleep 7209')/cgroup";
+    let scope = site.host.sh(of_sleep)?;
+    ensure!(
+        scope.contains("/session-"),
+        "logind gave it no session of its own: {scope}"
+    );
+    site.revoke(&granted.grant)?;
+    site.wait_until_gone("sleep 7209", Deadline::within(Duration::from_millis(3500)))
 }
 
 fn t14_without_logind_nobody_is_let_in_and_sshd_is_left_alone(site: &Site) -> Result<()> {

@@ -61,7 +61,7 @@ impl Inner {
 
     /// systemd binds a scope of ours to the one it was started from, but not one of logind's: the timers of everything above have
     /// to name it. Returns what is above.
-    fn ends_with_all_above(&self, held: &Held, scope: &str) -> Vec<SessionId> {
+    pub(super) fn ends_with_all_above(&self, held: &Held, scope: &str) -> Vec<SessionId> {
         let mut above = Vec::new();
         let mut table = self.table();
         let scopes = table.held.values().flat_map(|held| &held.scopes);
@@ -94,11 +94,11 @@ impl Inner {
         if let Some(held) = led_by(&mut table, process) {
             return Ok(Some(held.clone()));
         }
-        let mut cgroups = ancestors(process).filter_map(|pid| cgroup::of_process(pid).ok());
+        let mut cgroups = ancestors(process.pid).filter_map(|pid| cgroup::of_process(pid).ok());
         Ok(cgroups.find_map(|cgroup| around(&mut table, &cgroup).map(|held| held.clone())))
     }
 
-    fn note_adopted(&self, held: &Held, scope: &str) -> Result<(), Refused> {
+    pub(super) fn note_adopted(&self, held: &Held, scope: &str) -> Result<(), Refused> {
         #[derive(Serialize)]
         struct Adopted<'a> {
             #[serde(flatten)]

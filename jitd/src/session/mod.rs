@@ -9,7 +9,7 @@
 //! | which cgroup is a session's, who is in it, killing it | `cgroup.rs` |
 //! | is it over? at deadlines, new bundles and steps of the clock | `judge.rs` |
 //! | the end itself | `end.rs`, `notice.rs`, `connection.rs` |
-//! | what left its scopes | `strays.rs`, `another.rs` |
+//! | what left its scopes | `strays.rs`, `another.rs`, `unseen.rs` |
 //! | warning people that it is near | `warn.rs`, `notice.rs` |
 //! | it ended by itself | `gone.rs`, `watch.rs` |
 //! | what survives a restart of jitd | `held.rs`, `registry.rs`, `reconcile.rs`, `salvage.rs` |
@@ -41,6 +41,7 @@ mod salvage;
 mod strays;
 mod types;
 mod unit;
+mod unseen;
 mod warn;
 mod watch;
 
@@ -145,6 +146,7 @@ impl Sessions {
             .residue
             .open(inner.table().held.keys().map(ToString::to_string));
         tokio::spawn(Arc::clone(&inner).keep_deadlines(alarm));
+        tokio::spawn(Arc::clone(&inner).adopt_unseen());
         let connecting = Arc::clone(&inner);
         tokio::spawn(async move { connecting.logind.connect().await });
         Ok(Self(inner))

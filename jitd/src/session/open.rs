@@ -248,7 +248,8 @@ impl Inner {
             if held.ending.is_some() {
                 return Err(over(held));
             }
-            held.scopes.retain(|known| !known.cgroup.has_gone());
+            held.scopes
+                .retain(|known| !known.cgroup.has_gone() && known.cgroup != scope.cgroup);
             held.scopes.push(scope);
             Ok(())
         };

@@ -111,17 +111,15 @@ pub(crate) fn tree(root: Process) -> Vec<Process> {
     found
 }
 
-/// The parent of `process`, its parent, and so on; more than this many are a race with somebody who forks.
-pub(crate) fn ancestors(process: Process) -> impl Iterator<Item = i32> {
+/// The parent of `pid`, its parent, and so on; more than this many are a race with somebody who forks.
+pub(crate) fn ancestors(pid: i32) -> impl Iterator<Item = i32> {
     let parent = |pid: &i32| {
         Stat::of(*pid)
             .ok()
             .map(|stat| stat.parent)
             .filter(|parent| *parent > 0)
     };
-    std::iter::successors(Some(process.pid), parent)
-        .skip(1)
-        .take(64)
+    std::iter::successors(Some(pid), parent).skip(1).take(64)
 }
 
 /// Every process of this host, with its parent.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use super::cgroup::Cgroup;
 use super::ready::Ready;
@@ -55,8 +56,8 @@ impl Watcher {
             // another within 10 ms, and never tells where the cgroup is removed meanwhile: so its removal is watched for, too.
             let emptied = self.watch(&cgroup.events_file(), AddWatchFlags::IN_MODIFY);
             let removed = self.watch(&cgroup.parent(), AddWatchFlags::IN_DELETE);
-            let emptied = emptied.as_ref().map(|watch| watch.changed.notified());
-            let removed = removed.as_ref().map(|watch| watch.changed.notified());
+            let emptied = emptied.as_ref().map(Watch::told);
+            let removed = removed.as_ref().map(Watch::told);
             if !cgroup.populated() {
                 return;
             }
@@ -69,6 +70,12 @@ impl Watcher {
                 _ => tokio::time::sleep(WITHOUT_A_WATCH).await,
             }
         }
+    }
+
+    /// Whoever waits for what this says is told when something is moved into `folder`. None where there is no such folder or no watch to
+    /// be had.
+    pub(crate) fn moved_into(&self, folder: &Path) -> Option<Watch> {
+        self.watch(folder, AddWatchFlags::IN_MOVED_TO)
     }
 
     fn watch(&self, path: &Path, what: AddWatchFlags) -> Option<Watch> {
@@ -107,10 +114,17 @@ impl Inner {
 }
 
 /// One waiter's share in a watch. The kernel's watch goes with the last: it would outlive the cgroup otherwise.
-struct Watch {
+pub(crate) struct Watch {
     of: Arc<Inner>,
     descriptor: WatchDescriptor,
     changed: Arc<Notify>,
+}
+
+impl Watch {
+    /// Returns at the first change after this was called.
+    pub(crate) fn told(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
 }
 
 impl Drop for Watch {
