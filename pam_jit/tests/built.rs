@@ -55,6 +55,17 @@ fn the_module_needs_libpam_and_libc_only() {
 }
 
 #[test]
+fn the_module_is_mapped_in_two_pieces_and_what_was_relocated_is_read_only() {
+    let headers = output("readelf", "--program-headers", module());
+    let of = |kind: &str| {
+        let rows = headers.lines().map(str::trim_start);
+        rows.filter(|row| row.starts_with(kind)).count()
+    };
+    assert_eq!((of("LOAD "), of("GNU_RELRO ")), (2, 1), "{headers}");
+    assert!(output("readelf", "--dynamic", module()).contains("BIND_NOW"));
+}
+
+#[test]
 fn the_module_exports_pams_entry_points_only() {
     let mut exported: Vec<_> = symbols(module())
         .into_iter()
