@@ -1,4 +1,4 @@
-//! Times PAM transactions (start, account phase, end) with pam_jit and with modules that everybody knows, interleaved,
+//! Times PAM transactions (start, account phase, end) with pam_jit and with modules that everybody knows, by turns,
 //! beside a bare connect, round trip and close on the same Unix socket. Prints one JSON object a line.
 //!
 //! ```text
@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use application::{Application, PAM_SUCCESS, Request};
 use jit_local::call::Call;
 use jit_local::frame::encode;
+use jit_local::limits::PAM_SOCKET;
 use jit_local::message::pam;
 
 /// Modules beside ours.
@@ -100,18 +101,21 @@ impl Drop for StandIn {
     }
 }
 
-/// Gives every subject its turn, `count` times, and prints the medians.
+/// Gives every subject its turn, `count` times, and prints the medians. Each time in another order: one that always came right
+/// after another call to the same peer would find it awake, and the others would not.
 fn time(module: &Path, count: &str, socket: &Path, user: &str) -> Result<(), Box<dyn Error>> {
     let count: usize = count.parse()?;
     let folder = tempfile::tempdir()?;
     let subjects = subjects(folder.path(), module, socket, user)?;
     let mut times = vec![Vec::with_capacity(count); subjects.len()];
+    let mut order: Vec<usize> = (0..subjects.len()).collect();
     for turn in 0..count {
-        for (subject, times) in subjects.iter().zip(&mut times) {
-            if turn % subject.every == 0 {
+        fastrand::shuffle(&mut order);
+        for &next in &order {
+            if turn % subjects[next].every == 0 {
                 let began = Instant::now();
-                (subject.run)()?;
-                times.push(began.elapsed());
+                (subjects[next].run)()?;
+                times[next].push(began.elapsed());
             }
         }
     }
@@ -141,7 +145,11 @@ fn subjects(
     socket: &Path,
     user: &str,
 ) -> Result<Vec<Subject>, Box<dyn Error>> {
-    let ours = format!("{} enforce socket={}", module.display(), socket.display());
+    let mut ours = format!("{} enforce", module.display());
+    // As jitctl writes the line: only another place than the usual one is named there.
+    if socket != Path::new(PAM_SOCKET) {
+        ours += &format!(" socket={}", socket.display());
+    }
     let services = OTHERS
         .iter()
         .map(|&(name, line)| (name, name, 1, format!("account required {line}\n")))
