@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
+use pidfd_util::{PidFd, PidFdExt};
 
 /// A process that connected to us, as it was when it connected.
 ///
@@ -23,7 +24,7 @@ pub struct Peer {
     pub pidfd: Option<Arc<OwnedFd>>,
     /// Effective uid at connect, from `SO_PEERCRED`. Zero for sudo and su, whoever runs them.
     pub uid: u32,
-    /// Real uid, from /proc/PID/status: who runs sudo or su.
+    /// Real uid: who runs sudo or su. Asked of the pidfd where the kernel answers that, else read in /proc/PID/status.
     pub real_uid: u32,
 }
 
@@ -40,7 +41,9 @@ impl Peer {
                 "the caller is a process of another pid namespace",
             ));
         }
-        let pidfd = getsockopt(socket, sockopt::PeerPidfd).ok().map(Arc::new);
+        let pidfd = getsockopt(socket, sockopt::PeerPidfd).ok();
+        let (pidfd, said) = pidfd.map(real_uid_of).unzip();
+        let pidfd = pidfd.map(Arc::new);
         let started = match &pidfd {
             Some(_) => Arc::default(),
             None => Arc::new(OnceLock::from(start_time(pid)?)),
@@ -50,7 +53,10 @@ impl Peer {
             started,
             pidfd,
             uid: credentials.uid(),
-            real_uid: real_uid(pid)?,
+            real_uid: match said.flatten() {
+                Some(real_uid) => real_uid,
+                None => real_uid(pid)?,
+            },
         };
         // What was read from /proc belongs to the caller only where the caller still holds that pid.
         if peer.still_there() {
@@ -119,6 +125,14 @@ fn parse_start_time(stat: &[u8]) -> Option<u64> {
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
+/// `pidfd` again, with its process's real uid: PIDFD_GET_INFO, from Linux 6.13. A fraction of what /proc/PID/status costs, which
+/// has all there is to say about a process.
+fn real_uid_of(pidfd: OwnedFd) -> (OwnedFd, Option<u32>) {
+    let pidfd = PidFd::from(pidfd);
+    let real_uid = pidfd.get_creds().ok().map(|credentials| credentials.ruid);
+    (pidfd.into(), real_uid)
+}
+
 /// The first number of the `Uid:` line of /proc/PID/status.
 fn real_uid(pid: i32) -> io::Result<u32> {
     read_beginning(pid, "status", parse_real_uid)
@@ -152,6 +166,8 @@ fn parse_real_uid(status: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    use std::io::{BufRead, BufReader, Write};
     use std::os::unix::net::UnixStream;
     use std::process::{Command, Stdio};
 
@@ -165,6 +181,36 @@ mod tests {
         assert!(peer.still_there());
         assert_eq!(peer.start_time(), start_time(peer.pid).unwrap());
         assert!(peer.cgroup().unwrap().starts_with('/'));
+    }
+
+    #[test]
+    fn sudo_is_known_by_its_real_uid_with_and_without_a_pidfd() {
+        let root = nix::unistd::geteuid().is_root();
+        let words = if root {
+            vec!["setpriv", "--ruid", "4242", "cat"]
+        } else {
+            vec!["cat"]
+        };
+        let mut sudo = Command::new(words[0])
+            .args(&words[1..])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // What comes back comes from cat, so the uid has been changed.
+        writeln!(sudo.stdin.as_ref().unwrap(), "there").unwrap();
+        BufReader::new(sudo.stdout.as_mut().unwrap())
+            .read_line(&mut String::new())
+            .unwrap();
+        let pid = sudo.id() as i32;
+        let (_, said) =
+            real_uid_of(pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()).unwrap());
+        let read = real_uid(pid).unwrap();
+        sudo.kill().unwrap();
+        sudo.wait().unwrap();
+        assert_eq!(read == 4242, root);
+        // Before Linux 6.13 a pidfd does not say.
+        assert!(said.is_none_or(|said| said == read), "{said:?}");
     }
 
     #[test]
