@@ -25,7 +25,9 @@ impl Journal {
                     path: path.to_owned(),
                     socket: None,
                 },
-                Tagged,
+                Tagged {
+                    pid: std::process::id(),
+                },
             ),
         }
     }
@@ -38,7 +40,9 @@ impl Journal {
 
 /// `<PRIORITY>jitd[PID]: text`, the form of RFC 3164 without its time stamp: the event carries a better one, and every log
 /// daemon adds its own.
-struct Tagged;
+struct Tagged {
+    pid: u32,
+}
 
 impl<T: Display> LogFormat<T> for Tagged {
     fn format<W: Write>(
@@ -48,7 +52,7 @@ impl<T: Display> LogFormat<T> for Tagged {
         message: T,
     ) -> Result<(), syslog::Error> {
         let priority = Facility::LOG_AUTHPRIV as u8 | severity as u8;
-        let datagram = format!("<{priority}>jitd[{}]: {message}", std::process::id());
+        let datagram = format!("<{priority}>jitd[{}]: {message}", self.pid);
         writer
             .write_all(datagram.as_bytes())
             .map_err(syslog::Error::Write)
