@@ -25,7 +25,7 @@ impl<T: AsFd> Ready<T> {
         #[allow(
             deprecated,
             reason = "the successor is an unsafe function, for owners whose descriptor may change or close; a TimerFd, an Inotify, \
-                      a listener and an OwnedFd keep theirs for as long as they live, and `Ready` gives out no owner"
+                      a listener, a connection and an OwnedFd keep theirs for as long as they live, and `Ready` gives out no owner"
         )]
         let registered = AsyncFd::with_interest(Owner(owner), Interest::READABLE)?;
         Ok(Self(registered))
