@@ -71,6 +71,8 @@ pub struct Allowed {
     pub role: RoleName,
     /// The first instant at which the answer is no, as things stand; see [`deadline`].
     pub until: Timestamp,
+    /// As the grant says: [`Grant::end_login_with_elevation`].
+    pub end_login_with_elevation: bool,
 }
 
 /// Whether `bundle` lets this happen at `query.now`. The order of its grants never matters.
@@ -131,6 +133,7 @@ fn decide_for_one(bundle: &Bundle, query: &Query) -> Decision {
             principal: grant.principal.clone(),
             role: grant.role.clone(),
             until: held_until(&opening, query.now),
+            end_login_with_elevation: grant.end_login_with_elevation,
         }),
         None => Decision::Refuse(why_not(bundle, query)),
     }

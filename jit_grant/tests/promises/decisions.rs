@@ -44,6 +44,18 @@ fn with(credential: Credential) -> Query {
 }
 
 #[test]
+fn a_yes_says_whether_its_end_ends_the_login() {
+    for ends in [false, true] {
+        let grant = Grant {
+            end_login_with_elevation: ends,
+            ..grant()
+        };
+        let yes = allowed(&bundle(vec![grant]), &query());
+        assert_eq!(yes.end_login_with_elevation, ends);
+    }
+}
+
+#[test]
 fn a_grant_in_force_opens_its_login_until_its_end() {
     let allowed = allowed(&bundle(vec![grant()]), &query());
     assert_eq!(allowed.grant.as_str(), "g1");

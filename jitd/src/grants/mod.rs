@@ -16,14 +16,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jit_grant::{
-    Action, Allowed, Bundle, Code, Decision, DocumentRefused, HostName, KeyError, Nonce, Principal,
-    Query, Refusal, Word, decide, holders,
+    Action, Bundle, Code, Decision, DocumentRefused, HostName, KeyError, Nonce, Principal, Query,
+    Refusal, Word, decide, holders,
 };
 
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
-use crate::session::{Judge, Live, Standing};
+use crate::session::{Judge, Standing};
 use crate::trust::{Trust, TrustError};
 use freshness::Freshness;
 use store::Store;
@@ -394,22 +394,6 @@ impl State {
     }
 }
 
-impl Grants {
-    /// What a yes holds open. `allowed` is by the bundle as it is now.
-    pub(crate) fn live(&self, allowed: Allowed) -> Live {
-        let state = self.lock();
-        let mut grants = state.bundle.iter().flat_map(|bundle| &bundle.grants);
-        let ends_login =
-            grants.any(|grant| grant.id == allowed.grant && grant.end_login_with_elevation);
-        Live {
-            grant: allowed.grant,
-            principal: allowed.principal,
-            until: allowed.until,
-            ends_login,
-        }
-    }
-}
-
 impl Judge for Grants {
     fn holders(&self, query: &Query) -> BTreeSet<Principal> {
         Self::holders(self, query)
@@ -417,7 +401,7 @@ impl Judge for Grants {
 
     fn standing(&self, query: &Query) -> Standing {
         match self.decide(query) {
-            Decision::Allow(allowed) => Standing::Live(self.live(allowed)),
+            Decision::Allow(allowed) => Standing::Live(allowed.into()),
             Decision::Refuse(refusal) => Standing::Over {
                 code: refusal.code,
                 message: self.message(&refusal, query.login.as_str()),

@@ -359,14 +359,11 @@ impl<S: Hold> Host<S> {
             query.credential = Credential::Together(self.grants.holders(&query));
         }
         match self.grants.decide(&query) {
-            Decision::Allow(allowed) => {
-                let live = self.grants.live(allowed);
-                Decided::Live {
-                    query,
-                    live,
-                    parent: parent.and_then(|parent| parent.id.parse().ok()),
-                }
-            }
+            Decision::Allow(allowed) => Decided::Live {
+                query,
+                live: allowed.into(),
+                parent: parent.and_then(|parent| parent.id.parse().ok()),
+            },
             Decision::Refuse(refusal) => {
                 let login = query.login.to_string();
                 Decided::Refused {

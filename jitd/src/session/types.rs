@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use jit_grant::{Code, GrantId, Principal, Query};
+use jit_grant::{Allowed, Code, GrantId, Principal, Query};
 use serde::{Deserialize, Serialize};
 
 use crate::peer::Peer;
@@ -48,6 +48,17 @@ pub struct Live {
     /// Where an elevation is ended before it finished, its login ends too: root may have handed something to it (T17).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ends_login: bool,
+}
+
+impl From<Allowed> for Live {
+    fn from(allowed: Allowed) -> Self {
+        Self {
+            grant: allowed.grant,
+            principal: allowed.principal,
+            until: allowed.until,
+            ends_login: allowed.end_login_with_elevation,
+        }
+    }
 }
 
 /// A session or elevation to be opened.
