@@ -179,25 +179,50 @@ fn come_and_go(
             }
             // Refused, since jitd died over it: as it should be.
         };
+        let mut no_earlier = granted.lasts;
         if login.is_some() {
             sessions += 1;
             // The shell says that it is in a moment before it becomes this.
             site.wait_until_runs(&login_runs, Deadline::within(granted.left()))?;
             if dice.below(2) == 1 && granted.left() > Duration::from_secs(4) {
-                let said = site.jitctl(guest, &["extend", &granted.grant, "--for", "4s"])?;
+                let until_heard = Deadline::within(granted.left());
+                let extend = ["extend", &granted.grant, "--for", "4s", "--json"];
+                let said = site.jitctl(guest, &extend)?;
                 if said.code == Some(0) {
                     granted.lasts += Duration::from_secs(4);
                     moments.add(granted.approved + granted.lasts);
+                    // Where the host hears of it too late, since jitd is dead again, the first end stands.
+                    if heard(site, &said.stdout, until_heard)? {
+                        no_earlier = granted.lasts;
+                    }
                 }
             }
         }
-        until_over(site, &granted, [&login_runs, &elevation_runs])?;
+        until_over(site, &granted, no_earlier, [&login_runs, &elevation_runs])?;
     }
     Ok(sessions)
 }
 
-/// Sees each of them that runs end with its grant, and no earlier.
-fn until_over(site: &Site, granted: &Granted, patterns: [&str; 2]) -> Result<()> {
+/// Whether the host has moved a session's end in time to that of the extended grant that `answer` shows.
+fn heard(site: &Site, answer: &str, deadline: Deadline) -> Result<bool> {
+    let answer: Value = serde_json::from_str(answer)?;
+    let until = answer["grant"]["expires"]
+        .as_str()
+        .context("an extended grant without an end")?;
+    let moved = wait::eventually("the extension to reach the host", deadline, || {
+        let sessions = site.host.run(&["jitctl", "list", "sessions", "--json"])?;
+        Ok(sessions.stdout.contains(until).then_some(()))
+    });
+    Ok(moved.is_ok())
+}
+
+/// Sees each of them that runs end with its grant, and not before it has lasted so long.
+fn until_over(
+    site: &Site,
+    granted: &Granted,
+    no_earlier: Duration,
+    patterns: [&str; 2],
+) -> Result<()> {
     let either = patterns.join("|");
     let mut ran = [false; 2];
     wait::eventually(
@@ -206,7 +231,7 @@ fn until_over(site: &Site, granted: &Granted, patterns: [&str; 2]) -> Result<()>
         || {
             let look = ["pgrep", "--full", "--exact", "--list-full", "--", &either];
             let seen = site.host.run(&look)?.stdout;
-            let early = granted.left();
+            let early = no_earlier.saturating_sub(granted.approved.elapsed());
             let mut none = true;
             for (pattern, ran) in patterns.iter().zip(&mut ran) {
                 let runs = seen.lines().any(|line| line.ends_with(pattern));
