@@ -142,7 +142,7 @@ async fn grants(here: &Here, active: bool) -> Result<(), Error> {
             grant.host.clone(),
             grant.allow.join(" "),
             grant.role.clone(),
-            until(here, grant.expires),
+            end(here, grant),
         ]
     };
     let path = if active {
@@ -228,7 +228,17 @@ fn sessions(here: &Here) -> Result<(), Error> {
     Ok(())
 }
 
-/// Local time and what is left until then.
+/// Until when a grant is in force; of one that is over, when it ended, and who ended it before its time.
+fn end(here: &Here, grant: &Grant) -> String {
+    let ended = |at| format!("ended {}", until(here, at));
+    match &grant.ended {
+        Some(end) => format!("{}, by {}", ended(end.at), end.by),
+        None if grant.expires <= here.now.wall => ended(grant.expires),
+        None => until(here, grant.expires),
+    }
+}
+
+/// Local time and what is left until then, or how long ago it was.
 pub(super) fn until(here: &Here, at: Timestamp) -> String {
     let times = here.times();
     format!("{} ({})", times.local(at), times.left(at))

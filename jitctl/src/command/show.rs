@@ -102,7 +102,13 @@ async fn show_grant(here: &Here, server: &Server, grant: &Grant) {
         ("Opens", grant.allow.join(" ")),
         ("Role", grant.role.clone()),
         ("From", times.local(grant.not_before)),
-        ("Until", until(here, grant.expires)),
+        (
+            "Until",
+            match &grant.ended {
+                Some(_) => format!("{}, had it not ended before", times.local(grant.expires)),
+                None => until(here, grant.expires),
+            },
+        ),
         (
             "Extendable",
             grant
@@ -116,7 +122,7 @@ async fn show_grant(here: &Here, server: &Server, grant: &Grant) {
             grant
                 .ended
                 .as_ref()
-                .map(|end| format!("{} {}", times.local(end.at), ending(end)))
+                .map(|end| format!("{}, {} {}", until(here, end.at), grant.state, ending(end)))
                 .unwrap_or_default(),
         ),
         ("Reason", grant.reason.clone().unwrap_or_default()),

@@ -319,6 +319,59 @@ fn lists_in_json_are_what_the_server_said() {
     );
 }
 
+fn revoked() -> Value {
+    let mut grant = grant(24);
+    grant["state"] = json!("revoked");
+    grant["ended"] =
+        json!({ "by": "bob", "at": "2026-11-20T10:20:00Z", "reason": "wrong\u{1b}[2J host" });
+    grant
+}
+
+#[test]
+fn a_grant_that_ended_says_when_and_how_and_not_what_it_would_have_left() {
+    let host = Host::new().with_server();
+    let mut released = revoked();
+    released["state"] = json!("released");
+    released["ended"] = json!({ "by": "alice", "at": in_minutes(-5), "reason": null });
+    let mut expired = grant(-30);
+    expired["state"] = json!("expired");
+    let grants = json!([revoked(), released, expired]);
+    host.server_says("GET /v1/grants", 200, grants);
+    let list = host.jitctl(&["list", "grants"]).out;
+    let lines: Vec<_> = list.lines().skip(1).collect();
+    let ended = [
+        "ended 2026-11-20 10:20 (",
+        "(5 min ago), by alice",
+        "(30 min ago)",
+    ];
+    for (line, ended) in lines.iter().zip(ended) {
+        assert!(
+            line.contains("  ended ") && line.contains(ended) && !line.contains("left"),
+            "{list}"
+        );
+    }
+    assert!(lines[0].ends_with("ago), by bob"), "{list}");
+    assert!(!lines[2].contains(", by"), "{list}");
+}
+
+#[test]
+fn show_says_how_a_grant_ended() {
+    let host = Host::new().with_server();
+    host.server_says("GET /v1/grants/g4", 200, revoked());
+    let shown = host.jitctl(&["show", "g4"]).out;
+    let line = |name: &str| shown.lines().find(|line| line.starts_with(name)).unwrap();
+    assert!(
+        line("Until").ends_with(", had it not ended before"),
+        "{shown}"
+    );
+    assert!(line("Ended").contains("  2026-11-20 10:20 ("), "{shown}");
+    assert!(
+        line("Ended").ends_with(" ago), revoked by bob: wrong[2J host"),
+        "{shown}"
+    );
+    assert!(!shown.contains("left"), "{shown}");
+}
+
 #[test]
 fn requests_are_filtered_by_the_server() {
     let host = Host::new().with_server();
