@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use jit_local::client::ClientError;
 
 use crate::gate::GateError;
+use crate::words::Times;
 
 /// How the program ends. The contract with scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +121,14 @@ impl Error {
             verb,
             why: why.to_string(),
         }
+    }
+
+    /// The same, with times in the form that people are shown everywhere.
+    pub(crate) fn localized(mut self, times: &Times) -> Self {
+        if let Self::Problem { detail, .. } = &mut self {
+            *detail = times.localized(detail);
+        }
+        self
     }
 
     /// The exit code that says it.

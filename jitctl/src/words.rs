@@ -78,6 +78,19 @@ impl Times {
         at.strftime(format).to_string()
     }
 
+    /// `text` of the server's, which knows nobody's time zone and says `2026-11-22T19:24:30Z`, with each such instant in the form
+    /// of [`Times::local`].
+    pub(crate) fn localized(&self, text: &str) -> String {
+        let mut localized = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((before, at, after)) = instant(rest) {
+            localized.push_str(before);
+            localized.push_str(&self.local(at));
+            rest = after;
+        }
+        localized + rest
+    }
+
     /// What is left until `at`, or how long ago it was.
     pub(crate) fn left(&self, at: Timestamp) -> String {
         let left = at.duration_since(self.now);
@@ -97,6 +110,28 @@ impl Times {
             format!("{} ago", span(past))
         }
     }
+}
+
+/// The first instant in `text` that is written out in UTC, with what stands before and after it.
+fn instant(text: &str) -> Option<(&str, Timestamp, &str)> {
+    const SHAPE: &[u8] = b"0000-00-00T00:00:00";
+    let fits = |start: usize| {
+        let digits = text.as_bytes().get(start..start + SHAPE.len())?;
+        let fits = digits.iter().zip(SHAPE).all(|(byte, shape)| match shape {
+            b'0' => byte.is_ascii_digit(),
+            _ => byte == shape,
+        });
+        let end = start + text.get(start..)?.find('Z')? + 1;
+        let fraction = text.get(start + SHAPE.len()..end - 1)?.as_bytes();
+        let is_fraction =
+            |digits: &[u8]| digits[0] == b'.' && digits[1..].iter().all(u8::is_ascii_digit);
+        if !fits || !(fraction.is_empty() || is_fraction(fraction)) {
+            return None;
+        }
+        let at = text[start..end].parse().ok()?;
+        Some((&text[..start], at, &text[end..]))
+    };
+    text.char_indices().find_map(|(start, _)| fits(start))
 }
 
 #[cfg(test)]
@@ -129,5 +164,29 @@ mod tests {
         assert_eq!(times.left(at("2026-11-22T18:59:20Z")), "40 s ago");
         assert_eq!(times.ago(at("2026-11-20T15:00:00Z")), "2 d 4 h ago");
         assert_eq!(span(SignedDuration::from_mins(90)), "1 h 30 min");
+    }
+
+    #[test]
+    fn a_sentence_of_the_server_s_has_its_times_in_the_form_of_all_others() {
+        let times = Times {
+            now: at("2026-11-22T19:00:00Z"),
+            zone: TimeZone::fixed(jiff::tz::offset(1)),
+        };
+        for (said, localized) in [
+            (
+                "extended g1 until 2026-11-22T19:24:30Z",
+                "extended g1 until 20:24:30",
+            ),
+            (
+                "ann is locked since 2026-11-21T08:00:00.25Z: 2026-11-22T19:24:30Z it is",
+                "ann is locked since 2026-11-21 09:00: 20:24:30 it is",
+            ),
+            ("grünes Z, 2026-11-22T19:24Z", "grünes Z, 2026-11-22T19:24Z"),
+            ("2026-11-22T19:24:30 in Z", "2026-11-22T19:24:30 in Z"),
+            ("2026-99-22T19:24:30Z", "2026-99-22T19:24:30Z"),
+            ("", ""),
+        ] {
+            assert_eq!(times.localized(said), localized);
+        }
     }
 }

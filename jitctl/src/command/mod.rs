@@ -41,47 +41,53 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
         screen: Screen::new(),
         now,
     };
-    match cli.command {
-        Command::Enroll { server } => enroll::run(&here, server).await,
-        Command::Gate { service } => gate::gate(&here, &service),
-        Command::Ungate { service, .. } => gate::ungate(&here, &service),
-        Command::Monitor { service } => enforce::monitor(&here, &service),
+    obey(&here, cli.command)
+        .await
+        .map_err(|error| error.localized(&here.times()))
+}
+
+async fn obey(here: &Here, command: Command) -> Result<Exit, Error> {
+    match command {
+        Command::Enroll { server } => enroll::run(here, server).await,
+        Command::Gate { service } => gate::gate(here, &service),
+        Command::Ungate { service, .. } => gate::ungate(here, &service),
+        Command::Monitor { service } => enforce::monitor(here, &service),
         Command::Enforce {
             service,
             confirm: true,
             ..
-        } => enforce::confirm(&here, &service),
+        } => enforce::confirm(here, &service),
         Command::Enforce {
             service,
             confirm_within,
             ..
-        } => enforce::provisionally(&here, &service, confirm_within),
-        Command::Status => status::run(&here),
-        Command::Doctor => doctor::run(&here),
-        Command::Explain { code } => explain::run(&here, code),
-        Command::List(what) => list::run(&here, what).await,
-        Command::Show { id } => show::run(&here, id).await,
-        Command::Request(wanted) => request::request(&here, wanted).await,
-        Command::Ensure(wanted) => request::ensure(&here, wanted).await,
+        } => enforce::provisionally(here, &service, confirm_within),
+        Command::Status => status::run(here),
+        Command::Doctor => doctor::run(here),
+        Command::Explain { code } => explain::run(here, code),
+        Command::List(what) => list::run(here, what).await,
+        Command::Show { id } => show::run(here, id).await,
+        Command::Request(wanted) => request::request(here, wanted).await,
+        Command::Ensure(wanted) => request::ensure(here, wanted).await,
         Command::Approve {
             id,
             lasting,
             comment,
-        } => decide::approve(&here, &id, lasting, comment).await,
-        Command::Deny { id, reason } => decide::deny(&here, &id, &reason).await,
-        Command::Withdraw { id } => decide::withdraw(&here, &id).await,
-        Command::Release { grant } => decide::release(&here, grant).await,
+        } => decide::approve(here, &id, lasting, comment).await,
+        Command::Deny { id, reason } => decide::deny(here, &id, &reason).await,
+        Command::Withdraw { id } => decide::withdraw(here, &id).await,
+        Command::Release { grant } => decide::release(here, grant).await,
         Command::Extend {
             grant,
             lasting,
             reason,
             wait,
-        } => extend::run(&here, grant, lasting, reason, wait).await,
-        Command::Lock { principal, reason } => lock::lock(&here, &principal, &reason).await,
-        Command::Unlock { principal } => lock::unlock(&here, &principal).await,
-        Command::Revoke { grant, reason } => decide::revoke(&here, &grant, &reason).await,
-        Command::Audit(Audit::List { after }) => audit::list(&here, after).await,
-        Command::Audit(Audit::Verify) => audit::verify(&here),
+        } => extend::run(here, grant, lasting, reason, wait).await,
+        Command::Lock { principal, reason } => lock::lock(here, &principal, &reason).await,
+        Command::Unlock { principal } => lock::unlock(here, &principal).await,
+        Command::Revoke { grant, reason } => decide::revoke(here, &grant, &reason).await,
+        Command::Audit(Audit::List { after }) => audit::list(here, after).await,
+        Command::Audit(Audit::Verify) => audit::verify(here),
         Command::Generate(what) => generate::run(&what),
     }
 }

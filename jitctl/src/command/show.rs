@@ -155,7 +155,7 @@ fn show_timeline(here: &Here, timeline: &[Moment]) {
             vec![
                 times.local(moment.at),
                 moment.actor.clone(),
-                moment.what.clone(),
+                times.localized(&moment.what),
             ]
         })
         .collect();

@@ -355,6 +355,34 @@ fn a_grant_that_ended_says_when_and_how_and_not_what_it_would_have_left() {
 }
 
 #[test]
+fn times_in_what_the_server_says_look_like_all_others() {
+    let host = Host::new().with_server();
+    let locked = problem(
+        403,
+        "alice is locked since 2026-11-20T10:05:00Z: laptop stolen",
+    );
+    host.server_says("POST /v1/grants/g4/extend", 403, locked);
+    let refused = host.jitctl(&["extend", "g4", "--for", "30m"]).err;
+    assert_eq!(
+        refused,
+        "jitctl: alice is locked since 2026-11-20 10:05: laptop stolen\n"
+    );
+    let mut extended = approved();
+    extended["timeline"] = json!([{
+        "at": "2026-11-20T10:10:00Z", "actor": "alice", "what": "extended g4 until 2026-11-20T11:05:00Z",
+    }]);
+    host.server_says("GET /v1/requests/r17", 200, extended);
+    let shown = host.jitctl(&["show", "r17"]).out;
+    assert!(
+        shown.ends_with("2026-11-20 10:10  alice  extended g4 until 2026-11-20 11:05\n"),
+        "{shown}"
+    );
+    let json = host.jitctl(&["show", "r17", "--json"]).json();
+    let what = json["timeline"][0]["what"].as_str().unwrap();
+    assert!(what.ends_with("2026-11-20T11:05:00Z"), "{what}");
+}
+
+#[test]
 fn show_says_how_a_grant_ended() {
     let host = Host::new().with_server();
     host.server_says("GET /v1/grants/g4", 200, revoked());

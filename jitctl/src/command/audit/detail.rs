@@ -46,7 +46,7 @@ pub(super) fn detail(event: &Event, times: &Times) -> String {
         ("", "user_set") => fields.user(),
         _ => None,
     };
-    told.unwrap_or_else(|| plain(event, of))
+    told.unwrap_or_else(|| times.localized(&plain(event, of)))
 }
 
 /// `name=value` for each field that no column shows. Hashes are cut.
