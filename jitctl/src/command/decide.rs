@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Here;
 use super::list::approvals;
 use crate::error::{Error, Exit};
-use crate::server::Request;
+use crate::server::{Grant, Request, Whoami};
 use crate::words::clean;
 
 pub(super) async fn approve(
@@ -71,23 +71,63 @@ pub(super) async fn revoke(here: &Here, id: &GrantId, reason: &str) -> Result<Ex
 pub(super) async fn release(here: &Here, grant: Option<GrantId>) -> Result<Exit, Error> {
     let id = match grant {
         Some(id) => id,
-        None => own_grant(here)?,
+        None => own_grant(here, |id| format!("jitctl release {id}")).await?,
     };
     let said = format!("{id} is given back; its sessions end now.");
     done(here, &format!("/v1/grants/{id}/release"), &json!({}), said).await
 }
 
-/// The grant that holds the session open that this shell sits in.
-pub(super) fn own_grant(here: &Here) -> Result<GrantId, Error> {
-    let session = here.daemon().own_session()?;
-    session
-        .and_then(|session| session.grant)
-        .and_then(|grant| grant.parse().ok())
-        .ok_or_else(|| Error::Other {
-            problem: "no grant holds this session open".to_owned(),
-            remedy: "name the grant: jitctl list grants --active".to_owned(),
-            exit: Exit::Failed,
-        })
+/// The grant that holds the session open that this shell sits in. Where there is none, `typed` with a grant's id is what to type
+/// instead.
+pub(super) async fn own_grant(
+    here: &Here,
+    typed: impl Fn(&str) -> String,
+) -> Result<GrantId, Error> {
+    let mut problem = match here.daemon().own_session() {
+        Ok(session) => {
+            let grant = session.and_then(|session| session.grant);
+            match grant.and_then(|grant| grant.parse().ok()) {
+                Some(grant) => return Ok(grant),
+                None => "no grant holds this session open".to_owned(),
+            }
+        }
+        // There may be none on this machine.
+        Err(error) => format!("whether a grant holds this session open is not known: {error}"),
+    };
+    let remedy = match grants_of_caller(here).await {
+        Ok(Some(grants)) if grants.is_empty() => {
+            problem.push_str(", and you have none in force");
+            "jitctl list grants shows those that ended".to_owned()
+        }
+        Ok(Some(grants)) => {
+            let each = grants.iter().map(|grant| {
+                let opens = format!("{} on {}, {}", grant.login, grant.host, grant.role);
+                clean(&format!("{} ({opens})", typed(&grant.id)))
+            });
+            each.collect::<Vec<_>>().join(", or ")
+        }
+        _ => format!(
+            "name the grant: {}; jitctl list grants --active shows yours",
+            typed("GRANT")
+        ),
+    };
+    Err(Error::Other {
+        problem,
+        remedy,
+        exit: Exit::Failed,
+    })
+}
+
+/// What the caller has in force, or will have. None where he is nobody who could be granted anything.
+async fn grants_of_caller(here: &Here) -> Result<Option<Vec<Grant>>, Error> {
+    let server = here.server()?;
+    let whoami: Whoami = server.parse(&server.get("/v1/whoami").await?)?;
+    let Some(me) = whoami.principal else {
+        return Ok(None);
+    };
+    let mut grants: Vec<Grant> = server.parse(&server.get("/v1/grants?active=true").await?)?;
+    grants.retain(|grant| grant.principal == me);
+    Ok(Some(grants))
 }
 
 async fn done(here: &Here, path: &str, body: &Value, said: String) -> Result<Exit, Error> {

@@ -22,7 +22,7 @@ pub(super) async fn run(
 ) -> Result<Exit, Error> {
     let id = match grant {
         Some(id) => id,
-        None => own_grant(here)?,
+        None => own_grant(here, |id| format!("jitctl extend {id} --for TIME")).await?,
     };
     let server = here.server()?;
     let body = without_nulls(json!({ "for_seconds": lasting.as_secs(), "reason": reason }));

@@ -275,13 +275,67 @@ fn release_from_inside_a_session_gives_its_grant_back() {
     );
 }
 
+/// A machine on which no grant holds the shell open, and alice with these grants.
+fn outside_of_a_session(grants: Value) -> Host {
+    let host = Host::new().with_server();
+    let me = json!({ "administrator": false, "principal": "alice" });
+    host.server_says("GET /v1/whoami", 200, me);
+    host.server_says("GET /v1/grants?active=true", 200, grants);
+    host
+}
+
 #[test]
-fn release_outside_of_a_session_asks_for_the_grant() {
-    let host = Host::new().with_server().with_daemon();
+fn release_outside_of_a_session_says_which_grants_could_be_named() {
+    let (mut second, mut other) = (grant(40), grant(40));
+    second["id"] = json!("g5");
+    second["host"] = json!("web\u{1b}[2J2");
+    other["principal"] = json!("mallory");
+    let host = outside_of_a_session(json!([grant(20), second, other])).with_daemon();
     host.daemon_says("Whoami", json!({ "session": null }));
     let ended = host.jitctl(&["release"]);
     assert_eq!(ended.code, 1);
-    assert!(ended.err.contains("next: name the grant"), "{}", ended.err);
+    assert_eq!(
+        ended.err,
+        "jitctl: no grant holds this session open\n  next: jitctl release g4 (alice on web1, web-admin), or \
+         jitctl release g5 (alice on web[2J2, web-admin)\n"
+    );
+    let extend = host.jitctl(&["extend", "--for", "30m"]).err;
+    assert!(
+        extend.contains("next: jitctl extend g4 --for TIME (alice on web1, web-admin), or"),
+        "{extend}"
+    );
+}
+
+#[test]
+fn release_where_there_is_no_jitd_helps_as_well() {
+    let ended = outside_of_a_session(json!([grant(20)])).jitctl(&["release"]);
+    assert_eq!(ended.code, 1);
+    assert!(
+        ended.err.contains("is not known: jitd did not answer")
+            && ended
+                .err
+                .ends_with("next: jitctl release g4 (alice on web1, web-admin)\n"),
+        "{}",
+        ended.err
+    );
+}
+
+#[test]
+fn release_without_anything_to_release_says_so() {
+    let host = outside_of_a_session(json!([])).with_daemon();
+    host.daemon_says("Whoami", json!({ "session": null }));
+    let none = host.jitctl(&["release"]).err;
+    assert!(
+        none.contains("no grant holds this session open, and you have none in force\n"),
+        "{none}"
+    );
+    let away = Host::new().with_daemon();
+    away.daemon_says("Whoami", json!({ "session": null }));
+    let away = away.jitctl(&["release"]).err;
+    assert!(
+        away.contains("next: name the grant: jitctl release GRANT; jitctl list grants"),
+        "{away}"
+    );
 }
 
 #[test]
