@@ -172,6 +172,9 @@ codes! {
     304 EndNoSession "The elevation ended: no session followed the decision"
         "A decision opens a command only together with its session. None came within five seconds."
         "An administrator runs jitctl doctor: sudo may be set to skip the session phase (pam_session)."
+    305 EndWithElevation "The session ended: the access of an elevation in it ended"
+        "A sudo or su in this login was opened by a role that ends the login together with the elevation's access, since root may have handed something to it. The login's own grant may still run."
+        "Log in again where a grant of yours still opens the login; jitctl request asks for sudo or su anew."
 }
 
 impl Code {

@@ -102,6 +102,15 @@ fn login_taken_by_its_elevation(
         login.ended(Deadline::seconds(5))?,
         "the ssh client is still connected"
     );
+    for (ended, code) in [("elevation.ended", "JIT-301"), ("session.ended", "JIT-305")] {
+        let last = r#"grep -h -F "\"kind\":\"$1\"" /var/lib/jit/events/*.jsonl | grep -F '"login":"bob"' | tail --lines=1"#;
+        let recorded = || {
+            let last = site.host.command(&["sh", "-euc", last, "sh", ended]);
+            Ok(last.text()?.contains(code).then_some(()))
+        };
+        let what = format!("{ended} to be recorded with {code}");
+        wait::eventually(&what, Deadline::seconds(5), recorded)?;
+    }
     Ssh::new(&site.host, "bob").run("true")?.succeeded()?;
     Ok(())
 }

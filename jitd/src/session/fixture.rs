@@ -132,7 +132,7 @@ fn cgroup(path: &str) -> Cgroup {
 pub(super) async fn restarted(
     folder: &Path,
     before: &[Held],
-    judge: Always,
+    judge: impl Judge + 'static,
 ) -> (Sessions, Arc<Record>) {
     let clock = Clock::start(None);
     let record = Record::open(&folder.join("events"), &folder.join("log"), clock.clone()).unwrap();

@@ -75,8 +75,12 @@ impl Inner {
     /// already: each of them is to be given to [`Inner::arm_or_try_again`].
     fn decide_all(self: Arc<Self>) -> Vec<SessionId> {
         let verdicts = self.verdicts();
-        for (id, why) in verdicts.over {
-            let id = self.taking_its_login(id, why);
+        let taken = verdicts.over.iter();
+        let taken: Vec<_> = taken
+            .filter_map(|(id, why)| self.taking_its_login(id, *why))
+            .collect();
+        // A login that is over itself ends for its own reason.
+        for (id, why) in verdicts.over.into_iter().chain(taken) {
             Arc::clone(&self).end(&id, why);
         }
         for held in verdicts.spared {
@@ -92,26 +96,26 @@ impl Inner {
         verdicts.moved
     }
 
-    /// What ends where `id` does: by its grant, when its access is over, the login that it was started from (T17). An elevation that no
-    /// session phase followed never ran anything.
-    pub(super) fn taking_its_login(&self, id: SessionId, why: Why) -> SessionId {
+    /// The login that ends where `id` does: by its grant, when its access is over, that which it was started from (T17). An elevation
+    /// that no session phase followed never ran anything.
+    pub(super) fn taking_its_login(&self, id: &SessionId, why: Why) -> Option<(SessionId, Why)> {
         let table = self.table();
         let held = |id: &SessionId| table.held.get(id);
-        let takes = held(&id).is_some_and(|held| {
+        let takes = held(id).is_some_and(|held| {
             held.kind == Kind::Elevation && held.live.as_ref().is_some_and(|live| live.ends_login)
         });
+        if !takes || why.code == Code::EndNoSession {
+            return None;
+        }
         // In monitor mode nothing of it is ended.
         let parent = |id: &SessionId| {
             let parent = held(id)?.parent.clone();
             parent.filter(|parent| held(parent).is_some_and(|held| held.enforce))
         };
-        match std::iter::successors(parent(&id), |id| parent(id))
-            .take(DEEPEST)
-            .last()
-        {
-            Some(login) if takes && why.code != Code::EndNoSession => login,
-            _ => id,
-        }
+        let above = std::iter::successors(parent(id), |id| parent(id));
+        let login = above.take(DEEPEST).last()?;
+        let code = Code::EndWithElevation;
+        Some((login, Why { code, ..why }))
     }
 
     fn verdicts(&self) -> Verdicts {
@@ -254,8 +258,12 @@ fn why_over(was: Option<&Live>, code: Code, now: Timestamp) -> Why {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{self, held, id, live, restarted, this, unreadable};
+    use super::super::fixture::{
+        self, Always, events, held, id, live, over, restarted, this, unreadable,
+    };
+    use super::super::types::Judge;
     use super::*;
+    use jit_grant::{Action, Query};
 
     /// A login and its elevation, as they live, and whose end takes what.
     #[tokio::test]
@@ -279,13 +287,55 @@ mod tests {
             table.held.get_mut(&id(1)).unwrap().enforce = enforce;
             drop(table);
             let due = second(100);
-            sessions.0.taking_its_login(id(2), Why { code, due })
+            let taken = sessions.0.taking_its_login(&id(2), Why { code, due });
+            taken.map(|(login, why)| (login, why.code, why.due))
         };
-        assert_eq!(ended_by(Code::EndExpired, true, true), id(1));
-        assert_eq!(ended_by(Code::EndWithdrawn, true, true), id(1));
-        assert_eq!(ended_by(Code::EndNoSession, true, true), id(2));
-        assert_eq!(ended_by(Code::EndExpired, false, true), id(2));
-        assert_eq!(ended_by(Code::EndExpired, true, false), id(2));
+        let login = Some((id(1), Code::EndWithElevation, second(100)));
+        assert_eq!(ended_by(Code::EndExpired, true, true), login);
+        assert_eq!(ended_by(Code::EndWithdrawn, true, true), login);
+        assert_eq!(ended_by(Code::EndNoSession, true, true), None);
+        assert_eq!(ended_by(Code::EndExpired, false, true), None);
+        assert_eq!(ended_by(Code::EndExpired, true, false), None);
+    }
+
+    /// Withdraws what these actions have.
+    struct Without(&'static [Action]);
+
+    impl Judge for Without {
+        fn standing(&self, query: &Query) -> Standing {
+            let Always(standing) = if self.0.contains(&query.action) {
+                over()
+            } else {
+                live()
+            };
+            standing
+        }
+    }
+
+    #[tokio::test]
+    async fn t17_a_login_says_that_it_ended_with_its_elevation_unless_it_was_over_itself() {
+        for (over, of_login) in [
+            (&[Action::Sudo][..], "JIT-305"),
+            (&[Action::Ssh, Action::Sudo], "JIT-302"),
+        ] {
+            let mut login = held(Kind::Login, 1, this());
+            login.scopes = vec![unreadable()];
+            let mut elevation = held(Kind::Elevation, 2, this());
+            elevation.scopes = vec![unreadable()];
+            elevation.parent = Some(id(1));
+            elevation.query.action = Action::Sudo;
+            elevation.live.as_mut().unwrap().ends_login = true;
+            let folder = tempfile::tempdir().unwrap();
+            let before = [login, elevation];
+            let (_sessions, record) = restarted(folder.path(), &before, Without(over)).await;
+            let events = events(&record, 2).await;
+            let code = |kind: &str| {
+                let event = events.iter().find(|event| event["kind"] == kind);
+                event.unwrap()["code"].as_str()
+            };
+            assert_eq!(code("session.ending"), Some(of_login));
+            assert_eq!(code("elevation.ending"), Some("JIT-302"));
+        }
     }
 
     fn second(n: i64) -> Timestamp {

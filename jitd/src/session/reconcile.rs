@@ -85,9 +85,8 @@ impl Inner {
         if let Some(Ending { code, due, .. }) = held.ending {
             // PID 1 knows of the scopes alone.
             let why = Why { code, due };
-            let takes = self.taking_its_login(held.id.clone(), why);
-            if takes != held.id {
-                Arc::clone(&self).end(&takes, why);
+            if let Some((login, why)) = self.taking_its_login(&held.id, why) {
+                Arc::clone(&self).end(&login, why);
             }
         }
         match held.ending {
