@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         other_sessions_and_the_listener_are_left_alone,
         a_second_grant_carries_a_session_over_the_end_of_the_first,
         a_second_grant_without_sudo_carries_the_login_and_not_its_elevation,
+        an_end_says_what_became_of_the_grant_that_held_it_last,
         sessions_of_two_principals_of_a_shared_login_end_apart,
         of_many_sessions_under_one_grant_none_ends_early_and_none_late,
         t12_what_left_an_elevation_that_closed_ends_with_its_grant,
@@ -102,17 +103,21 @@ fn login_taken_by_its_elevation(
         login.ended(Deadline::seconds(5))?,
         "the ssh client is still connected"
     );
-    for (ended, code) in [("elevation.ended", "JIT-301"), ("session.ended", "JIT-305")] {
-        let last = r#"grep -h -F "\"kind\":\"$1\"" /var/lib/jit/events/*.jsonl | grep -F '"login":"bob"' | tail --lines=1"#;
-        let recorded = || {
-            let last = site.host.command(&["sh", "-euc", last, "sh", ended]);
-            Ok(last.text()?.contains(code).then_some(()))
-        };
-        let what = format!("{ended} to be recorded with {code}");
-        wait::eventually(&what, Deadline::seconds(5), recorded)?;
-    }
+    ended_with(site, "elevation.ended", "JIT-301")?;
+    ended_with(site, "session.ended", "JIT-305")?;
     Ssh::new(&site.host, "bob").run("true")?.succeeded()?;
     Ok(())
+}
+
+/// Waits until the last event of this kind about bob is recorded with this code.
+fn ended_with(site: &Site, kind: &str, code: &str) -> Result<()> {
+    let script = r#"grep -h -F "\"kind\":\"$1\"" /var/lib/jit/events/*.jsonl | grep -F '"login":"bob"' | tail --lines=1"#;
+    let recorded = || {
+        let last = site.host.command(&["sh", "-euc", script, "sh", kind]);
+        Ok(last.text()?.contains(code).then_some(()))
+    };
+    let what = format!("{kind} to be recorded with {code}");
+    wait::eventually(&what, Deadline::seconds(5), recorded)
 }
 
 fn with_a_taking_role(
@@ -302,6 +307,25 @@ fn a_second_grant_without_sudo_carries_the_login_and_not_its_elevation(site: &Si
     let second = site.grant("bob", "visitor", 14)?;
     ends_with(site, &first, "sleep 7120")?;
     ends_with(site, &second, "sleep 7121")
+}
+
+/// One of two grants is revoked, and the other goes on with what it opens.
+fn an_end_says_what_became_of_the_grant_that_held_it_last(site: &Site) -> Result<()> {
+    let operator = site.open("bob", "operator", 600)?;
+    let _login = Ssh::new(&site.host, "bob").start("sudo sleep 7124 & exec sleep 7126")?;
+    site.wait_until_runs("sleep 7124", Deadline::seconds(5))?;
+    site.wait_until_runs("sleep 7126", Deadline::seconds(5))?;
+    let visitor = site.open("bob", "visitor", 300)?;
+    site.revoke(&operator.grant)?;
+    site.wait_until_gone("sleep 7124", Deadline::within(END_WITHIN))?;
+    ended_with(site, "elevation.ended", "JIT-302")?;
+    ensure!(
+        site.runs("sleep 7126")?,
+        "the login ended with a grant that was not its last"
+    );
+    site.revoke(&visitor.grant)?;
+    site.wait_until_gone("sleep 7126", Deadline::within(END_WITHIN))?;
+    ended_with(site, "session.ended", "JIT-302")
 }
 
 fn sessions_of_two_principals_of_a_shared_login_end_apart(site: &Site) -> Result<()> {

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jit_grant::{
-    Action, Bundle, Code, Decision, DocumentRefused, HostName, KeyError, Nonce, Principal, Query,
-    Refusal, Word, decide, holders,
+    Action, Bundle, Code, Decision, DocumentRefused, GrantId, HostName, KeyError, Nonce, Principal,
+    Query, Refusal, Word, decide, holders,
 };
 
 use tokio::sync::Notify;
@@ -397,6 +397,15 @@ impl State {
 impl Judge for Grants {
     fn holders(&self, query: &Query) -> BTreeSet<Principal> {
         Self::holders(self, query)
+    }
+
+    fn knows(&self, grant: &GrantId) -> bool {
+        let state = self.lock();
+        let Some(bundle) = &state.bundle else {
+            return true;
+        };
+        let void = || bundle.void.iter().any(|void| void.id == grant.as_str());
+        bundle.grants.iter().any(|one| one.id == *grant) || void()
     }
 
     fn standing(&self, query: &Query) -> Standing {

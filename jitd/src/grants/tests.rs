@@ -419,3 +419,14 @@ async fn a_killed_jitd_whose_clock_is_set_back_meanwhile_goes_on_from_the_time_i
     host.start();
     assert_eq!(host.clock.now(), reached);
 }
+
+#[tokio::test]
+async fn a_grant_is_known_until_a_bundle_comes_without_it() {
+    let host = Host::new();
+    let grants = host.start();
+    let g1 = "g1".parse().unwrap();
+    assert!(grants.knows(&g1), "nothing says that it was withdrawn");
+    grants.take_bundle(host.bundle(5)).await.unwrap();
+    assert!(grants.knows(&g1));
+    assert!(!grants.knows(&"g2".parse().unwrap()));
+}

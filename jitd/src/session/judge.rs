@@ -176,7 +176,11 @@ impl Inner {
                 due: live.until,
             }),
             Standing::Live(live) => Ok(live),
-            Standing::Over { code, .. } => Err(why_over(held.live.as_ref(), code, now)),
+            Standing::Over { code, .. } => {
+                let was = held.live.as_ref();
+                let withdrawn = was.is_some_and(|live| !self.judge.knows(&live.grant));
+                Err(why_over(was, withdrawn, code, now))
+            }
         }
     }
 
@@ -239,16 +243,31 @@ fn earliest(table: &Table) -> (Option<Timestamp>, Option<Duration>) {
     (until, waiting().filter_map(|held| held.confirm_by).min())
 }
 
-/// The code that an end is recorded and shown with, from the judge's and from what held the session until now.
-fn why_over(was: Option<&Live>, code: Code, now: Timestamp) -> Why {
+/// The code that an end is recorded and shown with: what became of the grant that held the session until now. The judge's `code` says
+/// why none holds it any more, which is about others where that one was withdrawn.
+fn why_over(was: Option<&Live>, withdrawn: bool, code: Code, now: Timestamp) -> Why {
     let expired = was.map(|live| live.until).filter(|until| *until <= now);
-    let code = match (expired, code) {
-        (Some(_), _) | (_, Code::Expired) => Code::EndExpired,
-        (None, Code::NoGrant) => Code::EndWithdrawn,
-        (None, Code::ActionNotCovered | Code::OtherKey | Code::NeedsKey | Code::DemandsUnknown) => {
-            Code::EndNotCovered
+    let code = match code {
+        _ if expired.is_some() => Code::EndExpired,
+        Code::NoGrant => Code::EndWithdrawn,
+        Code::Expired
+        | Code::NotYetStarted
+        | Code::ActionNotCovered
+        | Code::OtherKey
+        | Code::NeedsKey
+        | Code::DemandsUnknown
+            if withdrawn =>
+        {
+            Code::EndWithdrawn
         }
-        (None, other) => other,
+        Code::Expired => Code::EndExpired,
+        Code::NotYetStarted
+        | Code::ActionNotCovered
+        | Code::OtherKey
+        | Code::NeedsKey
+        | Code::DemandsUnknown => Code::EndNotCovered,
+        // The grants don't count now, whatever they say.
+        other => other,
     };
     Why {
         code,
@@ -352,7 +371,7 @@ mod tests {
     }
 
     fn why(was: Option<&Live>, code: Code) -> (Code, Timestamp) {
-        let why = why_over(was, code, second(100));
+        let why = why_over(was, false, code, second(100));
         (why.code, why.due)
     }
 
@@ -382,6 +401,24 @@ mod tests {
             why(Some(&until(101)), Code::ActionNotCovered),
             (Code::EndNotCovered, second(100))
         );
+    }
+
+    #[test]
+    fn a_grant_that_is_gone_was_withdrawn_whatever_others_there_are_say() {
+        let withdrawn = |until: Live, code| why_over(Some(&until), true, code, second(100)).code;
+        for code in [
+            Code::NoGrant,
+            Code::Expired,
+            Code::NotYetStarted,
+            Code::ActionNotCovered,
+            Code::OtherKey,
+            Code::NeedsKey,
+            Code::DemandsUnknown,
+        ] {
+            assert_eq!(withdrawn(until(101), code), Code::EndWithdrawn, "{code}");
+            assert_eq!(withdrawn(until(99), code), Code::EndExpired, "{code}");
+        }
+        assert_eq!(withdrawn(until(101), Code::Stale), Code::Stale);
     }
 
     #[test]

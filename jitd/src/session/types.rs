@@ -19,6 +19,11 @@ pub trait Judge: Send + Sync {
     fn holders(&self, _query: &Query) -> BTreeSet<Principal> {
         BTreeSet::new()
     }
+
+    /// False once `grant` is gone, revoked or released: then whatever else there is did not end what it held open.
+    fn knows(&self, _grant: &GrantId) -> bool {
+        true
+    }
 }
 
 /// How a query stands.
