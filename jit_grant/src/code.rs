@@ -65,7 +65,7 @@ macro_rules! codes {
 
 codes! {
     101 NoGrant "No grant opens this login"
-        "Nobody has standing access here. A login, sudo or su needs a grant for this account on this host, and there is none."
+        "Nobody has standing access here. A login, sudo or su needs a grant for this account on this host, and there is none. Whoever was locked has lost what he had, too: jitctl status tells him."
         "Ask for a role with jitctl request; jitctl list roles shows what you may ask for."
     102 Expired "The grant expired"
         "There was a grant for this, and its time is over. A grant ends at the second it says, whatever the clock of your terminal shows."

@@ -52,6 +52,7 @@ fn described() -> OpenApiRouter<Arc<Server>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(meta::whoami))
         .routes(routes!(users::list, users::set))
+        .routes(routes!(locks::list))
         .routes(routes!(locks::lock))
         .routes(routes!(locks::unlock))
         .routes(routes!(hosts::list, hosts::enrol))

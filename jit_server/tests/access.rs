@@ -29,7 +29,10 @@ async fn only_root_administers() {
             .refuses(403, "not-administrator");
     }
     let whoami = running.as_("root").get("/v1/whoami").await.is(200);
-    assert_eq!(whoami, json!({ "administrator": true, "principal": null }));
+    assert_eq!(
+        whoami,
+        json!({ "administrator": true, "principal": null, "lock": null })
+    );
 }
 
 #[tokio::test]
@@ -41,7 +44,7 @@ async fn an_account_that_is_no_user_sees_and_does_nothing() {
     let mallory = running.as_("mallory");
     assert_eq!(
         mallory.get("/v1/whoami").await.is(200),
-        json!({ "administrator": false, "principal": null })
+        json!({ "administrator": false, "principal": null, "lock": null })
     );
     for path in [
         "/v1/roles",
@@ -49,6 +52,7 @@ async fn an_account_that_is_no_user_sees_and_does_nothing() {
         "/v1/grants",
         "/v1/audit",
         "/v1/hosts",
+        "/v1/locks",
         &format!("/v1/requests/{request}"),
     ] {
         mallory.get(path).await.refuses(403, "no-user");

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Running, id};
+use common::{POLICY, Running, id};
 use serde_json::json;
 
 #[tokio::test]
@@ -396,6 +396,25 @@ async fn a_locked_user_loses_everything_and_is_told_why() {
         "{refused}"
     );
 
+    let whoami = running.as_("alice").get("/v1/whoami").await.is(200);
+    assert_eq!(whoami["lock"]["reason"], "laptop stolen");
+    running
+        .as_("alice")
+        .get("/v1/locks")
+        .await
+        .refuses(403, "may-not-lock");
+    let locks = running.as_("root").get("/v1/locks").await.is(200);
+    assert_eq!(locks.as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        (&locks[0]["principal"], &locks[0]["by"], &locks[0]["reason"]),
+        (
+            &json!("alice"),
+            &json!("@administrator"),
+            &json!("laptop stolen")
+        )
+    );
+    assert_eq!(locks[0]["at"], whoami["lock"]["at"]);
+
     let again = running.as_("root").post(lock, because).await.is(200);
     assert_eq!(again["changed"], json!(false));
     let users = running.as_("root").get("/v1/users").await.is(200);
@@ -405,6 +424,9 @@ async fn a_locked_user_loses_everything_and_is_told_why() {
         running.as_("root").post(unlock, json!({})).await.is(200)["lock"],
         json!(null)
     );
+    let nobody = running.as_("root").get("/v1/locks").await.is(200);
+    let whoami = running.as_("alice").get("/v1/whoami").await.is(200);
+    assert_eq!((nobody, &whoami["lock"]), (json!([]), &json!(null)));
     assert_eq!(
         running
             .as_("alice")
@@ -414,4 +436,23 @@ async fn a_locked_user_loses_everything_and_is_told_why() {
         json!([])
     );
     running.as_("alice").post("/v1/requests", ask).await.is(201);
+}
+
+#[tokio::test]
+async fn whoever_may_lock_sees_who_is_locked() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = format!("may_lock = {{ users = [\"bob\"] }}\n{POLICY}");
+    std::fs::write(folder.path().join("policy.toml"), policy).unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let because = json!({ "reason": "laptop stolen" });
+    let bob = running.as_("bob");
+    bob.post("/v1/users/alice/lock", because).await.is(200);
+    let locks = bob.get("/v1/locks").await.is(200);
+    assert_eq!(
+        (&locks[0]["principal"], &locks[0]["by"]),
+        (&json!("alice"), &json!("bob"))
+    );
+    let carol = running.as_("carol").get("/v1/locks").await;
+    carol.refuses(403, "may-not-lock");
 }

@@ -74,7 +74,7 @@ pub(crate) enum Command {
         /// The code; all of them where none is named
         code: Option<Code>,
     },
-    /// List roles, requests, grants, hosts or sessions
+    /// List roles, requests, grants, hosts, locks or sessions
     #[command(subcommand)]
     List(List),
     /// Show a request or grant with its timeline
@@ -179,6 +179,8 @@ pub(crate) enum List {
     },
     /// Enrolled hosts
     Hosts,
+    /// Who is locked, by whom and why; for whoever may lock
+    Locks,
     /// Sessions and elevations open on this host
     Sessions,
 }

@@ -16,8 +16,8 @@ use crate::error::Error;
 use crate::words::clean;
 
 pub(crate) use document::{
-    AuditPage, Ending, Enrolled, Event, Extension, Grant, Host, LeftBehind, Moment, Request, Role,
-    ServerKey, Standing, Whoami,
+    AuditPage, Ending, Enrolled, Event, Extension, Grant, Host, LeftBehind, Locked, Moment,
+    Request, Role, ServerKey, Standing, Whoami,
 };
 
 /// Where the server of this machine answers.

@@ -170,6 +170,17 @@ fn a_lock_ends_all_sessions_of_a_principal_within_a_second(site: &Site) -> Resul
         refused.code == Some(3) && refused.stderr.contains("his laptop was stolen"),
         "it does not say why: {refused}"
     );
+    let status = site.jitctl("bob", &["status"])?;
+    ensure!(
+        status.stdout.starts_with("Your access is locked, by ")
+            && status.stdout.contains("his laptop was stolen"),
+        "status does not tell him: {status}"
+    );
+    let locks = site.admin(&["list", "locks"])?;
+    ensure!(
+        locks.stdout.contains("bob") && locks.stdout.contains("his laptop was stolen"),
+        "the lock is not listed: {locks}"
+    );
     site.admin(&["unlock", "bob"])?;
     let still_out = Ssh::new(&site.host, "bob").run("true")?;
     ensure!(

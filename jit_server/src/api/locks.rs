@@ -13,8 +13,9 @@ use super::Problem;
 use super::caller::Caller;
 use super::input;
 use super::requests::{Because, Nothing};
+use crate::error::Error;
 use crate::server::Server;
-use crate::workflow::{Command, Said};
+use crate::workflow::{Command, Said, WorkflowError};
 
 /// A lock.
 #[derive(Debug, Serialize, ToSchema)]
@@ -35,6 +36,14 @@ impl From<&Said> for LockView {
     }
 }
 
+/// Somebody who is locked.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LockedView {
+    principal: String,
+    #[serde(flatten)]
+    lock: LockView,
+}
+
 /// How somebody stands after a call.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Standing {
@@ -45,6 +54,34 @@ pub(super) struct Standing {
     changed: bool,
     /// The grants that this lock ended.
     ended: Vec<String>,
+}
+
+/// Everybody who is locked, by name. For the administrator and those whom `may_lock` in the policy names; whoami tells a user of his
+/// own lock.
+#[utoipa::path(get, path = "/v1/locks", tag = "administration", responses(
+    (status = 200, body = Vec<LockedView>),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn list(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+) -> Result<Json<Vec<LockedView>>, Problem> {
+    let person = caller.person()?;
+    let policy = server.policy();
+    let locks = server.look(|state| {
+        let may = person.is_none_or(|name| {
+            let user = state.directory.user(name);
+            user.is_some_and(|user| policy.may_lock.include(user))
+        });
+        let locked = state.locks().map(|(principal, said)| LockedView {
+            principal: principal.to_string(),
+            lock: said.into(),
+        });
+        may.then(|| locked.collect())
+    });
+    locks
+        .map(Json)
+        .ok_or_else(|| Error::from(WorkflowError::MayNotLock).into())
 }
 
 /// Ends all that somebody has, everywhere and at once, denies what he asked, and keeps him from asking and approving. For the

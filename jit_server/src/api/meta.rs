@@ -1,12 +1,17 @@
 //! About the server and the caller.
 
+use std::sync::Arc;
+
 use axum::Json;
+use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Problem;
 use super::caller::Caller;
+use super::locks::LockView;
+use crate::server::Server;
 
 /// Who the caller is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -15,6 +20,8 @@ pub(super) struct Whoami {
     administrator: bool,
     /// The user's name. null for the administrator and for accounts that are no user.
     principal: Option<String>,
+    /// The lock that keeps the user from asking and approving. null: not locked.
+    lock: Option<LockView>,
 }
 
 /// Who the server takes the caller for.
@@ -22,14 +29,16 @@ pub(super) struct Whoami {
     (status = 200, body = Whoami),
     (status = 403, body = Problem, content_type = "application/problem+json", description = "several users share this login"),
 ))]
-pub(super) async fn whoami(caller: Caller) -> Json<Whoami> {
+pub(super) async fn whoami(State(server): State<Arc<Server>>, caller: Caller) -> Json<Whoami> {
     let principal = match &caller {
-        Caller::Person(name) => Some(name.to_string()),
+        Caller::Person(name) => Some(name),
         Caller::Administrator | Caller::Stranger(_) => None,
     };
+    let lock = principal.and_then(|name| server.look(|state| state.lock(name).map(LockView::from)));
     Json(Whoami {
         administrator: caller == Caller::Administrator,
-        principal,
+        principal: principal.map(ToString::to_string),
+        lock,
     })
 }
 

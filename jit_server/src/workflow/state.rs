@@ -218,6 +218,11 @@ impl State {
         self.locks.get(principal)
     }
 
+    /// Everybody who is locked, by name.
+    pub fn locks(&self) -> impl Iterator<Item = (&Principal, &Said)> {
+        self.locks.iter()
+    }
+
     /// The number of the request to come.
     #[must_use]
     pub fn next_request(&self) -> u64 {

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use super::Here;
 use crate::cli::{List, RequestState};
 use crate::error::{Error, Exit};
-use crate::server::{Grant, Host, Request, Role};
+use crate::server::{Grant, Host, Locked, Request, Role};
 use crate::words::span;
 
 pub(super) async fn run(here: &Here, what: List) -> Result<Exit, Error> {
@@ -16,6 +16,7 @@ pub(super) async fn run(here: &Here, what: List) -> Result<Exit, Error> {
         List::Requests { state, for_me } => requests(here, state, for_me).await?,
         List::Grants { active } => grants(here, active).await?,
         List::Hosts => hosts(here).await?,
+        List::Locks => locks(here).await?,
         List::Sessions => sessions(here)?,
     }
     Ok(Exit::Done)
@@ -184,6 +185,20 @@ async fn hosts(here: &Here) -> Result<(), Error> {
         "No host is enrolled. On each: jitctl enroll --server ADDRESS",
     )
     .await
+}
+
+async fn locks(here: &Here) -> Result<(), Error> {
+    let times = here.times();
+    let header = ["WHO", "LOCKED BY", "SINCE", "REASON"];
+    let row = |Locked { principal, lock }: &Locked| {
+        vec![
+            principal.clone(),
+            lock.by.clone(),
+            format!("{} ({})", times.local(lock.at), times.ago(lock.at)),
+            lock.reason.clone().unwrap_or_default(),
+        ]
+    };
+    table(here, "/v1/locks", &header, row, "Nobody is locked.").await
 }
 
 fn sessions(here: &Here) -> Result<(), Error> {

@@ -62,7 +62,7 @@ async fn obey(here: &Here, command: Command) -> Result<Exit, Error> {
             confirm_within,
             ..
         } => enforce::provisionally(here, &service, confirm_within),
-        Command::Status => status::run(here),
+        Command::Status => status::run(here).await,
         Command::Doctor => doctor::run(here),
         Command::Explain { code } => explain::run(here, code),
         Command::List(what) => list::run(here, what).await,

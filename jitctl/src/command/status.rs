@@ -1,5 +1,6 @@
 //! `jitctl status`: how this host stands with its server, and what is gated.
 
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -9,16 +10,25 @@ use serde_json::json;
 use super::Here;
 use crate::error::{Error, Exit};
 use crate::gate::{Mode, Service, State};
-use crate::words::span;
+use crate::server::{Ending, Whoami};
+use crate::words::{clean, span};
 
-pub(super) fn run(here: &Here) -> Result<Exit, Error> {
+/// How long the server is asked after the caller's lock: the rest does not depend on it.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub(super) async fn run(here: &Here) -> Result<Exit, Error> {
     let services = gated(here)?;
     let daemon = here.daemon().status();
+    let lock = lock_of_caller(here).await;
     if here.json {
         let services: Vec<_> = services.iter().map(|service| json!({ "service": service.name, "mode": mode_word(service), "covered_by": service.covered_by, "left_seconds": left(here, service) })).collect();
         here.screen
-            .json(&json!({ "jitd": daemon.as_ref().ok(), "services": services }));
+            .json(&json!({ "jitd": daemon.as_ref().ok(), "services": services, "lock": lock }));
     } else {
+        if let Some(lock) = &lock {
+            here.screen.say(locked(here, lock));
+            here.screen.say("");
+        }
         if let Ok(status) = &daemon {
             here.screen.pairs(&pairs(status));
             here.screen.say("");
@@ -40,6 +50,27 @@ pub(super) fn run(here: &Here) -> Result<Exit, Error> {
         );
     }
     daemon.map(|_| Exit::Done)
+}
+
+/// The lock that whoever asks is under, which no host knows of: his grants are gone there as if he had never had any. None also where
+/// the server does not say, and for root, who can't be locked.
+async fn lock_of_caller(here: &Here) -> Option<Ending> {
+    if nix::unistd::geteuid().is_root() && here.root() == Path::new("/") {
+        return None;
+    }
+    let server = here.server().ok()?;
+    let asked = tokio::time::timeout(PATIENCE, server.get("/v1/whoami")).await;
+    let whoami: Whoami = server.parse(&asked.ok()?.ok()?).ok()?;
+    whoami.lock
+}
+
+fn locked(here: &Here, lock: &Ending) -> String {
+    clean(&format!(
+        "Your access is locked, by {} since {}: {}",
+        lock.by,
+        here.times().local(lock.at),
+        lock.reason.as_deref().unwrap_or_default()
+    ))
 }
 
 /// The services with lines of ours, or covered by one that has.

@@ -9,6 +9,16 @@ use serde_json::Value;
 #[derive(Debug, Deserialize)]
 pub(crate) struct Whoami {
     pub(crate) principal: Option<String>,
+    #[serde(default)]
+    pub(crate) lock: Option<Ending>,
+}
+
+/// Somebody who is locked.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Locked {
+    pub(crate) principal: String,
+    #[serde(flatten)]
+    pub(crate) lock: Ending,
 }
 
 /// What may be asked for.
@@ -79,7 +89,7 @@ pub(crate) struct Approval {
 }
 
 /// Who ended it, and why.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Ending {
     pub(crate) by: String,
     pub(crate) at: Timestamp,

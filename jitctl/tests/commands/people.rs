@@ -647,10 +647,42 @@ fn a_lock_says_what_it_ended_and_a_second_one_who_made_the_first() {
         host.jitctl(&lock).out,
         "alice is locked already, by @administrator since 2026-11-20 10:05: laptop stolen\n"
     );
+    let lock = json!([{ "principal": "alice", "by": "@administrator", "at": in_minutes(-90), "reason": "laptop\u{1b}[2J stolen" }]);
+    host.server_says("GET /v1/locks", 200, lock.clone());
+    let listed = host.jitctl(&["list", "locks"]).out;
+    assert!(
+        listed.contains("(1 h 30 min ago)") && listed.ends_with("laptop[2J stolen\n"),
+        "{listed}"
+    );
+    assert_eq!(host.jitctl(&["list", "locks", "--json"]).json(), lock);
     let unlocked = |changed: bool| json!({ "principal": "alice", "changed": changed, "ended": [], "lock": null });
     host.server_says("POST /v1/users/alice/unlock", 200, unlocked(false));
     assert_eq!(
         host.jitctl(&["unlock", "alice"]).out,
         "alice is not locked.\n"
     );
+}
+
+#[test]
+fn somebody_who_is_locked_learns_so_from_status() {
+    let host = Host::enrolled().with_server();
+    let whoami =
+        |lock: Value| json!({ "administrator": false, "principal": "alice", "lock": lock });
+    let lock =
+        json!({ "by": "root\u{1b}[2J", "at": "2026-11-20T10:05:00Z", "reason": "laptop stolen" });
+    host.server_says("GET /v1/whoami", 200, whoami(lock.clone()));
+    let said = host.jitctl(&["status"]).out;
+    let line = "Your access is locked, by root[2J since 2026-11-20 10:05: laptop stolen\n";
+    assert!(said.starts_with(line), "{said}");
+    assert_eq!(host.jitctl(&["status", "--json"]).json()["lock"], lock);
+    let free = Host::enrolled().with_server();
+    free.server_says("GET /v1/whoami", 200, whoami(Value::Null));
+    for host in [free, Host::enrolled()] {
+        let said = host.jitctl(&["status"]);
+        assert!(
+            said.code == 0 && !said.out.contains("locked"),
+            "{}",
+            said.out
+        );
+    }
 }
