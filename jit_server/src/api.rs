@@ -13,6 +13,7 @@ mod meta;
 mod problem;
 mod requests;
 mod roles;
+mod sessions;
 mod users;
 
 use std::sync::Arc;
@@ -68,6 +69,7 @@ fn described() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(grants::release))
         .routes(routes!(grants::extend))
         .routes(routes!(left_behind::show))
+        .routes(routes!(sessions::list))
         .routes(routes!(audit::list))
         .routes(routes!(host_side::stream))
         .routes(routes!(host_side::word))

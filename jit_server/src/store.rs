@@ -121,6 +121,15 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<String>, StoreError>>;
 
+    /// Lines of this host about how logins, elevations and jobs began and ended that this grant held open at any time: the newest, at
+    /// most `limit`, the newest first.
+    fn sessions_of<'a>(
+        &'a self,
+        host: &'a HostName,
+        grant: &'a GrantId,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<Kept>, StoreError>>;
+
     /// At most `limit` of the record after `seq`, in order.
     fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>>;
 }

@@ -66,6 +66,15 @@ impl Store for Disk {
         self.store.left_behind(host, grant, limit)
     }
 
+    fn sessions_of<'a>(
+        &'a self,
+        host: &'a HostName,
+        grant: &'a GrantId,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<Kept>, StoreError>> {
+        self.store.sessions_of(host, grant, limit)
+    }
+
     fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>> {
         self.store.record(after, limit)
     }

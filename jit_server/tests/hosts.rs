@@ -262,6 +262,43 @@ async fn a_hosts_chain_is_kept_whole_and_shown_in_the_record() {
 }
 
 #[tokio::test]
+async fn what_was_open_under_a_grant_is_told_to_its_principal_and_the_administrator() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let host = running.populate().await;
+    let request = running.as_("alice").asks(600).await;
+    running.as_("bob").approves(&request).await;
+    let whose = |kind: &str| json!({ "at": "2026-11-22T12:00:00Z", "kind": kind, "id": "abcdefgh23", "login": "alice", "principal": "alice", "grant": "g1" });
+    let mut opened = whose("session.opened");
+    opened["service"] = json!("sshd");
+    let mut ended = whose("session.ended");
+    ended["code"] = json!("JIT-301");
+    let lines = chain_of(vec![opened, whose("session.ending"), ended]);
+    let batch = json!({ "lines": lines, "checkpoint": checkpoint(&host, &lines) });
+    let stored = host.post(&running.server, "/v1/host/events", batch).await;
+    stored.is(200);
+    let path = "/v1/grants/g1/sessions";
+    for name in ["alice", "root"] {
+        let told = running.as_(name).get(path).await.is(200);
+        let events = told["events"].as_array().unwrap();
+        let kinds: Vec<_> = events.iter().map(|event| &event["kind"]).collect();
+        assert_eq!(kinds, ["session.opened", "session.ended"]);
+        assert_eq!(
+            (&events[0]["origin"], &events[0]["detail"]["service"]),
+            (&json!("web-1"), &json!("sshd"))
+        );
+        assert_eq!(told["complete"], true);
+    }
+    let told = running.as_("bob").get(path).await.is(200);
+    assert_eq!(told["events"], json!(null), "alice's logins are not bob's");
+    running
+        .as_("alice")
+        .get("/v1/grants/g2/sessions")
+        .await
+        .refuses(404, "no-grant");
+}
+
+#[tokio::test]
 async fn a_gap_in_a_hosts_chain_is_refused_with_the_number_that_is_due() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(folder.path()).await;
@@ -280,10 +317,15 @@ async fn a_gap_in_a_hosts_chain_is_refused_with_the_number_that_is_due() {
 
 /// Lines as jitd writes them.
 fn chain(count: u64) -> Vec<String> {
+    let login = json!({ "at": "2026-11-22T12:00:00Z", "kind": "login", "principal": "alice", "grant": "g1" });
+    chain_of((0..count).map(|_| login.clone()).collect())
+}
+
+fn chain_of(events: Vec<Value>) -> Vec<String> {
     let mut prev = "0".repeat(64);
     let mut lines = Vec::new();
-    for seq in 1..=count {
-        let event = json!({ "seq": seq, "at": "2026-11-22T12:00:00Z", "kind": "login", "principal": "alice", "grant": "g1" });
+    for (seq, mut event) in (1..).zip(events) {
+        event["seq"] = json!(seq);
         let line = json!({ "event": event, "prev": prev }).to_string();
         prev = hash(&line);
         lines.push(line);

@@ -148,7 +148,7 @@ fn own(entry: Entry) -> EventView {
 }
 
 /// A host's line. None where it does not concern the caller, or is none of ours to read.
-fn of_host(seq: u64, host: &HostName, line: &str, caller: &Caller) -> Option<EventView> {
+pub(super) fn of_host(seq: u64, host: &HostName, line: &str, caller: &Caller) -> Option<EventView> {
     let mut line: Map<String, Value> = serde_json::from_str(line).ok()?;
     let Some(Value::Object(mut detail)) = line.remove("event") else {
         return None;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use jit_grant::{ChainHead, Checkpoint, HostId};
+use jit_grant::{ChainHead, Checkpoint, GrantId, HostId};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::Server;
 use crate::error::Error;
-use crate::store::{HostHead, HostLine, HostLines};
+use crate::store::{HostHead, HostLine, HostLines, Kept};
 
 /// The kind of a line that tells that lines before it are gone.
 const LOST: &str = "record.lost";
@@ -87,6 +87,20 @@ impl Server {
             Ok(last)
         })
         .await
+    }
+}
+
+impl Server {
+    /// Lines of the grant's host about logins, elevations and jobs that the grant held open at any time; the newest, at most `limit`,
+    /// the newest first.
+    ///
+    /// # Errors
+    /// Where the record can't be read.
+    pub async fn sessions_of(&self, grant: &GrantId, limit: u32) -> Result<Vec<Kept>, Error> {
+        match self.look(|state| Some(state.grant(grant)?.host.clone())) {
+            Some(host) => Ok(self.store.sessions_of(&host, grant, limit).await?),
+            None => Ok(Vec::new()),
+        }
     }
 }
 

@@ -21,6 +21,23 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 const LEFT_BEHIND: &str = "SELECT line FROM host_event WHERE json_extract(line, '$.event.kind') = 'elevation.residue' \
      AND host = ?1 AND json_extract(line, '$.event.grant') = ?2 ORDER BY seq LIMIT ?3";
 
+macro_rules! session_lines {
+    () => {
+        "json_extract(line, '$.event.kind') IN ('session.opened', 'session.ended', 'session.closed', \
+         'elevation.opened', 'elevation.ended', 'elevation.closed', 'job.opened', 'job.ended', 'job.closed')"
+    };
+}
+
+/// In the words of the indices `host_event_sessions_of_grant` and `host_event_session`. A session may be carried on by another grant
+/// than it began with, so its lines do not all name the same.
+const SESSIONS_OF: &str = concat!(
+    "SELECT seq, NULL AS at, NULL AS actor, NULL AS body, host, line FROM host_event WHERE ",
+    session_lines!(),
+    " AND host = ?1 AND json_extract(line, '$.event.id') IN (SELECT json_extract(line, '$.event.id') FROM host_event WHERE ",
+    session_lines!(),
+    " AND host = ?1 AND json_extract(line, '$.event.grant') = ?2) ORDER BY seq DESC LIMIT ?3"
+);
+
 /// A database file.
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
@@ -173,6 +190,23 @@ impl Store for SqliteStore {
                 .fetch_all(&self.pool)
                 .await?;
             Ok(lines)
+        })
+    }
+
+    fn sessions_of<'a>(
+        &'a self,
+        host: &'a HostName,
+        grant: &'a GrantId,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<Kept>, StoreError>> {
+        Box::pin(async move {
+            let rows = sqlx::query(SESSIONS_OF)
+                .bind(host.as_str())
+                .bind(grant.as_str())
+                .bind(limit)
+                .fetch_all(&self.pool)
+                .await?;
+            rows.iter().map(kept).collect()
         })
     }
 
@@ -353,42 +387,92 @@ mod tests {
         assert_eq!((synchronous, journal.as_str()), (2, "wal"));
     }
 
+    /// Two hosts with the same lines, each of a kind, id and grant.
+    async fn recorded(store: &SqliteStore, lines: &[(&str, &str, &str)]) -> Vec<String> {
+        let line = |(place, (kind, id, grant)): (usize, &(&str, &str, &str))| HostLine {
+            host_seq: place as u64 + 1,
+            head: "0".repeat(64).parse().unwrap(),
+            line: format!(
+                r#"{{"event":{{"seq":{},"kind":"{kind}","id":"{id}","grant":"{grant}"}}}}"#,
+                place + 1
+            ),
+        };
+        let lines: Vec<HostLine> = lines.iter().enumerate().map(line).collect();
+        let mut first = 1;
+        for (digit, name) in [("0", "web1"), ("1", "web2")] {
+            let batch = HostLines {
+                host_id: format!("h{}", digit.repeat(32)).parse().unwrap(),
+                host: name.parse().unwrap(),
+                lines: lines.clone(),
+                checkpoint: String::new(),
+            };
+            store.append_host_lines(first, &batch).await.unwrap();
+            first += lines.len() as u64;
+        }
+        lines.into_iter().map(|line| line.line).collect()
+    }
+
+    async fn plan(store: &SqliteStore, query: &str) -> Vec<String> {
+        let query = format!("EXPLAIN QUERY PLAN {query}");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(query))
+            .fetch_all(&store.pool)
+            .await
+            .unwrap();
+        rows.iter().map(|row| row.get("detail")).collect()
+    }
+
+    #[tokio::test]
+    async fn what_was_open_under_a_grant_is_found_to_its_end_also_where_another_carried_it_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = opened(&folder).await;
+        let lines = recorded(
+            &store,
+            &[
+                ("session.opened", "one", "g1"),
+                ("elevation.opened", "two", "g3"),
+                ("session.ending", "one", "g1"),
+                ("elevation.closed", "two", "g3"),
+                ("decision", "", "g1"),
+                ("session.ended", "one", "g2"),
+            ],
+        )
+        .await;
+        for grant in ["g1", "g2"] {
+            let (host, grant) = ("web1".parse().unwrap(), grant.parse().unwrap());
+            let found = store.sessions_of(&host, &grant, 10).await.unwrap();
+            let of_host = |seq: u64, line: usize| Kept::OfHost {
+                seq,
+                host: host.clone(),
+                line: lines[line].clone(),
+            };
+            assert_eq!(found, [of_host(6, 5), of_host(1, 0)]);
+            let newest = store.sessions_of(&host, &grant, 1).await.unwrap();
+            assert_eq!(newest, [of_host(6, 5)]);
+        }
+        let plan = plan(&store, SESSIONS_OF).await.join("\n");
+        for index in ["host_event_session ", "host_event_sessions_of_grant "] {
+            assert!(plan.contains(index), "{plan}");
+        }
+    }
+
     #[tokio::test]
     async fn what_was_left_behind_is_found_by_host_and_grant_without_reading_the_whole_record() {
         let folder = tempfile::tempdir().unwrap();
         let store = opened(&folder).await;
-        let line = |host_seq: u64, kind: &str, grant: &str| HostLine {
-            host_seq,
-            head: "0".repeat(64).parse().unwrap(),
-            line: format!(r#"{{"event":{{"seq":{host_seq},"kind":"{kind}","grant":"{grant}"}}}}"#),
-        };
-        let lines = [
-            line(1, "elevation.residue", "g1"),
-            line(2, "elevation.ended", "g1"),
-            line(3, "elevation.residue", "g2"),
-            line(4, "elevation.residue", "g1"),
-        ];
-        for (digit, name, first) in [("0", "web1", 1), ("1", "web2", 5)] {
-            let batch = HostLines {
-                host_id: format!("h{}", digit.repeat(32)).parse().unwrap(),
-                host: name.parse().unwrap(),
-                lines: lines.to_vec(),
-                checkpoint: String::new(),
-            };
-            store.append_host_lines(first, &batch).await.unwrap();
-        }
+        let lines = recorded(
+            &store,
+            &[
+                ("elevation.residue", "one", "g1"),
+                ("elevation.ended", "one", "g1"),
+                ("elevation.residue", "two", "g2"),
+                ("elevation.residue", "three", "g1"),
+            ],
+        )
+        .await;
         let (host, grant) = ("web1".parse().unwrap(), "g1".parse().unwrap());
         let found = store.left_behind(&host, &grant, 10).await.unwrap();
-        assert_eq!(found, [lines[0].line.clone(), lines[3].line.clone()]);
-        let plan: Vec<String> = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "EXPLAIN QUERY PLAN {LEFT_BEHIND}"
-        )))
-        .fetch_all(&store.pool)
-        .await
-        .unwrap()
-        .iter()
-        .map(|row| row.get("detail"))
-        .collect();
+        assert_eq!(found, [lines[0].clone(), lines[3].clone()]);
+        let plan = plan(&store, LEFT_BEHIND).await;
         assert!(plan[0].contains("host_event_left_behind"), "{plan:?}");
     }
 }
