@@ -17,7 +17,7 @@ use crate::words::clean;
 
 pub(crate) use document::{
     AuditPage, Ending, Enrolled, Event, Extension, Grant, Host, LeftBehind, Locked, Moment,
-    Request, Role, ServerKey, Standing, Whoami,
+    Request, Role, ServerKey, Sessions, Standing, Whoami,
 };
 
 /// Where the server of this machine answers.

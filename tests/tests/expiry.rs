@@ -325,7 +325,22 @@ fn an_end_says_what_became_of_the_grant_that_held_it_last(site: &Site) -> Result
     );
     site.revoke(&visitor.grant)?;
     site.wait_until_gone("sleep 7126", Deadline::within(END_WITHIN))?;
-    ended_with(site, "session.ended", "JIT-302")
+    ended_with(site, "session.ended", "JIT-302")?;
+    // The login's end is told under both of the grants that held it.
+    let told = || {
+        let first = site.jitctl("bob", &["show", &operator.request])?.stdout;
+        let last = site.jitctl("bob", &["show", &visitor.grant])?.stdout;
+        let all = [
+            "login opened on web1: sshd",
+            "elevation opened on web1: sudo",
+            "elevation ended on web1: JIT-302",
+            "login ended on web1: JIT-302",
+        ];
+        let told = all.iter().all(|line| first.contains(line)) && last.contains(all[3]);
+        Ok(told.then_some(()))
+    };
+    let what = "the timelines to have the login and its elevation";
+    wait::eventually(what, Deadline::seconds(10), told)
 }
 
 fn sessions_of_two_principals_of_a_shared_login_end_apart(site: &Site) -> Result<()> {

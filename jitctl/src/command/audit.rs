@@ -5,7 +5,7 @@ mod repeats;
 
 use serde_json::{Value, json};
 
-use detail::detail;
+pub(super) use detail::detail;
 use repeats::Repeats;
 
 use super::Here;

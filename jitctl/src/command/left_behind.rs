@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::server::{LeftBehind, Server};
 
 /// Grants of a request that are asked for.
-const MOST_GRANTS: usize = 50;
+pub(super) const MOST_GRANTS: usize = 50;
 
 /// What the server says of a grant. null where it does not know: one of an earlier version.
 pub(super) async fn of_grant(server: &Server, grant: &str) -> Result<Value, Error> {

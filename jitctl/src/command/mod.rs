@@ -15,6 +15,7 @@ mod lock;
 mod request;
 mod show;
 pub(crate) mod status;
+mod timeline;
 
 use std::path::{Path, PathBuf};
 

@@ -1,10 +1,10 @@
 //! `jitctl show`: a request or a grant with its story.
 
 use super::list::{approvals, seconds, until};
-use super::{Here, left_behind};
+use super::{Here, left_behind, timeline};
 use crate::cli::Id;
 use crate::error::{Error, Exit};
-use crate::server::{Ending, Grant, LeftBehind, Moment, Request, Server};
+use crate::server::{Ending, Grant, LeftBehind, Moment, Request, Server, Sessions};
 
 pub(super) async fn run(here: &Here, id: Id) -> Result<Exit, Error> {
     let server = here.server()?;
@@ -13,11 +13,14 @@ pub(super) async fn run(here: &Here, id: Id) -> Result<Exit, Error> {
             let mut answer = server.get(&format!("/v1/requests/{id}")).await?;
             let request: Request = server.parse(&answer)?;
             let left = left_behind::of_request(&server, &request.grants).await?;
+            let sessions = timeline::of_request(&server, &request.grants).await?;
             if here.json {
                 answer["left_behind"] = left;
+                answer["sessions"] = sessions;
                 here.screen.json(&answer);
             } else {
                 show_request(here, &request);
+                timeline::show(here, &request.timeline, &server.parse::<Vec<_>>(&sessions)?);
                 for left in server.parse::<Vec<LeftBehind>>(&left)? {
                     left_behind::show(here, &left);
                 }
@@ -26,11 +29,17 @@ pub(super) async fn run(here: &Here, id: Id) -> Result<Exit, Error> {
         Id::Grant(id) => {
             let mut answer = server.get(&format!("/v1/grants/{id}")).await?;
             let left = left_behind::of_grant(&server, id.as_str()).await?;
+            let sessions = timeline::of_grant(&server, id.as_str()).await?;
             if here.json {
                 answer["left_behind"] = left;
+                answer["sessions"] = sessions;
                 here.screen.json(&answer);
             } else {
-                show_grant(here, &server, &server.parse(&answer)?).await;
+                let grant = server.parse(&answer)?;
+                show_grant(here, &grant);
+                let sessions: Option<Sessions> = server.parse(&sessions)?;
+                let story = story(&server, &grant).await;
+                timeline::show(here, &story, sessions.as_slice());
                 if let Some(left) = server.parse::<Option<LeftBehind>>(&left)? {
                     left_behind::show(here, &left);
                 }
@@ -75,7 +84,6 @@ fn show_request(here: &Here, request: &Request) {
         ("Grants", request.grants.join(" ")),
     ]);
     show_comments(here, request);
-    show_timeline(here, &request.timeline);
 }
 
 fn show_comments(here: &Here, request: &Request) {
@@ -92,7 +100,13 @@ fn show_comments(here: &Here, request: &Request) {
 }
 
 /// The story of a grant is that of its request.
-async fn show_grant(here: &Here, server: &Server, grant: &Grant) {
+async fn story(server: &Server, grant: &Grant) -> Vec<Moment> {
+    let request = server.get(&format!("/v1/requests/{}", grant.request)).await;
+    let request = request.and_then(|answer| server.parse::<Request>(&answer));
+    request.map(|request| request.timeline).unwrap_or_default()
+}
+
+fn show_grant(here: &Here, grant: &Grant) {
     let times = here.times();
     here.screen.pairs(&[
         ("Grant", grant.id.clone()),
@@ -138,29 +152,6 @@ async fn show_grant(here: &Here, server: &Server, grant: &Grant) {
         ),
         ("Request", grant.request.clone()),
     ]);
-    let request = server.get(&format!("/v1/requests/{}", grant.request)).await;
-    if let Ok(request) = request.and_then(|answer| server.parse::<Request>(&answer)) {
-        show_timeline(here, &request.timeline);
-    }
-}
-
-fn show_timeline(here: &Here, timeline: &[Moment]) {
-    if timeline.is_empty() {
-        return;
-    }
-    let times = here.times();
-    let rows: Vec<_> = timeline
-        .iter()
-        .map(|moment| {
-            vec![
-                times.local(moment.at),
-                moment.actor.clone(),
-                times.localized(&moment.what),
-            ]
-        })
-        .collect();
-    here.screen.say("");
-    here.screen.table(&["WHEN", "WHO", "WHAT"], &rows, "");
 }
 
 fn ending(ending: &Ending) -> String {

@@ -148,6 +148,14 @@ pub(crate) struct Standing {
     pub(crate) ended: Vec<String>,
 }
 
+/// What was open under a grant.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Sessions {
+    /// None: not for the caller to see.
+    pub(crate) events: Option<Vec<Event>>,
+    pub(crate) complete: bool,
+}
+
 /// What changed on a host while elevations of a grant were open, and their end does not undo.
 #[derive(Debug, Deserialize)]
 pub(crate) struct LeftBehind {

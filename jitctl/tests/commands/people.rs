@@ -487,6 +487,76 @@ fn show_tells_the_story_of_a_request() {
     ");
 }
 
+fn sessions() -> Value {
+    let event = |seq: u64, at: &str, kind: &str, detail: Value| {
+        json!({
+            "seq": seq, "at": at, "origin": "web1", "actor": "alice", "kind": kind, "subject": "g4", "detail": detail,
+        })
+    };
+    let opened = |service: &str| json!({ "id": "abcdefgh23", "login": "alice", "service": service, "rhost": "192.0.2.7\u{1b}[2J", "enforced": true });
+    let closed =
+        json!({ "id": "abcdefgh23", "login": "alice", "grant": "g4", "principal": "alice" });
+    let ended = json!({ "id": "abcdefgh23", "code": "JIT-301", "took_ms": 12, "killed": false });
+    json!({
+        "events": [
+            event(7, "2026-11-20T10:06:00Z", "session.opened", opened("sshd")),
+            event(8, "2026-11-20T10:07:00Z", "elevation.opened", opened("sudo")),
+            event(9, "2026-11-20T10:08:00Z", "elevation.closed", closed),
+            event(12, "2026-11-20T10:35:00Z", "session.ended", ended),
+        ],
+        "complete": true,
+    })
+}
+
+#[test]
+fn the_timeline_has_what_was_open_on_hosts_in_between() {
+    let host = Host::new().with_server();
+    let mut told = approved();
+    told["timeline"] = json!([
+        { "at": "2026-11-20T10:00:00Z", "actor": "alice", "what": "requested" },
+        { "at": "2026-11-20T10:30:00Z", "actor": "alice", "what": "extended g4 until 2026-11-20T10:35:00Z" },
+    ]);
+    host.server_says("GET /v1/requests/r17", 200, told);
+    host.server_says("GET /v1/grants/g4", 200, grant(-30));
+    host.server_says("GET /v1/grants/g4/sessions", 200, sessions());
+    for id in ["r17", "g4"] {
+        let shown = host.jitctl(&["show", id]).out;
+        let (_, timeline) = shown.split_once("\n\n").expect("a timeline");
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(timeline, @r"
+            WHEN              WHO    WHAT
+            2026-11-20 10:00  alice  requested
+            2026-11-20 10:06  alice  login opened on web1: sshd from 192.0.2.7[2J
+            2026-11-20 10:07  alice  elevation opened on web1: sudo from 192.0.2.7[2J
+            2026-11-20 10:08  alice  elevation closed on web1
+            2026-11-20 10:30  alice  extended g4 until 2026-11-20 10:35
+            2026-11-20 10:35  alice  login ended on web1: JIT-301, gone after 12 ms
+            ");
+        }
+    }
+    let json = host.jitctl(&["show", "g4", "--json"]).json();
+    assert_eq!(json["sessions"], sessions());
+    let json = host.jitctl(&["show", "r17", "--json"]).json();
+    assert_eq!(json["sessions"][0]["grant"], "g4");
+    assert_eq!(json["sessions"][0]["events"], sessions()["events"]);
+}
+
+#[test]
+fn a_timeline_that_lacks_something_says_so() {
+    let host = Host::new().with_server();
+    host.server_says("GET /v1/requests/r17", 200, approved());
+    let path = "GET /v1/grants/g4/sessions";
+    host.server_says(path, 200, json!({ "events": null, "complete": true }));
+    host.server_says(path, 200, json!({ "events": [], "complete": false }));
+    let withheld = host.jitctl(&["show", "r17"]).out;
+    assert!(
+        withheld.ends_with("What was open on hosts is shown to whoever had it and to root.\n"),
+        "{withheld}"
+    );
+    let cut = host.jitctl(&["show", "r17"]).out;
+    assert!(cut.contains("Earlier logins are left out;"), "{cut}");
+}
+
 fn left_behind() -> Value {
     let thing = |kind: &str, path: &str, change: &str, several: bool| {
         json!({

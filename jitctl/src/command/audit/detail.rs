@@ -24,7 +24,7 @@ const TOO_FINE: [&str; 13] = [
 ];
 
 /// The line. What is of no known shape is shown as `name=value`.
-pub(super) fn detail(event: &Event, times: &Times) -> String {
+pub(in crate::command) fn detail(event: &Event, times: &Times) -> String {
     let Some(of) = event.detail.as_object() else {
         return String::new();
     };
