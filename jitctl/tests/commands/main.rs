@@ -5,6 +5,8 @@
     reason = "a test that can't go on says why"
 )]
 
+mod documents;
 mod host;
 mod people;
+mod shown;
 mod support;
