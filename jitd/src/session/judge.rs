@@ -88,12 +88,21 @@ impl Inner {
                 .record
                 .write(&held.kind.event("would_end"), held.whose());
         }
-        if !verdicts.warnings.is_empty() {
+        let warnings = self.of_what_goes_on(verdicts.warnings);
+        if !warnings.is_empty() {
             // Away from the daemon's one thread, so that no end waits for it.
-            tokio::task::spawn_blocking(|| warn::show(verdicts.warnings));
+            tokio::task::spawn_blocking(|| warn::show(warnings));
         }
         self.changed.notify_one();
         verdicts.moved
+    }
+
+    /// Nobody is warned of a later end where an elevation has just taken its login with it.
+    fn of_what_goes_on(&self, mut warnings: Vec<Warning>) -> Vec<Warning> {
+        let table = self.table();
+        let goes_on = |id: &SessionId| table.held.get(id).is_some_and(|held| held.ending.is_none());
+        warnings.retain(|warning| goes_on(&warning.of));
+        warnings
     }
 
     /// The login that ends where `id` does: by its grant, when its access is over, that which it was started from (T17). An elevation
@@ -329,6 +338,27 @@ mod tests {
             };
             standing
         }
+    }
+
+    #[tokio::test]
+    async fn t17_a_login_that_is_taken_is_not_warned_of_the_end_that_its_own_grant_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut login = held(Kind::Login, 1, this());
+        login.scopes = vec![unreadable()];
+        let (sessions, _record) = restarted(folder.path(), &[login.clone()], live()).await;
+        login.live = Some(until(100));
+        let mut warnings = || {
+            login.warned = None;
+            let minute = [Duration::from_secs(60)];
+            Vec::from_iter(warn::take(&mut login, &minute, second(50)))
+        };
+        assert_eq!(sessions.0.of_what_goes_on(warnings()).len(), 1);
+        let why = Why {
+            code: Code::EndWithElevation,
+            due: second(50),
+        };
+        Arc::clone(&sessions.0).end(&id(1), why);
+        assert!(sessions.0.of_what_goes_on(warnings()).is_empty());
     }
 
     #[tokio::test]

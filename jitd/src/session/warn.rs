@@ -11,9 +11,12 @@ use jiff::Timestamp;
 use super::cgroup::Cgroup;
 use super::held::{Held, Kind};
 use super::notice;
+use super::types::SessionId;
 
 /// Somebody is to be told.
 pub(super) struct Warning {
+    /// Of this session.
+    pub(super) of: SessionId,
     until: Timestamp,
     kind: Kind,
     cgroups: Vec<Cgroup>,
@@ -39,6 +42,7 @@ pub(super) fn take(held: &mut Held, before: &[Duration], now: Timestamp) -> Opti
     let live = held.live.as_ref()?;
     let left = Duration::try_from(live.until.duration_since(now)).ok()?;
     Some(Warning {
+        of: held.id.clone(),
         until: live.until,
         kind: held.kind,
         cgroups: held
@@ -90,7 +94,7 @@ fn words(left: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::types::{Live, Opening, SessionId};
+    use super::super::types::{Live, Opening};
     use super::*;
     use crate::fixture::caller;
     use jit_grant::{Action, Credential, Query};
