@@ -116,19 +116,24 @@ impl Times {
 fn instant(text: &str) -> Option<(&str, Timestamp, &str)> {
     const SHAPE: &[u8] = b"0000-00-00T00:00:00";
     let fits = |start: usize| {
-        let digits = text.as_bytes().get(start..start + SHAPE.len())?;
-        let fits = digits.iter().zip(SHAPE).all(|(byte, shape)| match shape {
+        let bytes = text.as_bytes().get(start..)?;
+        let (whole, rest) = bytes.split_at_checked(SHAPE.len())?;
+        let fits = |(byte, shape): (&u8, &u8)| match shape {
             b'0' => byte.is_ascii_digit(),
             _ => byte == shape,
-        });
-        let end = start + text.get(start..)?.find('Z')? + 1;
-        let fraction = text.get(start + SHAPE.len()..end - 1)?.as_bytes();
-        let is_fraction =
-            |digits: &[u8]| digits[0] == b'.' && digits[1..].iter().all(u8::is_ascii_digit);
-        if !fits || !(fraction.is_empty() || is_fraction(fraction)) {
+        };
+        if !whole.iter().zip(SHAPE).all(fits) {
             return None;
         }
-        let at = text[start..end].parse().ok()?;
+        let fraction = rest.strip_prefix(b".").map_or(0, |digits| {
+            1 + digits
+                .iter()
+                .take_while(|byte| byte.is_ascii_digit())
+                .count()
+        });
+        let end = start + SHAPE.len() + fraction + 1;
+        let at = text.get(start..end)?;
+        let at = at.parse().ok().filter(|_| at.ends_with('Z'))?;
         Some((&text[..start], at, &text[end..]))
     };
     text.char_indices().find_map(|(start, _)| fits(start))
