@@ -102,7 +102,7 @@ struct Crowd(Child);
 impl Crowd {
     fn gather(socket: &Path, count: usize) -> Self {
         let program = format!(
-            "use Socket; $| = 1; for (1..{count}) {{ socket(my $s, PF_UNIX, SOCK_STREAM, 0); \
+            "use Socket; $| = 1; $SIG{{PIPE}} = 'IGNORE'; for (1..{count}) {{ socket(my $s, PF_UNIX, SOCK_STREAM, 0); \
              connect($s, pack_sockaddr_un('{}')) and syswrite($s, '{{\"method\"'); push @all, $s }} print \"ready\\n\"; <STDIN>",
             socket.display()
         );
