@@ -22,11 +22,11 @@ const CRONTABS: &str = "/var/spool/cron/crontabs";
 /// Jobs of at, each its user's file. While one runs, a second name of its file is in here.
 const AT_JOBS: &str = "/var/spool/cron/atjobs";
 
-/// A queue with more in it counts as changed: it is not worth the time to be sure.
+/// A user's queue with more in it counts as changed: it is not worth the time to be sure.
 const MOST_JOBS: usize = 4096;
 
-/// The unit of `Process::start_time`: USER_HZ is 100 on every architecture that Rust has.
-const TICK: Duration = Duration::from_millis(10);
+/// The unit of `Process::start_time`, in milliseconds: USER_HZ is 100 on every architecture that Rust has.
+const TICK: u64 = 10;
 
 /// Times of files are compared in whole seconds.
 const COARSE: Duration = Duration::from_secs(1);
@@ -48,7 +48,7 @@ impl Inner {
 
     /// True where a job may yet begin that `held` left behind. Waits for the disk.
     pub(super) fn left_a_job(&self, held: &Held) -> bool {
-        let began = TICK.saturating_mul(u32::try_from(held.leader.start_time).unwrap_or(u32::MAX));
+        let began = Duration::from_millis(held.leader.start_time.saturating_mul(TICK));
         let age = self.clock.boot().saturating_sub(began) + COARSE;
         let since = self.clock.wall() - age;
         held.others.iter().any(|other| {
@@ -59,9 +59,10 @@ impl Inner {
 }
 
 impl Held {
-    /// True where `process`, of this cgroup, began in the manager of another user that this elevation went on as, since it did.
+    /// True where `process`, of this cgroup, began in the manager of another user that this elevation went on as, since it did: the
+    /// manager itself where that did.
     pub(super) fn began_elsewhere(&self, process: Process, cgroup: &str) -> bool {
-        let uid = manager::uid_around(cgroup).filter(|_| !cgroup.ends_with("/init.scope"));
+        let uid = manager::uid_around(cgroup);
         let is_of = |uid| self.others.iter().any(|other| other.uid == uid);
         uid.is_some_and(is_of) && process.start_time >= self.leader.start_time
     }
@@ -87,13 +88,11 @@ fn changed(file: &Path, since: Timestamp) -> bool {
 }
 
 fn queued(queue: &Path, uid: u32, since: Timestamp) -> bool {
-    let mut entries = fs::read_dir(queue).into_iter().flatten().flatten();
-    let in_sight = entries.by_ref().take(MOST_JOBS);
-    let is_new = |entry: fs::DirEntry| {
-        let file = entry.metadata();
-        file.is_ok_and(|file| file.uid() == uid && changed_at(&file) >= since)
-    };
-    in_sight.into_iter().any(is_new) || entries.next().is_some()
+    let entries = fs::read_dir(queue).into_iter().flatten().flatten();
+    let files = entries.filter_map(|entry| entry.metadata().ok());
+    let mut own = files.filter(|file| file.uid() == uid);
+    let mut in_sight = own.by_ref().take(MOST_JOBS);
+    in_sight.any(|file| changed_at(&file) >= since) || own.next().is_some()
 }
 
 fn changed_at(file: &fs::Metadata) -> Timestamp {
@@ -125,9 +124,9 @@ mod tests {
         };
         let earlier = super::super::fixture::earlier(this());
         assert!(elevation.began_elsewhere(later, &unit));
+        assert!(elevation.began_elsewhere(later, &format!("{}/init.scope", at(1001))));
         assert!(!elevation.began_elsewhere(earlier, &unit));
         for cgroup in [
-            format!("{}/init.scope", at(1001)),
             format!("{}/app.slice/x.service", at(1002)),
             "/user.slice/user-1001.slice/session-1.scope".to_owned(),
             "/system.slice/cron.service".to_owned(),

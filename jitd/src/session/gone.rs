@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::Inner;
 use super::cgroup::Cgroup;
 use super::held::Held;
 use super::process::Process;
 use super::ready::Ready;
 use super::types::SessionId;
+use super::{Inner, another};
 
 /// Children that die as soon as they have the next must not have /proc read without a pause.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
@@ -37,34 +37,48 @@ impl Inner {
             let same = now.is_some_and(|now| {
                 now.ending.is_none() && now.scopes == held.scopes && now.leader == held.leader
             });
-            if same && !cgroups.iter().any(Cgroup::populated) {
-                self.close_without_strays(&held).await;
+            if same
+                && !cgroups.iter().any(Cgroup::populated)
+                && Arc::clone(&self).close_without_strays(&id).await
+            {
                 return;
             }
         }
     }
 
-    /// Closes `held` when there is nothing left of what left its scopes. That is its grant's: until then it is there to be ended with
-    /// it.
-    pub(super) async fn close_without_strays(self: Arc<Self>, held: &Held) {
-        loop {
-            if self.clone().may_begin_a_job(held).await {
-                return;
+    /// Closes it when there is nothing left of what left its scopes. That is its grant's: until then it is there to be ended with it.
+    /// False where it has a scope again.
+    pub(super) async fn close_without_strays(self: Arc<Self>, id: &SessionId) -> bool {
+        while let Some(held) = self.held(id).filter(|held| held.ending.is_none()) {
+            if held.scopes.iter().any(|scope| scope.cgroup.populated()) {
+                return false;
             }
-            let strays = self.strays_left_by(held).await;
+            if Arc::clone(&self).has_a_job(&held).await {
+                return true;
+            }
+            let strays = self.strays_left_by(&held).await;
             if strays.is_empty() {
-                return self.close(held).await;
+                self.close(&held).await;
+                return true;
             }
             for stray in strays {
                 exited(stray).await;
             }
             sleep(BETWEEN_LOOKS).await;
         }
+        true
     }
 
-    async fn may_begin_a_job(self: Arc<Self>, held: &Held) -> bool {
+    /// One that runs, or may yet begin.
+    async fn has_a_job(self: Arc<Self>, held: &Held) -> bool {
         if held.others.is_empty() || !held.enforce {
             return false;
+        }
+        if another::jobs_begun_since(&self.table(), held)
+            .next()
+            .is_some()
+        {
+            return true;
         }
         // On a thread of its own: the disk is not waited for.
         let held = held.clone();

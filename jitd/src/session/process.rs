@@ -70,7 +70,8 @@ impl Stat {
         // Counting from 0 at the state, which is field 3.
         let fields: Vec<&str> = rest.split_ascii_whitespace().take(20).collect();
         Some(Self {
-            zombie: *fields.first()? == "Z",
+            // A main thread that has ended is one too, for as long as others of its process run (field 20: num_threads).
+            zombie: *fields.first()? == "Z" && fields.get(17)?.parse::<u32>().ok()? <= 1,
             parent: fields.get(1)?.parse().ok()?,
             terminal: fields.get(4)?.parse().ok()?,
             start_time: fields.get(19)?.parse().ok()?,
@@ -160,6 +161,16 @@ mod tests {
         );
         assert_eq!(stat.pseudo_terminal(), Some(1));
         assert_eq!(Stat::parse(b"7 (x"), None);
+    }
+
+    #[test]
+    fn a_process_whose_main_thread_alone_has_ended_lives() {
+        let zombie = |threads: u32| {
+            let stat = format!("7 (x) Z 1 7 7 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 {threads} 0 4711");
+            Stat::parse(stat.as_bytes()).unwrap().zombie
+        };
+        assert!(zombie(1) && zombie(0));
+        assert!(!zombie(2));
     }
 
     #[test]

@@ -19,17 +19,26 @@ impl Inner {
         pass_on_ends(&mut found.held);
         // Without PID 1 the kernel's own id of each cgroup decides alone.
         let mut pid1 = Pid1::connect().await.ok();
-        let mut gone = Vec::new();
+        let (mut living, mut gone) = (Vec::new(), Vec::new());
         for mut held in found.held {
             if self.lives(&mut held, &mut pid1).await {
-                self.take_up(held);
+                living.push(held);
             } else {
                 gone.push(held);
             }
         }
+        // All of it is known before anything of it ends: what is not known is taken for a stray of what ends.
+        for held in &living {
+            let _ = self.registry.save(held);
+            self.table().held.insert(held.id.clone(), held.clone());
+        }
+        for held in living {
+            self.take_up(held);
+        }
         // What is over ends now. Nothing else waits for PID 1, were it to hang.
         Arc::clone(self).reconsider_now();
         for held in gone {
+            self.table().held.insert(held.id.clone(), held.clone());
             tokio::spawn(Arc::clone(self).let_go(held));
         }
         tokio::spawn(Arc::clone(self).salvage(found.broken));
@@ -60,14 +69,10 @@ impl Inner {
     }
 
     fn take_up(self: &Arc<Self>, held: Held) {
-        let id = held.id.clone();
-        let ending = held.ending.is_some();
-        let _ = self.registry.save(&held);
-        self.table().held.insert(id.clone(), held.clone());
-        if ending {
+        if held.ending.is_some() {
             Arc::clone(self).resume_end(held);
         } else {
-            tokio::spawn(Arc::clone(self).keep_until_gone(id));
+            tokio::spawn(Arc::clone(self).keep_until_gone(held.id));
         }
     }
 
@@ -91,7 +96,7 @@ impl Inner {
         }
         match held.ending {
             Some(ending) => self.ended_unseen(&held, ending).await,
-            None => self.close_without_strays(&held).await,
+            None => drop(self.close_without_strays(&held.id).await),
         }
     }
 }

@@ -107,12 +107,15 @@ impl Inner {
         }
     }
 
-    /// What `held` left outside, where it is an elevation: root alone moves a process out of a login.
+    /// What `held` left outside, where it is an elevation: root alone moves a process out of a login. What began before it was not
+    /// left by it.
     pub(super) async fn strays_left_by(&self, held: &Held) -> Vec<Process> {
-        match held.kind {
-            Kind::Elevation => self.signal_strays(held, &[]).await,
-            Kind::Login | Kind::Job | Kind::Manager => Vec::new(),
+        if held.kind != Kind::Elevation {
+            return Vec::new();
         }
+        let mut strays = self.signal_strays(held, &[]).await;
+        strays.retain(|stray| stray.start_time >= held.leader.start_time);
+        strays
     }
 
     /// On a thread of its own: no end waits while /proc is read.
