@@ -26,8 +26,11 @@ const SESSIONS: &str = "/run/systemd/sessions";
 
 const USERS: &str = "/sys/fs/cgroup/user.slice";
 
-/// How often to look where the folder is not there yet, or there is no watch to be had.
-const WITHOUT_A_WATCH: Duration = Duration::from_secs(5);
+/// When to look again where the folder is not there yet, there is no watch to be had, or a session could not be held.
+const LATER: Duration = Duration::from_secs(5);
+
+/// From one look to the next: whoever makes logind write again and again must not keep the processor busy.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// Processes of one session that are asked where they came from: the first of them opened it.
 const MOST_ASKED: usize = 16;
@@ -39,37 +42,43 @@ impl Inner {
             // Watched first and looked then: what opens in between is not missed.
             let news = self.watcher.moved_into(Path::new(SESSIONS));
             let told = news.as_ref().map(Watch::told);
-            self.look_for_unseen().await;
+            let all_held = self.look_for_unseen().await;
             match told {
-                Some(told) => told.await,
-                None => sleep(WITHOUT_A_WATCH).await,
+                Some(told) if all_held => told.await,
+                _ => sleep(LATER).await,
             }
+            sleep(BETWEEN_LOOKS).await;
         }
     }
 
-    async fn look_for_unseen(self: &Arc<Self>) {
+    /// False where something was found and could not be held.
+    async fn look_for_unseen(self: &Arc<Self>) -> bool {
         let held: Vec<Held> = self.table().held.values().cloned().collect();
         let may_have_opened = |held: &Held| held.kind == Kind::Elevation && held.enforce;
         if !held.iter().any(may_have_opened) {
-            return;
+            return true;
         }
         // On a thread of its own: there may be many logins.
         let found = tokio::task::spawn_blocking(move || opened_inside(&held)).await;
+        let mut all_held = found.is_ok();
         for (id, unit) in found.unwrap_or_default() {
             if let Err(error) = self.adopt(&id, &unit).await {
                 tracing::error!(%id, unit, error = error.message, "a session from inside an elevation could not be held");
+                all_held = false;
             }
         }
+        all_held
     }
 
-    /// From here on jitd ends it with the elevation, whatever becomes of the rest: PID 1's timer and the record.
+    /// Once its scope is added jitd ends it with the elevation, whatever becomes of the rest: PID 1's timer and the record. Where the
+    /// elevation is ending or has gone by now, it ends at once.
     async fn adopt(&self, id: &SessionId, unit: &str) -> Result<(), Refused> {
         let mut pid1 = Pid1::connect().await.map_err(not_armed)?;
         let scope = loaded_scope(&mut pid1, unit).await?;
-        let Some(held) = self.held(id) else {
-            return Ok(());
+        let cgroup = scope.cgroup.clone();
+        let (Some(held), Ok(())) = (self.held(id), self.add_scope(id, scope)) else {
+            return cgroup.kill().map_err(not_armed);
         };
-        self.add_scope(id, scope)?;
         let noted = self.note_adopted(&held, unit);
         for above in self.ends_with_all_above(&held, unit) {
             self.arm(&above).await.map_err(not_armed)?;
