@@ -16,9 +16,11 @@ use super::snapshot::Mark;
 const USERS: &str = "/sys/fs/cgroup/user.slice";
 /// Cgroups are followed this deep below a login's.
 const DEEPEST: usize = 8;
-/// Processes and descriptors looked at, in all.
-const MOST_PROCESSES: usize = 2048;
-const MOST_DESCRIPTORS: usize = 16_384;
+/// Looked at of one login or manager, so that no user hides what another holds; and listed of it.
+const MOST_CGROUPS: usize = 256;
+const MOST_PROCESSES: usize = 1024;
+const MOST_DESCRIPTORS: usize = 8192;
+const MOST_LISTED: usize = 64;
 /// Of /proc/PID/status and of fdinfo so much is read: more than both have.
 const LONGEST: u64 = 16 * 1024;
 /// Being there is all that counts.
@@ -28,12 +30,23 @@ const ACCESS_MODE: u32 = 0o3;
 
 /// Files by their names, each once however many hold it.
 pub(super) fn handed() -> Vec<(Place, Mark)> {
+    let slices = folders(Path::new(USERS)).filter(|slice| named(slice, "user-", ".slice"));
+    let units = slices
+        .flat_map(|slice| folders(&slice))
+        .filter(|unit| is_of_login(unit));
+    let mut files: Vec<PathBuf> = units.flat_map(|unit| handed_into(&unit)).collect();
+    files.sort_unstable();
+    files.dedup();
+    let place = |file: PathBuf| Place {
+        kind: Kind::Descriptor,
+        path: written(file.as_os_str().as_bytes()),
+    };
+    files.into_iter().map(|file| (place(file), THERE)).collect()
+}
+
+fn handed_into(unit: &Path) -> Vec<PathBuf> {
     let mut processes = Vec::new();
-    for slice in folders(Path::new(USERS)).filter(|slice| named(slice, "user-", ".slice")) {
-        for unit in folders(&slice).filter(|unit| is_of_login(unit)) {
-            collect(&unit, DEEPEST, &mut processes);
-        }
-    }
+    collect(unit, DEEPEST, &mut { MOST_CGROUPS }, &mut processes);
     let mut left = MOST_DESCRIPTORS;
     let mut files: Vec<PathBuf> = processes
         .into_iter()
@@ -46,14 +59,11 @@ pub(super) fn handed() -> Vec<(Place, Mark)> {
         .collect();
     files.sort_unstable();
     files.dedup();
-    let place = |file: PathBuf| Place {
-        kind: Kind::Descriptor,
-        path: written(file.as_os_str().as_bytes()),
-    };
-    files.into_iter().map(|file| (place(file), THERE)).collect()
+    files.truncate(MOST_LISTED);
+    files
 }
 
-/// Elevations have scopes of their own: what is in those ends with them.
+/// What is in an elevation's own scope ends with it.
 fn is_of_login(unit: &Path) -> bool {
     named(unit, "session-", ".scope") || named(unit, "user@", ".service")
 }
@@ -69,12 +79,17 @@ fn folders(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     folders.map(|entry| entry.path())
 }
 
-fn collect(cgroup: &Path, deeper: usize, found: &mut Vec<i32>) {
+fn collect(cgroup: &Path, deeper: usize, cgroups: &mut usize, found: &mut Vec<i32>) {
+    let Some(fewer) = cgroups.checked_sub(1) else {
+        return;
+    };
+    *cgroups = fewer;
     let room = MOST_PROCESSES.saturating_sub(found.len());
     let processes = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
     found.extend(processes.lines().flat_map(str::parse::<i32>).take(room));
     if let Some(deeper) = deeper.checked_sub(1).filter(|_| room > 0) {
-        folders(cgroup).for_each(|below| collect(&below, deeper, found));
+        let below = folders(cgroup).take(*cgroups);
+        below.for_each(|below| collect(&below, deeper, cgroups, found));
     }
 }
 
@@ -136,7 +151,8 @@ impl Holder {
         Self::parse(&read(status)?)
     }
 
-    /// Of proc_pid_status(5): real ids first, and every group that it is or may become by itself.
+    /// Of proc_pid_status(5): every group that it is or may become by itself. None for a program that runs as another than who runs it:
+    /// what it opens it opens itself.
     fn parse(status: &str) -> Option<Self> {
         let numbers = |name: &str| -> Option<Vec<u32>> {
             let mut lines = status.lines();
@@ -145,8 +161,12 @@ impl Holder {
         };
         let mut groups = numbers("Gid:")?;
         groups.extend(numbers("Groups:")?);
-        let uid = *numbers("Uid:")?.first()?;
-        Some(Self { uid, groups })
+        let users = numbers("Uid:")?;
+        let uid = *users.first()?;
+        users
+            .iter()
+            .all(|user| *user == uid)
+            .then_some(Self { uid, groups })
     }
 
     /// By owner, group and mode. An owner can give himself what he lacks.
@@ -208,5 +228,9 @@ mod tests {
         assert_eq!(holder.uid, 64321);
         assert!(holder.groups.contains(&64322) && holder.groups.contains(&64321));
         assert_eq!(Holder::parse("Name:\tx\n"), None);
+        assert_eq!(
+            Holder::parse(&STRANGER.replace("Uid:\t64321\t64321", "Uid:\t64321\t0")),
+            None
+        );
     }
 }
