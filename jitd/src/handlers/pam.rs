@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::evidence::{Phase, Recorded, mode, shortened};
 use super::{Answer, Hold, Host, done};
-use crate::accounts::AccountError;
+use crate::accounts::{Account, AccountError};
 use crate::peer::Peer;
 use crate::session::{Live, Opening, Refused, SessionId};
 use crate::subject::{self, Door, POLKIT, Subject};
@@ -194,29 +194,47 @@ impl<S: Hold> Host<S> {
                 Decided::Refused { refusal, login, .. } => self.refused(&refusal, &login),
             };
         }
-        if let Some(id) = self.sessions.confirm_elevation(peer) {
-            return self.goes_on(&id, call, allowed(None)).await;
+        // Before it is confirmed: an elevation that is refused here ends by itself.
+        let goes_on_as = match self.other_user(call).await {
+            Ok(account) => account,
+            Err(refused) if peer.real_uid == 0 => {
+                tracing::warn!(user = call.user, "root goes on: {}", refused.message);
+                None
+            }
+            Err(refused) => {
+                let action = self.action(call).unwrap_or(Action::Sudo);
+                return self.not_held(call, action, &call.user, refused);
+            }
+        };
+        let confirm = || {
+            let id = self.sessions.confirm_elevation(peer)?;
+            if let Some(account) = goes_on_as.clone() {
+                self.sessions.goes_on_as(&id, account);
+            }
+            Some(id)
+        };
+        if confirm().is_some() {
+            return allowed(None);
         }
         // No decision stands behind this: sudo's !pam_acct_mgmt skips the account phase (T6). So it is made now.
         let verdict = self.decide_account(Phase::OpenBefore, call, peer).await;
-        match self.sessions.confirm_elevation(peer) {
-            Some(id) if verdict.allow => self.goes_on(&id, call, verdict).await,
-            _ => verdict,
+        if verdict.allow {
+            confirm();
         }
+        verdict
     }
 
-    /// By now PAM_USER is whom the elevation goes on as. What that user's manager and jobs begin has to be found at its end (T15); one
-    /// without an entry in the directory has neither.
-    async fn goes_on(&self, id: &SessionId, call: &Call, allowed: Verdict) -> Verdict {
+    /// Whom the elevation goes on as: by the session phase that is PAM_USER. What that user's manager and jobs begin has to be found at
+    /// its end (T15); who has no entry in the directory has neither.
+    async fn other_user(&self, call: &Call) -> Result<Option<Account>, Refused> {
         match self.accounts.by_name(&call.user).await {
-            Ok(account) => self.sessions.goes_on_as(id, account),
-            Err(AccountError::Unknown) => {}
-            Err(error @ (AccountError::Slow | AccountError::Failed(_))) => {
-                let refusal = Refusal::because(Code::WhoseLogin).with_detail(&error.to_string());
-                return self.refused(&refusal, &call.user);
-            }
+            Ok(account) => Ok(Some(account)),
+            Err(AccountError::Unknown) => Ok(None),
+            Err(error @ (AccountError::Slow | AccountError::Failed(_))) => Err(Refused {
+                code: Code::WhoseLogin,
+                message: error.to_string(),
+            }),
         }
-        allowed
     }
 
     async fn decide_after(&self, call: &Call, peer: &Peer) -> Verdict {
