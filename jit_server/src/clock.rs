@@ -1,10 +1,10 @@
 //! The one place of this program that reads the time.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp, Unit};
+use nix::time::{ClockId, clock_gettime};
 
 /// Where the time comes from. Tests bring their own.
 pub trait Clock: Send + Sync + 'static {
@@ -13,38 +13,61 @@ pub trait Clock: Send + Sync + 'static {
 }
 
 /// The machine's wall clock, which this never lets run backwards nor stand still. Hosts keep what it signed and let it rise with their
-/// boot clocks: were it to stand still after a wrong forward step was taken back, their time would leave it behind, and whatever it
-/// grants would be over when it comes.
+/// boot clocks: were it to stand still after a wrong forward step was taken back, or in suspend, their time would leave it behind, and
+/// whatever it grants would be over when it comes.
 #[derive(Debug)]
 pub struct WallClock {
-    last: Mutex<(Timestamp, Instant)>,
+    last: Mutex<Reading>,
+}
+
+/// It was `at` or later when the boot clock stood at `boot`.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    at: Timestamp,
+    boot: Duration,
 }
 
 impl WallClock {
     /// A clock that never says less than `highest_seen`: the time of the last recorded event.
     #[must_use]
     pub fn starting_at(highest_seen: Timestamp) -> Self {
+        Self::from_reading(Reading {
+            at: highest_seen,
+            boot: since_boot(),
+        })
+    }
+
+    fn from_reading(reading: Reading) -> Self {
         Self {
-            last: Mutex::new((highest_seen, Instant::now())),
+            last: Mutex::new(reading),
         }
     }
 
-    fn answer(&self, wall: Timestamp, now: Instant) -> Timestamp {
+    fn answer(&self, wall: Timestamp, boot: Duration) -> Timestamp {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, then) = *last;
-        let risen = at
-            .checked_add(now.saturating_duration_since(then))
+        let risen = last
+            .at
+            .checked_add(boot.saturating_sub(last.boot))
             .unwrap_or(Timestamp::MAX);
-        *last = (wall.max(risen), now.max(then));
-        last.0
+        *last = Reading {
+            at: wall.max(risen),
+            boot: boot.max(last.boot),
+        };
+        last.at
     }
 }
 
 impl Clock for WallClock {
     #[allow(clippy::disallowed_methods, reason = "this is the clock")]
     fn now(&self) -> Timestamp {
-        whole_milliseconds(self.answer(Timestamp::now(), Instant::now()))
+        whole_milliseconds(self.answer(Timestamp::now(), since_boot()))
     }
+}
+
+/// CLOCK_BOOTTIME, which goes on in suspend as the hosts' time does. `Instant` reads CLOCK_MONOTONIC, which stands meanwhile.
+fn since_boot() -> Duration {
+    // Fails only where the kernel has no such clock; every kernel since 2.6.39 has.
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }
 
 /// `at` without what is finer than a millisecond.
@@ -67,7 +90,6 @@ pub fn seconds_after(at: Timestamp, seconds: u32) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn the_clock_never_says_less_than_what_was_recorded() {
@@ -75,19 +97,31 @@ mod tests {
         assert!(WallClock::starting_at(recorded).now() >= recorded);
     }
 
+    const MINUTE: Duration = Duration::from_secs(60);
+    const DAY: Duration = Duration::from_secs(86400);
+
+    /// A clock at noon on a machine that was booted a minute ago.
+    fn at_noon() -> (WallClock, Timestamp) {
+        let at: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        (WallClock::from_reading(Reading { at, boot: MINUTE }), at)
+    }
+
     #[test]
     fn t25_after_a_forward_step_that_is_taken_back_it_goes_on_and_does_not_stand_still() {
-        let today: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
-        let (day, minute) = (Duration::from_secs(86400), Duration::from_secs(60));
-        let (clock, then) = (WallClock::starting_at(today), Instant::now());
-        let tomorrow = clock.answer(today + day, then);
-        assert_eq!(tomorrow, today + day);
-        assert_eq!(clock.answer(today, then + minute), tomorrow + minute);
-        assert_eq!(
-            clock.answer(today, then + 2 * minute),
-            tomorrow + 2 * minute
-        );
+        let (clock, today) = at_noon();
+        let tomorrow = clock.answer(today + DAY, MINUTE);
+        assert_eq!(tomorrow, today + DAY);
+        assert_eq!(clock.answer(today, 2 * MINUTE), tomorrow + MINUTE);
+        assert_eq!(clock.answer(today, 3 * MINUTE), tomorrow + 2 * MINUTE);
         // The wall clock counts again where it is ahead.
-        assert_eq!(clock.answer(today + 2 * day, then), today + 2 * day);
+        assert_eq!(clock.answer(today + 2 * DAY, MINUTE), today + 2 * DAY);
+    }
+
+    #[test]
+    fn t25_what_it_rises_with_goes_on_in_suspend() {
+        let boot = || Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap());
+        let before = boot();
+        let read = since_boot();
+        assert!(before <= read && read <= boot());
     }
 }
