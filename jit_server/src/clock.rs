@@ -1,10 +1,14 @@
 //! The one place of this program that reads the time.
 
-use std::sync::{Mutex, PoisonError};
+mod kept;
+
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp, Unit};
 use nix::time::{ClockId, clock_gettime};
+
+pub use kept::Keeper;
 
 /// Where the time comes from. Tests bring their own.
 pub trait Clock: Send + Sync + 'static {
@@ -28,7 +32,7 @@ struct Reading {
 }
 
 impl WallClock {
-    /// A clock that never says less than `highest_seen`: the time of the last recorded event.
+    /// A clock that never says less than `highest_seen`: what was recorded or kept before.
     #[must_use]
     pub fn starting_at(highest_seen: Timestamp) -> Self {
         Self::from_reading(Reading {
@@ -43,6 +47,15 @@ impl WallClock {
         }
     }
 
+    /// The time, the boot clock's, and by how much the first is ahead of the wall clock's.
+    #[allow(clippy::disallowed_methods, reason = "this is the clock")]
+    fn against_wall(&self) -> (Timestamp, Duration, Duration) {
+        let (wall, boot) = (Timestamp::now(), since_boot());
+        let now = self.answer(wall, boot);
+        let ahead = Duration::try_from(now.duration_since(wall)).unwrap_or_default();
+        (now, boot, ahead)
+    }
+
     fn answer(&self, wall: Timestamp, boot: Duration) -> Timestamp {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let risen = last
@@ -54,6 +67,12 @@ impl WallClock {
             boot: boot.max(last.boot),
         };
         last.at
+    }
+}
+
+impl Clock for Arc<WallClock> {
+    fn now(&self) -> Timestamp {
+        (**self).now()
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::api::{self, Limits};
 use crate::cli::ServeOptions;
-use crate::clock::WallClock;
+use crate::clock::Keeper;
 use crate::error::Error;
 use crate::listen::{self, SystemAccounts};
 use crate::server::Server;
@@ -42,8 +42,11 @@ pub async fn serve(options: ServeOptions) -> Result<(), Error> {
     // Before the database starts threads: taking systemd's socket changes the environment.
     let listener = listener(options.socket.as_deref())?;
     let store = SqliteStore::open(&options.state.join("jit-server.db")).await?;
+    let mut keeper = None;
     let server = Server::start(Box::new(store.clone()), key, options.policy, |last| {
-        Box::new(WallClock::starting_at(last))
+        let (clock, its_keeper) = Keeper::start(options.state.join("time"), last);
+        keeper = Some(its_keeper);
+        Box::new(clock)
     })
     .await?;
 
@@ -56,7 +59,7 @@ pub async fn serve(options: ServeOptions) -> Result<(), Error> {
         limits,
         server.stopping(),
     ));
-    let ticking = tokio::spawn(tick(Arc::clone(&server)));
+    let ticking = tokio::spawn(tick(Arc::clone(&server), keeper));
     tell_systemd(&[NotifyState::Ready]);
     tracing::info!("jit-server {} answers", env!("CARGO_PKG_VERSION"));
 
@@ -66,7 +69,9 @@ pub async fn serve(options: ServeOptions) -> Result<(), Error> {
     }
     tell_systemd(&[NotifyState::Stopping]);
     server.stop();
-    ticking.abort();
+    if let Err(error) = ticking.await {
+        tracing::error!("letting time pass ended badly: {error}");
+    }
     if let Err(error) = answering.await {
         tracing::error!("answering ended badly: {error}");
     }
@@ -149,11 +154,30 @@ fn bind(path: &Path) -> Result<std::os::unix::net::UnixListener, Error> {
 }
 
 /// Lets time pass, and shows systemd's watchdog that the server still does what it is there for.
-async fn tick(server: Arc<Server>) {
+async fn tick(server: Arc<Server>, mut keeper: Option<Keeper>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut stopping = server.stopping();
     loop {
-        ticks.tick().await;
+        let stopped = tokio::select! {
+            _ = ticks.tick() => false,
+            _ = stopping.wait_for(|stopping| *stopping) => true,
+        };
+        let kept = keeper.as_mut().map(|keeper| {
+            if stopped {
+                keeper.keep_last()
+            } else {
+                keeper.keep()
+            }
+        });
+        if let Some(Err(error)) = kept {
+            tracing::error!(
+                "a restart may fall behind what the hosts were told, since the time can't be kept: {error}"
+            );
+        }
+        if stopped {
+            return;
+        }
         if let Err(error) = server.tick().await {
             tracing::error!("time passes and can't be recorded: {error}");
         }
