@@ -17,6 +17,10 @@ pub(crate) async fn carry(courier: &Courier) -> Infallible {
     loop {
         if let Err(error) = follow(courier, &mut backoff).await {
             warn!("{error}");
+            if error.may_be_for_the_time() {
+                courier.shut_out.set(true);
+                courier.word_wanted.notify_one();
+            }
             sleep(backoff.wait(fastrand::f64())).await;
         }
     }

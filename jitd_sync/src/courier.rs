@@ -1,6 +1,6 @@
 //! The three errands, run side by side, and what they share.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
@@ -76,6 +76,8 @@ pub(crate) struct Courier {
     pub(crate) turn: Mutex<()>,
     /// Somebody wants a word now.
     pub(crate) word_wanted: Notify,
+    /// The stream was refused, perhaps for the host's time: once a word has told it that, its token has to be made anew.
+    pub(crate) shut_out: Cell<bool>,
     /// The stream should begin anew, from the revision that jitd now has.
     pub(crate) stream_stale: Notify,
 }
@@ -109,6 +111,7 @@ impl Courier {
             }),
             turn: Mutex::new(()),
             word_wanted: Notify::new(),
+            shut_out: Cell::new(false),
             stream_stale: Notify::new(),
         })
     }

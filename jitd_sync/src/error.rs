@@ -55,6 +55,17 @@ pub enum SyncError {
     Dropped(#[from] tokio::task::JoinError),
 }
 
+impl SyncError {
+    /// The host's time may be behind the server's: its token is over for the server, or the server's bundle is from the future for it.
+    /// A word tells it the time.
+    pub(crate) fn may_be_for_the_time(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { status: 401, .. } | Self::NotTaken { what: "bundle", .. }
+        )
+    }
+}
+
 impl From<reqwest::Error> for SyncError {
     fn from(error: reqwest::Error) -> Self {
         // reqwest names only the outermost layer; what a person can act on is the innermost.

@@ -34,19 +34,19 @@ enum Word {
 }
 
 async fn one(courier: &Courier) -> Result<Word, SyncError> {
-    let nonce = {
-        let _turn = courier.turn.lock().await;
-        let hello = courier.jitd.hello().await?;
-        if !courier.heard(&hello) {
-            return Ok(Word::EnrolledAnew);
-        }
-        hello.nonce
+    let Some(nonce) = ask_for_nonce(courier).await? else {
+        return Ok(Word::EnrolledAnew);
     };
     let word = courier
         .server
         .word(&courier.standing().token, &nonce)
         .await?;
-    match courier.jitd.word(word).await? {
+    let taken = courier.jitd.word(word).await?;
+    // Taken or not, jitd has the time from it now, and makes its token by that.
+    if courier.shut_out.replace(false) && ask_for_nonce(courier).await?.is_none() {
+        return Ok(Word::EnrolledAnew);
+    }
+    match taken {
         Taken { taken: true, .. } => Ok(Word::Taken),
         Taken { code, .. } => {
             // Perhaps the server's revision is newer than jitd's: then the stream has missed something.
@@ -57,4 +57,11 @@ async fn one(courier: &Courier) -> Result<Word, SyncError> {
             })
         }
     }
+}
+
+/// jitd's hello, noted, for its nonce. None: it speaks for another host or server.
+async fn ask_for_nonce(courier: &Courier) -> Result<Option<String>, SyncError> {
+    let _turn = courier.turn.lock().await;
+    let hello = courier.jitd.hello().await?;
+    Ok(courier.heard(&hello).then_some(hello.nonce))
 }

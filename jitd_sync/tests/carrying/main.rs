@@ -167,6 +167,25 @@ async fn a_refused_word_begins_the_stream_anew_since_it_may_have_missed_a_bundle
 }
 
 #[tokio::test]
+async fn t25_a_host_whose_time_is_behind_has_its_stream_again_after_one_word() {
+    let site = Site::new();
+    let pace = Pace {
+        first_wait: Duration::from_millis(300),
+        ..eager()
+    };
+    site.play(pace, async {
+        // The first word, and the one that a stream asks for.
+        site.host.offered_word().await;
+        site.host.offered_word().await;
+        site.upstream.forget_what_was_asked();
+        site.upstream.step_ahead();
+        assert!(matches!(site.upstream.asked().await, Asked::Word { .. }));
+        assert_eq!(site.upstream.asked().await, Asked::Stream { held: 0 });
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn recorded_events_go_up_in_order_and_go_on_where_the_server_says() {
     let site = Site::new();
     site.play(eager(), async {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::stream::poll_fn;
@@ -30,6 +30,8 @@ struct Inner {
     said: mpsc::UnboundedSender<Asked>,
     heard: tokio::sync::Mutex<mpsc::UnboundedReceiver<Asked>>,
     stream: Mutex<Option<mpsc::Sender<Bytes>>>,
+    /// Tokens below this one are over.
+    takes_from: Mutex<u64>,
     events: Mutex<Vec<String>>,
     more_events: Notify,
     tasks: Mutex<Option<AbortHandle>>,
@@ -44,6 +46,7 @@ impl Upstream {
             said,
             heard: tokio::sync::Mutex::new(heard),
             stream: Mutex::default(),
+            takes_from: Mutex::default(),
             events: Mutex::default(),
             more_events: Notify::new(),
             tasks: Mutex::default(),
@@ -66,6 +69,12 @@ impl Upstream {
     /// Closes its listener and its stream.
     pub(crate) fn stop(&self) {
         self.0.tasks.lock().unwrap().take().unwrap().abort();
+        self.0.stream.lock().unwrap().take();
+    }
+
+    /// Its time is ahead now: the stream is cut, and until a word has told the host the time its tokens are over.
+    pub(crate) fn step_ahead(&self) {
+        *self.0.takes_from.lock().unwrap() = u64::MAX;
         self.0.stream.lock().unwrap().take();
     }
 
@@ -127,13 +136,16 @@ impl Upstream {
     }
 }
 
-async fn stream(State(upstream): State<Upstream>, headers: HeaderMap) -> impl IntoResponse {
+async fn stream(State(upstream): State<Upstream>, headers: HeaderMap) -> Response {
     assert!(
         headers["jit-client"]
             .to_str()
             .unwrap()
             .starts_with("jitd-sync/")
     );
+    if number(token(&headers)) < *upstream.0.takes_from.lock().unwrap() {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
     let held = headers["last-event-id"].to_str().unwrap().parse().unwrap();
     let (sender, mut receiver) = mpsc::channel(4);
     *upstream.0.stream.lock().unwrap() = Some(sender);
@@ -147,6 +159,17 @@ async fn stream(State(upstream): State<Upstream>, headers: HeaderMap) -> impl In
         [("content-type", "text/event-stream")],
         Body::from_stream(parts),
     )
+        .into_response()
+}
+
+fn token(headers: &HeaderMap) -> &str {
+    let value = headers["authorization"].to_str().unwrap();
+    value.strip_prefix("Bearer ").unwrap()
+}
+
+/// The tokens here are `token-1`, `token-2`, as they are made.
+fn number(token: &str) -> u64 {
+    token.strip_prefix("token-").unwrap().parse().unwrap()
 }
 
 async fn word(
@@ -154,12 +177,12 @@ async fn word(
     headers: HeaderMap,
     Json(body): Json<Value>,
 ) -> Json<Value> {
-    let token = headers["authorization"]
-        .to_str()
-        .unwrap()
-        .strip_prefix("Bearer ")
-        .unwrap()
-        .to_owned();
+    let token = token(&headers).to_owned();
+    {
+        // The host's next token is made by the time that this word tells.
+        let mut takes_from = upstream.0.takes_from.lock().unwrap();
+        *takes_from = (*takes_from).min(number(&token) + 1);
+    }
     let nonce = body["nonce"].as_str().unwrap().to_owned();
     upstream.0.said.send(Asked::Word { token, nonce }).unwrap();
     Json(json!({ "word": "a.word.signed" }))
