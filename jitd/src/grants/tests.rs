@@ -73,7 +73,11 @@ impl Host {
     }
 
     fn bundle_for(&self, host: HostId, revision: u64, login: &str) -> Vec<u8> {
-        let now = self.clock.now();
+        self.bundle_at(host, revision, login, self.clock.now())
+    }
+
+    /// As a server makes it whose time this is.
+    fn bundle_at(&self, host: HostId, revision: u64, login: &str, now: Timestamp) -> Vec<u8> {
         let grant = Grant {
             id: "g1".parse().unwrap(),
             principal: "ada".parse().unwrap(),
@@ -429,4 +433,36 @@ async fn a_grant_is_known_until_a_bundle_comes_without_it() {
     grants.take_bundle(host.bundle(5)).await.unwrap();
     assert!(grants.knows(&g1));
     assert!(!grants.knows(&"g2".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn t25_after_a_server_went_a_day_ahead_unheard_a_word_tells_the_time_and_a_new_grant_ends_on_time()
+ {
+    let host = Host::new();
+    let grants = host.start();
+    grants.take_bundle(host.bundle(7)).await.unwrap();
+    host.say(&grants, 7).unwrap();
+    let tomorrow = host.clock.now() + 24 * HOUR;
+    let newer = host.bundle_at(host_id(), 8, "ada", tomorrow);
+    let refused = grants.take_bundle(newer.clone()).await;
+    assert!(matches!(refused, Err(DocumentRefused::FromTheFuture(_))));
+    // What it had is in force: by the clock that nobody set its time is not over.
+    assert_eq!(ask(&grants), Ok("g1".into()));
+    let word = Word {
+        revision: 8,
+        at: tomorrow,
+        nonce: grants.new_nonce().unwrap(),
+    };
+    let word = word.sign(&host_id(), &host.key).unwrap().into_bytes();
+    assert!(matches!(
+        grants.take_word(&word),
+        Err(DocumentRefused::NewerRevision { .. })
+    ));
+    assert_eq!(ask(&grants), Err(Code::Expired));
+    grants.take_bundle(newer).await.unwrap();
+    host.readings.pass(10 * HOUR - Duration::from_secs(1));
+    host.say(&grants, 8).unwrap();
+    assert_eq!(ask(&grants), Ok("g1".into()));
+    host.readings.pass(Duration::from_secs(1));
+    assert_eq!(ask(&grants), Err(Code::Expired));
 }
