@@ -34,7 +34,7 @@ const BROUGHT: &str = "/opt/jit-tests";
 const PROGRESS: &str = "/var/lib/jit-tests";
 
 /// All of a machine, with several boots.
-const ALL_WITHIN: Duration = Duration::from_secs(1500);
+const ALL_WITHIN: Duration = Duration::from_secs(2700);
 
 /// The last line that comes out of a machine, with how many promises were broken behind it.
 const LAST_LINE: &str = "jit-tests: broken: ";

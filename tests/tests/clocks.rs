@@ -2,13 +2,17 @@
 //!
 //! jit-server runs on the same machine, so its wall clock steps too. It never lets its own time run backwards, so a backward step
 //! says nothing of a server whose clock is right and shows the host's part as it is. A forward step shows the host's part only with
-//! the server stopped, since it would sign the wrong time otherwise: a server on a machine whose clock is right is not shown.
+//! the server stopped, since it signs the wrong time otherwise, as the last promises want it to. A server on a machine whose clock is
+//! right is not shown.
+//!
+//! The order matters: what a server has signed is never taken back, so that after the promises of T25 at the end of the list the
+//! time of host and server stays days ahead of the wall clock.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use jit_tests::group::Promise;
 use jit_tests::promises;
 use jit_tests::run::Running;
@@ -30,6 +34,9 @@ const START_SERVER: &str = "systemctl start jit-server.socket jit-server.service
 const BACK: &str = "date --set='-1 day'";
 const FORWARD: &str = "date --set='+1 day'";
 
+/// For the next boot.
+const KEEP_CLOCK: &str = "hwclock --systohc --utc";
+
 fn main() -> ExitCode {
     let promises: &[Promise<Site>] = promises![
         a_clock_set_one_day_back_moves_no_end_and_revives_nothing,
@@ -39,6 +46,11 @@ fn main() -> ExitCode {
         a_suspend_over_the_end_of_a_grant_ends_it_at_resume,
         a_short_suspend_does_not_lengthen_a_grant,
         a_user_out_of_processes_ends_on_time,
+        a_user_out_of_memory_ends_on_time,
+        t24_back_across_a_reboot_nothing_counts_before_the_server_speaks,
+        t25_a_forward_step_that_the_server_signed_is_gone_on_from_when_taken_back,
+        t25_a_host_that_did_not_listen_meanwhile_goes_on_with_the_server,
+        t25_while_the_servers_time_is_ahead_neither_suspend_nor_its_restart_shortens_a_grant,
     ];
     virtual_machine::keep("clocks", promises)
 }
@@ -200,4 +212,128 @@ fn a_user_out_of_processes_ends_on_time(site: &Site) -> Result<()> {
     site.host
         .sh("systemctl revert user-$(id -u bob).slice || true")?;
     ended
+}
+
+fn a_user_out_of_memory_ends_on_time(site: &Site) -> Result<()> {
+    let granted = granted(site, 45)?;
+    let _login = busy(site, "7208")?;
+    site.host.sh(
+        "systemctl set-property --runtime user-$(id -u bob).slice MemorySwapMax=0 MemoryMax=64M",
+    )?;
+    // tail keeps the one endless line. Killed for it, it is started again, to the end.
+    let _more = Ssh::new(&site.host, "bob").start("while :; do tail /dev/zero; done")?;
+    wait::eventually("bob to be out of memory", Deadline::seconds(20), || {
+        let kills = site.host.sh(
+            "sed -n 's/^oom_kill //p' /sys/fs/cgroup/user.slice/user-$(id -u bob).slice/memory.events",
+        )?;
+        Ok((kills.trim().parse::<u32>()? >= 3).then_some(()))
+    })?;
+    let ended = ends_on_time(site, &granted, "7208")
+        .and_then(|()| site.wait_until_gone("tail /dev/zero", Deadline::seconds(2)));
+    site.host
+        .sh("systemctl revert user-$(id -u bob).slice || true")?;
+    ended
+}
+
+/// The hardware clock is set back with the wall clock, and nobody listens for the server when the machine is up again.
+fn t24_back_across_a_reboot_nothing_counts_before_the_server_speaks(site: &Site) -> Result<()> {
+    let Some(note) = virtual_machine::note() else {
+        let over = granted(site, 20)?;
+        wait::eventually("the grant to be over", Deadline::seconds(40), || {
+            Ok(over.left().is_zero().then_some(()))
+        })?;
+        let live = site.grant("alice", "visitor", 3000)?;
+        wait::eventually("alice to get in", Deadline::seconds(20), || {
+            Ok((Ssh::new(&site.host, "alice").run("true")?.code == Some(0)).then_some(()))
+        })?;
+        site.host
+            .sh("systemctl disable --quiet jit-server.service jit-server.socket")?;
+        site.host.sh(BACK)?;
+        site.host.sh(KEEP_CLOCK)?;
+        let before = site.host.sh("date +%s")?;
+        return virtual_machine::reboot(&site.host, &format!("{} {}", live.grant, before.trim()));
+    };
+    let (grant, before) = note.split_once(' ').context("a note of another kind")?;
+    let passed = site.host.sh("date +%s")?.trim().parse::<i64>()? - before.parse::<i64>()?;
+    ensure!(
+        (0..3600).contains(&passed),
+        "the hardware clock does not go on a day back: {passed} s"
+    );
+    let silent = Ssh::new(&site.host, "alice")
+        .run("id")?
+        .refused_saying(&["JIT-112"])
+        .map(drop)
+        .and_then(|()| refused(site));
+    site.host
+        .sh("systemctl enable --quiet --now jit-server.socket jit-server.service")?;
+    // The courier has tried for a while, so that it waits for up to half a minute between two tries.
+    let heard = wait::eventually("alice to get in again", Deadline::seconds(60), || {
+        Ok((Ssh::new(&site.host, "alice").run("true")?.code == Some(0)).then_some(()))
+    });
+    let over = refused(site);
+    site.host.sh(FORWARD)?;
+    site.host.sh(KEEP_CLOCK)?;
+    site.revoke(grant)?;
+    silent?;
+    heard?;
+    over
+}
+
+fn t25_a_forward_step_that_the_server_signed_is_gone_on_from_when_taken_back(
+    site: &Site,
+) -> Result<()> {
+    let today = granted(site, 600)?;
+    let _login = busy(site, "7209")?;
+    site.host.sh(FORWARD)?;
+    site.wait_until_gone("sleep 7209", Deadline::within(END_WITHIN))?;
+    refused(site)?;
+    // A bundle with tomorrow's time, which opens something: the host has heard it.
+    let tomorrow = granted(site, 600)?;
+    site.host.sh(BACK)?;
+    Ssh::new(&site.host, "bob").run("id")?.succeeded()?;
+    site.revoke(&tomorrow.grant)?;
+    wait::eventually("the revocation to count", Deadline::seconds(5), || {
+        Ok((Ssh::new(&site.host, "bob").run("true")?.code != Some(0)).then_some(()))
+    })?;
+    ensure!(
+        !today.left().is_zero(),
+        "today's grant would be over in any case"
+    );
+    lasts_as_long_as_it_says(site, "7210")?;
+    lasts_as_long_as_it_says(site, "7211")
+}
+
+/// A new grant opens a login, ends it on time by the clock that nobody sets, and is over then.
+fn lasts_as_long_as_it_says(site: &Site, sleep: &str) -> Result<()> {
+    let granted = granted(site, 30)?;
+    let _login = busy(site, sleep)?;
+    ends_on_time(site, &granted, sleep)?;
+    refused(site)
+}
+
+/// Away while the server's clock is wrong, the host learns of it from the first word after.
+fn t25_a_host_that_did_not_listen_meanwhile_goes_on_with_the_server(site: &Site) -> Result<()> {
+    site.host.sh("systemctl stop jitd-sync.service")?;
+    // Further than the server has been.
+    site.host.sh("date --set='+2 days'")?;
+    let asked = site.ask("alice", "visitor", 600);
+    site.host.sh("date --set='-2 days'")?;
+    site.host.sh("systemctl start jitd-sync.service")?;
+    site.jitctl("alice", &["withdraw", &asked?])?.succeeded()?;
+    lasts_as_long_as_it_says(site, "7212")?;
+    lasts_as_long_as_it_says(site, "7213")
+}
+
+fn t25_while_the_servers_time_is_ahead_neither_suspend_nor_its_restart_shortens_a_grant(
+    site: &Site,
+) -> Result<()> {
+    let slept = suspend(site, 35)?;
+    ensure!(
+        slept > Duration::from_secs(30),
+        "too short to be told from nothing: {slept:.1?}"
+    );
+    lasts_as_long_as_it_says(site, "7214")?;
+    // That grant was the last event, and is over: a server started from it would grant nothing in time.
+    site.host.sh("systemctl restart jit-server.service")?;
+    lasts_as_long_as_it_says(site, "7215")
 }
