@@ -11,7 +11,8 @@ use jit_tests::promises;
 use jit_tests::run::Outcome;
 use jit_tests::site::Site;
 use jit_tests::ssh::Ssh;
-use jit_tests::wait::Deadline;
+use jit_tests::wait::{self, Deadline};
+use serde_json::Value;
 
 fn main() -> ExitCode {
     let promises: &[Promise<Site>] = promises![
@@ -247,6 +248,12 @@ fn t12_so_does_one_by_a_program_without_our_module(site: &Site) -> Result<()> {
         scope.contains("/session-"),
         "logind gave it no session of its own: {scope}"
     );
+    wait::eventually("the session to be held", Deadline::seconds(10), || {
+        let adopted = |event: &Value| {
+            event["kind"] == "elevation.adopted" && event["subject"] == granted.grant.as_str()
+        };
+        Ok(site.audit()?.iter().any(adopted).then_some(()))
+    })?;
     site.revoke(&granted.grant)?;
     site.wait_until_gone("sleep 7209", Deadline::within(Duration::from_millis(3500)))
 }

@@ -43,11 +43,12 @@ impl Inner {
             let news = self.watcher.moved_into(Path::new(SESSIONS));
             let told = news.as_ref().map(Watch::told);
             let all_held = self.look_for_unseen().await;
+            sleep(BETWEEN_LOOKS).await;
             match told {
+                // At once where something opened since the look.
                 Some(told) if all_held => told.await,
                 _ => sleep(LATER).await,
             }
-            sleep(BETWEEN_LOOKS).await;
         }
     }
 
