@@ -232,15 +232,23 @@ fn t12_a_login_opened_inside_an_elevation_ends_with_it(site: &Site) -> Result<()
     )
 }
 
-/// `login` has no line of ours, and its PAM stack gives it a session and an audit session of its own, once root has left the user's
-/// slice: inside it logind makes none.
+/// `runuser` has no line of ours. Given one of pam_systemd's it has a session and an audit session of its own, once root has left the
+/// user's slice: inside it logind makes none.
 fn t12_so_does_one_by_a_program_without_our_module(site: &Site) -> Result<()> {
+    site.host.sh("cp -p /etc/pam.d/runuser-l /root/
+         printf 'session required pam_%s.so\\n' loginuid systemd >> /etc/pam.d/runuser-l")?;
+    let kept = unseen_login_ends(site);
+    site.host.sh("mv /root/runuser-l /etc/pam.d/")?;
+    kept
+}
+
+fn unseen_login_ends(site: &Site) -> Result<()> {
     site.open("bob", "visitor", 600)?;
     let granted = site.open("bob", "operator", 600)?;
-    let mut terminal = Ssh::new(&site.host, "bob").open(
-        "sudo sh -c 'echo $$ > /sys/fs/cgroup/system.slice/cron.service/cgroup.procs; exec login -f alice'",
+    let _login = Ssh::new(&site.host, "bob").start(
+        "sudo sh -ec 'mkdir -p /sys/fs/cgroup/aside; echo $$ > /sys/fs/cgroup/aside/cgroup.procs
+         exec runuser -l alice -c \"setsid sleep 7209 & wait\"'",
     )?;
-    terminal.enters("setsid sleep 7209 &", Deadline::seconds(10))?;
     site.wait_until_runs("sleep 7209", Deadline::seconds(10))?;
     let of_sleep = "grep -h ^0:: /proc/$(pgrep -fx 'sleep 7209')/cgroup";
     let scope = site.host.sh(of_sleep)?;
