@@ -11,9 +11,8 @@ use rustix::fs::{AtFlags, CWD, FileType, Statx, StatxFlags, statx};
 
 use super::kind::{Kind, Place, written};
 use super::snapshot::Mark;
+use crate::session::{folders, units_of_users};
 
-/// Where logins and user managers have their cgroups.
-const USERS: &str = "/sys/fs/cgroup/user.slice";
 /// Cgroups are followed this deep below a login's.
 const DEEPEST: usize = 8;
 /// Looked at of one login or manager, so that no user hides what another holds; and listed of it.
@@ -30,10 +29,7 @@ const ACCESS_MODE: u32 = 0o3;
 
 /// Files by their names, each once however many hold it.
 pub(super) fn handed() -> Vec<(Place, Mark)> {
-    let slices = folders(Path::new(USERS)).filter(|slice| named(slice, "user-", ".slice"));
-    let units = slices
-        .flat_map(|slice| folders(&slice))
-        .filter(|unit| is_of_login(unit));
+    let units = units_of_users().filter(|unit| is_of_login(unit));
     let mut files: Vec<PathBuf> = units.flat_map(|unit| handed_into(&unit)).collect();
     files.sort_unstable();
     files.dedup();
@@ -71,12 +67,6 @@ fn is_of_login(unit: &Path) -> bool {
 fn named(path: &Path, begins: &str, ends: &str) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.starts_with(begins) && name.ends_with(ends)
-}
-
-fn folders(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    folders.map(|entry| entry.path())
 }
 
 fn collect(cgroup: &Path, deeper: usize, cgroups: &mut usize, found: &mut Vec<i32>) {

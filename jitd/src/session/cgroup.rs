@@ -1,6 +1,6 @@
 //! The cgroup of a scope: who is in it, ending them all, and knowing that it is still the same one.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,25 @@ const ROOT: &str = "/sys/fs/cgroup";
 
 /// Cgroups below a scope are followed this deep: more than cgroup.max.depth of any host seen.
 const DEEPEST: usize = 64;
+
+/// The directories of all units in users' slices: logins, elevations, user managers.
+pub(crate) fn units_of_users() -> impl Iterator<Item = PathBuf> {
+    let slices = folders(&Path::new(ROOT).join("user.slice"));
+    slices.flat_map(|slice| folders(&slice))
+}
+
+/// The directory of a cgroup as /proc/PID/cgroup writes it.
+pub(super) fn written(directory: &Path) -> Option<String> {
+    let path = directory.strip_prefix(ROOT).ok()?;
+    Some(format!("/{}", path.display()))
+}
+
+/// The folders in `folder`; none where it can't be read.
+pub(crate) fn folders(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.map(|entry| entry.path())
+}
 
 /// Where a unit that we end lies: `/user.slice/user-UID.slice/NAME.scope`, user@UID.service beside it, or a job's scope in
 /// `/system.slice`; nothing above, below or beside these.

@@ -45,6 +45,7 @@ mod unseen;
 mod warn;
 mod watch;
 
+pub(crate) use cgroup::{folders, units_of_users};
 pub(crate) use deadline::Alarm;
 pub(crate) use ready::Ready;
 pub use types::{Judge, Live, NotAnId, Opening, Refused, SessionError, SessionId, Standing};

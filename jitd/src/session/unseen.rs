@@ -5,8 +5,7 @@
 //! kernel says.
 
 use std::collections::HashSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,8 +22,6 @@ use super::watch::Watch;
 
 /// One file a session, moved here when it changes.
 const SESSIONS: &str = "/run/systemd/sessions";
-
-const USERS: &str = "/sys/fs/cgroup/user.slice";
 
 /// When to look again where the folder is not there yet, there is no watch to be had, or a session could not be held.
 const LATER: Duration = Duration::from_secs(5);
@@ -96,12 +93,8 @@ fn opened_inside(held: &[Held]) -> Vec<(SessionId, String)> {
         .flat_map(|held| &held.scopes)
         .map(|scope| scope.cgroup.path.as_str())
         .collect();
-    let slices = folders(Path::new(USERS)).flat_map(|slice| folders(&slice));
-    let paths = slices.filter_map(|unit| {
-        let path = unit.strip_prefix("/sys/fs/cgroup").ok()?;
-        ScopePath::parse(&format!("/{}", path.display()))
-    });
-    paths
+    cgroup::units_of_users()
+        .filter_map(|unit| ScopePath::parse(&cgroup::written(&unit)?))
         .filter(|path| path.logind_session().is_some() && !known.contains(path.path.as_str()))
         .filter_map(|path| Some((elevation_behind(held, &path)?, path.unit)))
         .collect()
@@ -119,10 +112,4 @@ fn elevation_behind(held: &[Held], path: &ScopePath) -> Option<SessionId> {
     };
     let elevation = processes.into_iter().take(MOST_ASKED).find_map(came_from);
     elevation.map(|held| held.id.clone())
-}
-
-fn folders(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    folders.map(|entry| entry.path())
 }
