@@ -121,7 +121,7 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<String>, StoreError>>;
 
-    /// Lines of this host about how logins, elevations and jobs began and ended that this grant held open at any time: the newest, at
+    /// Lines of this host about how logins, elevations and jobs began and ended that this grant held open at one of the two: the newest, at
     /// most `limit`, the newest first.
     fn sessions_of<'a>(
         &'a self,

@@ -91,7 +91,7 @@ impl Server {
 }
 
 impl Server {
-    /// Lines of the grant's host about logins, elevations and jobs that the grant held open at any time; the newest, at most `limit`,
+    /// Lines of the grant's host about logins, elevations and jobs that the grant held open at their beginning or end; the newest, at most `limit`,
     /// the newest first.
     ///
     /// # Errors
