@@ -31,6 +31,8 @@ pub struct Account {
     pub name: String,
     /// Its uid.
     pub uid: u32,
+    /// Its home.
+    pub home: PathBuf,
 }
 
 /// Why there is no account to be had.
@@ -141,6 +143,7 @@ impl Accounts {
             Ok(Ok(Ok(Some(user)))) => Ok(Account {
                 name: user.name,
                 uid: user.uid.as_raw(),
+                home: user.dir,
             }),
         }
     }
@@ -215,10 +218,12 @@ fn account(line: &[u8]) -> Option<Account> {
     let line = std::str::from_utf8(line).ok()?;
     let mut fields = line.split(':');
     let (name, _, uid) = (fields.next()?, fields.next()?, fields.next()?);
+    let home = fields.nth(2).unwrap_or_default();
     let valid = !name.is_empty() && !name.starts_with(['+', '-', '#']);
     valid.then_some(Account {
         name: name.to_owned(),
         uid: uid.parse().ok()?,
+        home: home.into(),
     })
 }
 
@@ -246,6 +251,7 @@ mod tests {
         let ada = Account {
             name: "ada".into(),
             uid: 4242,
+            home: "/home/ada".into(),
         };
         assert_eq!(accounts.by_name("ada").await.unwrap(), ada);
         assert_eq!(accounts.by_uid(4242).await.unwrap(), ada);

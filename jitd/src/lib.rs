@@ -17,6 +17,7 @@ pub mod grants;
 pub mod handlers;
 pub mod host_key;
 pub mod peer;
+pub mod priority;
 pub mod record;
 pub(crate) mod residue;
 pub mod server;

@@ -11,6 +11,7 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use jitd::config::{DEFAULT_PATH, Settings};
 use jitd::daemon::{self, LEFT_BEHIND, Sockets};
+use jitd::priority;
 
 /// Decides who may enter this host, and ends what is over.
 ///
@@ -86,6 +87,9 @@ fn run(config: &Path) -> anyhow::Result<()> {
         .with_target(false)
         .init();
     let sockets = Sockets::from_systemd()?;
+    if let Err(error) = priority::raise() {
+        tracing::info!(%error, "jitd has no precedence over others on a busy processor");
+    }
     keep_only_needed().context("capabilities could not be given up")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use jit_tests::group::Promise;
 use jit_tests::people::SHARED_LOGIN;
 use jit_tests::promises;
+use jit_tests::run::Running;
 use jit_tests::site::{Granted, POLICY, Site};
 use jit_tests::ssh::Ssh;
 use jit_tests::wait::{self, Deadline};
@@ -40,6 +41,8 @@ fn main() -> ExitCode {
         t12_it_does_also_where_jitd_was_restarted_since,
         t17_a_login_ends_with_its_elevation_s_access_where_the_role_says_so,
         t17_it_does_also_where_jitd_was_away_at_that_moment,
+        t17_it_does_also_where_what_root_ran_has_returned,
+        t17_it_does_also_where_that_has_returned_and_jitd_is_away,
     ];
     jit_tests::group::keep_with("expiry", Site::enforcing, Site::calm, promises)
 }
@@ -78,12 +81,8 @@ fn t12_it_does_also_where_jitd_was_restarted_since(site: &Site) -> Result<()> {
 
 const POLICY_FILE: &str = "/etc/jit-server/policy.toml";
 
-/// Bob is in by a long grant, has sudo by a short one whose role takes the login with it, and loses both when the short one ends.
-fn login_taken_by_its_elevation(
-    site: &Site,
-    harm: fn(&Site) -> Result<()>,
-    mend: fn(&Site) -> Result<()>,
-) -> Result<()> {
+/// Bob is in by a long grant, and has sudo by a short one whose role takes the login with it.
+fn bob_in_with_short_sudo(site: &Site, script: &str) -> Result<(Granted, Running)> {
     let taking = POLICY.replace("end_login_with_elevation = false\n", "");
     site.host.write(POLICY_FILE, "0644", taking)?;
     site.host.sh("systemctl restart jit-server.service")?;
@@ -93,7 +92,16 @@ fn login_taken_by_its_elevation(
         Ok((login.code == Some(0)).then_some(()))
     })?;
     let granted = site.open("bob", "operator", 8)?;
-    let login = Ssh::new(&site.host, "bob").start("sudo sleep 7180 & exec sleep 7181")?;
+    Ok((granted, Ssh::new(&site.host, "bob").start(script)?))
+}
+
+/// He loses both when the short one ends.
+fn login_taken_by_its_elevation(
+    site: &Site,
+    harm: fn(&Site) -> Result<()>,
+    mend: fn(&Site) -> Result<()>,
+) -> Result<()> {
+    let (granted, login) = bob_in_with_short_sudo(site, "sudo sleep 7180 & exec sleep 7181")?;
     site.wait_until_runs("sleep 7180", Deadline::seconds(5))?;
     harm(site)?;
     ends_with(site, &granted, "sleep 7180")?;
@@ -104,6 +112,26 @@ fn login_taken_by_its_elevation(
         "the ssh client is still connected"
     );
     ended_with(site, "elevation.ended", "JIT-301")?;
+    ended_with(site, "session.ended", "JIT-305")?;
+    Ssh::new(&site.host, "bob").run("true")?.succeeded()?;
+    Ok(())
+}
+
+/// As [`login_taken_by_its_elevation`], where what root ran has returned long before.
+fn login_taken_by_what_returned(
+    site: &Site,
+    harm: fn(&Site) -> Result<()>,
+    mend: fn(&Site) -> Result<()>,
+) -> Result<()> {
+    let (granted, login) = bob_in_with_short_sudo(site, "sudo true; exec sleep 7181")?;
+    site.wait_until_runs("sleep 7181", Deadline::seconds(5))?;
+    harm(site)?;
+    ends_with(site, &granted, "sleep 7181")?;
+    mend(site)?;
+    ensure!(
+        login.ended(Deadline::seconds(5))?,
+        "the ssh client is still connected"
+    );
     ended_with(site, "session.ended", "JIT-305")?;
     Ssh::new(&site.host, "bob").run("true")?.succeeded()?;
     Ok(())
@@ -120,12 +148,16 @@ fn ended_with(site: &Site, kind: &str, code: &str) -> Result<()> {
     wait::eventually(&what, Deadline::seconds(5), recorded)
 }
 
+/// Does something to jitd.
+type Act = fn(&Site) -> Result<()>;
+
 fn with_a_taking_role(
     site: &Site,
-    harm: fn(&Site) -> Result<()>,
-    mend: fn(&Site) -> Result<()>,
+    keep: fn(&Site, Act, Act) -> Result<()>,
+    harm: Act,
+    mend: Act,
 ) -> Result<()> {
-    let kept = login_taken_by_its_elevation(site, harm, mend);
+    let kept = keep(site, harm, mend);
     mend(site)?;
     site.host.write(POLICY_FILE, "0644", POLICY)?;
     site.host.sh("systemctl restart jit-server.service")?;
@@ -133,11 +165,29 @@ fn with_a_taking_role(
 }
 
 fn t17_a_login_ends_with_its_elevation_s_access_where_the_role_says_so(site: &Site) -> Result<()> {
-    with_a_taking_role(site, |_| Ok(()), |_| Ok(()))
+    with_a_taking_role(site, login_taken_by_its_elevation, |_| Ok(()), |_| Ok(()))
 }
 
 fn t17_it_does_also_where_jitd_was_away_at_that_moment(site: &Site) -> Result<()> {
-    with_a_taking_role(site, Site::stop_jitd, Site::mend_jitd)
+    with_a_taking_role(
+        site,
+        login_taken_by_its_elevation,
+        Site::stop_jitd,
+        Site::mend_jitd,
+    )
+}
+
+fn t17_it_does_also_where_what_root_ran_has_returned(site: &Site) -> Result<()> {
+    with_a_taking_role(site, login_taken_by_what_returned, |_| Ok(()), |_| Ok(()))
+}
+
+fn t17_it_does_also_where_that_has_returned_and_jitd_is_away(site: &Site) -> Result<()> {
+    with_a_taking_role(
+        site,
+        login_taken_by_what_returned,
+        Site::stop_jitd,
+        Site::mend_jitd,
+    )
 }
 
 /// Waits until such a process has ended, and checks that it neither ended before its grant nor outlived it.

@@ -19,6 +19,8 @@ fn main() -> ExitCode {
         t16_a_manager_from_before_the_gate_is_held_with_the_next_login,
         t16_a_job_needs_a_grant_that_covers_jobs_and_ends_with_it,
         t16_cron_runs_whose_grant_covers_it_and_services_jobs_unasked,
+        t15_what_was_begun_in_another_user_s_manager_ends_though_it_waits_or_restarts_itself,
+        t16_thousands_of_cgroups_in_a_manager_hold_up_nobody_else_s_end,
         t13_what_asks_for_time_ends_with_the_grant_while_jitd_is_stopped,
         t13_what_asks_for_time_ends_with_the_grant_when_jitd_is_gone_for_good,
         in_monitor_mode_managers_and_jobs_are_watched_and_none_is_refused,
@@ -26,6 +28,84 @@ fn main() -> ExitCode {
         ungate_gives_the_services_their_files_back,
     ];
     jit_tests::group::keep_with("managers", Site::enforcing, Site::calm, promises)
+}
+
+/// In a unit that alice's manager has left to her: as many cgroups as would take seconds to go through, and a process in the last.
+const MANY_CGROUPS: &str = "
+    systemd-run --user --quiet --property=Delegate=yes sh -c '
+        cgroup=/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)
+        seq --format=$cgroup/%05.0f 40000 | xargs mkdir
+        echo $$ >$cgroup/40000/cgroup.procs
+        exec sleep 7471'";
+
+fn t16_thousands_of_cgroups_in_a_manager_hold_up_nobody_else_s_end(site: &Site) -> Result<()> {
+    let bob = site.open("bob", "visitor", 600)?;
+    let _bob = Ssh::new(&site.host, "bob").start("exec sleep 7470")?;
+    site.wait_until_runs("sleep 7470", Deadline::seconds(5))?;
+    site.open("alice", "visitor", 600)?;
+    Ssh::new(&site.host, "alice")
+        .run(MANY_CGROUPS)?
+        .succeeded()?;
+    site.wait_until_runs("sleep 7471", Deadline::seconds(60))?;
+    // One bundle ends both.
+    site.admin(&["lock", "alice", "--reason", "a test"])?;
+    site.revoke(&bob.grant)?;
+    site.wait_until_gone("sleep 7470", Deadline::within(Duration::from_secs(1)))?;
+    site.wait_until_gone("sleep 7471", Deadline::within(DEATH))?;
+    site.admin(&["unlock", "alice"])?;
+    Ok(())
+}
+
+/// A service's account whose manager runs an enabled unit, before anybody uses it.
+const KEEPER: &str = "
+    useradd --system --create-home --shell /bin/sh keeper
+    units=~keeper/.config/systemd/user
+    mkdir -p $units/default.target.wants
+    printf '[Service]\\nExecStart=sleep 7461\\n' >$units/own.service
+    ln -s ../own.service $units/default.target.wants/
+    chown -R keeper: ~keeper
+    loginctl enable-linger keeper";
+
+/// As that account, through sudo: a unit that comes back when it is killed, and one that waits for its time.
+const BEGUN_THERE: &str = "
+    sudo -u keeper XDG_RUNTIME_DIR=/run/user/$(id -u keeper) sh -c '
+        systemd-run --user --quiet -p Restart=always -p RestartSec=100ms sh -c \"exec sleep 7462\"
+        systemd-run --user --quiet --on-active=15s sleep 7463'";
+
+fn t15_what_was_begun_in_another_user_s_manager_ends_though_it_waits_or_restarts_itself(
+    site: &Site,
+) -> Result<()> {
+    site.host.sh(KEEPER)?;
+    let kept = ends_in_keepers_manager(site);
+    site.host
+        .sh("loginctl disable-linger keeper; systemctl stop user@$(id -u keeper); userdel --remove keeper")?;
+    kept
+}
+
+fn ends_in_keepers_manager(site: &Site) -> Result<()> {
+    let within = Deadline::seconds(10);
+    site.wait_until_runs("sleep 7461", within)?;
+    let granted = site.open("bob", "operator", 600)?;
+    let login = Ssh::new(&site.host, "bob").start(&format!("{BEGUN_THERE}; exec sleep 7464"))?;
+    site.wait_until_runs("sleep 7462", within)?;
+    site.wait_until_runs("sleep 7464", within)?;
+    let waiting = "runuser -u keeper -- env XDG_RUNTIME_DIR=/run/user/$(id -u keeper) systemctl --user list-timers --all --no-legend | wc -l";
+    ensure!(site.host.sh(waiting)?.trim() != "0", "nothing waits there");
+    site.revoke(&granted.grant)?;
+    site.wait_until_gone("sleep 746[24]", Deadline::within(DEATH))?;
+    login.ended(Deadline::seconds(5))?;
+    let ended = "the end of bob's elevation";
+    wait::eventually(ended, Deadline::seconds(10), || {
+        let mut held = site.sessions()?.into_iter();
+        Ok((!held.any(|held| held["login"] == "bob")).then_some(()))
+    })?;
+    // What that account has enabled is back, and nothing else of it.
+    site.wait_until_runs("sleep 7461", within)?;
+    ensure!(
+        site.host.sh(waiting)?.trim() == "0" && !site.runs("sleep 7462")?,
+        "what was begun as keeper goes on"
+    );
+    Ok(())
 }
 
 /// From the end of a grant to the death of all that a user manager started.

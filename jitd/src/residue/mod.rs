@@ -39,6 +39,7 @@ use crate::clock::Clock;
 use crate::record::Record;
 use keeper::Keeper;
 pub(crate) use ledger::Whose;
+pub(crate) use places::OF_USER_MANAGER;
 use store::Store;
 
 /// A caller is let in after the look, or so long after asking for it; the record says then that the list may not be complete.

@@ -163,7 +163,7 @@ pub(super) const GENERATED: &[&str] = &[
 pub(super) const OF_SSH: &[&str] = &["authorized_keys", "authorized_keys2", "rc", "environment"];
 
 /// What a user's manager reads in a home.
-pub(super) const OF_USER_MANAGER: &[&str] = &[
+pub(crate) const OF_USER_MANAGER: &[&str] = &[
     ".config/systemd/user",
     ".config/systemd/user.conf",
     ".local/share/systemd/user",

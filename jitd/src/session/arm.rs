@@ -83,21 +83,24 @@ impl Inner {
 
     /// Takes away the timers behind a session that is over. What fails here fires at its time and finds nothing to end.
     pub(super) async fn disarm(&self, id: &SessionId) {
-        let Some(arming) = self.held(id).map(|held| held.arming) else {
+        if self.held(id).is_none_or(|held| held.timers.is_empty()) {
             return;
+        }
+        let _turn = self.turns.acquire().await;
+        if let Ok(mut pid1) = Pid1::connect().await {
+            let _ = self.disarm_by(id, &mut pid1).await;
+        }
+    }
+
+    pub(super) async fn disarm_by(&self, id: &SessionId, pid1: &mut Pid1) -> Result<(), Pid1Error> {
+        let Some(arming) = self.held(id).map(|held| held.arming) else {
+            return Ok(());
         };
         let _alone = arming.lock().await;
-        let timers = self.held(id).map(|held| held.timers).unwrap_or_default();
-        if timers.is_empty() {
-            return;
+        for number in self.held(id).map(|held| held.timers).unwrap_or_default() {
+            pid1.stop(&EndTimer::name(id, number)).await?;
+            self.change(id, |held| held.timers.retain(|timer| *timer != number));
         }
-        let Ok(mut pid1) = Pid1::connect().await else {
-            return;
-        };
-        for number in timers {
-            if pid1.stop(&EndTimer::name(id, number)).await.is_err() {
-                return;
-            }
-        }
+        Ok(())
     }
 }

@@ -18,20 +18,25 @@ use crate::peer::Peer;
 const MANY_OPENERS: usize = 256;
 
 impl Inner {
-    pub(super) fn confirm_elevation(&self, peer: &Peer) -> Option<SessionId> {
+    pub(super) fn confirm_elevation(self: &Arc<Self>, peer: &Peer) -> Option<SessionId> {
         let process = Process::of(peer);
         let cgroup = peer.cgroup().ok()?;
         let mut table = self.table();
         let held = opened_by(&mut table, process, &cgroup, peer.real_uid)?;
-        if held.confirm_by.take().is_some() {
+        let confirmed = held.confirm_by.take().is_some();
+        if confirmed {
             held.leader = process;
             // Where this can't be saved, a restart of jitd ends it: early, never late.
             let _ = self.registry.save(held);
         }
         let id = held.id.clone();
         table.remember(process, id.clone());
+        let taken_along = confirmed.then(|| self.take_login_along(&mut table, &id));
         drop(table);
         self.changed.notify_one();
+        if let Some(login) = taken_along.flatten() {
+            self.move_timer_of(login);
+        }
         Some(id)
     }
 

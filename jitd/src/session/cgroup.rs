@@ -19,6 +19,10 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// Cgroups below a scope are followed this deep: more than cgroup.max.depth of any host seen.
 const DEEPEST: usize = 64;
 
+/// No more of them are gone through in one scope: a user may make as many as he likes below his manager, and every end waits
+/// meanwhile. What is in others is not told to go; cgroup.kill needs no list.
+const MOST_CGROUPS: usize = 1024;
+
 /// The directories of all units in users' slices: logins, elevations, user managers.
 pub(crate) fn units_of_users() -> impl Iterator<Item = PathBuf> {
     let slices = folders(&Path::new(ROOT).join("user.slice"));
@@ -150,17 +154,17 @@ impl Cgroup {
         matches!(self.open(), Ok(None))
     }
 
-    /// Every process in it and below it, at this moment.
+    /// The processes in it and below it, at this moment: all of them where there are no more than [`MOST_CGROUPS`] cgroups.
     pub(crate) fn pids(&self) -> Vec<i32> {
         let mut found = Vec::new();
         if let Ok(Some(directory)) = self.open() {
-            collect_pids(&directory, DEEPEST, &mut found);
+            collect_pids(&directory, DEEPEST, &mut MOST_CGROUPS.clone(), &mut found);
         }
         found
     }
 
-    /// Sends the signals, in this order, to every process in it and below it. Returns how many processes got one.
-    pub(crate) fn signal(&self, signals: &[Signal]) -> usize {
+    /// Sends the signals, in this order, to those of `pids` that are in it or below it. Returns how many processes got one.
+    pub(crate) fn signal(&self, pids: &[i32], signals: &[Signal]) -> usize {
         let reached = |pid: &i32| {
             // The pidfd first: whose cgroup is read then is the one that gets the signal, or nobody does.
             let Some(pidfd) = process::open(*pid) else {
@@ -174,7 +178,7 @@ impl Cgroup {
                 .filter(|signal| process::send(&pidfd, **signal));
             sent.count() > 0
         };
-        self.pids().iter().filter(|pid| reached(pid)).count()
+        pids.iter().filter(|pid| reached(pid)).count()
     }
 
     /// Kills everything in it and below it at once, what is forked meanwhile, stopped or frozen too (cgroup.kill, Linux 5.14).
@@ -262,7 +266,11 @@ fn flag(events: &str, name: &str) -> bool {
         .any(|(key, value)| key == name && value == "1")
 }
 
-fn collect_pids(directory: &OwnedFd, deeper: usize, found: &mut Vec<i32>) {
+fn collect_pids(directory: &OwnedFd, deeper: usize, left: &mut usize, found: &mut Vec<i32>) {
+    let Some(fewer) = left.checked_sub(1) else {
+        return;
+    };
+    *left = fewer;
     // A process of another pid namespace, which this host has no number for, reads as 0.
     let procs = read_at(directory, "cgroup.procs").unwrap_or_default();
     found.extend(
@@ -283,7 +291,7 @@ fn collect_pids(directory: &OwnedFd, deeper: usize, found: &mut Vec<i32>) {
         .filter(|entry| entry.file_type() == Some(nix::dir::Type::Directory));
     for entry in below.filter(|entry| !matches!(entry.file_name().to_bytes(), b"." | b"..")) {
         if let Ok(child) = openat(directory, entry.file_name(), flags(), Mode::empty()) {
-            collect_pids(&child, deeper, found);
+            collect_pids(&child, deeper, left, found);
         }
     }
 }

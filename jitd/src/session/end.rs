@@ -24,11 +24,25 @@ const NOTICE_LEAD: Duration = Duration::from_millis(20);
 /// SIGCONT last: what is stopped gets the others as soon as it runs.
 pub(super) const SIGNALS: [Signal; 3] = [Signal::TERM, Signal::HUP, Signal::CONT];
 
+/// A manager that gets SIGHUP starts all its generators anew before it goes (systemd(1)), a dozen processes for nothing.
+const SIGNALS_TO_A_MANAGER: [Signal; 2] = [Signal::TERM, Signal::CONT];
+
+/// So many processes of a scope get their signals before anything else is done: some hundredths of a second.
+const AT_ONCE: usize = 256;
+
 /// Why a session ends, and since when it should have.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Why {
     pub(super) code: Code,
     pub(super) due: Timestamp,
+}
+
+/// Of all that belonged to it, strays too.
+#[derive(Clone, Copy)]
+struct LastDeath {
+    at: Timestamp,
+    /// Since the first signal.
+    took: Duration,
 }
 
 impl Inner {
@@ -77,8 +91,8 @@ impl Inner {
             None => self.send_signals(&held, &cgroups, why).await,
         };
         let told = tokio::spawn(Arc::clone(&self).tell_strays(held.clone()));
-        // PID 1 kills after its own grace what jitd, dead by then, could not.
-        let stopping = tokio::spawn(stop_scopes(held.clone()));
+        let stopping = tokio::spawn(Arc::clone(&self).leave_to_pid1(held.clone()));
+        let elsewhere = tokio::spawn(Arc::clone(&self).end_elsewhere(held.clone()));
         let left = (begun + *self.grace()).saturating_sub(self.clock.boot());
         let killed = timeout(left, self.all_empty(&cgroups)).await.is_err();
         for cgroup in cgroups.iter().filter(|cgroup| cgroup.populated()) {
@@ -86,16 +100,24 @@ impl Inner {
                 tracing::error!(cgroup = cgroup.path, %error, "cgroup.kill failed; systemd was asked to stop the scope");
             }
         }
-        let _ = stopping.await;
         let stuck = timeout(DEATH, self.all_empty(&cgroups)).await.is_err();
-        let took = self.clock.boot().saturating_sub(begun);
-        self.note_ended(&held, why, Some(took), killed, stuck);
-        self.disarm(&held.id).await;
+        let mut last_death = self.clock.boot();
         if told.await.is_ok_and(|told| told > 0) {
             let left = (begun + *self.grace()).saturating_sub(self.clock.boot());
             sleep(left).await;
         }
-        self.kill_strays(&held).await;
+        let some_elsewhere = elsewhere.await.unwrap_or_default();
+        if self.kill_strays(&held).await || some_elsewhere {
+            last_death = self.clock.boot();
+        }
+        let late = self.clock.boot().saturating_sub(last_death);
+        let last_death = LastDeath {
+            at: self.clock.now() - late,
+            took: last_death.saturating_sub(begun),
+        };
+        self.note_ended(&held, why, Some(last_death), killed, stuck);
+        let _ = stopping.await;
+        self.disarm(&held.id).await;
         // A process that the kernel can't let go of stays listed until it has gone.
         self.all_empty(&cgroups).await;
         self.forget(&held.id);
@@ -107,7 +129,14 @@ impl Inner {
             sleep(NOTICE_LEAD).await;
         }
         let begun = self.clock.boot();
-        let signalled: usize = cgroups.iter().map(|cgroup| cgroup.signal(&SIGNALS)).sum();
+        let signals: &'static [Signal] = match held.kind {
+            Kind::Manager => &SIGNALS_TO_A_MANAGER,
+            _ => &SIGNALS,
+        };
+        let signalled: usize = cgroups
+            .iter()
+            .map(|cgroup| signal_all(cgroup, signals))
+            .sum();
         let first_signal = self.clock.now();
         // Only now: neither may hold up the signals. Neither failing stops the end.
         self.note_ending(held, why, first_signal, signalled);
@@ -119,6 +148,22 @@ impl Inner {
         begun
     }
 
+    /// Has systemd stop the scopes too: it goes on with that whatever becomes of jitd, kills after a grace of its own, and keeps
+    /// nothing of them. So the timer behind this end has nothing left to do.
+    async fn leave_to_pid1(self: Arc<Self>, held: Held) {
+        let stopped = async {
+            let _turn = self.turns.acquire().await;
+            let mut pid1 = Pid1::connect().await?;
+            for scope in &held.scopes {
+                pid1.stop_run(&scope.invocation).await?;
+            }
+            self.disarm_by(&held.id, &mut pid1).await
+        };
+        if let Err(error) = stopped.await {
+            tracing::warn!(id = %held.id, %error, "systemd was not told to stop a scope");
+        }
+    }
+
     /// It was over, and gone, when jitd came back.
     pub(super) async fn ended_unseen(
         self: Arc<Self>,
@@ -126,6 +171,7 @@ impl Inner {
         Ending { code, due, .. }: Ending,
     ) {
         self.disarm(&held.id).await;
+        Arc::clone(&self).end_elsewhere(held.clone()).await;
         self.kill_strays(held).await;
         self.note_ended(held, Why { code, due }, None, false, false);
         self.forget(&held.id);
@@ -158,8 +204,15 @@ impl Inner {
         self.note(held, "ending", note);
     }
 
-    /// `took` is from the first signal to the last death, where jitd was there to see it.
-    fn note_ended(&self, held: &Held, why: Why, took: Option<Duration>, killed: bool, stuck: bool) {
+    /// `last_death` where jitd was there to see it.
+    fn note_ended(
+        &self,
+        held: &Held,
+        why: Why,
+        last_death: Option<LastDeath>,
+        killed: bool,
+        stuck: bool,
+    ) {
         #[derive(Serialize)]
         struct Note<'a> {
             #[serde(flatten)]
@@ -184,8 +237,8 @@ impl Inner {
             whose: held.whose(),
             code: why.code,
             due: why.due,
-            last_death_late_ms: took.map(|_| milliseconds_between(why.due, self.clock.now())),
-            took_ms: took.map(|took| took.as_millis()),
+            last_death_late_ms: last_death.map(|last| milliseconds_between(why.due, last.at)),
+            took_ms: last_death.map(|last| last.took.as_millis()),
             killed,
             left,
         };
@@ -199,24 +252,17 @@ impl Inner {
     }
 }
 
-/// Has systemd stop the scopes too: it goes on with that whatever becomes of jitd, and keeps nothing of them.
-async fn stop_scopes(held: Held) {
-    if held.scopes.is_empty() {
-        return;
+/// Says how many get the signals: some at once, and the others on a thread of its own. Who has thousands of processes must not hold up
+/// the ends of others.
+fn signal_all(cgroup: &Cgroup, signals: &'static [Signal]) -> usize {
+    let mut pids = cgroup.pids();
+    let later = pids.split_off(pids.len().min(AT_ONCE));
+    let more = later.len();
+    if more > 0 {
+        let cgroup = cgroup.clone();
+        tokio::task::spawn_blocking(move || cgroup.signal(&later, signals));
     }
-    let stopped = async {
-        let mut pid1 = Pid1::connect().await?;
-        for scope in &held.scopes {
-            let loaded = pid1.unit(&scope.unit).await?;
-            if loaded.is_some_and(|loaded| loaded.invocation == scope.invocation) {
-                pid1.stop(&scope.unit).await?;
-            }
-        }
-        Ok::<(), super::pid1::Pid1Error>(())
-    };
-    if let Err(error) = stopped.await {
-        tracing::warn!(id = %held.id, %error, "systemd was not told to stop a scope");
-    }
+    cgroup.signal(&pids, signals) + more
 }
 
 fn milliseconds_between(earlier: Timestamp, later: Timestamp) -> i64 {

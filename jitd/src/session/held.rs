@@ -9,6 +9,7 @@ use jit_local::message::control;
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::Cgroup;
+use super::elevated::Elevated;
 use super::process::Process;
 use super::types::{Live, Opening, SessionId};
 use crate::accounts::Account;
@@ -97,6 +98,9 @@ pub(crate) struct Held {
     /// Whom an elevation went on as, besides root and its own login (T15).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) others: Vec<Account>,
+    /// Access that was used inside a login and takes it along (T17).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) elevated: Vec<Elevated>,
     /// An elevation whose session phase has not come: ended at this time since boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) confirm_by: Option<Duration>,
@@ -149,6 +153,7 @@ impl Held {
             since,
             audit_session: None,
             others: Vec::new(),
+            elevated: Vec::new(),
             confirm_by: None,
             timers: Vec::new(),
             ending: None,
@@ -158,12 +163,23 @@ impl Held {
         }
     }
 
-    /// From now on this holds it open. An end that came nearer has to be warned of whenever that was due.
-    pub(crate) fn moves_to(&mut self, live: Live) {
-        if self.live.as_ref().is_some_and(|was| live.until < was.until) {
+    /// Its end is another than `before`. One that came nearer has to be warned of whenever that was due.
+    pub(crate) fn ends_otherwise_than(&mut self, before: Option<Timestamp>) {
+        if before.is_some_and(|before| self.until().is_some_and(|until| until < before)) {
             self.warned = None;
         }
-        self.live = Some(live);
+    }
+
+    /// What ends first, and with it this: what holds it open, or access that takes it along. None where nothing holds it open.
+    pub(crate) fn first_to_end(&self) -> Option<&Live> {
+        let own = self.live.as_ref()?;
+        let along = self.elevated.iter().map(|elevated| &elevated.live);
+        along.chain([own]).min_by_key(|live| live.until)
+    }
+
+    /// The end that is known by now.
+    pub(crate) fn until(&self) -> Option<Timestamp> {
+        self.first_to_end().map(|live| live.until)
     }
 
     /// The scope that a process of this cgroup belongs to.
@@ -173,11 +189,8 @@ impl Held {
 
     /// What PID 1's timer should be armed with. None where there is nothing for it to end.
     pub(crate) fn to_arm(&self) -> Option<Armed> {
-        let until = self
-            .live
-            .as_ref()
-            .filter(|_| self.enforce && self.ending.is_none())?
-            .until;
+        let waits = self.enforce && self.ending.is_none();
+        let until = self.until().filter(|_| waits)?;
         let own = self.scopes.iter().map(|scope| &scope.unit);
         let scopes: Vec<String> = own.chain(&self.also_ends).cloned().collect();
         (!self.scopes.is_empty()).then_some(Armed { until, scopes })
@@ -204,7 +217,7 @@ impl Held {
             scopes: self.scopes.iter().map(|scope| scope.unit.clone()).collect(),
             grant: self.live.as_ref().map(|live| live.grant.to_string()),
             since: self.since.to_string(),
-            until: self.live.as_ref().map(|live| live.until.to_string()),
+            until: self.until().map(|until| until.to_string()),
             rhost: self.query.rhost.clone(),
             tty: self.query.tty.clone(),
             enforced: self.enforce,

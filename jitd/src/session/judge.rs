@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jit_grant::Code;
+use jit_grant::{Code, Query};
 
 use super::deadline::Alarm;
 use super::end::Why;
-use super::held::{Held, Kind};
+use super::held::Held;
 use super::types::{Live, SessionId, Standing};
 use super::warn::{self, Warning};
 use super::{Inner, Table};
@@ -19,15 +19,14 @@ const ARM_AGAIN: Duration = Duration::from_secs(1);
 /// Whoever brought a bundle waits no longer than this for PID 1's timers to move.
 const ARMING_TIME: Duration = Duration::from_secs(2);
 
-/// More elevations inside elevations than anybody opens.
-const DEEPEST: usize = 64;
-
 /// What judging all sessions came to.
 #[derive(Default)]
 struct Verdicts {
     over: Vec<(SessionId, Why)>,
     moved: Vec<SessionId>,
     warnings: Vec<Warning>,
+    /// What another grant holds open from now on.
+    carried_on: Vec<Held>,
     /// In monitor mode: what would have been ended, with what held it open until now.
     spared: Vec<Held>,
 }
@@ -73,15 +72,16 @@ impl Inner {
 
     /// Judges every session and begins to end what is over. Returns what has another end than PID 1 was told, and is not being moved
     /// already: each of them is to be given to [`Inner::arm_or_try_again`].
-    fn decide_all(self: Arc<Self>) -> Vec<SessionId> {
-        let verdicts = self.verdicts();
-        let taken = verdicts.over.iter();
-        let taken: Vec<_> = taken
-            .filter_map(|(id, why)| self.taking_its_login(id, *why))
-            .collect();
-        // A login that is over itself ends for its own reason.
-        for (id, why) in verdicts.over.into_iter().chain(taken) {
+    pub(super) fn decide_all(self: Arc<Self>) -> Vec<SessionId> {
+        let mut verdicts = self.verdicts();
+        // What is over itself ends for its own reason, and not for that of a login that is taken along.
+        let taken_along = |(_, why): &(SessionId, Why)| why.code == Code::EndWithElevation;
+        verdicts.over.sort_by_key(taken_along);
+        for (id, why) in verdicts.over {
             Arc::clone(&self).end(&id, why);
+        }
+        for held in verdicts.carried_on {
+            self.note(&held, "carried_on", held.whose());
         }
         for held in verdicts.spared {
             let _ = self
@@ -97,34 +97,12 @@ impl Inner {
         verdicts.moved
     }
 
-    /// Nobody is warned of a later end where an elevation has just taken its login with it.
+    /// Nobody is warned of a later end where another has just taken what he has open with it.
     fn of_what_goes_on(&self, mut warnings: Vec<Warning>) -> Vec<Warning> {
         let table = self.table();
         let goes_on = |id: &SessionId| table.held.get(id).is_some_and(|held| held.ending.is_none());
         warnings.retain(|warning| goes_on(&warning.of));
         warnings
-    }
-
-    /// The login that ends where `id` does: by its grant, when its access is over, that which it was started from (T17). An elevation
-    /// that no session phase followed never ran anything.
-    pub(super) fn taking_its_login(&self, id: &SessionId, why: Why) -> Option<(SessionId, Why)> {
-        let table = self.table();
-        let held = |id: &SessionId| table.held.get(id);
-        let takes = held(id).is_some_and(|held| {
-            held.kind == Kind::Elevation && held.live.as_ref().is_some_and(|live| live.ends_login)
-        });
-        if !takes || why.code == Code::EndNoSession {
-            return None;
-        }
-        // In monitor mode nothing of it is ended.
-        let parent = |id: &SessionId| {
-            let parent = held(id)?.parent.clone();
-            parent.filter(|parent| held(parent).is_some_and(|held| held.enforce))
-        };
-        let above = std::iter::successors(parent(id), |id| parent(id));
-        let login = above.take(DEEPEST).last()?;
-        let code = Code::EndWithElevation;
-        Some((login, Why { code, ..why }))
     }
 
     fn verdicts(&self) -> Verdicts {
@@ -148,12 +126,19 @@ impl Inner {
             if self.join(held) {
                 let _ = self.registry.save(held);
             }
-            match (self.standing(held, now), held.enforce) {
-                (Ok(live), _) => {
-                    let changed = held.live.as_ref() != Some(&live);
-                    if changed {
-                        held.moves_to(live);
+            let before = held.until();
+            let standing = self
+                .standing(held, now)
+                .and_then(|live| Ok((live, self.elevated_standing(held, now)?)));
+            match (standing, held.enforce) {
+                (Ok((live, elevated_changed)), _) => {
+                    let changed = elevated_changed || held.live.as_ref() != Some(&live);
+                    let was = held.live.replace(live);
+                    let grant = |live: &Option<Live>| live.as_ref().map(|live| live.grant.clone());
+                    if grant(&was) != grant(&held.live) {
+                        verdicts.carried_on.push(held.clone());
                     }
+                    held.ends_otherwise_than(before);
                     let warning = warn::take(held, &warn_before, now);
                     if changed || warning.is_some() {
                         let _ = self.registry.save(held);
@@ -179,14 +164,23 @@ impl Inner {
 
     /// What holds it open by now, or why it is over.
     pub(super) fn standing(&self, held: &Held, now: Timestamp) -> Result<Live, Why> {
-        match self.judge.standing(&held.query) {
+        self.standing_of(&held.query, held.live.as_ref(), now)
+    }
+
+    /// What says yes to `query` by now, or why nothing does any more; `was` did before.
+    pub(super) fn standing_of(
+        &self,
+        query: &Query,
+        was: Option<&Live>,
+        now: Timestamp,
+    ) -> Result<Live, Why> {
+        match self.judge.standing(query) {
             Standing::Live(live) if live.until <= now => Err(Why {
                 code: Code::EndExpired,
                 due: live.until,
             }),
             Standing::Live(live) => Ok(live),
             Standing::Over { code, .. } => {
-                let was = held.live.as_ref();
                 let withdrawn = was.is_some_and(|live| !self.judge.knows(&live.grant));
                 Err(why_over(was, withdrawn, code, now))
             }
@@ -198,13 +192,20 @@ impl Inner {
         while !self.moved(&id) {
             let armed = {
                 // Never closed, so there is always a turn to be had.
-                let _turn = self.moves.acquire().await;
+                let _turn = self.turns.acquire().await;
                 self.arm(&id).await
             };
             if let Err(error) = armed {
                 tracing::warn!(%id, %error, "the timer in PID 1 behind a session could not be moved yet");
                 tokio::time::sleep(ARM_AGAIN).await;
             }
+        }
+    }
+
+    /// Has PID 1's timer behind `id` moved, where nobody does that already.
+    pub(super) fn move_timer_of(self: &Arc<Self>, id: SessionId) {
+        if self.table().moving.insert(id.clone()) {
+            tokio::spawn(Arc::clone(self).arm_or_try_again(id));
         }
     }
 
@@ -246,9 +247,7 @@ fn earliest(table: &Table) -> (Option<Timestamp>, Option<Duration>) {
             .values()
             .filter(|held| held.ending.is_none() && held.enforce)
     };
-    let until = waiting()
-        .filter_map(|held| Some(held.live.as_ref()?.until))
-        .min();
+    let until = waiting().filter_map(Held::until).min();
     (until, waiting().filter_map(|held| held.confirm_by).min())
 }
 
@@ -286,59 +285,9 @@ fn why_over(was: Option<&Live>, withdrawn: bool, code: Code, now: Timestamp) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{
-        self, Always, events, held, id, live, over, restarted, this, unreadable,
-    };
-    use super::super::types::Judge;
+    use super::super::fixture::{self, held, id, live, restarted, this, unreadable};
+    use super::super::held::Kind;
     use super::*;
-    use jit_grant::{Action, Query};
-
-    /// A login and its elevation, as they live, and whose end takes what.
-    #[tokio::test]
-    async fn t17_the_end_of_an_elevation_s_access_takes_its_login_where_the_grant_says_so() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut login = held(Kind::Login, 1, this());
-        login.scopes = vec![unreadable()];
-        let mut elevation = held(Kind::Elevation, 2, this());
-        elevation.scopes = vec![unreadable()];
-        elevation.parent = Some(id(1));
-        let (sessions, _record) = restarted(folder.path(), &[login, elevation], live()).await;
-        let ended_by = |code, ends_login, enforce| {
-            let mut table = sessions.0.table();
-            if let Some(live) = table
-                .held
-                .get_mut(&id(2))
-                .and_then(|held| held.live.as_mut())
-            {
-                live.ends_login = ends_login;
-            }
-            table.held.get_mut(&id(1)).unwrap().enforce = enforce;
-            drop(table);
-            let due = second(100);
-            let taken = sessions.0.taking_its_login(&id(2), Why { code, due });
-            taken.map(|(login, why)| (login, why.code, why.due))
-        };
-        let login = Some((id(1), Code::EndWithElevation, second(100)));
-        assert_eq!(ended_by(Code::EndExpired, true, true), login);
-        assert_eq!(ended_by(Code::EndWithdrawn, true, true), login);
-        assert_eq!(ended_by(Code::EndNoSession, true, true), None);
-        assert_eq!(ended_by(Code::EndExpired, false, true), None);
-        assert_eq!(ended_by(Code::EndExpired, true, false), None);
-    }
-
-    /// Withdraws what these actions have.
-    struct Without(&'static [Action]);
-
-    impl Judge for Without {
-        fn standing(&self, query: &Query) -> Standing {
-            let Always(standing) = if self.0.contains(&query.action) {
-                over()
-            } else {
-                live()
-            };
-            standing
-        }
-    }
 
     #[tokio::test]
     async fn t17_a_login_that_is_taken_is_not_warned_of_the_end_that_its_own_grant_has() {
@@ -359,32 +308,6 @@ mod tests {
         };
         Arc::clone(&sessions.0).end(&id(1), why);
         assert!(sessions.0.of_what_goes_on(warnings()).is_empty());
-    }
-
-    #[tokio::test]
-    async fn t17_a_login_says_that_it_ended_with_its_elevation_unless_it_was_over_itself() {
-        for (over, of_login) in [
-            (&[Action::Sudo][..], "JIT-305"),
-            (&[Action::Ssh, Action::Sudo], "JIT-302"),
-        ] {
-            let mut login = held(Kind::Login, 1, this());
-            login.scopes = vec![unreadable()];
-            let mut elevation = held(Kind::Elevation, 2, this());
-            elevation.scopes = vec![unreadable()];
-            elevation.parent = Some(id(1));
-            elevation.query.action = Action::Sudo;
-            elevation.live.as_mut().unwrap().ends_login = true;
-            let folder = tempfile::tempdir().unwrap();
-            let before = [login, elevation];
-            let (_sessions, record) = restarted(folder.path(), &before, Without(over)).await;
-            let events = events(&record, 2).await;
-            let code = |kind: &str| {
-                let event = events.iter().find(|event| event["kind"] == kind);
-                event.unwrap()["code"].as_str()
-            };
-            assert_eq!(code("session.ending"), Some(of_login));
-            assert_eq!(code("elevation.ending"), Some("JIT-302"));
-        }
     }
 
     fn second(n: i64) -> Timestamp {

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | a caller is let in | `open.rs`, `belong.rs`, `manager.rs` |
 //! | which cgroup is a session's, who is in it, killing it | `cgroup.rs` |
-//! | is it over? at deadlines, new bundles and steps of the clock | `judge.rs` |
+//! | is it over? at deadlines, new bundles and steps of the clock | `judge.rs`, `elevated.rs` |
 //! | the end itself | `end.rs`, `notice.rs`, `connection.rs` |
 //! | what left its scopes | `strays.rs`, `another.rs`, `unseen.rs` |
 //! | warning people that it is near | `warn.rs`, `notice.rs` |
@@ -21,6 +21,7 @@ mod belong;
 mod cgroup;
 mod connection;
 mod deadline;
+mod elevated;
 mod end;
 #[cfg(test)]
 mod fixture;
@@ -73,7 +74,7 @@ use watch::Watcher;
 pub const LONGEST_GRACE: Duration = unit::STOP_TIMEOUT;
 
 /// PID 1 sends every signal to every connection: with hundreds of them it answers none in time.
-const MOVES_AT_ONCE: usize = 4;
+const TURNS_AT_ONCE: usize = 4;
 
 /// All sessions and elevations of this host. Clones are the same sessions.
 #[derive(Clone)]
@@ -94,8 +95,8 @@ struct Inner {
     warn_before: Mutex<Vec<Duration>>,
     /// What is due next may have changed.
     changed: Notify,
-    /// Turns at moving timers.
-    moves: Semaphore,
+    /// Turns at what of PID 1's no caller waits for: moving timers, and stopping what ends.
+    turns: Semaphore,
     looks: strays::Looks,
 }
 
@@ -139,7 +140,7 @@ impl Sessions {
             grace: Mutex::new(grace),
             warn_before: Mutex::default(),
             changed: Notify::new(),
-            moves: Semaphore::new(MOVES_AT_ONCE),
+            turns: Semaphore::new(TURNS_AT_ONCE),
             looks: strays::Looks::default(),
         });
         inner.reconcile().await?;

@@ -14,6 +14,9 @@ use super::process::Stat;
 /// No session is told on more terminals than this.
 const MOST_TERMINALS: usize = 16;
 
+/// Processes of a session that are asked for their terminal: those that have one came early.
+const MOST_ASKED: usize = 256;
+
 /// Writes to the pseudo terminals that processes in `cgroups` have. True where something was written.
 pub(crate) fn show(cgroups: &[Cgroup], code: Code) -> bool {
     let text = text(code);
@@ -24,7 +27,7 @@ pub(crate) fn show(cgroups: &[Cgroup], code: Code) -> bool {
 
 /// The pseudo terminals of processes in `cgroups`, by the N of /dev/pts/N.
 pub(crate) fn terminals(cgroups: &[Cgroup]) -> Vec<u32> {
-    let processes = cgroups.iter().flat_map(Cgroup::pids);
+    let processes = cgroups.iter().flat_map(Cgroup::pids).take(MOST_ASKED);
     let terminals: BTreeSet<u32> = processes
         .filter_map(|pid| Stat::of(pid).ok()?.pseudo_terminal())
         .collect();

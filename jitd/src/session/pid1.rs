@@ -18,6 +18,8 @@ const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const SCOPE: &str = "org.freedesktop.systemd1.Scope";
 const SERVICE: &str = "org.freedesktop.systemd1.Service";
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
+const NO_SUCH_RUN: &str = "org.freedesktop.systemd1.NoUnitForInvocationID";
+const NO_SUCH_OBJECT: &str = "org.freedesktop.DBus.Error.UnknownObject";
 const UNIT_EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
 
 /// PID 1 sends it to every private connection, subscribed or not.
@@ -116,6 +118,40 @@ impl Pid1 {
         }
     }
 
+    /// Stops the unit of which this is a run, without waiting for it to be gone. One that has ended is stopped, another run of the same
+    /// unit is left alone. `invocation` is [`Loaded::invocation`].
+    pub(crate) async fn stop_run(&mut self, invocation: &str) -> Result<(), Pid1Error> {
+        let digits = invocation.as_bytes().chunks(2);
+        let bytes: Option<Vec<u8>> = digits
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+            .collect();
+        // Of none, systemd would take the caller's own.
+        let Some(id) = bytes.filter(|id| !id.is_empty()) else {
+            return Ok(());
+        };
+        let asked = self
+            .0
+            .call(MANAGER_PATH, MANAGER, "GetUnitByInvocationID", &id);
+        let unit: OwnedObjectPath = match within(asked).await {
+            Err(Pid1Error::Bus(error)) if error.is(NO_SUCH_RUN) => return Ok(()),
+            other => other?.read()?,
+        };
+        match within(self.0.call(unit.as_str(), UNIT, "Stop", &"replace")).await {
+            Err(Pid1Error::Bus(error)) if error.is(NO_SUCH_UNIT) || error.is(NO_SUCH_OBJECT) => {
+                Ok(())
+            }
+            other => other.map(drop),
+        }
+    }
+
+    /// Stops a unit that is loaded, and waits until it is gone.
+    pub(crate) async fn stop_whole(&mut self, name: &str) -> Result<(), Pid1Error> {
+        let parameters = (name, "replace");
+        let job = self.0.call(MANAGER_PATH, MANAGER, "StopUnit", &parameters);
+        let job: OwnedObjectPath = within(job).await?.read()?;
+        self.done(name, job).await
+    }
+
     /// The scope or service `name`, where it is loaded and has a cgroup.
     pub(crate) async fn unit(&mut self, name: &str) -> Result<Option<Loaded>, Pid1Error> {
         let unit: OwnedObjectPath =
@@ -156,6 +192,11 @@ impl Pid1 {
             }
             other => other?.read()?,
         };
+        self.done(name, job).await
+    }
+
+    /// Waits for a job of this unit.
+    async fn done(&mut self, name: &str, job: OwnedObjectPath) -> Result<(), Pid1Error> {
         let result = within(self.result_of(job)).await?;
         if result == "done" {
             Ok(())

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use zbus::wire::Endian;
 use zbus::wire::serialized::{Context, Data};
@@ -20,6 +20,12 @@ const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 /// The fixed part of a header: byte order, type, flags, version, length of the body, serial, length of the fields.
 const FIXED_BYTES: usize = 16;
+
+/// The type of a message that is a signal.
+const SIGNAL: u8 = 4;
+
+/// systemd sends each of its signals to every connection: while many units come and go, hundreds are read at once.
+const READ_BYTES: usize = 32 * 1024;
 
 /// Header fields by their codes in the specification.
 const MEMBER: u8 = 3;
@@ -51,7 +57,7 @@ impl BusError {
 
 /// A connection, used for one call at a time.
 pub(crate) struct PrivateBus {
-    stream: UnixStream,
+    stream: BufReader<UnixStream>,
     /// The only signal that is kept.
     wanted: &'static str,
     signals: VecDeque<Body>,
@@ -60,7 +66,8 @@ pub(crate) struct PrivateBus {
 impl PrivateBus {
     /// Connects and authenticates by our uid. Signals of the member `wanted` are kept for [`PrivateBus::signal`].
     pub(crate) async fn connect(path: &str, wanted: &'static str) -> Result<Self, BusError> {
-        let mut stream = UnixStream::connect(path).await?;
+        let stream = UnixStream::connect(path).await?;
+        let mut stream = BufReader::with_capacity(READ_BYTES, stream);
         // EXTERNAL takes the uid as decimal digits, written in hexadecimal.
         let uid = nix::unistd::geteuid().to_string();
         let uid: String = uid.bytes().map(|digit| format!("{digit:02x}")).collect();
@@ -96,8 +103,8 @@ impl PrivateBus {
         self.stream.write_all(message.data().bytes()).await?;
         loop {
             let received = self.receive().await?;
-            if received.reply_to == Some(serial) {
-                return received.into_reply();
+            if let Some(reply) = received.filter(|received| received.reply_to == Some(serial)) {
+                return reply.into_reply();
             }
         }
     }
@@ -112,20 +119,28 @@ impl PrivateBus {
         }
     }
 
-    /// One message. A wanted signal is put by as well.
-    async fn receive(&mut self) -> Result<Received, BusError> {
+    /// One message, where it is no signal. A wanted one is put by, others are not even looked into.
+    async fn receive(&mut self) -> Result<Option<Received>, BusError> {
         let mut fixed = [0; FIXED_BYTES];
         self.stream.read_exact(&mut fixed).await?;
         let sizes = Sizes::of(&fixed)?;
         let mut rest = vec![0; sizes.fields + sizes.body];
         self.stream.read_exact(&mut rest).await?;
         let body = rest.split_off(sizes.fields);
+        let is_signal = fixed[1] == SIGNAL;
+        let wanted = self.wanted.as_bytes();
+        if is_signal && !rest.windows(wanted.len()).any(|bytes| bytes == wanted) {
+            return Ok(None);
+        }
         let header = [&fixed[..], &rest].concat();
         let received = Received::parse(header, body, sizes.endian)?;
-        if received.reply_to.is_none() && received.member.as_deref() == Some(self.wanted) {
-            self.signals.push_back(received.body.clone());
+        if !is_signal {
+            return Ok(Some(received));
         }
-        Ok(received)
+        if received.member.as_deref() == Some(self.wanted) {
+            self.signals.push_back(received.body);
+        }
+        Ok(None)
     }
 }
 
@@ -237,7 +252,7 @@ impl Received {
 }
 
 /// A line of the authentication, which comes before anything else on the stream and is short.
-async fn line(stream: &mut UnixStream) -> Result<String, BusError> {
+async fn line(stream: &mut BufReader<UnixStream>) -> Result<String, BusError> {
     let mut line = Vec::new();
     while !line.ends_with(b"\r\n") {
         if line.len() > 512 {
@@ -298,7 +313,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_greeting_that_never_ends_is_not_read_on() {
-        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut ours = BufReader::new(ours);
         theirs.write_all(&[b'x'; 1024]).await.unwrap();
         assert!(matches!(line(&mut ours).await, Err(BusError::TooLong(_))));
     }

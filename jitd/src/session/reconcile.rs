@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use super::end::Why;
 use super::held::{Ending, Held, Kind, Scope};
 use super::pid1::{Loaded, Pid1, Pid1Error};
 use super::process::Process;
@@ -87,13 +86,6 @@ impl Inner {
             });
         }
         self.table().held.insert(held.id.clone(), held.clone());
-        if let Some(Ending { code, due, .. }) = held.ending {
-            // PID 1 knows of the scopes alone.
-            let why = Why { code, due };
-            if let Some((login, why)) = self.taking_its_login(&held.id, why) {
-                Arc::clone(&self).end(&login, why);
-            }
-        }
         match held.ending {
             Some(ending) => self.ended_unseen(&held, ending).await,
             None => drop(self.close_without_strays(&held.id).await),

@@ -5,7 +5,7 @@
 //! The id alone says whose login it was, not whose end has come: at an elevation's end the login and its other elevations go on. So
 //! whatever sits in a scope that is held is spared, since that ends with whatever it is held by, and what is on its way into one.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,19 +50,17 @@ impl Asked {
     fn is_of(&self, audit_session: Option<u32>) -> bool {
         audit_session.is_some() && self.held.audit_session == audit_session
     }
+
+    /// In other users' managers, which are ended as units.
+    fn looks_elsewhere(&self) -> bool {
+        self.signals.is_empty() && !self.held.others.is_empty()
+    }
 }
 
 impl Looks {
     fn asked(&self) -> MutexGuard<'_, Vec<Asked>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What a sweep must not touch.
-struct Spared {
-    /// All that is held, what ends by now too: their scopes are ended as cgroups.
-    held: BTreeMap<SessionId, Held>,
-    openers: HashSet<Process>,
 }
 
 impl Inner {
@@ -90,8 +88,9 @@ impl Inner {
         self.signal_strays(&held, &SIGNALS).await.len()
     }
 
-    /// Kills what is left outside by now, what left the scopes on being told to go too. Returns when a look finds nothing new.
-    pub(super) async fn kill_strays(&self, held: &Held) {
+    /// Kills what is left outside by now, what left the scopes on being told to go too. Returns when a look finds nothing new, and
+    /// whether one found anything.
+    pub(super) async fn kill_strays(self: &Arc<Self>, held: &Held) -> bool {
         let mut known: HashSet<Process> = HashSet::new();
         let started = self.clock.boot();
         loop {
@@ -105,11 +104,12 @@ impl Inner {
         if !known.is_empty() {
             self.note_strays(held, &known);
         }
+        !known.is_empty()
     }
 
     /// What `held` left outside, where it is an elevation: root alone moves a process out of a login. What began before it was not
     /// left by it.
-    pub(super) async fn strays_left_by(&self, held: &Held) -> Vec<Process> {
+    pub(super) async fn strays_left_by(self: &Arc<Self>, held: &Held) -> Vec<Process> {
         if held.kind != Kind::Elevation {
             return Vec::new();
         }
@@ -119,7 +119,11 @@ impl Inner {
     }
 
     /// On a thread of its own: no end waits while /proc is read.
-    async fn signal_strays(&self, held: &Held, signals: &'static [Signal]) -> Vec<Process> {
+    async fn signal_strays(
+        self: &Arc<Self>,
+        held: &Held,
+        signals: &'static [Signal],
+    ) -> Vec<Process> {
         if !held.enforce || (held.audit_session.is_none() && held.others.is_empty()) {
             return Vec::new();
         }
@@ -133,23 +137,49 @@ impl Inner {
         let asked = mem::take(&mut *self.looks.asked());
         // Where the look that has just ended, or its turn before this, took it along, there is nothing left to do.
         if !asked.is_empty() {
-            let spared = self.spared();
-            let _ = tokio::task::spawn_blocking(move || look(asked, &spared)).await;
+            let inner = Arc::clone(self);
+            let _ = tokio::task::spawn_blocking(move || inner.look(asked)).await;
         }
         drop(turn);
         strays.await.unwrap_or_default()
     }
 
-    fn spared(&self) -> Spared {
-        let table = self.table();
-        let lives = |id: &SessionId| {
-            let held = table.held.get(id);
-            held.is_some_and(|held| held.ending.is_none())
-        };
-        let openers = table.openers.iter().filter(|(_, of)| lives(of));
-        Spared {
-            openers: openers.map(|(process, _)| *process).collect(),
-            held: table.held.clone(),
+    /// Goes through /proc once for all that asked, and answers them.
+    fn look(&self, asked: Vec<Asked>) {
+        let mut found: Vec<Vec<Process>> = asked.iter().map(|_| Vec::new()).collect();
+        for pid in process::pids() {
+            let audit_session = of_process(pid);
+            // Of most processes no more than this is read.
+            let is_sought = |one: &Asked| one.is_of(audit_session) || one.looks_elsewhere();
+            if !asked.iter().any(is_sought) {
+                continue;
+            }
+            // The descriptor first: what is read then is of the one that gets the signals, or nobody does.
+            let Some(pidfd) = process::open(pid) else {
+                continue;
+            };
+            let (Some(process), Ok(cgroup)) = (Process::alive(pid), cgroup::of_process(pid)) else {
+                continue;
+            };
+            let audit_session = of_process(pid);
+            // What is held by now, not when the look began: whatever was let in since is no stray.
+            let spared = self.table().spares(process, &cgroup);
+            for (one, found) in asked.iter().zip(&mut found) {
+                let left_a_scope = one.is_of(audit_session) && !spared;
+                let elsewhere = one.looks_elsewhere() && one.held.began_elsewhere(process, &cgroup);
+                if left_a_scope || elsewhere {
+                    let sent = one
+                        .signals
+                        .iter()
+                        .filter(|signal| process::send(&pidfd, **signal));
+                    if sent.count() > 0 || one.signals.is_empty() {
+                        found.push(process);
+                    }
+                }
+            }
+        }
+        for (one, found) in asked.into_iter().zip(found) {
+            let _ = one.found.send(found);
         }
     }
 
@@ -170,12 +200,15 @@ impl Inner {
     }
 }
 
-impl Spared {
+impl Table {
+    /// True for what a look must not touch: all that is held, what ends by now too, since its scopes are ended as cgroups.
     fn spares(&self, process: Process, cgroup: &str) -> bool {
-        let opened = |held: &Held| held.ending.is_none() && held.leader == process;
+        let lives = |held: &Held| held.ending.is_none();
+        let opened = |held: &Held| lives(held) && held.leader == process;
+        let opening = self.openers.get(&process).and_then(|id| self.held.get(id));
         self.holds(cgroup)
             || in_a_manager(cgroup)
-            || self.openers.contains(&process)
+            || opening.is_some_and(lives)
             || self.held.values().any(opened)
             || process.pid == i32::try_from(std::process::id()).unwrap_or_default()
             || is_listener(process, cgroup)
@@ -208,42 +241,6 @@ fn is_listener(process: Process, cgroup: &str) -> bool {
         && named().is_ok_and(|name| name.trim_end() == "sshd")
 }
 
-/// Goes through /proc once for all that asked, and answers them.
-fn look(asked: Vec<Asked>, spared: &Spared) {
-    let mut found: Vec<Vec<Process>> = asked.iter().map(|_| Vec::new()).collect();
-    for pid in process::pids() {
-        let audit_session = of_process(pid);
-        // Of most processes no more than this is read.
-        let is_sought = |one: &Asked| one.is_of(audit_session) || !one.held.others.is_empty();
-        if !asked.iter().any(is_sought) {
-            continue;
-        }
-        // The descriptor first: what is read then is of the one that gets the signals, or nobody does.
-        let Some(pidfd) = process::open(pid) else {
-            continue;
-        };
-        let (Some(process), Ok(cgroup)) = (Process::alive(pid), cgroup::of_process(pid)) else {
-            continue;
-        };
-        let audit_session = of_process(pid);
-        for (one, found) in asked.iter().zip(&mut found) {
-            let left_a_scope = || one.is_of(audit_session) && !spared.spares(process, &cgroup);
-            if one.held.began_elsewhere(process, &cgroup) || left_a_scope() {
-                let sent = one
-                    .signals
-                    .iter()
-                    .filter(|signal| process::send(&pidfd, **signal));
-                if sent.count() > 0 || one.signals.is_empty() {
-                    found.push(process);
-                }
-            }
-        }
-    }
-    for (one, found) in asked.into_iter().zip(found) {
-        let _ = one.found.send(found);
-    }
-}
-
 /// The audit session of process `pid`. None where it has none, or the kernel keeps none (CONFIG_AUDIT).
 fn of_process(pid: i32) -> Option<u32> {
     parse(&fs::read_to_string(format!("/proc/{pid}/sessionid")).ok()?)
@@ -261,13 +258,11 @@ mod tests {
     use jiff::Timestamp;
     use jit_grant::Code;
 
-    fn sparing(held: Vec<Held>) -> Spared {
-        Spared {
-            held: held
-                .into_iter()
-                .map(|held| (held.id.clone(), held))
-                .collect(),
-            openers: HashSet::new(),
+    fn sparing(held: Vec<Held>) -> Table {
+        let held = held.into_iter().map(|held| (held.id.clone(), held));
+        Table {
+            held: held.collect(),
+            ..Table::default()
         }
     }
 

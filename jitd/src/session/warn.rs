@@ -25,7 +25,7 @@ pub(super) struct Warning {
 
 /// When the next warning for `held` is due. It may have been for a while.
 pub(super) fn next(held: &Held, before: &[Duration]) -> Option<Timestamp> {
-    let until = held.live.as_ref()?.until;
+    let until = held.until()?;
     let waits = held.enforce && held.ending.is_none();
     let at = before
         .iter()
@@ -39,7 +39,7 @@ pub(super) fn next(held: &Held, before: &[Duration]) -> Option<Timestamp> {
 pub(super) fn take(held: &mut Held, before: &[Duration], now: Timestamp) -> Option<Warning> {
     next(held, before).filter(|at| *at <= now)?;
     held.warned = Some(now);
-    let live = held.live.as_ref()?;
+    let live = held.first_to_end()?;
     let left = Duration::try_from(live.until.duration_since(now)).ok()?;
     Some(Warning {
         of: held.id.clone(),
@@ -140,6 +140,12 @@ mod tests {
             .collect()
     }
 
+    fn ends_at(held: &mut Held, until: i64) {
+        let before = held.until();
+        held.live.as_mut().unwrap().until = second(until);
+        held.ends_otherwise_than(before);
+    }
+
     #[test]
     fn each_warning_is_given_once_for_each_end() {
         let mut held = login(0, 3600);
@@ -152,11 +158,7 @@ mod tests {
     fn an_end_that_moves_away_is_warned_of_anew() {
         let mut held = login(0, 3600);
         assert_eq!(warned(&mut held, 0, 3590), [3300, 3540]);
-        held.moves_to(Live {
-            until: second(7200),
-            ends_login: false,
-            ..held.live.clone().unwrap()
-        });
+        ends_at(&mut held, 7200);
         assert_eq!(warned(&mut held, 3590, 7200), [6900, 7140]);
     }
 
@@ -169,11 +171,7 @@ mod tests {
     #[test]
     fn an_end_that_moves_nearer_is_told_of_at_once() {
         let mut held = login(0, 3600);
-        held.moves_to(Live {
-            until: second(1010),
-            ends_login: false,
-            ..held.live.clone().unwrap()
-        });
+        ends_at(&mut held, 1010);
         assert_eq!(warned(&mut held, 1000, 1010), [1000]);
     }
 
