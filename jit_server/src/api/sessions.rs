@@ -18,7 +18,7 @@ use crate::store::Kept;
 /// Lines of a host in one answer at most, the newest.
 const MOST_LINES: u32 = 500;
 
-/// The logins, elevations and jobs that a grant held open at their beginning or end: how each began and ended.
+/// The logins, elevations and jobs that a grant held open at any time: how each began, what carried it on, and how it ended.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Sessions {
     /// In order, as in the record. null for whoever is neither the grant's principal nor the administrator.

@@ -23,8 +23,9 @@ const LEFT_BEHIND: &str = "SELECT line FROM host_event WHERE json_extract(line, 
 
 macro_rules! session_lines {
     () => {
-        "json_extract(line, '$.event.kind') IN ('session.opened', 'session.ended', 'session.closed', \
-         'elevation.opened', 'elevation.ended', 'elevation.closed', 'job.opened', 'job.ended', 'job.closed')"
+        "json_extract(line, '$.event.kind') IN ('session.opened', 'session.carried_on', 'session.ended', 'session.closed', \
+         'elevation.opened', 'elevation.carried_on', 'elevation.ended', 'elevation.closed', \
+         'job.opened', 'job.carried_on', 'job.ended', 'job.closed')"
     };
 }
 
@@ -433,11 +434,12 @@ mod tests {
                 ("session.ending", "one", "g1"),
                 ("elevation.closed", "two", "g3"),
                 ("decision", "", "g1"),
+                ("session.carried_on", "one", "g4"),
                 ("session.ended", "one", "g2"),
             ],
         )
         .await;
-        for grant in ["g1", "g2"] {
+        for grant in ["g1", "g2", "g4"] {
             let (host, grant) = ("web1".parse().unwrap(), grant.parse().unwrap());
             let found = store.sessions_of(&host, &grant, 10).await.unwrap();
             let of_host = |seq: u64, line: usize| Kept::OfHost {
@@ -445,9 +447,9 @@ mod tests {
                 host: host.clone(),
                 line: lines[line].clone(),
             };
-            assert_eq!(found, [of_host(6, 5), of_host(1, 0)]);
+            assert_eq!(found, [of_host(7, 6), of_host(6, 5), of_host(1, 0)]);
             let newest = store.sessions_of(&host, &grant, 1).await.unwrap();
-            assert_eq!(newest, [of_host(6, 5)]);
+            assert_eq!(newest, [of_host(7, 6)]);
         }
         let plan = plan(&store, SESSIONS_OF).await.join("\n");
         for index in ["host_event_session ", "host_event_sessions_of_grant "] {

@@ -68,7 +68,8 @@ pub(super) fn show(here: &Here, moments: &[Moment], sessions: &[Sessions]) {
 
 /// Such as `login opened on web1: sshd from 192.0.2.7`.
 fn on_host(event: &Event, times: &Times) -> String {
-    let kind = event.kind.replace("session.", "login ").replace('.', " ");
+    let kind = event.kind.replace("session.", "login ");
+    let kind = kind.replace(['.', '_'], " ");
     let what = format!("{kind} on {}", event.origin);
     match detail(event, times) {
         detail if detail.is_empty() => what,
