@@ -31,7 +31,8 @@ pub struct Account {
     pub name: String,
     /// Its uid.
     pub uid: u32,
-    /// Its home.
+    /// Its home. Not known where an earlier jitd wrote it down.
+    #[serde(default)]
     pub home: PathBuf,
 }
 

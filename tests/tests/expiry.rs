@@ -101,6 +101,10 @@ fn login_taken_by_its_elevation(
     harm: fn(&Site) -> Result<()>,
     mend: fn(&Site) -> Result<()>,
 ) -> Result<()> {
+    let before = (
+        recorded(site, "elevation.ended", "JIT-301")?,
+        recorded(site, "session.ended", "JIT-305")?,
+    );
     let (granted, login) = bob_in_with_short_sudo(site, "sudo sleep 7180 & exec sleep 7181")?;
     site.wait_until_runs("sleep 7180", Deadline::seconds(5))?;
     harm(site)?;
@@ -111,8 +115,8 @@ fn login_taken_by_its_elevation(
         login.ended(Deadline::seconds(5))?,
         "the ssh client is still connected"
     );
-    ended_with(site, "elevation.ended", "JIT-301")?;
-    ended_with(site, "session.ended", "JIT-305")?;
+    recorded_anew(site, "elevation.ended", "JIT-301", before.0)?;
+    recorded_anew(site, "session.ended", "JIT-305", before.1)?;
     Ssh::new(&site.host, "bob").run("true")?.succeeded()?;
     Ok(())
 }
@@ -123,6 +127,7 @@ fn login_taken_by_what_returned(
     harm: fn(&Site) -> Result<()>,
     mend: fn(&Site) -> Result<()>,
 ) -> Result<()> {
+    let before = recorded(site, "session.ended", "JIT-305")?;
     let (granted, login) = bob_in_with_short_sudo(site, "sudo true; exec sleep 7181")?;
     site.wait_until_runs("sleep 7181", Deadline::seconds(5))?;
     harm(site)?;
@@ -132,20 +137,24 @@ fn login_taken_by_what_returned(
         login.ended(Deadline::seconds(5))?,
         "the ssh client is still connected"
     );
-    ended_with(site, "session.ended", "JIT-305")?;
+    recorded_anew(site, "session.ended", "JIT-305", before)?;
     Ssh::new(&site.host, "bob").run("true")?.succeeded()?;
     Ok(())
 }
 
-/// Waits until the last event of this kind about bob is recorded with this code.
-fn ended_with(site: &Site, kind: &str, code: &str) -> Result<()> {
-    let script = r#"grep -h -F "\"kind\":\"$1\"" /var/lib/jit/events/*.jsonl | grep -F '"login":"bob"' | tail --lines=1"#;
-    let recorded = || {
-        let last = site.host.command(&["sh", "-euc", script, "sh", kind]);
-        Ok(last.text()?.contains(code).then_some(()))
-    };
+/// How many events of this kind about bob are recorded with this code.
+fn recorded(site: &Site, kind: &str, code: &str) -> Result<usize> {
+    let script = r#"grep -h -F "\"kind\":\"$1\"" /var/lib/jit/events/*.jsonl | grep -F '"login":"bob"' | grep -F -c "$2" || true"#;
+    let counted = site.host.command(&["sh", "-euc", script, "sh", kind, code]);
+    Ok(counted.text()?.trim().parse()?)
+}
+
+/// Waits until there are more of them than before.
+fn recorded_anew(site: &Site, kind: &str, code: &str, before: usize) -> Result<()> {
     let what = format!("{kind} to be recorded with {code}");
-    wait::eventually(&what, Deadline::seconds(5), recorded)
+    wait::eventually(&what, Deadline::seconds(5), || {
+        Ok((recorded(site, kind, code)? > before).then_some(()))
+    })
 }
 
 /// Does something to jitd.
@@ -361,6 +370,10 @@ fn a_second_grant_without_sudo_carries_the_login_and_not_its_elevation(site: &Si
 
 /// One of two grants is revoked, and the other goes on with what it opens.
 fn an_end_says_what_became_of_the_grant_that_held_it_last(site: &Site) -> Result<()> {
+    let before = (
+        recorded(site, "elevation.ended", "JIT-302")?,
+        recorded(site, "session.ended", "JIT-302")?,
+    );
     let operator = site.open("bob", "operator", 600)?;
     let _login = Ssh::new(&site.host, "bob").start("sudo sleep 7124 & exec sleep 7126")?;
     site.wait_until_runs("sleep 7124", Deadline::seconds(5))?;
@@ -368,14 +381,14 @@ fn an_end_says_what_became_of_the_grant_that_held_it_last(site: &Site) -> Result
     let visitor = site.open("bob", "visitor", 300)?;
     site.revoke(&operator.grant)?;
     site.wait_until_gone("sleep 7124", Deadline::within(END_WITHIN))?;
-    ended_with(site, "elevation.ended", "JIT-302")?;
+    recorded_anew(site, "elevation.ended", "JIT-302", before.0)?;
     ensure!(
         site.runs("sleep 7126")?,
         "the login ended with a grant that was not its last"
     );
     site.revoke(&visitor.grant)?;
     site.wait_until_gone("sleep 7126", Deadline::within(END_WITHIN))?;
-    ended_with(site, "session.ended", "JIT-302")?;
+    recorded_anew(site, "session.ended", "JIT-302", before.1)?;
     // The login's end is told under both of the grants that held it.
     let told = || {
         let first = site.jitctl("bob", &["show", &operator.request])?.stdout;

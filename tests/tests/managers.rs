@@ -66,11 +66,16 @@ const KEEPER: &str = "
     chown -R keeper: ~keeper
     loginctl enable-linger keeper";
 
-/// As that account, through sudo: a unit that comes back when it is killed, and one that waits for its time.
+/// As that account, through sudo: a unit that comes back when it is killed, one that waits for its time, and one that is begun as soon
+/// as the end is told of.
 const BEGUN_THERE: &str = "
     sudo -u keeper XDG_RUNTIME_DIR=/run/user/$(id -u keeper) sh -c '
         systemd-run --user --quiet -p Restart=always -p RestartSec=100ms sh -c \"exec sleep 7462\"
-        systemd-run --user --quiet --on-active=15s sleep 7463'";
+        systemd-run --user --quiet --on-active=15s sleep 7463'
+    sudo -u keeper XDG_RUNTIME_DIR=/run/user/$(id -u keeper) sh -c '
+        trap \"\" HUP
+        trap \"sleep 1; systemd-run --user --quiet -p Restart=always sh -c \\\"exec sleep 7465\\\"\" TERM
+        while :; do sleep 7466; done' &";
 
 fn t15_what_was_begun_in_another_user_s_manager_ends_though_it_waits_or_restarts_itself(
     site: &Site,
@@ -86,9 +91,10 @@ fn ends_in_keepers_manager(site: &Site) -> Result<()> {
     let within = Deadline::seconds(10);
     site.wait_until_runs("sleep 7461", within)?;
     let granted = site.open("bob", "operator", 600)?;
-    let login = Ssh::new(&site.host, "bob").start(&format!("{BEGUN_THERE}; exec sleep 7464"))?;
+    let login = Ssh::new(&site.host, "bob").start(&format!("{BEGUN_THERE}\nexec sleep 7464"))?;
     site.wait_until_runs("sleep 7462", within)?;
     site.wait_until_runs("sleep 7464", within)?;
+    site.wait_until_runs("sleep 7466", within)?;
     let waiting = "runuser -u keeper -- env XDG_RUNTIME_DIR=/run/user/$(id -u keeper) systemctl --user list-timers --all --no-legend | wc -l";
     ensure!(site.host.sh(waiting)?.trim() != "0", "nothing waits there");
     site.revoke(&granted.grant)?;
@@ -102,7 +108,7 @@ fn ends_in_keepers_manager(site: &Site) -> Result<()> {
     // What that account has enabled is back, and nothing else of it.
     site.wait_until_runs("sleep 7461", within)?;
     ensure!(
-        site.host.sh(waiting)?.trim() == "0" && !site.runs("sleep 7462")?,
+        site.host.sh(waiting)?.trim() == "0" && !site.runs("sleep 746[25]")?,
         "what was begun as keeper goes on"
     );
     Ok(())

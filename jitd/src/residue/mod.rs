@@ -39,6 +39,7 @@ use crate::clock::Clock;
 use crate::record::Record;
 use keeper::Keeper;
 pub(crate) use ledger::Whose;
+pub(crate) use mounts::is_local;
 pub(crate) use places::OF_USER_MANAGER;
 use store::Store;
 

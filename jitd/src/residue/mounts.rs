@@ -31,6 +31,11 @@ struct Mount {
 #[derive(Debug, Default)]
 pub(super) struct Mounts(Vec<Mount>);
 
+/// True where `path` is on a disk of this machine, as far as jitd sees.
+pub(crate) fn is_local(path: &Path) -> bool {
+    Mounts::own().is_local(path)
+}
+
 impl Mounts {
     /// As this process sees them.
     pub(super) fn own() -> Self {

@@ -165,6 +165,7 @@ pub(super) const OF_SSH: &[&str] = &["authorized_keys", "authorized_keys2", "rc"
 /// What a user's manager reads in a home.
 pub(crate) const OF_USER_MANAGER: &[&str] = &[
     ".config/systemd/user",
+    ".config/systemd/user.control",
     ".config/systemd/user.conf",
     ".local/share/systemd/user",
 ];

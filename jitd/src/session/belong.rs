@@ -18,7 +18,7 @@ use crate::peer::Peer;
 const MANY_OPENERS: usize = 256;
 
 impl Inner {
-    pub(super) fn confirm_elevation(self: &Arc<Self>, peer: &Peer) -> Option<SessionId> {
+    pub(super) fn confirm_elevation(&self, peer: &Peer) -> Option<SessionId> {
         let process = Process::of(peer);
         let cgroup = peer.cgroup().ok()?;
         let mut table = self.table();
@@ -31,12 +31,11 @@ impl Inner {
         }
         let id = held.id.clone();
         table.remember(process, id.clone());
-        let taken_along = confirmed.then(|| self.take_login_along(&mut table, &id));
+        if confirmed {
+            let _ = self.take_along(&mut table, &id);
+        }
         drop(table);
         self.changed.notify_one();
-        if let Some(login) = taken_along.flatten() {
-            self.move_timer_of(login);
-        }
         Some(id)
     }
 
@@ -61,6 +60,9 @@ impl Inner {
             }
         }
         self.stand_behind(&held.id, &peer).await?;
+        for taken in self.taken_along_by(&held) {
+            self.arm(&taken).await.map_err(not_armed)?;
+        }
         Ok(Some(held.id))
     }
 

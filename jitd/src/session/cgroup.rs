@@ -29,6 +29,11 @@ pub(crate) fn units_of_users() -> impl Iterator<Item = PathBuf> {
     slices.flat_map(|slice| folders(&slice))
 }
 
+/// The directories of the units in the slice of this cgroup.
+pub(super) fn units_in(slice: &str) -> impl Iterator<Item = PathBuf> + use<> {
+    folders(&directory(slice))
+}
+
 /// The directory of a cgroup as /proc/PID/cgroup writes it.
 pub(super) fn written(directory: &Path) -> Option<String> {
     let path = directory.strip_prefix(ROOT).ok()?;
@@ -290,6 +295,10 @@ fn collect_pids(directory: &OwnedFd, deeper: usize, left: &mut usize, found: &mu
         .flatten()
         .filter(|entry| entry.file_type() == Some(nix::dir::Type::Directory));
     for entry in below.filter(|entry| !matches!(entry.file_name().to_bytes(), b"." | b"..")) {
+        // Not even opened: there may be hundreds of thousands.
+        if *left == 0 {
+            return;
+        }
         if let Ok(child) = openat(directory, entry.file_name(), flags(), Mode::empty()) {
             collect_pids(&child, deeper, left, found);
         }

@@ -1,5 +1,6 @@
-//! A login that ran something as root may have been handed something by it: a descriptor, a shell. Where the grant says so
-//! (`end_login_with_elevation`), the login goes on no longer than that access does, whether what it ran has returned or not (T17).
+//! What ran as root may have handed something to what it was started from: a descriptor, a shell. Where the grant says so
+//! (`end_login_with_elevation`), that goes on no longer than the access does, whether what ran has returned or not (T17). A person's
+//! logins, jobs and user manager on a host pass on to each other what they like, so they all count.
 
 use jiff::Timestamp;
 use jit_grant::{Code, Query};
@@ -13,14 +14,20 @@ use super::{Inner, Table};
 /// More elevations inside elevations than anybody opens.
 const DEEPEST: usize = 64;
 
-/// Access that was used inside a login, and takes the login along when it ends.
+/// Access that an elevation used.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Elevated {
     query: Query,
-    pub(super) live: Live,
+    /// What holds it open, which takes along what this is noted with where it has said so once.
+    live: Live,
 }
 
 impl Elevated {
+    /// What takes along whatever this is noted with.
+    pub(super) fn taking(&self) -> Option<&Live> {
+        self.live.ends_login.then_some(&self.live)
+    }
+
     /// What else a query names has no part in a decision.
     fn is_of(&self, query: &Query) -> bool {
         self.query.login == query.login
@@ -30,27 +37,42 @@ impl Elevated {
 }
 
 impl Inner {
-    /// Notes with the login of `id`, an elevation that begins to run, that it ends with this access. Returns that login where there
-    /// is one to be noted with. In monitor mode nothing of it is ended.
-    pub(super) fn take_login_along(&self, table: &mut Table, id: &SessionId) -> Option<SessionId> {
-        let elevation = table.held.get(id)?;
-        let takes = |live: &&Live| live.ends_login && elevation.kind == Kind::Elevation;
-        let live = elevation.live.as_ref().filter(takes)?.clone();
-        let query = elevation.query.clone();
-        let above =
-            std::iter::successors(enforced_parent(table, id), |id| enforced_parent(table, id));
-        let login = above.take(DEEPEST).last()?;
-        let held = table.held.get_mut(&login)?;
-        let before = held.until();
-        let mut elevated = held.elevated.iter_mut();
-        match elevated.find(|elevated| elevated.is_of(&query)) {
-            Some(known) => known.live = live,
-            None => held.elevated.push(Elevated { query, live }),
+    /// Notes the access of `id`, an elevation that begins to run, with all that may be handed something by it. Returns what ends with
+    /// it by now. In monitor mode nothing does.
+    pub(super) fn take_along(&self, table: &mut Table, id: &SessionId) -> Vec<SessionId> {
+        let Some(elevation) = table.held.get(id).cloned() else {
+            return Vec::new();
+        };
+        let (Kind::Elevation, true, Some(live)) =
+            (elevation.kind, elevation.enforce, elevation.live.clone())
+        else {
+            return Vec::new();
+        };
+        let login = login_above(table, id);
+        let mut ending = Vec::new();
+        for held in table.held.values_mut() {
+            if !held.enforce || !(Some(&held.id) == login.as_ref() || shares(held, &elevation)) {
+                continue;
+            }
+            let before = held.until();
+            held.note_elevated(&elevation.query, live.clone());
+            held.ends_otherwise_than(before);
+            // Where it can't be saved, a restart of jitd forgets it; jitd goes on knowing it until then.
+            let _ = self.registry.save(held);
+            ending.push(held.id.clone());
         }
-        held.ends_otherwise_than(before);
-        // Where it can't be saved, a restart of jitd forgets it; jitd goes on knowing it until then.
-        let _ = self.registry.save(held);
-        Some(login)
+        ending
+    }
+
+    /// What ends with the access of this elevation.
+    pub(super) fn taken_along_by(&self, elevation: &Held) -> Vec<SessionId> {
+        let table = self.table();
+        let is_taken = |held: &&Held| {
+            let mut taking = held.elevated.iter().filter(|of| of.taking().is_some());
+            taking.any(|of| of.is_of(&elevation.query))
+        };
+        let taken = table.held.values().filter(is_taken);
+        taken.map(|held| held.id.clone()).collect()
     }
 
     /// Judges what takes `held` along. Says whether any of it has another end than before.
@@ -58,30 +80,86 @@ impl Inner {
     /// # Errors
     /// Why it ends, where any of it is over.
     pub(super) fn elevated_standing(&self, held: &mut Held, now: Timestamp) -> Result<bool, Why> {
-        let mut changed = false;
-        for elevated in &mut held.elevated {
+        let (mut changed, mut over) = (false, None);
+        held.elevated.retain_mut(|elevated| {
             match self.standing_of(&elevated.query, Some(&elevated.live), now) {
-                Ok(live) => {
+                Ok(mut live) => {
+                    live.ends_login |= elevated.live.ends_login;
                     changed |= live != elevated.live;
                     elevated.live = live;
+                    true
                 }
-                Err(why) => {
+                Err(why) if elevated.live.ends_login => {
                     let code = Code::EndWithElevation;
-                    return Err(Why { code, ..why });
+                    over = over.or(Some(Why { code, ..why }));
+                    true
+                }
+                Err(_) => {
+                    changed = true;
+                    false
                 }
             }
-        }
-        Ok(changed)
+        });
+        over.map_or(Ok(changed), Err)
     }
 }
 
-fn enforced_parent(table: &Table, id: &SessionId) -> Option<SessionId> {
-    let parent = table.held.get(id)?.parent.clone()?;
-    table
-        .held
-        .get(&parent)
-        .is_some_and(|held| held.enforce)
-        .then_some(parent)
+impl Held {
+    fn note_elevated(&mut self, query: &Query, live: Live) {
+        let mut elevated = self.elevated.iter_mut();
+        match elevated.find(|elevated| elevated.is_of(query)) {
+            Some(known) => {
+                let ends_login = live.ends_login || known.live.ends_login;
+                known.live = Live { ends_login, ..live };
+            }
+            None => self.elevated.push(Elevated {
+                query: query.clone(),
+                live,
+            }),
+        }
+    }
+
+    /// Takes over what takes others of the same person along, which may hand on what they were handed.
+    pub(super) fn inherits_elevated(&mut self, table: &Table) {
+        if !self.enforce || self.kind == Kind::Elevation {
+            return;
+        }
+        let others = table.held.values().filter(|held| {
+            held.ending.is_none()
+                && held.kind != Kind::Elevation
+                && held.query.login == self.query.login
+        });
+        let own = self.live.as_ref().map(|live| live.principal.clone());
+        // A manager has what all principals of its login put there.
+        let is_handed = |elevated: &&Elevated| {
+            self.kind == Kind::Manager || Some(&elevated.live.principal) == own.as_ref()
+        };
+        let known: Vec<Elevated> = others
+            .flat_map(|other| other.elevated.iter().filter(is_handed))
+            .cloned()
+            .collect();
+        for Elevated { query, live } in known {
+            self.note_elevated(&query, live);
+        }
+    }
+}
+
+/// True for a login, job or user manager of whoever has `of`. A manager has what all principals of its login put there.
+fn shares(held: &Held, of: &Held) -> bool {
+    let principal = |held: &Held| held.live.as_ref().map(|live| live.principal.clone());
+    held.kind != Kind::Elevation
+        && held.query.login == of.query.login
+        && (held.kind == Kind::Manager || principal(held) == principal(of))
+}
+
+fn login_above(table: &Table, id: &SessionId) -> Option<SessionId> {
+    let enforced_parent = |id: &SessionId| {
+        let parent = table.held.get(id)?.parent.clone()?;
+        let enforced = table.held.get(&parent).is_some_and(|held| held.enforce);
+        enforced.then_some(parent)
+    };
+    let above = std::iter::successors(enforced_parent(id), enforced_parent);
+    above.take(DEEPEST).last()
 }
 
 #[cfg(test)]
@@ -109,8 +187,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn t17_a_login_is_bound_where_the_grant_says_so_and_both_are_enforced() {
-        for (ends_login, enforce, bound) in [
+    async fn t17_a_login_is_taken_where_the_grant_says_so_and_both_are_enforced() {
+        for (ends_login, enforce, taken) in [
             (true, true, true),
             (false, true, false),
             (true, false, false),
@@ -120,17 +198,67 @@ mod tests {
             login.enforce = enforce;
             let (sessions, _record) = restarted(folder.path(), &[], live()).await;
             let mut table = sessions.0.table();
-            table.held = [login, elevation]
+            table.held = [login, elevation.clone()]
                 .map(|held| (held.id.clone(), held))
                 .into();
-            let twice = [(); 2].map(|()| sessions.0.take_login_along(&mut table, &id(2)));
-            assert_eq!(twice, [bound.then(|| id(1)), bound.then(|| id(1))]);
+            let twice = [(); 2].map(|()| sessions.0.take_along(&mut table, &id(2)).len());
+            assert_eq!(twice, [usize::from(enforce); 2]);
             let login = &table.held[&id(1)];
-            assert_eq!(login.elevated.len(), usize::from(bound));
-            let until = bound.then(|| Timestamp::from_second(100).unwrap());
+            assert_eq!(login.elevated.len(), usize::from(enforce));
+            let until = taken.then(|| Timestamp::from_second(100).unwrap());
             assert_eq!(login.until(), until.or(Some(Timestamp::MAX)));
-            table.held.clear();
+            drop(table);
+            let taken_along = sessions.0.taken_along_by(&elevation);
+            assert_eq!(taken_along.len(), usize::from(taken));
+            sessions.0.table().held.clear();
         }
+    }
+
+    /// Descriptors go from one process of a person to another, over a socket or by ptrace(2).
+    #[tokio::test]
+    async fn t17_what_else_the_person_has_open_is_taken_too_and_nobody_else_s() {
+        let folder = tempfile::tempdir().unwrap();
+        let (login, mut elevation) = login_and_elevation(true);
+        // Of `systemd-run --user`: started from no login.
+        elevation.parent = None;
+        let mut manager = held(Kind::Manager, 3, this());
+        manager.live.as_mut().unwrap().principal = "ben".parse().unwrap();
+        let mut of_another = held(Kind::Login, 4, this());
+        of_another.live.as_mut().unwrap().principal = "ben".parse().unwrap();
+        let mut elsewhere = held(Kind::Login, 5, this());
+        elsewhere.query.login = "ben".parse().unwrap();
+        let (sessions, _record) = restarted(folder.path(), &[], live()).await;
+        let mut table = sessions.0.table();
+        let all = [login, elevation, manager, of_another, elsewhere];
+        table.held = all.map(|held| (held.id.clone(), held)).into();
+        assert_eq!(sessions.0.take_along(&mut table, &id(2)), [id(1), id(3)]);
+        let mut later = held(Kind::Login, 6, this());
+        later.inherits_elevated(&table);
+        assert_eq!(later.until(), Timestamp::from_second(100).ok());
+        let mut of_ben = table.held[&id(4)].clone();
+        of_ben.inherits_elevated(&table);
+        assert!(of_ben.elevated.is_empty());
+        table.held.clear();
+    }
+
+    #[tokio::test]
+    async fn t17_a_grant_that_carries_it_on_may_say_so_and_none_takes_it_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut login, elevation) = login_and_elevation(false);
+        let not_taking = elevation.live.clone().unwrap();
+        let taking = Live {
+            ends_login: true,
+            ..not_taking.clone()
+        };
+        let judge = Always(Standing::Live(taking));
+        let (sessions, _record) = restarted(folder.path(), &[], judge).await;
+        let now = Timestamp::UNIX_EPOCH;
+        login.note_elevated(&elevation.query, not_taking.clone());
+        assert_eq!(login.until(), Some(Timestamp::MAX));
+        assert!(sessions.0.elevated_standing(&mut login, now).unwrap());
+        assert_eq!(login.until(), Timestamp::from_second(100).ok());
+        login.note_elevated(&elevation.query, not_taking);
+        assert_eq!(login.until(), Timestamp::from_second(100).ok());
     }
 
     /// Withdraws what these actions have.

@@ -1,4 +1,5 @@
-//! The end: SIGTERM and SIGHUP to everything, a grace, then cgroup.kill. Neither the bus nor a disk nor a terminal is waited for.
+//! The end: SIGTERM and SIGHUP to everything, a grace, then cgroup.kill. Neither the bus nor a disk nor a terminal is waited for until
+//! all of it is dead.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,13 +87,14 @@ impl Inner {
             .iter()
             .map(|scope| scope.cgroup.clone())
             .collect();
-        let begun = match held.ending.and_then(|ending| ending.signalled) {
+        let signalled = held.ending.and_then(|ending| ending.signalled);
+        let resumed = signalled.is_some();
+        let begun = match signalled {
             Some(begun) => begun,
             None => self.send_signals(&held, &cgroups, why).await,
         };
         let told = tokio::spawn(Arc::clone(&self).tell_strays(held.clone()));
         let stopping = tokio::spawn(Arc::clone(&self).leave_to_pid1(held.clone()));
-        let elsewhere = tokio::spawn(Arc::clone(&self).end_elsewhere(held.clone()));
         let left = (begun + *self.grace()).saturating_sub(self.clock.boot());
         let killed = timeout(left, self.all_empty(&cgroups)).await.is_err();
         for cgroup in cgroups.iter().filter(|cgroup| cgroup.populated()) {
@@ -106,8 +108,9 @@ impl Inner {
             let left = (begun + *self.grace()).saturating_sub(self.clock.boot());
             sleep(left).await;
         }
-        let some_elsewhere = elsewhere.await.unwrap_or_default();
-        if self.kill_strays(&held).await || some_elsewhere {
+        let strays = self.kill_strays(&held).await;
+        // Nothing of it is left that could begin more there.
+        if self.end_elsewhere(&held, resumed).await || strays {
             last_death = self.clock.boot();
         }
         let late = self.clock.boot().saturating_sub(last_death);
@@ -149,7 +152,7 @@ impl Inner {
     }
 
     /// Has systemd stop the scopes too: it goes on with that whatever becomes of jitd, kills after a grace of its own, and keeps
-    /// nothing of them. So the timer behind this end has nothing left to do.
+    /// nothing of them. So the timer behind this end has nothing left to do, unless it is to end scopes of others.
     async fn leave_to_pid1(self: Arc<Self>, held: Held) {
         let stopped = async {
             let _turn = self.turns.acquire().await;
@@ -157,7 +160,10 @@ impl Inner {
             for scope in &held.scopes {
                 pid1.stop_run(&scope.invocation).await?;
             }
-            self.disarm_by(&held.id, &mut pid1).await
+            match held.also_ends.as_slice() {
+                [] => self.disarm_by(&held.id, &mut pid1).await,
+                _ => Ok(()),
+            }
         };
         if let Err(error) = stopped.await {
             tracing::warn!(id = %held.id, %error, "systemd was not told to stop a scope");
@@ -171,8 +177,8 @@ impl Inner {
         Ending { code, due, .. }: Ending,
     ) {
         self.disarm(&held.id).await;
-        Arc::clone(&self).end_elsewhere(held.clone()).await;
         self.kill_strays(held).await;
+        self.end_elsewhere(held, true).await;
         self.note_ended(held, Why { code, due }, None, false, false);
         self.forget(&held.id);
     }
@@ -252,8 +258,8 @@ impl Inner {
     }
 }
 
-/// Says how many get the signals: some at once, and the others on a thread of its own. Who has thousands of processes must not hold up
-/// the ends of others.
+/// Says how many are told: some at once, and the others, each of them still to be found there, on a thread of its own. Who has thousands
+/// of processes must not hold up the ends of others.
 fn signal_all(cgroup: &Cgroup, signals: &'static [Signal]) -> usize {
     let mut pids = cgroup.pids();
     let later = pids.split_off(pids.len().min(AT_ONCE));

@@ -82,7 +82,8 @@ impl Inner {
         }
         // On a thread of its own: the disk is not waited for.
         let held = held.clone();
-        let look = tokio::task::spawn_blocking(move || self.left_a_job(&held));
+        let look = move || self.left_a_job(&held) || self.left_a_unit(&held);
+        let look = tokio::task::spawn_blocking(look);
         look.await.unwrap_or(true)
     }
 

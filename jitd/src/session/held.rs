@@ -98,7 +98,7 @@ pub(crate) struct Held {
     /// Whom an elevation went on as, besides root and its own login (T15).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) others: Vec<Account>,
-    /// Access that was used inside a login and takes it along (T17).
+    /// Access that elevations used which may have handed something to it (T17).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) elevated: Vec<Elevated>,
     /// An elevation whose session phase has not come: ended at this time since boot.
@@ -173,7 +173,7 @@ impl Held {
     /// What ends first, and with it this: what holds it open, or access that takes it along. None where nothing holds it open.
     pub(crate) fn first_to_end(&self) -> Option<&Live> {
         let own = self.live.as_ref()?;
-        let along = self.elevated.iter().map(|elevated| &elevated.live);
+        let along = self.elevated.iter().filter_map(Elevated::taking);
         along.chain([own]).min_by_key(|live| live.until)
     }
 

@@ -202,13 +202,6 @@ impl Inner {
         }
     }
 
-    /// Has PID 1's timer behind `id` moved, where nobody does that already.
-    pub(super) fn move_timer_of(self: &Arc<Self>, id: SessionId) {
-        if self.table().moving.insert(id.clone()) {
-            tokio::spawn(Arc::clone(self).arm_or_try_again(id));
-        }
-    }
-
     /// True where PID 1's timer is what it should be by now; the next change of it is then another's to take up.
     fn moved(&self, id: &SessionId) -> bool {
         let mut table = self.table();

@@ -20,7 +20,7 @@ use super::types::{Opening, Refused, SessionId, Standing};
 use crate::peer::Peer;
 
 /// logind keeps a file here for every login whose manager is to run without a login (`loginctl enable-linger`).
-const LINGER: &str = "/var/lib/systemd/linger";
+pub(super) const LINGER: &str = "/var/lib/systemd/linger";
 
 impl Inner {
     pub(super) async fn open_manager(
@@ -113,14 +113,22 @@ impl Inner {
                 && held.enforce
                 && held.scopes.iter().any(|scope| scope.cgroup == *cgroup)
         })?;
+        let mut carried_on = None;
         if self.join(held)
             && let Standing::Live(live) = self.judge.standing(&held.query)
         {
-            held.live = Some(live);
+            let grant = live.grant.clone();
+            let was = held.live.replace(live);
+            if was.is_none_or(|was| was.grant != grant) {
+                carried_on = Some(held.clone());
+            }
             let _ = self.registry.save(held);
         }
         let id = held.id.clone();
         drop(table);
+        if let Some(held) = carried_on {
+            self.note(&held, "carried_on", held.whose());
+        }
         self.changed.notify_one();
         Some(id)
     }

@@ -9,7 +9,7 @@
 //! | which cgroup is a session's, who is in it, killing it | `cgroup.rs` |
 //! | is it over? at deadlines, new bundles and steps of the clock | `judge.rs`, `elevated.rs` |
 //! | the end itself | `end.rs`, `notice.rs`, `connection.rs` |
-//! | what left its scopes | `strays.rs`, `another.rs`, `unseen.rs` |
+//! | what left its scopes | `strays.rs`, `another.rs`, `elsewhere.rs`, `unseen.rs` |
 //! | warning people that it is near | `warn.rs`, `notice.rs` |
 //! | it ended by itself | `gone.rs`, `watch.rs` |
 //! | what survives a restart of jitd | `held.rs`, `registry.rs`, `reconcile.rs`, `salvage.rs` |
@@ -22,6 +22,7 @@ mod cgroup;
 mod connection;
 mod deadline;
 mod elevated;
+mod elsewhere;
 mod end;
 #[cfg(test)]
 mod fixture;
@@ -95,8 +96,10 @@ struct Inner {
     warn_before: Mutex<Vec<Duration>>,
     /// What is due next may have changed.
     changed: Notify,
-    /// Turns at what of PID 1's no caller waits for: moving timers, and stopping what ends.
+    /// Turns at PID 1 for moving timers and for stopping what ends, which may be hundreds at once.
     turns: Semaphore,
+    /// The turn at looking through homes.
+    homes: Arc<Semaphore>,
     looks: strays::Looks,
 }
 
@@ -141,6 +144,7 @@ impl Sessions {
             warn_before: Mutex::default(),
             changed: Notify::new(),
             turns: Semaphore::new(TURNS_AT_ONCE),
+            homes: Arc::new(Semaphore::new(1)),
             looks: strays::Looks::default(),
         });
         inner.reconcile().await?;

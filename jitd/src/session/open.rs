@@ -194,6 +194,7 @@ impl Inner {
             }
             Standing::Over { .. } => None,
         };
+        held.inherits_elevated(&table);
         if opening.enforce {
             let parent_ended = |parent| {
                 table

@@ -137,7 +137,11 @@ impl Pid1 {
             other => other?.read()?,
         };
         match within(self.0.call(unit.as_str(), UNIT, "Stop", &"replace")).await {
-            Err(Pid1Error::Bus(error)) if error.is(NO_SUCH_UNIT) || error.is(NO_SUCH_OBJECT) => {
+            Err(Pid1Error::Bus(error))
+                if [NO_SUCH_RUN, NO_SUCH_UNIT, NO_SUCH_OBJECT]
+                    .iter()
+                    .any(|name| error.is(name)) =>
+            {
                 Ok(())
             }
             other => other.map(drop),

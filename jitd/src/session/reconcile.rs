@@ -78,7 +78,10 @@ impl Inner {
     /// It went while nobody looked. Where it was over by then it was PID 1 that ended it, or jitd before it died.
     async fn let_go(self: Arc<Self>, mut held: Held) {
         if held.enforce && held.ending.is_none() {
-            let over = self.standing(&held, self.clock.now()).err();
+            let now = self.clock.now();
+            let standing = self.standing(&held, now);
+            let standing = standing.and_then(|_| self.elevated_standing(&mut held, now));
+            let over = standing.err();
             held.ending = over.map(|why| Ending {
                 code: why.code,
                 due: why.due,

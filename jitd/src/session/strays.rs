@@ -1,6 +1,6 @@
 //! What left the scopes of a login or an elevation and still carries the login's audit session: found by /proc/PID/sessionid, which
-//! pam_loginuid sets for each login, every descendant inherits, and neither sudo nor a move to another cgroup changes (T12). With it
-//! what began in another user's manager (T15), whose audit session is that manager's.
+//! pam_loginuid sets for each login, every descendant inherits, and neither sudo nor a move to another cgroup changes (T12). What
+//! began in another user's manager (T15), whose audit session is that manager's, is found here and ended in `elsewhere.rs`.
 //!
 //! The id alone says whose login it was, not whose end has come: at an elevation's end the login and its other elevations go on. So
 //! whatever sits in a scope that is held is spared, since that ends with whatever it is held by, and what is on its way into one.

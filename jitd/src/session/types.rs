@@ -50,7 +50,7 @@ pub struct Live {
     /// The first instant at which the answer is no by the grants alone. How fresh they are has no part in it: when they go
     /// stale, [`Sessions::reconsider`](super::Sessions::reconsider) is called.
     pub until: Timestamp,
-    /// Where an elevation is ended before it finished, its login ends too: root may have handed something to it (T17).
+    /// Where an elevation's access ends, its login ends too: root may have handed something to it (T17).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ends_login: bool,
 }

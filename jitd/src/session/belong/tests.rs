@@ -51,6 +51,7 @@ fn sessions(directory: &Path) -> Arc<Inner> {
         warn_before: Default::default(),
         changed: Default::default(),
         turns: tokio::sync::Semaphore::new(1),
+        homes: Arc::new(tokio::sync::Semaphore::new(1)),
         looks: Default::default(),
     })
 }
@@ -98,7 +99,7 @@ fn scope(unit: String, cgroup: Cgroup) -> Scope {
 
 impl Inner {
     /// An elevation that the caller has opened, and that its session phase has confirmed.
-    fn confirmed(self: &Arc<Self>, peer: &Peer) -> SessionId {
+    fn confirmed(&self, peer: &Peer) -> SessionId {
         let id = self
             .begin(Kind::Elevation, &opening(peer, Action::Sudo))
             .unwrap();
