@@ -6,6 +6,7 @@
 mod bundle;
 mod code;
 mod decide;
+mod enrolment;
 mod envelope;
 mod fingerprint;
 mod key;
@@ -17,11 +18,13 @@ mod token;
 pub use bundle::{Action, Allow, Approval, Bundle, Grant, RequestNote, VoidGrant};
 pub use code::{Code, UnknownCode};
 pub use decide::{Allowed, Credential, Decision, Query, deadline, decide, holders};
+pub use enrolment::{EnrolmentToken, NotAToken, Possession, Secret};
 pub use envelope::{DocumentRefused, NotSigned};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use key::{KeyError, PublicKey, SigningKey, TrustedKeys};
 pub use name::{
     ChainHead, GrantId, HostId, HostName, Login, NameError, Nonce, Principal, RequestId, RoleName,
+    SecretHash, TokenId,
 };
 pub use refusal::Refusal;
 pub use signed::ENFORCED;

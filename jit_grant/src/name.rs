@@ -140,3 +140,20 @@ name_type! {
     ChainHead, "chain head", "64 hexadecimal digits in lower case",
     |t| t.len() == 64 && shaped(t, 64, lower_hex, lower_hex)
 }
+name_type! {
+    /// One enrolment token, as people name it; it is no secret.
+    TokenId, "token id", "e and a number, such as e17",
+    |t| numbered(t, 'e')
+}
+name_type! {
+    /// SHA-256 of an enrolment token's secret, in hexadecimal.
+    SecretHash, "hash", "64 hexadecimal digits in lower case",
+    |t| t.len() == 64 && shaped(t, 64, lower_hex, lower_hex)
+}
+
+impl SecretHash {
+    /// From the bytes of the hash, of which there are 32.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}

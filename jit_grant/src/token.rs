@@ -23,7 +23,7 @@ const CHECKPOINT: Kind = Kind {
     max_bytes: SMALL,
 };
 /// The audience of what a host signs to speak for itself.
-const SERVER: &str = "jit-server";
+pub(crate) const SERVER: &str = "jit-server";
 
 /// The server's word to one host: alive at this time, at this revision. Bound to a nonce of jitd's, so that it can't be old.
 #[derive(Debug, Clone, PartialEq, Eq)]
