@@ -82,7 +82,7 @@ pub mod control {
     pub const WHOAMI: &str = "io.jit.Control.Whoami";
     /// `io.jit.Control.Reload`: read settings and trust.json again (after enrolment). No parameters or reply. Root.
     pub const RELOAD: &str = "io.jit.Control.Reload";
-    /// `io.jit.Control.Enroll`: make or read the host's key. No parameters; reply: [`Enroll`]. Root.
+    /// `io.jit.Control.Enroll`: make or read the host's key. Parameters: [`Enrolling`]; reply: [`Enroll`]. Root.
     pub const ENROLL: &str = "io.jit.Control.Enroll";
     /// `io.jit.Control.Gated`: note in the record that gating or mode changed. Parameters: [`Gated`]; no reply. Root.
     pub const GATED: &str = "io.jit.Control.Gated";
@@ -177,11 +177,31 @@ pub mod control {
         pub session: Option<Session>,
     }
 
+    /// Parameters of [`ENROLL`].
+    #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct Enrolling {
+        /// What the host is to prove that it has its key for. None: no proof is asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub prove: Option<Prove>,
+    }
+
+    /// What a proof that the host has its key is bound to.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct Prove {
+        /// The name that the host wants.
+        pub name: String,
+        /// SHA-256 of the enrolment token's secret, in hexadecimal.
+        pub secret: String,
+    }
+
     /// Reply of [`ENROLL`].
     #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
     pub struct Enroll {
         /// The host's public key: 32 bytes, base64url without padding.
         pub public_key: String,
+        /// The proof that was asked for (`jit-possession+jwt`).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub proof: Option<String>,
     }
 
     /// Parameters of [`GATED`].
@@ -228,6 +248,12 @@ pub mod sync {
         pub nonce: String,
         /// Revision of the bundle that jitd holds, 0 for none.
         pub revision: u64,
+        /// More URLs of the same server, to be tried in turn.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub more_servers: Vec<String>,
+        /// The certificates that the server's has to come from, in PEM; for `https://…`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub ca: Option<String>,
     }
 
     /// Parameters of [`WORD`].

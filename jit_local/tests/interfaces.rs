@@ -263,7 +263,18 @@ fn control_messages_agree_with_their_description() {
     );
     declared.agrees(
         &declared.replies["Enroll"],
-        &control::Enroll { public_key: text() },
+        &control::Enroll {
+            public_key: text(),
+            proof: Some(text()),
+        },
+    );
+    let prove = control::Prove {
+        name: text(),
+        secret: text(),
+    };
+    declared.agrees(
+        &declared.calls["Enroll"],
+        &control::Enrolling { prove: Some(prove) },
     );
     declared.agrees(
         &declared.calls["Gated"],
@@ -279,7 +290,7 @@ fn control_messages_agree_with_their_description() {
             after: Some(text()),
         },
     );
-    for method in ["Status", "Whoami", "Reload", "Enroll"] {
+    for method in ["Status", "Whoami", "Reload"] {
         assert!(declared.calls[method].is_empty(), "{method}");
     }
     assert!(declared.replies["Reload"].is_empty() && declared.replies["Gated"].is_empty());
@@ -298,6 +309,8 @@ fn sync_messages_agree_with_their_description() {
         token: text(),
         nonce: text(),
         revision: 1,
+        more_servers: vec![text()],
+        ca: Some(text()),
     };
     let taken = sync::Taken {
         taken: false,

@@ -40,6 +40,14 @@ pub fn read_or_make(path: &Path) -> Result<SigningKey, HostKeyError> {
     if let Some(key) = read(path)? {
         return Ok(key);
     }
+    make(path)
+}
+
+/// Makes a key in `path`, readable to root only, in the place of any other.
+///
+/// # Errors
+/// See [`HostKeyError`].
+pub fn make(path: &Path) -> Result<SigningKey, HostKeyError> {
     let key = SigningKey::generate()?;
     atomic::write(path, key.pkcs8())?;
     Ok(key)

@@ -12,12 +12,21 @@ use crate::atomic;
 
 const LARGEST_FILE: u64 = 64 * 1024;
 const MOST_KEYS: usize = 8;
+const MOST_SERVERS: usize = 8;
+/// Bytes of a server's URL at most.
+const LONGEST_URL: usize = 512;
+/// Bytes of certificates at most, so that a message to jitd-sync can carry them.
+const LARGEST_CA: usize = 32 * 1024;
 
 /// The server and what it calls this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trust {
     /// Where the server is: `unix:/path` or `https://…`.
     pub server: String,
+    /// More URLs of the same server.
+    pub more_servers: Vec<String>,
+    /// The certificates that the server's has to come from, in PEM. jitd hands them to jitd-sync and reads them not.
+    pub ca: Option<String>,
     /// The audience of what is signed for this host.
     pub host_id: HostId,
     /// What people call this host.
@@ -71,6 +80,10 @@ impl TrustError {
 #[derive(Deserialize)]
 struct Document {
     server: String,
+    #[serde(default)]
+    more_servers: Vec<String>,
+    #[serde(default)]
+    ca: Option<String>,
     host_id: HostId,
     host_name: HostName,
     machine_id: String,
@@ -112,6 +125,8 @@ impl Trust {
         }
         Ok(Self {
             server: document.server,
+            more_servers: document.more_servers,
+            ca: document.ca,
             host_id: document.host_id,
             host_name: document.host_name,
             keys: TrustedKeys::new(
@@ -134,8 +149,17 @@ fn open(path: &Path) -> io::Result<File> {
 
 fn parse(text: &[u8]) -> Result<Document, String> {
     let document: Document = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    if !document.server.starts_with("unix:/") && !document.server.starts_with("https://") {
-        return Err("server must be unix:/PATH or https://…".to_owned());
+    if document.more_servers.len() >= MOST_SERVERS {
+        return Err(format!("servers must be 1 to {MOST_SERVERS}"));
+    }
+    for server in std::iter::once(&document.server).chain(&document.more_servers) {
+        let known = server.starts_with("unix:/") || server.starts_with("https://");
+        if !known || server.len() > LONGEST_URL {
+            return Err("a server must be unix:/PATH or https://…".to_owned());
+        }
+    }
+    if document.ca.as_ref().is_some_and(|ca| ca.len() > LARGEST_CA) {
+        return Err(format!("ca must be at most {LARGEST_CA} bytes"));
     }
     if document.keys.is_empty() || document.keys.len() > MOST_KEYS {
         return Err(format!("keys must be 1 to {MOST_KEYS}"));
@@ -240,6 +264,9 @@ mod tests {
         for text in [
             b"{".to_vec(),
             with("server", json!("http://plain.example")),
+            with("more_servers", json!(["http://plain.example"])),
+            with("more_servers", json!(vec!["https://a"; MOST_SERVERS])),
+            with("ca", json!("x".repeat(LARGEST_CA + 1))),
             with("host_id", json!("h1")),
             with("host_name", json!("Not A Host")),
             with("keys", json!([])),

@@ -42,6 +42,8 @@ impl Host {
     fn trust(&self) -> Trust {
         Trust {
             server: "https://jit.example".into(),
+            more_servers: Vec::new(),
+            ca: None,
             host_id: host_id(),
             host_name: "web1".parse().unwrap(),
             keys: TrustedKeys::new(vec![self.key.public()]),

@@ -1,7 +1,10 @@
 //! `ctl.sock`: what people and administrators ask.
 
+use jit_grant::{NameError, Possession};
 use jit_local::call::{Call, Reply, ServiceError};
-use jit_local::message::control::{Enroll, FAILED, Gated, Page, Session, Status, Whoami};
+use jit_local::message::control::{
+    Enroll, Enrolling, FAILED, Gated, Page, Prove, Session, Status, Whoami,
+};
 use serde::Serialize;
 
 use super::paging::{fitting, page};
@@ -9,6 +12,7 @@ use super::{Hold, Host, done, failed, nothing};
 use crate::host_key;
 use crate::peer::Peer;
 use crate::session::{NotAnId, SessionId};
+use crate::trust::{Trust, TrustError};
 
 #[derive(Serialize)]
 struct By {
@@ -86,21 +90,38 @@ impl<S: Hold> Host<S> {
         }
     }
 
-    /// Makes the host's key where there is none.
-    pub(super) async fn enroll(&self, peer: &Peer) -> Reply {
+    /// Makes the host's key where there is none, or only that of the machine that this one was cloned from.
+    pub(super) async fn enroll(&self, call: &Call, peer: &Peer) -> Reply {
+        let prove = match call.parameters::<Enrolling>() {
+            Ok(enrolling) => enrolling.prove.map(possession).transpose(),
+            Err(error) => return error.into(),
+        };
+        let prove = match prove {
+            Ok(prove) => prove,
+            Err(error) => return failed(FAILED, &error.to_string()),
+        };
+        let (trust, machine_id) = (self.files.trust.clone(), self.files.machine_id.clone());
         let path = self.files.host_key.clone();
-        let key = match tokio::task::spawn_blocking(move || host_key::read_or_make(&path)).await {
+        let own = move || match Trust::read(&trust, &machine_id) {
+            Err(TrustError::OtherMachine(_)) => host_key::make(&path),
+            _ => host_key::read_or_make(&path),
+        };
+        let key = match tokio::task::spawn_blocking(own).await {
             Ok(Ok(key)) => key,
             Ok(Err(error)) => return failed(FAILED, &error.to_string()),
             Err(_) => return failed(FAILED, "the host's key could not be made"),
         };
         let public_key = key.public().to_string();
+        let proof = match prove.map(|prove| prove.sign(&key)).transpose() {
+            Ok(proof) => proof,
+            Err(error) => return failed(FAILED, &error.to_string()),
+        };
         *self
             .key
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(key);
         self.note("enroll", self.by(peer));
-        done(&Enroll { public_key })
+        done(&Enroll { public_key, proof })
     }
 
     pub(super) fn gated(&self, call: &Call, peer: &Peer) -> Reply {
@@ -135,4 +156,11 @@ impl<S: Hold> Host<S> {
             session: self.sessions.containing(peer).map(|session| session.id),
         }
     }
+}
+
+fn possession(prove: Prove) -> Result<Possession, NameError> {
+    Ok(Possession {
+        name: prove.name.parse()?,
+        secret: prove.secret.parse()?,
+    })
 }

@@ -192,7 +192,7 @@ impl<S: Hold> Host<S> {
             Method::Sessions => self.list_sessions(call, peer).await.into(),
             Method::Whoami => self.whoami(peer).into(),
             Method::Reload => self.reload(peer).await.into(),
-            Method::Enroll => self.enroll(peer).await.into(),
+            Method::Enroll => self.enroll(call, peer).await.into(),
             Method::Gated => self.gated(call, peer).into(),
             Method::Hello => self.hello().into(),
             Method::Bundle => self.bundle(received).await.into(),

@@ -46,6 +46,8 @@ impl<S: Hold> Host<S> {
                 token,
                 nonce: nonce.to_string(),
                 revision: overview.revision.unwrap_or(0),
+                more_servers: trust.more_servers.clone(),
+                ca: trust.ca.clone(),
             }),
         }
     }

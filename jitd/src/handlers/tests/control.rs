@@ -190,6 +190,48 @@ async fn jitd_sync_learns_who_it_speaks_for_once_there_is_a_key_and_a_server() {
 }
 
 #[tokio::test]
+async fn a_host_proves_that_it_has_its_key_for_one_name_and_one_token() {
+    let fixture = Fixture::new();
+    let possession = jit_grant::Possession {
+        name: "web1".parse().unwrap(),
+        secret: "a".repeat(64).parse().unwrap(),
+    };
+    let prove = json!({ "prove": { "name": "web1", "secret": possession.secret } });
+    let enrolled: message::Enroll = control(&fixture, Method::Enroll, prove, 0)
+        .await
+        .parameters()
+        .unwrap();
+    let key = enrolled.public_key.parse().unwrap();
+    let proof = enrolled.proof.unwrap();
+    assert_eq!(
+        jit_grant::Possession::verify(proof.as_bytes(), key),
+        Ok(possession)
+    );
+    for (name, secret) in [("web1", "a"), ("Not A Host", &*"a".repeat(64))] {
+        let wrong = json!({ "prove": { "name": name, "secret": secret } });
+        let refused = control(&fixture, Method::Enroll, wrong, 0).await;
+        assert_eq!(refused.error.as_deref(), Some("io.jit.Control.Failed"));
+    }
+}
+
+#[tokio::test]
+async fn a_cloned_machine_enrols_with_a_key_of_its_own() {
+    let fixture = Fixture::new();
+    let key = async || {
+        let enrolled: message::Enroll = control(&fixture, Method::Enroll, json!({}), 0)
+            .await
+            .parameters()
+            .unwrap();
+        enrolled.public_key
+    };
+    let original = key().await;
+    assert_eq!(key().await, original);
+    let clone = "f".repeat(32);
+    std::fs::write(&fixture.host.files.machine_id, clone).unwrap();
+    assert_ne!(key().await, original);
+}
+
+#[tokio::test]
 async fn t25_sessions_are_judged_again_when_a_word_moves_the_clock_although_it_keeps_nothing_fresh()
 {
     let fixture = Fixture::new().granting(vec![]).await;
