@@ -1,5 +1,6 @@
 //! The administrator's commands: clients of the running server.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -9,9 +10,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::cli::{ListOptions, NewUser};
+use crate::cli::{ListOptions, NewToken, NewUser, RemoveHost};
 use crate::client::Client;
 use crate::error::Error;
+use crate::label::Label;
 use crate::policy;
 
 const MAX_KEY_FILE: u64 = 256 * 1024;
@@ -149,6 +151,8 @@ struct Host {
     host_id: String,
     enrolled_at: Timestamp,
     connected: bool,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
     revision: u64,
     last_seen: Option<Timestamp>,
 }
@@ -172,7 +176,7 @@ pub async fn list_hosts(
             "no hosts yet; on a host, as root: `jitctl enroll --server unix:/run/jit-server/api.sock`\n",
         );
     }
-    let mut table = table(&["NAME", "CONNECTED", "LAST SEEN", "ENROLLED"]);
+    let mut table = table(&["NAME", "CONNECTED", "LAST SEEN", "ENROLLED", "LABELS"]);
     for host in &hosts {
         let connected = if host.connected { "yes" } else { "no" };
         let seen = host.last_seen.map_or_else(
@@ -184,9 +188,68 @@ pub async fn list_hosts(
             connected.to_owned(),
             seen,
             ago(host.enrolled_at, now),
+            labelled(&host.labels),
         ]);
     }
     say(out, &trimmed(table))
+}
+
+fn labelled(labels: &BTreeMap<String, String>) -> String {
+    let labels = labels.iter().map(|(key, value)| format!("{key}={value}"));
+    labels.collect::<Vec<_>>().join(" ")
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Token {
+    id: String,
+    token: String,
+    expires: Timestamp,
+}
+
+/// `jit-server host token`. The token alone goes to `out`, so that it can be kept in a file.
+///
+/// # Errors
+/// Where the server refuses.
+pub async fn make_token(new: NewToken, out: &mut impl Write) -> Result<(), Error> {
+    let labels: BTreeMap<String, String> = new
+        .labels
+        .iter()
+        .map(|Label(key, value)| (key.to_string(), value.to_string()))
+        .collect();
+    if labels.len() < new.labels.len() {
+        return Err(Error::Setup("a label's key is given twice".to_owned()));
+    }
+    let body = json!({ "name": new.name, "labels": labels, "uses": new.uses, "for_seconds": new.for_seconds });
+    let client = Client::new(&new.reach.socket);
+    let token: Token = client.post("/v1/hosts/tokens", &body).await?;
+    if new.json {
+        return print_json(out, &token);
+    }
+    say(out, &format!("{}\n", token.token))
+}
+
+#[derive(Debug, Deserialize)]
+struct Removed {
+    name: String,
+    revoked: Vec<String>,
+}
+
+/// `jit-server host remove`.
+///
+/// # Errors
+/// Where the server refuses.
+pub async fn remove_host(host: RemoveHost, out: &mut impl Write) -> Result<(), Error> {
+    let client = Client::new(&host.reach.socket);
+    let removed: Removed = client.delete(&format!("/v1/hosts/{}", host.name)).await?;
+    let ended = match removed.revoked.as_slice() {
+        [] => String::new(),
+        revoked => format!("; ended with it: {}", revoked.join(", ")),
+    };
+    let name = removed.name;
+    say(
+        out,
+        &format!("{name} is no host of this server any more{ended}\n"),
+    )
 }
 
 /// How long before `now` something was, in the largest unit that fits.

@@ -2,6 +2,7 @@
 
 mod audit;
 mod caller;
+mod enrolment;
 mod grants;
 mod host_side;
 mod hosts;
@@ -11,6 +12,7 @@ mod limits;
 mod locks;
 mod meta;
 mod problem;
+mod remote;
 mod requests;
 mod roles;
 mod sessions;
@@ -33,6 +35,7 @@ use crate::server::Server;
 pub use caller::Peer;
 pub use limits::Limits;
 pub use problem::Problem;
+pub use remote::{Remote, RemoteLimits};
 
 /// The largest body of most requests.
 const MAX_BODY: usize = 64 * 1024;
@@ -43,7 +46,7 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(90);
 #[openapi(info(
     title = "jit-server",
     description = "Just-in-time access: requests, approvals, grants, and what hosts are told. Callers are known by the uid at \
-                   the other end of the Unix socket; hosts by a token they sign. Every call but openapi.json and healthz carries \
+                   the other end of the Unix socket; hosts, there and over TLS, by a token they sign. Every call but openapi.json and healthz carries \
                    the header `Jit-Client: NAME/VERSION`."
 ))]
 struct Document;
@@ -57,6 +60,9 @@ fn described() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(locks::lock))
         .routes(routes!(locks::unlock))
         .routes(routes!(hosts::list, hosts::enrol))
+        .routes(routes!(hosts::remove))
+        .routes(routes!(enrolment::make_token))
+        .routes(routes!(enrolment::enrol))
         .routes(routes!(roles::list))
         .routes(routes!(requests::list, requests::ask))
         .routes(routes!(requests::show))

@@ -1,12 +1,16 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use jit_grant::{Login, Principal};
+use jit_grant::{HostName, Login, Principal};
 
 use crate::directory::GroupName;
+use crate::duration;
 use crate::init::Layout;
+use crate::label::Label;
+use crate::tls::TlsName;
 
 /// Approvals for just-in-time access: people ask, the right people approve, hosts are told.
 #[derive(Debug, Parser)]
@@ -20,14 +24,14 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make this machine a server: key, database, starter policy, service. Safe to run twice. As root
+    /// Make this machine a server: key, database, starter policy, service; with --name for hosts elsewhere, too. Safe to run twice. As root
     Init(InitOptions),
     /// Run the server (systemd does this)
     Serve(ServeOptions),
     /// Add and list users. As root
     #[command(subcommand)]
     User(UserCommand),
-    /// List hosts
+    /// List and remove hosts, and make tokens that hosts enrol with
     #[command(subcommand)]
     Host(HostCommand),
     /// Check the policy
@@ -70,6 +74,12 @@ pub struct InitOptions {
     /// The user that the server runs as
     #[arg(long, value_name = "NAME", default_value = Layout::USER, hide = true)]
     pub user: String,
+    /// A DNS name or address that hosts reach this server by: makes a certificate authority, and listens with TLS; may be given again
+    #[arg(long = "name", value_name = "NAME")]
+    pub names: Vec<TlsName>,
+    /// Listen there for hosts, such as 0.0.0.0:7443; on port 7443 of all addresses unless said
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "names")]
+    pub listen: Option<SocketAddr>,
 }
 
 /// Options of `serve`.
@@ -84,6 +94,26 @@ pub struct ServeOptions {
     /// The policy
     #[arg(long, value_name = "FILE", default_value = Layout::POLICY)]
     pub policy: PathBuf,
+    /// Listen there with TLS for hosts, where systemd passes no socket named `tls`
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Show this certificate (PEM, with those between it and what hosts pin) instead of one of the server's own authority; read again
+    /// when it changes
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "JIT_SERVER_TLS_CERT",
+        requires = "tls_key"
+    )]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key (PEM), which nobody else may read
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "JIT_SERVER_TLS_KEY",
+        requires = "tls_cert"
+    )]
+    pub tls_key: Option<PathBuf>,
 }
 
 /// Options of `prepare`.
@@ -92,6 +122,9 @@ pub struct PrepareOptions {
     /// Database and signing key
     #[arg(long, value_name = "DIR", default_value = Layout::STATE)]
     pub state: PathBuf,
+    /// Names for the TLS certificate; with any, the authority is made, too, and its certificate printed
+    #[arg(long = "name", value_name = "NAME")]
+    pub names: Vec<TlsName>,
 }
 
 /// What to do with users.
@@ -130,6 +163,43 @@ pub struct NewUser {
 pub enum HostCommand {
     /// List the hosts that trust this server
     List(ListOptions),
+    /// Make a token that hosts elsewhere enrol with: `jitctl enroll --token-file`. It is printed this once
+    Token(NewToken),
+    /// Forget a host: its stream ends, its tokens count no more, and what was granted on it is revoked
+    Remove(RemoveHost),
+}
+
+/// An enrolment token to make.
+#[derive(Debug, Args)]
+pub struct NewToken {
+    /// The one name that it enrols, also in the place of a host that has it; any name that no host has, unless said
+    #[arg(long, value_name = "HOST")]
+    pub name: Option<HostName>,
+    /// A label that its hosts get; may be given again
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<Label>,
+    /// How many hosts it enrols
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub uses: u32,
+    /// For how long it counts, such as 30m or 7d, at most 90d
+    #[arg(long = "for", value_name = "TIME", value_parser = duration::seconds, default_value = "1h")]
+    pub for_seconds: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where the server is.
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// A host to remove.
+#[derive(Debug, Args)]
+pub struct RemoveHost {
+    /// The host
+    pub name: HostName,
+    /// Where the server is.
+    #[command(flatten)]
+    pub reach: Reach,
 }
 
 /// Options of lists.

@@ -54,6 +54,14 @@ impl Client {
         self.call(Method::POST, path, Bytes::from(body)).await
     }
 
+    /// Deletes what is at `path`.
+    ///
+    /// # Errors
+    /// Where the server is not there, or refuses.
+    pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        self.call(Method::DELETE, path, Bytes::new()).await
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,

@@ -95,6 +95,11 @@ impl Directory {
             .insert(enrolled.name.clone(), Host { enrolled, at });
     }
 
+    /// Takes in that there is no host of that name any more.
+    pub fn remove_host(&mut self, name: &HostName) {
+        self.hosts.remove(name);
+    }
+
     /// All users by name.
     pub fn users(&self) -> impl Iterator<Item = &UserSet> {
         self.users.values()

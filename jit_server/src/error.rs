@@ -33,9 +33,21 @@ pub enum Error {
     UnknownHost,
     /// A key that is another host's already.
     #[error(
-        "this key belongs to host {0} already; every host has a key of its own (was the machine cloned?)"
+        "this key belongs to host {0} already; every host has a key of its own; was the machine cloned? then remove /var/lib/jit/host.key on the clone and enrol it again"
     )]
     KeyOfOtherHost(jit_grant::HostName),
+    /// An enrolment token lets the host not in.
+    #[error("{0}; make a token with `jit-server host token` on the server")]
+    Enrolment(#[from] crate::enrolment::EnrolmentRefused),
+    /// The host did not show that it has the key that it wants to be known by.
+    #[error("the host does not prove that it has its key: {0}")]
+    NotProved(String),
+    /// There is no host of that name.
+    #[error("there is no host {0}; `jit-server host list` shows which there are")]
+    NoSuchHost(jit_grant::HostName),
+    /// More enrolment tokens than may count at a time.
+    #[error("{0} enrolment tokens count already; wait until some are used or over")]
+    TooManyTokens(usize),
     /// Lines of a host's event chain that do not follow what is stored.
     #[error("the lines do not follow line {stored} of the chain: {why}")]
     Chain {

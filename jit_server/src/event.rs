@@ -2,14 +2,17 @@
 //!
 //! A field may be added with a default; none may change its meaning or go, since old records are read for ever.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
-use jit_grant::{Action, GrantId, HostId, HostName, Login, Principal, RequestId, RoleName};
+use jit_grant::{
+    Action, GrantId, HostId, HostName, Login, Principal, RequestId, RoleName, SecretHash, TokenId,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::directory::GroupName;
+use crate::label::{LabelKey, LabelValue};
 use crate::ssh_key::SshKey;
 use crate::text::{Comment, Reason, Ticket};
 
@@ -75,6 +78,29 @@ pub enum Event {
     UserSet(UserSet),
     /// A host was enrolled; it takes the place of an older one of the same name.
     HostEnrolled(HostEnrolled),
+    /// A host is no longer known.
+    HostRemoved {
+        /// The name that it had.
+        name: HostName,
+        /// Its identity.
+        host_id: HostId,
+    },
+    /// An enrolment token was made.
+    TokenMade(TokenMade),
+    /// A known enrolment token was shown and did not let the host in.
+    EnrolmentRefused {
+        /// Which.
+        token: TokenId,
+        /// The name that the host wanted.
+        name: HostName,
+        /// Why not.
+        why: String,
+    },
+    /// An enrolment token is over, with uses left.
+    TokenExpired {
+        /// Which.
+        token: TokenId,
+    },
     /// Somebody asked for a role.
     Requested(Requested),
     /// One person approved. Not yet a grant.
@@ -141,6 +167,10 @@ impl Event {
         match self {
             Self::UserSet(_) => "user_set",
             Self::HostEnrolled(_) => "host_enrolled",
+            Self::HostRemoved { .. } => "host_removed",
+            Self::TokenMade(_) => "token_made",
+            Self::EnrolmentRefused { .. } => "enrolment_refused",
+            Self::TokenExpired { .. } => "token_expired",
             Self::Requested(_) => "requested",
             Self::Approved(_) => "approved",
             Self::Granted(_) => "granted",
@@ -205,6 +235,31 @@ pub struct HostEnrolled {
     pub host_id: HostId,
     /// The raw Ed25519 public key: 32 bytes, base64url without padding.
     pub public_key: String,
+    /// What the enrolment token said of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<LabelKey, LabelValue>,
+    /// The enrolment token that let it in. None: the administrator of the server's machine did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenId>,
+}
+
+/// An enrolment token as it was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenMade {
+    /// What people call it.
+    pub token: TokenId,
+    /// Of its secret, which is not kept.
+    pub secret: SecretHash,
+    /// The one name that it enrols, also in the place of a host that has it. None: any name that no host has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<HostName>,
+    /// What its hosts are labelled with.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<LabelKey, LabelValue>,
+    /// So many hosts.
+    pub uses: u32,
+    /// From this instant on it lets nobody in.
+    pub expires: Timestamp,
 }
 
 /// What was asked.

@@ -1,18 +1,22 @@
 //! Making a machine a server. Every step says what it did, and doing it again changes nothing.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use jiff::Timestamp;
 use nix::unistd::{User, geteuid};
 
 use crate::cli::{InitOptions, PrepareOptions};
 use crate::client::Client;
+use crate::clock::{Clock, WallClock};
 use crate::error::Error;
 use crate::serve::only_for_ourselves;
 use crate::store::SqliteStore;
+use crate::tls::{Authority, TlsName};
 use crate::{policy, signer};
 
 /// Where things are.
@@ -28,12 +32,17 @@ impl Layout {
     pub const POLICY: &str = "/etc/jit-server/policy.toml";
     /// Where it answers.
     pub const SOCKET: &str = "/run/jit-server/api.sock";
+    /// The certificate of the server's own TLS authority, for people to carry to hosts.
+    pub const AUTHORITY: &str = "/etc/jit-server/ca.crt";
+    /// Where `init` says to systemd where to listen for hosts.
+    pub const LISTEN: &str = "/etc/systemd/system/jit-server-tls.socket.d/listen.conf";
 }
 
 /// What a fresh installation begins with: nobody may ask for anything.
 pub const STARTER_POLICY: &str = include_str!("../policy.toml");
 
 const UNITS: [&str; 2] = ["jit-server.socket", "jit-server.service"];
+const TLS_SOCKET: &str = "jit-server-tls.socket";
 
 /// `jit-server init`.
 ///
@@ -49,20 +58,26 @@ pub async fn init(options: InitOptions, out: &mut impl Write) -> Result<(), Erro
     let user = steps.user(&options.user)?;
     let state = Path::new(Layout::STATE);
     steps.state_folder(state, &user)?;
-    steps.key_and_database(state, &user)?;
+    let authority = steps.key_and_database(state, &user, &options.names)?;
     steps.policy(Path::new(Layout::POLICY))?;
-    let running = steps.service()?;
+    if let Some(authority) = &authority {
+        steps.authority(Path::new(Layout::AUTHORITY), authority)?;
+    }
+    if let Some(address) = options.listen {
+        steps.listen(Path::new(Layout::LISTEN), address)?;
+    }
+    let running = steps.service(authority.is_some())?;
     if running {
         steps.answer().await?;
     }
-    steps.what_next(running)
+    steps.what_next(running, &options.names)
 }
 
 /// What `init` has done as the user that the server runs as, so that root never writes into a folder of another's.
 ///
 /// # Errors
-/// Where the key or the database can't be made.
-pub async fn prepare(options: PrepareOptions) -> Result<(), Error> {
+/// Where the key, the database or the authority can't be made.
+pub async fn prepare(options: PrepareOptions, out: &mut impl Write) -> Result<(), Error> {
     only_for_ourselves();
     signer::make(&options.state.join("signing.key"))?;
     signer::load(&options.state.join("signing.key"))?;
@@ -70,7 +85,18 @@ pub async fn prepare(options: PrepareOptions) -> Result<(), Error> {
         .await?
         .close()
         .await;
-    Ok(())
+    let folder = Authority::folder(&options.state);
+    if options.names.is_empty() && !folder.exists() {
+        return Ok(());
+    }
+    Authority::make(
+        &folder,
+        &options.names,
+        WallClock::starting_at(Timestamp::UNIX_EPOCH).now(),
+    )?;
+    let certificate = Authority::load(&folder)?;
+    out.write_all(certificate.certificate().as_bytes())
+        .map_err(Error::io("printing"))
 }
 
 struct Steps<'a, W> {
@@ -130,7 +156,13 @@ impl<W: Write> Steps<'_, W> {
         }
     }
 
-    fn key_and_database(&mut self, state: &Path, user: &User) -> Result<(), Error> {
+    /// Gives the certificate of the TLS authority, where there is one now.
+    fn key_and_database(
+        &mut self,
+        state: &Path,
+        user: &User,
+        names: &[TlsName],
+    ) -> Result<Option<String>, Error> {
         let files = ["signing.key", "jit-server.db"].map(|name| state.join(name));
         let there = files.clone().map(|file| file.exists());
         let ourselves =
@@ -142,11 +174,45 @@ impl<W: Write> Steps<'_, W> {
             .arg(state)
             .env_clear()
             .current_dir("/");
-        run(prepare.uid(user.uid.as_raw()).gid(user.gid.as_raw()))?;
+        for name in names {
+            prepare.arg("--name").arg(name.to_string());
+        }
+        let authority = run(prepare.uid(user.uid.as_raw()).gid(user.gid.as_raw()))?;
         for (file, there) in files.iter().zip(there) {
             self.say(if there { "kept" } else { "made" }, file.display())?;
         }
-        Ok(())
+        Ok((!authority.is_empty()).then_some(authority))
+    }
+
+    /// Puts the authority's certificate where people find it: hosts pin it.
+    fn authority(&mut self, path: &Path, certificate: &str) -> Result<(), Error> {
+        let shown = path.display();
+        if std::fs::read_to_string(path).is_ok_and(|there| there == certificate) {
+            return self.say(
+                "kept",
+                format_args!("{shown} (hosts pin it: jitctl enroll --ca)"),
+            );
+        }
+        write_public(path, certificate)?;
+        self.say(
+            "made",
+            format_args!("{shown} (hosts pin it: jitctl enroll --ca)"),
+        )
+    }
+
+    /// Has systemd listen elsewhere than its unit says.
+    fn listen(&mut self, path: &Path, address: SocketAddr) -> Result<(), Error> {
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let made = std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(folder);
+        made.map_err(Error::io(format!("making {}", folder.display())))?;
+        write_public(
+            path,
+            &format!("[Socket]\nListenStream=\nListenStream={address}\n"),
+        )?;
+        self.say("made", path.display())
     }
 
     fn policy(&mut self, path: &Path) -> Result<(), Error> {
@@ -186,15 +252,22 @@ impl<W: Write> Steps<'_, W> {
     }
 
     /// True where systemd runs the service now.
-    fn service(&mut self) -> Result<bool, Error> {
+    fn service(&mut self, tls: bool) -> Result<bool, Error> {
         if !sd_notify::booted().unwrap_or(false) {
             self.say("skipped", "the service: systemd does not run here")?;
             return Ok(false);
         }
+        let mut units = UNITS.to_vec();
+        if tls {
+            // systemd hands a socket over when the service starts, and starts none for a service that runs.
+            units.insert(0, TLS_SOCKET);
+            run(Command::new("systemctl").arg("daemon-reload"))?;
+            run(Command::new("systemctl").arg("stop").args(&units))?;
+        }
         run(Command::new("systemctl")
             .args(["--quiet", "enable", "--now"])
-            .args(UNITS))?;
-        self.say("running", UNITS.join(", "))?;
+            .args(&units))?;
+        self.say("running", units.join(", "))?;
         Ok(true)
     }
 
@@ -205,9 +278,14 @@ impl<W: Write> Steps<'_, W> {
         self.say("answers", Layout::SOCKET)
     }
 
-    fn what_next(&mut self, running: bool) -> Result<(), Error> {
+    fn what_next(&mut self, running: bool, names: &[TlsName]) -> Result<(), Error> {
         let start = if running { "" } else { NEXT_START };
-        write!(self.out, "\nNext:\n{start}{NEXT}").map_err(Error::io("printing"))
+        let elsewhere = if names.is_empty() {
+            String::new()
+        } else {
+            NEXT_ELSEWHERE.replace("NAME", &names[0].to_string())
+        };
+        write!(self.out, "\nNext:\n{start}{NEXT}{elsewhere}").map_err(Error::io("printing"))
     }
 }
 
@@ -217,14 +295,35 @@ const NEXT: &str = "  add people           jit-server user add alice --login ali
   bring in a host      on it, as root: jitctl enroll --server unix:/run/jit-server/api.sock
 ";
 
-/// Runs `command` to its end.
-fn run(command: &mut Command) -> Result<(), Error> {
+const NEXT_ELSEWHERE: &str = "  bring in others      jit-server host token --name HOST > token; carry it and /etc/jit-server/ca.crt there; on it, as root:
+                       jitctl enroll --server https://NAME:7443 --ca ca.crt --token-file token
+";
+
+/// A file that anybody may read, whole or not at all.
+fn write_public(path: &Path, content: &str) -> Result<(), Error> {
+    let unfinished = path.with_extension("new");
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o644)
+        .open(&unfinished);
+    let written = file.and_then(|mut file| {
+        file.write_all(content.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, path)
+    });
+    written.map_err(Error::io(format!("writing {}", path.display())))
+}
+
+/// Runs `command` to its end; gives what it printed.
+fn run(command: &mut Command) -> Result<String, Error> {
     let name = command.get_program().to_string_lossy().into_owned();
     let done = command
         .output()
         .map_err(Error::io(format!("running {name}")))?;
     if done.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&done.stderr);
     Err(Error::Setup(format!(

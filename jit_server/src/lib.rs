@@ -2,13 +2,14 @@
 //!
 //! | idea | module |
 //! |---|---|
-//! | who and what is known | [`directory`] |
+//! | who and what is known | [`directory`], [`label`] |
+//! | which hosts may come in | [`enrolment`] |
 //! | what may be asked, and who approves | [`policy`] |
 //! | requests and grants as a state machine | [`workflow`] |
 //! | what happened, and where it is kept | [`event`], [`store`] |
 //! | the one writer | [`server`] |
 //! | what a host is told | [`bundles`], [`streams`] |
-//! | how it is called | [`api`], [`listen`] |
+//! | how it is called | [`api`], [`listen`], [`tls`] |
 //! | the command line | [`cli`], [`init`], [`serve`], [`admin`], [`client`] |
 #![forbid(unsafe_code)]
 
@@ -19,9 +20,12 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod directory;
+pub mod duration;
+pub mod enrolment;
 pub mod error;
 pub mod event;
 pub mod init;
+pub mod label;
 pub mod listen;
 pub mod policy;
 pub mod serve;
@@ -31,4 +35,5 @@ pub mod ssh_key;
 pub mod store;
 pub mod streams;
 pub mod text;
+pub mod tls;
 pub mod workflow;

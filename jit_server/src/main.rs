@@ -63,7 +63,7 @@ fn run(command: Command, out: &mut impl Write) -> anyhow::Result<ExitCode> {
 async fn run_async(command: Command, out: &mut impl Write) -> Result<(), Error> {
     match command {
         Command::Init(options) => init::init(options, out).await,
-        Command::Prepare(options) => init::prepare(options).await,
+        Command::Prepare(options) => init::prepare(options, out).await,
         Command::Serve(options) => serve::serve(options).await,
         Command::User(UserCommand::Add(new)) => admin::add_user(new, out).await,
         Command::User(UserCommand::List(options)) => admin::list_users(options, out).await,
@@ -71,6 +71,8 @@ async fn run_async(command: Command, out: &mut impl Write) -> Result<(), Error> 
             let now = WallClock::starting_at(jiff::Timestamp::UNIX_EPOCH).now();
             admin::list_hosts(options, now, out).await
         }
+        Command::Host(HostCommand::Token(new)) => admin::make_token(new, out).await,
+        Command::Host(HostCommand::Remove(host)) => admin::remove_host(host, out).await,
         Command::Policy(_) | Command::Generate(_) => Ok(()),
     }
 }

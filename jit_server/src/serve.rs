@@ -1,20 +1,22 @@
 //! The daemon.
 
 use std::fs::{File, OpenOptions};
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use listenfd::ListenFd;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, umask};
 use sd_notify::NotifyState;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::api::{self, Limits};
+use crate::api::{self, Limits, RemoteLimits};
 use crate::cli::ServeOptions;
 use crate::clock::Keeper;
 use crate::error::Error;
@@ -22,10 +24,13 @@ use crate::listen::{self, SystemAccounts};
 use crate::server::Server;
 use crate::signer;
 use crate::store::SqliteStore;
+use crate::tls::{self, Authority, Given, Identity};
 
 /// So often it looks whether a request has lapsed or the policy has changed.
 const TICK: Duration = Duration::from_secs(1);
+/// What systemd calls the socket for this machine, and the one for hosts elsewhere.
 const SOCKET_NAME: &str = "api";
+const TLS_SOCKET_NAME: &str = "tls";
 
 /// Runs until it is told to stop by SIGTERM or SIGINT.
 ///
@@ -40,7 +45,9 @@ pub async fn serve(options: ServeOptions) -> Result<(), Error> {
     let _only_one = lock(&options.state)?;
     let key = signer::load(&options.state.join("signing.key"))?;
     // Before the database starts threads: taking systemd's socket changes the environment.
-    let listener = listener(options.socket.as_deref())?;
+    let mut sockets = Sockets::inherited();
+    let listener = sockets.local(options.socket.as_deref())?;
+    let elsewhere = sockets.tls(options.listen)?;
     let store = SqliteStore::open(&options.state.join("jit-server.db")).await?;
     let mut keeper = None;
     let server = Server::start(Box::new(store.clone()), key, options.policy, |last| {
@@ -50,8 +57,26 @@ pub async fn serve(options: ServeOptions) -> Result<(), Error> {
     })
     .await?;
 
+    let given = options.tls_cert.zip(options.tls_key);
+    let given = given.map(|(certificate, key)| Given { certificate, key });
+    let tls = match elsewhere {
+        Some(listener) => Some((listener, identity(&options.state, given, server.now())?)),
+        None => None,
+    };
     let limits = Arc::new(Limits::default());
     let router = api::router(Arc::clone(&server), Arc::clone(&limits));
+    let identity = tls.as_ref().map(|(_, identity)| Arc::clone(identity));
+    let elsewhere = tls.map(|(listener, identity)| {
+        let remote = Arc::new(RemoteLimits::default());
+        tls::answer(
+            listener,
+            identity,
+            router.clone(),
+            remote,
+            server.stopping(),
+        )
+    });
+    let elsewhere = elsewhere.map(tokio::spawn);
     let answering = tokio::spawn(listen::answer(
         listener,
         router,
@@ -59,7 +84,7 @@ pub async fn serve(options: ServeOptions) -> Result<(), Error> {
         limits,
         server.stopping(),
     ));
-    let ticking = tokio::spawn(tick(Arc::clone(&server), keeper));
+    let ticking = tokio::spawn(tick(Arc::clone(&server), keeper, identity));
     tell_systemd(&[NotifyState::Ready]);
     tracing::info!("jit-server {} answers", env!("CARGO_PKG_VERSION"));
 
@@ -74,6 +99,12 @@ pub async fn serve(options: ServeOptions) -> Result<(), Error> {
     }
     if let Err(error) = answering.await {
         tracing::error!("answering ended badly: {error}");
+    }
+    if let Some(Err(error)) = match elsewhere {
+        Some(elsewhere) => Some(elsewhere.await),
+        None => None,
+    } {
+        tracing::error!("answering hosts elsewhere ended badly: {error}");
     }
     store.close().await;
     Ok(())
@@ -105,33 +136,82 @@ fn lock(state: &Path) -> Result<Flock<File>, Error> {
     })
 }
 
-/// systemd's socket, or one of our own.
-fn listener(path: Option<&Path>) -> Result<UnixListener, Error> {
-    let listener = match path {
-        Some(path) => bind(path)?,
-        None => inherited()?,
+/// What is shown to hosts elsewhere.
+fn identity(state: &Path, given: Option<Given>, now: Timestamp) -> Result<Arc<Identity>, Error> {
+    let identity = match given {
+        Some(given) => Identity::given(given, now),
+        None => Authority::load(&Authority::folder(state))
+            .and_then(|authority| Identity::ours(authority, now)),
     };
-    listener
-        .set_nonblocking(true)
-        .map_err(Error::io("preparing the socket"))?;
-    UnixListener::from_std(listener).map_err(Error::io("preparing the socket"))
+    identity.map(Arc::new)
 }
 
-fn inherited() -> Result<std::os::unix::net::UnixListener, Error> {
-    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
-    let place = names.split(':').position(|name| name == SOCKET_NAME);
-    let listener = match place {
-        Some(place) => ListenFd::from_env()
-            .take_unix_listener(place)
-            .map_err(Error::io("taking systemd's socket"))?,
-        None => None,
-    };
-    listener.ok_or_else(|| {
-        Error::Setup(
-            "systemd passed no socket named `api`; start jit-server.service, or give --socket PATH"
-                .to_owned(),
-        )
-    })
+/// The sockets that systemd passed, by name.
+struct Sockets {
+    names: Vec<String>,
+    passed: ListenFd,
+}
+
+impl Sockets {
+    /// Call it once, before there are threads: it changes the environment.
+    fn inherited() -> Self {
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        Self {
+            names: names.split(':').map(str::to_owned).collect(),
+            passed: ListenFd::from_env(),
+        }
+    }
+
+    fn place(&self, name: &str) -> Option<usize> {
+        self.names.iter().position(|found| found == name)
+    }
+
+    /// The socket for this machine: one of our own, or systemd's.
+    fn local(&mut self, path: Option<&Path>) -> Result<UnixListener, Error> {
+        let listener = match (path, self.place(SOCKET_NAME)) {
+            (Some(path), _) => Some(bind(path)?),
+            (None, Some(place)) => self
+                .passed
+                .take_unix_listener(place)
+                .map_err(Error::io("taking systemd's socket"))?,
+            (None, None) => None,
+        };
+        let listener = listener.ok_or_else(|| {
+            Error::Setup(
+                "systemd passed no socket named `api`; start jit-server.service, or give --socket PATH"
+                    .to_owned(),
+            )
+        })?;
+        listener
+            .set_nonblocking(true)
+            .map_err(Error::io("preparing the socket"))?;
+        UnixListener::from_std(listener).map_err(Error::io("preparing the socket"))
+    }
+
+    /// The socket for hosts elsewhere, where there is to be one: of our own, or systemd's.
+    fn tls(&mut self, address: Option<SocketAddr>) -> Result<Option<TcpListener>, Error> {
+        let listener = match (address, self.place(TLS_SOCKET_NAME)) {
+            (Some(address), _) => {
+                let bound = std::net::TcpListener::bind(address);
+                Some(bound.map_err(Error::io(format!("listening on {address}")))?)
+            }
+            (None, Some(place)) => self
+                .passed
+                .take_tcp_listener(place)
+                .map_err(Error::io("taking systemd's socket for hosts"))?,
+            (None, None) => None,
+        };
+        let Some(listener) = listener else {
+            return Ok(None);
+        };
+        listener
+            .set_nonblocking(true)
+            .map_err(Error::io("preparing the socket for hosts"))?;
+        let listener = TcpListener::from_std(listener);
+        listener
+            .map(Some)
+            .map_err(Error::io("preparing the socket for hosts"))
+    }
 }
 
 fn bind(path: &Path) -> Result<std::os::unix::net::UnixListener, Error> {
@@ -154,7 +234,7 @@ fn bind(path: &Path) -> Result<std::os::unix::net::UnixListener, Error> {
 }
 
 /// Lets time pass, and shows systemd's watchdog that the server still does what it is there for.
-async fn tick(server: Arc<Server>, mut keeper: Option<Keeper>) {
+async fn tick(server: Arc<Server>, mut keeper: Option<Keeper>, identity: Option<Arc<Identity>>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stopping = server.stopping();
@@ -180,6 +260,14 @@ async fn tick(server: Arc<Server>, mut keeper: Option<Keeper>) {
         }
         if let Err(error) = server.tick().await {
             tracing::error!("time passes and can't be recorded: {error}");
+        }
+        if let Some(Err(error)) = identity
+            .as_ref()
+            .map(|identity| identity.renew(server.now()))
+        {
+            tracing::error!(
+                "the TLS certificate can't be renewed, and the one before is shown on: {error}"
+            );
         }
         tell_systemd(&[NotifyState::Watchdog]);
     }

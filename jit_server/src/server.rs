@@ -1,5 +1,6 @@
 //! The one writer. What it is told to do becomes events; they are on disk before anybody hears of them.
 
+mod enrolment;
 mod host_lines;
 
 use std::collections::HashMap;
@@ -7,17 +8,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use jiff::Timestamp;
-use jit_grant::{HostId, HostName, Nonce, Principal, PublicKey, SigningKey, Word};
+use jit_grant::{HostId, Nonce, Principal, PublicKey, SigningKey, Word};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
 
 use crate::bundles;
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::event::{Actor, Entry, Event, HostEnrolled, UserSet};
+use crate::event::{Actor, Entry, Event, UserSet};
 use crate::policy::{Change, Policy, PolicyFile};
 use crate::store::{Kept, Loaded, Store};
 use crate::streams::Streams;
 use crate::workflow::{self, Command, State};
+
+pub use enrolment::{Enrolment, NewToken, WithToken};
 
 /// Mistakes of a policy kept in one event at most.
 const MOST_MISTAKES: usize = 10;
@@ -57,15 +60,6 @@ pub struct SignedBundle {
     pub revision: u64,
     /// The compact JWS.
     pub document: String,
-}
-
-/// What a host is known by from now on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Enrolment {
-    /// The host.
-    pub host: HostEnrolled,
-    /// The key that it has to believe.
-    pub server_key: PublicKey,
 }
 
 impl Server {
@@ -238,49 +232,6 @@ impl Server {
         .await
     }
 
-    /// Enrols a host. The same name with the same key again changes nothing; with another key it is another host from now on.
-    ///
-    /// # Errors
-    /// A key that is another host's, or that it could not be kept.
-    pub async fn enrol(
-        self: &Arc<Self>,
-        name: HostName,
-        key: PublicKey,
-    ) -> Result<Enrolment, Error> {
-        self.uninterrupted(move |server, mut writer| async move {
-            let server_key = server.key.public();
-            let public_key = key.to_string();
-            let before = server.look(|state| {
-                let same_key = state
-                    .directory
-                    .hosts()
-                    .find(|host| host.enrolled.public_key == public_key);
-                same_key.map(|host| host.enrolled.clone())
-            });
-            match before {
-                Some(host) if host.name == name => return Ok(Enrolment { host, server_key }),
-                Some(other) => return Err(Error::KeyOfOtherHost(other.name)),
-                None => {}
-            }
-            let host = HostEnrolled {
-                name,
-                host_id: new_host_id()?,
-                public_key,
-            };
-            let now = server.now();
-            server
-                .keep(
-                    &mut writer,
-                    now,
-                    Actor::Administrator,
-                    vec![Event::HostEnrolled(host.clone())],
-                )
-                .await?;
-            Ok(Enrolment { host, server_key })
-        })
-        .await
-    }
-
     /// Lets time pass: what nobody decided in time lapses, and a changed policy comes into force.
     ///
     /// # Errors
@@ -289,7 +240,14 @@ impl Server {
         self.uninterrupted(move |server, mut writer| async move {
             server.take_policy(&mut writer).await?;
             let now = server.now();
-            let events = server.look(|state| workflow::lapsed(state, now));
+            let events = server.look(|state| {
+                let over = state.tokens.lapsed(now).cloned();
+                let over = over.map(|token| Event::TokenExpired { token });
+                workflow::lapsed(state, now)
+                    .into_iter()
+                    .chain(over)
+                    .collect::<Vec<_>>()
+            });
             if !events.is_empty() {
                 server.keep(&mut writer, now, Actor::Server, events).await?;
             }
@@ -516,12 +474,4 @@ impl Server {
         self.changes.send_replace(writer.last_seq);
         Ok(())
     }
-}
-
-/// `h` and 32 hexadecimal digits from the system's random generator.
-fn new_host_id() -> Result<HostId, Error> {
-    let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| jit_grant::KeyError::NotGenerated)?;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    HostId::try_from(format!("h{hex}")).map_err(|error| Error::Setup(error.to_string()))
 }

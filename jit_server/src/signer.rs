@@ -9,7 +9,8 @@ use jit_grant::SigningKey;
 
 use crate::error::Error;
 
-const MAX_BYTES: u64 = 4 * 1024;
+/// Also of a TLS key in PEM.
+const MAX_BYTES: u64 = 16 * 1024;
 
 /// Reads the key at `path`.
 ///
@@ -20,40 +21,42 @@ pub fn load(path: &Path) -> Result<SigningKey, Error> {
         path: path.to_owned(),
         why,
     };
+    let bytes = read_private(path).map_err(wrong)?;
+    SigningKey::from_pkcs8(&bytes).map_err(|error| wrong(error.to_string()))
+}
+
+/// What is in the file of a private key: a regular file of our own that nobody else may read. The error is why not.
+pub(crate) fn read_private(path: &Path) -> Result<Vec<u8>, String> {
     let file = OpenOptions::new()
         .read(true)
-        .custom_flags(nix::libc::O_NOFOLLOW)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
         .open(path);
-    let file = file.map_err(|error| {
-        wrong(format!(
-            "can't be opened: {error}; run `jit-server init` as root"
-        ))
-    })?;
+    let file =
+        file.map_err(|error| format!("can't be opened: {error}; run `jit-server init` as root"))?;
     let metadata = file
         .metadata()
-        .map_err(|error| wrong(format!("can't be looked at: {error}")))?;
+        .map_err(|error| format!("can't be looked at: {error}"))?;
     let own = nix::unistd::geteuid().as_raw();
     if !metadata.is_file() {
-        return Err(wrong("is not a regular file".to_owned()));
+        return Err("is not a regular file".to_owned());
     }
     if metadata.uid() != own {
-        return Err(wrong(format!(
+        return Err(format!(
             "belongs to uid {}, not to uid {own} that jit-server runs as",
             metadata.uid()
-        )));
+        ));
     }
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o177 != 0 {
-        let why = format!(
+        return Err(format!(
             "has mode {mode:04o}, so others may have read it; make it 0600, and think about making a new key"
-        );
-        return Err(wrong(why));
+        ));
     }
     let mut bytes = Vec::new();
     file.take(MAX_BYTES)
         .read_to_end(&mut bytes)
-        .map_err(|error| wrong(format!("can't be read: {error}")))?;
-    SigningKey::from_pkcs8(&bytes).map_err(|error| wrong(error.to_string()))
+        .map_err(|error| format!("can't be read: {error}"))?;
+    Ok(bytes)
 }
 
 /// Makes a new key at `path`, unless there is a file already. True where it made one.

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use jit_grant::HostId;
 use tokio::sync::watch;
 
-/// Streams of one host at most; a host needs one, and a second while it reconnects.
-const MOST_STREAMS: usize = 4;
+/// Streams of one host at most. A host needs one; after a cut the server may hold some for a while that nobody reads any more, so the
+/// oldest make way.
+const MOST_STREAMS: u64 = 4;
 
 /// The hosts' streams.
 #[derive(Debug, Default)]
@@ -18,8 +19,35 @@ pub struct Streams {
 
 #[derive(Debug)]
 struct Line {
-    newest: watch::Sender<u64>,
+    newest: watch::Sender<Newest>,
     last_seen: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Newest {
+    revision: u64,
+    /// Streams that were ever opened.
+    opened: u64,
+}
+
+/// One stream of a host.
+#[derive(Debug)]
+pub struct Listening {
+    newest: watch::Receiver<Newest>,
+    number: u64,
+}
+
+impl Listening {
+    /// The newest revision. None where the stream is over: later ones took its place.
+    pub fn revision(&mut self) -> Option<u64> {
+        let newest = *self.newest.borrow_and_update();
+        (newest.opened < self.number + MOST_STREAMS).then_some(newest.revision)
+    }
+
+    /// Waits for news. None where the stream is over: the host is not known any more.
+    pub async fn changed(&mut self) -> Option<()> {
+        self.newest.changed().await.ok()
+    }
 }
 
 impl Streams {
@@ -31,17 +59,23 @@ impl Streams {
     pub fn announce(&self, host: &HostId, revision: u64) {
         let mut hosts = self.hosts();
         let line = hosts.entry(host.clone()).or_insert_with(|| Line {
-            newest: watch::Sender::new(revision),
+            newest: watch::Sender::new(Newest {
+                revision,
+                opened: 0,
+            }),
             last_seen: None,
         });
-        line.newest.send_replace(revision);
+        line.newest.send_modify(|newest| newest.revision = revision);
     }
 
-    /// Listens for `host`. None where too many do already, or the host is not known.
-    pub fn listen(&self, host: &HostId) -> Option<watch::Receiver<u64>> {
+    /// Listens for `host`. None where the host is not known.
+    pub fn listen(&self, host: &HostId) -> Option<Listening> {
         let hosts = self.hosts();
         let line = hosts.get(host)?;
-        (line.newest.receiver_count() < MOST_STREAMS).then(|| line.newest.subscribe())
+        line.newest.send_modify(|newest| newest.opened += 1);
+        let newest = line.newest.subscribe();
+        let number = newest.borrow().opened;
+        Some(Listening { newest, number })
     }
 
     /// The host has just shown that it is alive.
@@ -62,5 +96,30 @@ impl Streams {
     /// Forgets every host but those that `known` knows; their streams end.
     pub fn keep_only(&self, known: impl Fn(&HostId) -> bool) {
         self.hosts().retain(|host, _| known(host));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_that_comes_back_again_and_again_is_always_heard_and_its_oldest_streams_end() {
+        let streams = Streams::default();
+        let host: HostId = format!("h{}", "0".repeat(32)).parse().unwrap();
+        assert!(streams.listen(&host).is_none());
+        streams.announce(&host, 7);
+        let mut open: Vec<_> = (0..10).map(|_| streams.listen(&host).unwrap()).collect();
+        for stream in &mut open[..6] {
+            assert!(stream.changed().await.is_some(), "woken, to end");
+            assert_eq!(stream.revision(), None);
+        }
+        for stream in &mut open[6..] {
+            assert_eq!(stream.revision(), Some(7));
+        }
+        streams.announce(&host, 8);
+        assert_eq!(open[9].revision(), Some(8));
+        streams.keep_only(|_| false);
+        assert!(open[9].changed().await.is_none());
     }
 }

@@ -7,8 +7,9 @@ use axum::http::{StatusCode, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use jit_grant::{DocumentRefused, HostId, HostToken, Principal};
+use tokio::time::Instant;
 
-use super::Problem;
+use super::{Problem, Remote};
 use crate::event::Actor;
 use crate::server::Server;
 
@@ -110,7 +111,12 @@ impl FromRequestParts<Arc<Server>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
         let peer = parts.extensions.get::<Peer>();
-        let peer = peer.ok_or_else(|| Problem::forbidden("nobody knows who calls here"))?;
+        let peer = peer.ok_or_else(|| {
+            Problem::forbidden(
+                "over the network only hosts are served; people and administrators call on the server's own machine, over its Unix socket",
+            )
+            .code("hosts-only")
+        })?;
         Self::of(peer, server)
     }
 }
@@ -144,6 +150,7 @@ impl FromRequestParts<Arc<Server>> for HostCaller {
         let now = server.now();
         let token = HostToken::verify(bearer(parts)?, now, |host| server.host_key(host));
         let token = token.map_err(|error| bad_token(&error))?;
+        known(parts, &token.host)?;
         server.streams().saw(&token.host, now);
         Ok(Self(token.host))
     }
@@ -163,10 +170,17 @@ impl FromRequestParts<Arc<Server>> for HostAskingTheTime {
         let token = token.map_err(|error| bad_token(&error))?;
         // An old one may come from whoever found it.
         if now < token.expires {
+            known(parts, &token.host)?;
             server.streams().saw(&token.host, now);
         }
         Ok(Self(token.host))
     }
+}
+
+/// A connection over the network is the host's from now on.
+fn known(parts: &Parts, host: &HostId) -> Result<(), Problem> {
+    let remote = parts.extensions.get::<Arc<Remote>>();
+    remote.map_or(Ok(()), |remote| remote.is_of(host, Instant::now()))
 }
 
 fn bearer(parts: &Parts) -> Result<&[u8], Problem> {

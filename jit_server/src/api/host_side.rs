@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
 use futures_util::stream::unfold;
@@ -18,7 +18,9 @@ use utoipa::ToSchema;
 use super::Problem;
 use super::caller::{HostAskingTheTime, HostCaller};
 use super::input;
+use crate::error::Error;
 use crate::server::Server;
+use crate::streams::Listening;
 
 /// A quiet stream says so often that it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -32,7 +34,6 @@ pub(super) const MAX_EVENTS: usize = 256 * 1024;
 ), responses(
     (status = 200, content_type = "text/event-stream", body = String),
     (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 429, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn stream(
     State(server): State<Arc<Server>>,
@@ -41,13 +42,7 @@ pub(super) async fn stream(
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let held = held_revision(&headers)?;
     server.overtake(host.clone(), held).await?;
-    let newest = server.streams().listen(&host);
-    let newest = newest.ok_or_else(|| {
-        Problem::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "this host has as many streams as it may",
-        )
-    })?;
+    let newest = server.streams().listen(&host).ok_or(Error::UnknownHost)?;
     let stopping = server.stopping();
     let listener = Listener {
         server,
@@ -74,15 +69,15 @@ struct Listener {
     server: Arc<Server>,
     host: HostId,
     held: u64,
-    newest: watch::Receiver<u64>,
+    newest: Listening,
     stopping: watch::Receiver<bool>,
 }
 
 impl Listener {
-    /// The next bundle. None when the stream is over: the server stops, or the host is not known any more.
+    /// The next bundle. None when the stream is over: the server stops, the host is not known any more, or has newer streams.
     async fn next(&mut self) -> Option<Event> {
         loop {
-            if *self.newest.borrow_and_update() > self.held {
+            if self.newest.revision()? > self.held {
                 let bundle = self.server.bundle(&self.host);
                 let bundle = bundle
                     .inspect_err(|error| tracing::error!(host = %self.host, "no bundle: {error}"))
@@ -96,7 +91,7 @@ impl Listener {
                 );
             }
             tokio::select! {
-                changed = self.newest.changed() => changed.ok()?,
+                changed = self.newest.changed() => changed?,
                 _ = self.stopping.wait_for(|stopping| *stopping) => return None,
             }
         }

@@ -1,8 +1,9 @@
 //! Hosts as people see them, and their enrolment.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use jit_grant::{HostName, PublicKey};
@@ -11,9 +12,10 @@ use utoipa::ToSchema;
 
 use super::Problem;
 use super::caller::{Administrator, Caller};
-use super::input::Json;
+use super::input::{self, Json};
 use crate::directory::Host;
-use crate::server::Server;
+use crate::label::{LabelKey, LabelValue};
+use crate::server::{Enrolment, Server};
 
 /// A host that wants to trust this server.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -43,12 +45,37 @@ pub(super) struct ServerKey {
     public_key: String,
 }
 
+impl From<Enrolment> for Enrolled {
+    fn from(enrolment: Enrolment) -> Self {
+        let key = enrolment.server_key;
+        Self {
+            host_id: enrolment.host.host_id.to_string(),
+            name: enrolment.host.name.to_string(),
+            server_keys: vec![ServerKey {
+                kid: key.kid(),
+                public_key: key.to_string(),
+            }],
+        }
+    }
+}
+
+/// A host that is no longer known.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Removed {
+    name: String,
+    /// The grants that ended with it.
+    revoked: Vec<String>,
+}
+
 /// A host as it stands.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct HostStanding {
     name: String,
     host_id: String,
     enrolled_at: Timestamp,
+    /// What its enrolment token said of it.
+    #[schema(value_type = BTreeMap<String, String>)]
+    labels: BTreeMap<LabelKey, LabelValue>,
     /// True while it listens.
     connected: bool,
     /// The revision that it should be at.
@@ -69,16 +96,28 @@ pub(super) async fn enrol(
     Json(new): Json<NewHost>,
 ) -> Result<(StatusCode, axum::Json<Enrolled>), Problem> {
     let enrolment = server.enrol(new.name, new.public_key).await?;
-    let key = enrolment.server_key;
-    let enrolled = Enrolled {
-        host_id: enrolment.host.host_id.to_string(),
-        name: enrolment.host.name.to_string(),
-        server_keys: vec![ServerKey {
-            kid: key.kid(),
-            public_key: key.to_string(),
-        }],
-    };
-    Ok((StatusCode::CREATED, axum::Json(enrolled)))
+    Ok((StatusCode::CREATED, axum::Json(enrolment.into())))
+}
+
+/// Forgets a host: its stream ends, its tokens count no more, and what was granted on it is revoked.
+#[utoipa::path(delete, path = "/v1/hosts/{name}", tag = "administration", params(
+    ("name" = String, Path, description = "the host's name"),
+), responses(
+    (status = 200, body = Removed),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn remove(
+    State(server): State<Arc<Server>>,
+    _: Administrator,
+    Path(name): Path<String>,
+) -> Result<axum::Json<Removed>, Problem> {
+    let name: HostName = input::id(name)?;
+    let revoked = server.remove_host(name.clone()).await?;
+    Ok(axum::Json(Removed {
+        name: name.to_string(),
+        revoked: revoked.iter().map(ToString::to_string).collect(),
+    }))
 }
 
 /// The hosts: all of them for the administrator, for people those of roles that they may ask for or approve.
@@ -126,6 +165,7 @@ fn standing(server: &Server, host: Host) -> HostStanding {
         name: host.enrolled.name.into(),
         host_id: host.enrolled.host_id.into(),
         enrolled_at: host.at,
+        labels: host.enrolled.labels,
         connected,
         last_seen,
     }

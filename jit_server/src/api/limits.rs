@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 
-use super::{Peer, Problem};
+use super::{Peer, Problem, Remote};
 
 /// Connections of one account at most.
 const CONNECTIONS: usize = 32;
@@ -31,8 +31,39 @@ pub struct Limits {
 #[derive(Debug)]
 struct Account {
     connections: usize,
-    calls_left: f64,
+    allowance: Allowance,
+}
+
+/// Calls that somebody may still make: so many at a time, and so many each second in the long run.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    left: f64,
     counted: Instant,
+}
+
+impl Allowance {
+    pub(super) fn full(now: Instant) -> Self {
+        Self {
+            left: BURST,
+            counted: now,
+        }
+    }
+
+    /// Counts a call. False where there was none left.
+    pub(super) fn take(&mut self, now: Instant) -> bool {
+        self.left = self.left_at(now);
+        self.counted = now;
+        let may = self.left >= 1.0;
+        if may {
+            self.left -= 1.0;
+        }
+        may
+    }
+
+    fn left_at(&self, now: Instant) -> f64 {
+        let since = now.saturating_duration_since(self.counted);
+        (self.left + since.as_secs_f64() * CALLS_A_SECOND).min(BURST)
+    }
 }
 
 /// Leave to keep one connection open; given back when dropped.
@@ -56,12 +87,13 @@ impl Limits {
             .map(|(_, account)| account.connections)
             .sum();
         if accounts.len() > ACCOUNTS_REMEMBERED {
-            accounts.retain(|_, account| account.connections > 0 || account.left_at(now) < BURST);
+            accounts.retain(|_, account| {
+                account.connections > 0 || account.allowance.left_at(now) < BURST
+            });
         }
         let account = accounts.entry(uid).or_insert(Account {
             connections: 0,
-            calls_left: BURST,
-            counted: now,
+            allowance: Allowance::full(now),
         });
         if uid != 0 && (account.connections >= CONNECTIONS || all >= ALL_CONNECTIONS) {
             return None;
@@ -79,20 +111,7 @@ impl Limits {
         let Some(account) = accounts.get_mut(&uid).filter(|_| uid != 0) else {
             return true;
         };
-        account.calls_left = account.left_at(now);
-        account.counted = now;
-        let may = account.calls_left >= 1.0;
-        if may {
-            account.calls_left -= 1.0;
-        }
-        may
-    }
-}
-
-impl Account {
-    fn left_at(&self, now: Instant) -> f64 {
-        let since = now.saturating_duration_since(self.counted);
-        (self.calls_left + since.as_secs_f64() * CALLS_A_SECOND).min(BURST)
+        account.allowance.take(now)
     }
 }
 
@@ -104,7 +123,7 @@ impl Drop for Admission {
     }
 }
 
-/// Refuses calls of an account that calls too often.
+/// Refuses calls of an account that calls too often, and of a stranger on the network. Hosts are counted once they are known.
 pub(super) async fn demand_moderation(
     State(limits): State<Arc<Limits>>,
     request: Request,
@@ -118,6 +137,10 @@ pub(super) async fn demand_moderation(
         )
         .code("too-many-calls");
         return ([(header::RETRY_AFTER, "1")], problem).into_response();
+    }
+    let remote = request.extensions().get::<Arc<Remote>>();
+    if let Some(Err(problem)) = remote.map(|remote| remote.called()) {
+        return problem.into_response();
     }
     next.run(request).await
 }

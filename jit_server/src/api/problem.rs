@@ -85,6 +85,12 @@ impl From<Error> for Problem {
             Error::KeyOfOtherHost(_) => {
                 Self::new(StatusCode::CONFLICT, detail).code("key-of-other-host")
             }
+            Error::Enrolment(_) => Self::forbidden(detail).code("enrolment-refused"),
+            Error::NotProved(_) => Self::forbidden(detail).code("not-proved"),
+            Error::NoSuchHost(_) => Self::missing(detail).code("no-host"),
+            Error::TooManyTokens(_) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, detail).code("too-many-tokens")
+            }
             Error::UnknownHost => Self::new(StatusCode::UNAUTHORIZED, detail).code("unknown-host"),
             other => {
                 // What is inside is for the administrator's log, not for whoever happens to call.

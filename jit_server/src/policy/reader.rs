@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
-use jiff::SpanRelativeTo;
 use serde::Serialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+use crate::duration;
 
 const LONGEST: u32 = 30 * super::parse::ONE_DAY;
 
@@ -187,7 +188,8 @@ impl<'t> Reader<'t> {
     /// Seconds, from a text such as `4h`, `90m`, `1d` or `1h 30m`.
     pub(super) fn duration(&mut self, value: &Value<'_>, path: &str) -> Option<u32> {
         let text = self.text(value, path)?;
-        let seconds = seconds_of(text).filter(|seconds| (1..=LONGEST).contains(seconds));
+        let seconds = duration::seconds(text).ok();
+        let seconds = seconds.filter(|seconds| *seconds <= LONGEST);
         if seconds.is_none() {
             self.mistake(
                 &value.span(),
@@ -213,29 +215,5 @@ impl<'t> Reader<'t> {
             );
         }
         number
-    }
-}
-
-fn seconds_of(text: &str) -> Option<u32> {
-    let span: jiff::Span = text.parse().ok()?;
-    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
-    if duration.subsec_nanos() != 0 {
-        return None;
-    }
-    u32::try_from(duration.as_secs()).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_whole_seconds_and_never_negative() {
-        assert_eq!(seconds_of("1d"), Some(86_400));
-        assert_eq!(seconds_of("90m"), Some(5_400));
-        assert_eq!(seconds_of("1h30m"), Some(5_400));
-        for wrong in ["-1h", "1h ago", "500ms", "", "4", "1mo", "99999999999h"] {
-            assert_eq!(seconds_of(wrong), None, "{wrong}");
-        }
     }
 }

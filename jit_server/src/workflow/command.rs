@@ -316,6 +316,14 @@ impl<'a> Desk<'a> {
         let requester = self.state.directory.user(&asked.principal);
         let requester =
             requester.ok_or_else(|| WorkflowError::NoUser(asked.principal.to_string()))?;
+        let directory = &self.state.directory;
+        if let Some(gone) = asked
+            .hosts
+            .iter()
+            .find(|host| directory.host(host).is_none())
+        {
+            return Err(WorkflowError::UnknownHost(gone.clone()));
+        }
         if requester.login != asked.login {
             return Err(WorkflowError::LoginChanged(asked.principal.clone()));
         }

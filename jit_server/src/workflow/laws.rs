@@ -78,6 +78,8 @@ impl History {
                 name: name.parse().unwrap(),
                 host_id,
                 public_key: String::new(),
+                labels: Default::default(),
+                token: None,
             };
             history.happened(begin(), &Actor::Administrator, Event::HostEnrolled(host));
         }

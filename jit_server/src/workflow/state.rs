@@ -7,6 +7,7 @@ use jit_grant::{GrantId, HostName, Login, Principal, RequestId, RoleName};
 use serde::Serialize;
 
 use crate::directory::Directory;
+use crate::enrolment::Tokens;
 use crate::event::{Actor, Approved, Denied, Entry, Event, Extended, Granted, Requested};
 use crate::text::{Comment, Reason};
 
@@ -15,6 +16,8 @@ use crate::text::{Comment, Reason};
 pub struct State {
     /// Users and hosts.
     pub directory: Directory,
+    /// Enrolment tokens.
+    pub tokens: Tokens,
     requests: BTreeMap<u64, Request>,
     grants: BTreeMap<u64, Grant>,
     /// Grants neither revoked nor released; some of them may be past their time.
@@ -244,7 +247,16 @@ impl State {
     pub fn apply(&mut self, entry: &Entry) {
         match &entry.event {
             Event::UserSet(user) => self.directory.set_user(user.clone()),
-            Event::HostEnrolled(host) => self.directory.set_host(host.clone(), entry.at),
+            Event::HostEnrolled(host) => {
+                if let Some(token) = &host.token {
+                    self.tokens.used(token);
+                }
+                self.directory.set_host(host.clone(), entry.at);
+            }
+            Event::HostRemoved { name, .. } => self.directory.remove_host(name),
+            Event::TokenMade(made) => self.tokens.made(made.clone()),
+            Event::EnrolmentRefused { token, .. } => self.tokens.refused(token),
+            Event::TokenExpired { token } => self.tokens.expired(token),
             Event::Requested(asked) => self.requested(asked, entry),
             Event::Approved(approved) => self.approved(approved, entry),
             Event::Granted(granted) => self.granted(granted, entry),

@@ -6,6 +6,7 @@
 )]
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,15 +16,22 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use jit_grant::{Bundle, HostId, HostToken, SigningKey, TrustedKeys};
+use jit_grant::{Bundle, EnrolmentToken, HostId, HostToken, Possession, SigningKey, TrustedKeys};
 use jit_server::api::{self, Limits, Peer};
 use jit_server::clock::WallClock;
 use jit_server::listen::{self, Accounts};
 use jit_server::server::Server;
 use jit_server::signer;
 use jit_server::store::SqliteStore;
+use jit_server::tls::{self, Authority, Identity};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// Everybody who has a socket, with the account that it stands for. uid 0 is the administrator.
 pub const PEOPLE: [(&str, u32); 5] = [
@@ -113,6 +121,28 @@ impl Running {
         }
     }
 
+    /// Answers hosts elsewhere, too, on the loopback address.
+    pub async fn listen_elsewhere(&self) -> Elsewhere {
+        let folder = Authority::folder(&self.folder);
+        let now = self.server.now();
+        Authority::make(&folder, &["jit.test".parse().unwrap()], now).unwrap();
+        let authority = Authority::load(&folder).unwrap();
+        let ca = authority.certificate().to_owned();
+        let identity = Arc::new(Identity::ours(authority, now).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = api::router(Arc::clone(&self.server), Arc::default());
+        let answering = tls::answer(
+            listener,
+            identity,
+            router,
+            Arc::default(),
+            self.server.stopping(),
+        );
+        tokio::spawn(answering);
+        Elsewhere { address, ca }
+    }
+
     /// Ends it as SIGTERM does.
     pub async fn stop(self) {
         self.server.stop();
@@ -138,6 +168,71 @@ impl Running {
             root.post("/v1/users", user).await.is(201);
         }
         Host::enrol(&root, "web-1").await
+    }
+}
+
+/// The server as it is seen over the network.
+pub struct Elsewhere {
+    pub address: SocketAddr,
+    pub ca: String,
+}
+
+impl Elsewhere {
+    /// A connection that has been through TLS, to a server called `jit.test`.
+    pub async fn connect(&self) -> TlsStream<TcpStream> {
+        let mut roots = RootCertStore::empty();
+        let pinned = CertificateDer::from_pem_slice(self.ca.as_bytes()).unwrap();
+        roots.add(pinned).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        TlsConnector::from(Arc::new(config))
+            .connect("jit.test".try_into().unwrap(), stream)
+            .await
+            .unwrap()
+    }
+
+    /// One call on a connection of its own.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Value,
+    ) -> Response<Incoming> {
+        let stream = TokioIo::new(self.connect().await);
+        let (mut sender, connection) = http1::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "jit.test")
+            .header("jit-client", "test/1")
+            .header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = Full::new(Bytes::from(body.to_string()));
+        sender
+            .send_request(request.body(body).unwrap())
+            .await
+            .unwrap()
+    }
+
+    /// Enrols a host with a token, as `jitctl enroll` does.
+    pub async fn enrol(&self, token: &str, name: &str, key: &SigningKey) -> Answer {
+        let token: EnrolmentToken = token.parse().unwrap();
+        let possession = Possession {
+            name: name.parse().unwrap(),
+            secret: token.secret.hash(),
+        };
+        let body = json!({
+            "secret": token.secret, "name": name, "public_key": key.public(), "proof": possession.sign(key).unwrap(),
+        });
+        read(self.send(Method::POST, "/v1/enrol", &[], body).await).await
     }
 }
 
@@ -312,12 +407,7 @@ impl Host {
             .door
             .send(Method::GET, "/v1/host/stream", &headers, Bytes::new())
             .await;
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Stream {
-            body: response.into_body(),
-            text: String::new(),
-        }
+        Stream::of(response)
     }
 
     /// What a bundle says, verified as jitd does it.
@@ -348,6 +438,15 @@ pub struct SseEvent {
 }
 
 impl Stream {
+    pub fn of(response: Response<Incoming>) -> Self {
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self {
+            body: response.into_body(),
+            text: String::new(),
+        }
+    }
+
     /// The next bundle.
     pub async fn next(&mut self) -> SseEvent {
         tokio::time::timeout(LONGEST_WAIT, self.next_or_end())

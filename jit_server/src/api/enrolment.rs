@@ -1,0 +1,130 @@
+//! Enrolment over the network, and the tokens for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use jit_grant::{HostName, PublicKey, Secret};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Problem;
+use super::caller::Administrator;
+use super::hosts::Enrolled;
+use super::input::Json;
+use crate::enrolment::{LONGEST_SECONDS, MOST_USES};
+use crate::label::{LabelKey, LabelValue, MOST_LABELS};
+use crate::server::{self, Server, WithToken};
+
+/// An enrolment token that is to be made.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewToken {
+    /// The one name that it enrols, also in the place of a host that has it. null: any name that no host has.
+    #[schema(value_type = Option<String>)]
+    name: Option<HostName>,
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
+    labels: BTreeMap<LabelKey, LabelValue>,
+    /// So many hosts, 1 to 10000.
+    uses: u32,
+    /// For so long, at most 90 days.
+    for_seconds: u32,
+}
+
+/// An enrolment token. It is shown this once.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TokenView {
+    /// What the record calls it.
+    id: String,
+    /// The secret text.
+    token: String,
+    expires: Timestamp,
+}
+
+/// Makes an enrolment token.
+#[utoipa::path(post, path = "/v1/hosts/tokens", tag = "administration", request_body = NewToken, responses(
+    (status = 201, body = TokenView),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn make_token(
+    State(server): State<Arc<Server>>,
+    _: Administrator,
+    Json(new): Json<NewToken>,
+) -> Result<(StatusCode, axum::Json<TokenView>), Problem> {
+    let fits = (1..=MOST_USES).contains(&new.uses)
+        && (1..=LONGEST_SECONDS).contains(&new.for_seconds)
+        && new.labels.len() <= MOST_LABELS;
+    if !fits {
+        let detail = format!(
+            "an enrolment token is for 1 to {MOST_USES} hosts, 90 days at most, and has {MOST_LABELS} labels at most"
+        );
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
+    }
+    let NewToken {
+        name,
+        labels,
+        uses,
+        for_seconds,
+    } = new;
+    let (made, token) = server
+        .make_token(server::NewToken {
+            name,
+            labels,
+            uses,
+            for_seconds,
+        })
+        .await?;
+    let view = TokenView {
+        id: made.token.to_string(),
+        token: token.reveal(),
+        expires: made.expires,
+    };
+    Ok((StatusCode::CREATED, axum::Json(view)))
+}
+
+/// A host that wants in.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Enrolling {
+    /// The middle part of an enrolment token.
+    #[schema(value_type = String)]
+    secret: Secret,
+    #[schema(value_type = String)]
+    name: HostName,
+    /// Raw Ed25519 public key: 32 bytes in base64url without padding.
+    #[schema(value_type = String)]
+    public_key: PublicKey,
+    /// `jit-possession+jwt`: signed with that key, for this name and secret.
+    proof: String,
+}
+
+/// Enrols a host that has an enrolment token. Again with the same token, name and key the answer is the same.
+#[utoipa::path(post, path = "/v1/enrol", tag = "hosts", request_body = Enrolling, responses(
+    (status = 201, body = Enrolled),
+    (status = 403, body = Problem, content_type = "application/problem+json", description = "the token does not let it in, or it proves nothing"),
+    (status = 409, body = Problem, content_type = "application/problem+json", description = "the key is another host's"),
+))]
+pub(super) async fn enrol(
+    State(server): State<Arc<Server>>,
+    Json(wanted): Json<Enrolling>,
+) -> Result<(StatusCode, axum::Json<Enrolled>), Problem> {
+    let Enrolling {
+        secret,
+        name,
+        public_key: key,
+        proof,
+    } = wanted;
+    let enrolment = server
+        .enrol_with_token(WithToken {
+            secret,
+            name,
+            key,
+            proof,
+        })
+        .await?;
+    Ok((StatusCode::CREATED, axum::Json(enrolment.into())))
+}

@@ -1,0 +1,238 @@
+//! Connections over the network: whose they are, and how many each may have.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::http::StatusCode;
+use jit_grant::HostId;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::Problem;
+use super::limits::Allowance;
+
+/// Connections at most.
+const CONNECTIONS: usize = 16_384;
+/// Connections at most of which nobody knows yet whose they are …
+const STRANGERS: usize = 1_024;
+/// … and those of one address. Many hosts may share one.
+const STRANGERS_OF_ADDRESS: usize = 256;
+/// Calls of a connection before a host's token was shown on it.
+const CALLS_OF_STRANGER: u32 = 4;
+/// Connections of one host at most; it needs three.
+const CONNECTIONS_OF_HOST: usize = 16;
+
+/// How many connections there are, and whose.
+#[derive(Debug, Default)]
+pub struct RemoteLimits {
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    all: usize,
+    strangers: usize,
+    addresses: HashMap<IpAddr, usize>,
+    hosts: HashMap<HostId, OfHost>,
+}
+
+#[derive(Debug)]
+struct OfHost {
+    connections: usize,
+    allowance: Allowance,
+}
+
+/// One connection over the network. The listener puts it into every request; dropped, it counts no more.
+#[derive(Debug)]
+pub struct Remote {
+    limits: Arc<RemoteLimits>,
+    address: IpAddr,
+    calls: Mutex<u32>,
+    host: watch::Sender<Option<HostId>>,
+}
+
+impl RemoteLimits {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a connection from `address` in. None where there are too many already.
+    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Arc<Remote>> {
+        let mut counts = self.counts();
+        let here = counts.addresses.get(&address).copied().unwrap_or(0);
+        if counts.all >= CONNECTIONS
+            || counts.strangers >= STRANGERS
+            || here >= STRANGERS_OF_ADDRESS
+        {
+            return None;
+        }
+        counts.all += 1;
+        counts.strangers += 1;
+        counts.addresses.insert(address, here + 1);
+        Some(Arc::new(Remote {
+            limits: Arc::clone(self),
+            address,
+            calls: Mutex::new(0),
+            host: watch::Sender::new(None),
+        }))
+    }
+}
+
+impl Counts {
+    fn no_stranger(&mut self, address: IpAddr) {
+        self.strangers = self.strangers.saturating_sub(1);
+        if let Some(here) = self.addresses.get_mut(&address) {
+            *here -= 1;
+            if *here == 0 {
+                self.addresses.remove(&address);
+            }
+        }
+    }
+
+    fn not_of(&mut self, host: &HostId) {
+        if let Some(theirs) = self.hosts.get_mut(host) {
+            theirs.connections -= 1;
+            if theirs.connections == 0 {
+                self.hosts.remove(host);
+            }
+        }
+    }
+}
+
+impl Remote {
+    /// Resolves when a host has shown its token.
+    pub async fn known(&self) {
+        // The sender lives as long as self, so this ends with a host or not at all.
+        let _ = self.host.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// Counts a call of whoever it is.
+    pub(super) fn called(&self) -> Result<(), Problem> {
+        if self.host.borrow().is_some() {
+            return Ok(());
+        }
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        *calls += 1;
+        if *calls > CALLS_OF_STRANGER {
+            return Err(too_many("too many calls before a host showed its token"));
+        }
+        Ok(())
+    }
+
+    /// `host` has shown a token that counts: the connection is counted as its own from now on.
+    pub(super) fn is_of(&self, host: &HostId, now: Instant) -> Result<(), Problem> {
+        let mut counts = self.limits.counts();
+        let before = self.host.borrow().clone();
+        if before.as_ref() != Some(host) {
+            let theirs = counts
+                .hosts
+                .get(host)
+                .map_or(0, |theirs| theirs.connections);
+            if theirs >= CONNECTIONS_OF_HOST {
+                return Err(too_many("this host has as many connections as it may"));
+            }
+            match &before {
+                None => counts.no_stranger(self.address),
+                Some(other) => counts.not_of(other),
+            }
+            let fresh = || OfHost {
+                connections: 0,
+                allowance: Allowance::full(now),
+            };
+            counts
+                .hosts
+                .entry(host.clone())
+                .or_insert_with(fresh)
+                .connections += 1;
+            self.host.send_replace(Some(host.clone()));
+        }
+        let theirs = counts.hosts.get_mut(host);
+        if theirs.is_some_and(|theirs| theirs.allowance.take(now)) {
+            Ok(())
+        } else {
+            Err(too_many("too many calls from this host; wait a second"))
+        }
+    }
+}
+
+fn too_many(detail: &str) -> Problem {
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).code("too-many-calls")
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        let mut counts = self.limits.counts();
+        counts.all = counts.all.saturating_sub(1);
+        match &*self.host.borrow() {
+            None => counts.no_stranger(self.address),
+            Some(host) => counts.not_of(host),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(digit: &str) -> HostId {
+        format!("h{}", digit.repeat(32)).parse().unwrap()
+    }
+
+    #[test]
+    fn strangers_of_one_address_do_not_keep_others_out() {
+        let limits = Arc::new(RemoteLimits::default());
+        let (one, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let held: Vec<_> = (0..STRANGERS_OF_ADDRESS)
+            .map(|_| limits.admit(one).unwrap())
+            .collect();
+        assert!(limits.admit(one).is_none());
+        assert!(limits.admit(other).is_some());
+        drop(held);
+        assert!(limits.admit(one).is_some());
+        assert!(
+            limits.counts().addresses.is_empty() && limits.counts().all == 0,
+            "nothing lasts"
+        );
+    }
+
+    #[test]
+    fn hosts_behind_one_address_are_counted_each_for_itself() {
+        let limits = Arc::new(RemoteLimits::default());
+        let (address, now) = ("192.0.2.1".parse().unwrap(), Instant::now());
+        let mut held = Vec::new();
+        for number in 0..2 * STRANGERS_OF_ADDRESS {
+            let remote = limits.admit(address).unwrap();
+            remote
+                .is_of(&format!("h{number:032}").parse().unwrap(), now)
+                .unwrap();
+            held.push(remote);
+        }
+        let mine: Vec<_> = (0..=CONNECTIONS_OF_HOST)
+            .map(|_| limits.admit(address).unwrap())
+            .collect();
+        let known = mine
+            .iter()
+            .filter(|remote| remote.is_of(&host("f"), now).is_ok())
+            .count();
+        assert_eq!(known, CONNECTIONS_OF_HOST);
+        drop((held, mine));
+        assert!(
+            limits.counts().hosts.is_empty() && limits.counts().strangers == 0,
+            "nothing lasts"
+        );
+    }
+
+    #[test]
+    fn a_stranger_makes_few_calls_and_a_host_no_more_than_its_allowance() {
+        let limits = Arc::new(RemoteLimits::default());
+        let now = Instant::now();
+        let remote = limits.admit("192.0.2.1".parse().unwrap()).unwrap();
+        assert_eq!((0..10).filter(|_| remote.called().is_ok()).count(), 4);
+        let allowed = (0..1_000)
+            .filter(|_| remote.is_of(&host("1"), now).is_ok())
+            .count();
+        assert_eq!(allowed, 200);
+        assert!(remote.called().is_ok());
+    }
+}

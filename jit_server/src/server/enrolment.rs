@@ -1,0 +1,291 @@
+//! Hosts that come and go.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use jit_grant::{
+    EnrolmentToken, GrantId, HostId, HostName, Possession, PublicKey, Secret, TokenId,
+};
+
+use super::{Server, Writer};
+use crate::enrolment::{EnrolmentRefused, MOST_TOKENS};
+use crate::error::Error;
+use crate::event::{Actor, Event, HostEnrolled, TokenMade};
+use crate::label::{LabelKey, LabelValue};
+use crate::text::Reason;
+use crate::workflow::State;
+
+/// What a host is known by from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enrolment {
+    /// The host.
+    pub host: HostEnrolled,
+    /// The key that it has to believe.
+    pub server_key: PublicKey,
+}
+
+/// A host that wants in with an enrolment token.
+#[derive(Debug, Clone)]
+pub struct WithToken {
+    /// The token's secret.
+    pub secret: Secret,
+    /// The name that it wants.
+    pub name: HostName,
+    /// The key that it wants to be known by.
+    pub key: PublicKey,
+    /// `jit-possession+jwt`, bound to all of these.
+    pub proof: String,
+}
+
+/// An enrolment token that is to be made.
+#[derive(Debug, Clone)]
+pub struct NewToken {
+    /// The one name that it enrols.
+    pub name: Option<HostName>,
+    /// What its hosts are labelled with.
+    pub labels: BTreeMap<LabelKey, LabelValue>,
+    /// So many hosts.
+    pub uses: u32,
+    /// For so many seconds.
+    pub for_seconds: u32,
+}
+
+impl Server {
+    /// Enrols a host of this machine's administrator. The same name with the same key again changes nothing; with another key it is
+    /// another host from now on.
+    ///
+    /// # Errors
+    /// A key that is another host's, or that it could not be kept.
+    pub async fn enrol(
+        self: &Arc<Self>,
+        name: HostName,
+        key: PublicKey,
+    ) -> Result<Enrolment, Error> {
+        self.uninterrupted(move |server, mut writer| async move {
+            if let Some(host) = server.known_by(&name, key)? {
+                return Ok(server.answer(host));
+            }
+            let host = new_host(name, key)?;
+            server
+                .bring_in(&mut writer, Actor::Administrator, host)
+                .await
+        })
+        .await
+    }
+
+    /// Enrols a host that shows a token. Again with the same token, name and key it changes nothing: the answer may have been lost.
+    ///
+    /// # Errors
+    /// The first rule against it. A refusal of a known token is in the record, up to a number of them.
+    pub async fn enrol_with_token(self: &Arc<Self>, wanted: WithToken) -> Result<Enrolment, Error> {
+        let secret = wanted.secret.hash();
+        let proved = Possession::verify(wanted.proof.as_bytes(), wanted.key);
+        let proved = proved.map_err(|error| Error::NotProved(error.to_string()))?;
+        if proved
+            != (Possession {
+                name: wanted.name.clone(),
+                secret: secret.clone(),
+            })
+        {
+            return Err(Error::NotProved(
+                "the proof is for another name or token".to_owned(),
+            ));
+        }
+        self.uninterrupted(move |server, mut writer| async move {
+            let WithToken { name, key, .. } = wanted;
+            let now = server.now();
+            let before = server.known_by(&name, key)?;
+            let admitted = server.look(|state| {
+                if let Some(host) =
+                    before.filter(|host| state.tokens.is_of(&secret, host.token.as_ref()))
+                {
+                    return Ok((host, false));
+                }
+                let taken = state.directory.host(&name).is_some();
+                let token = state.tokens.admit(&secret, &name, taken, now)?;
+                let host = HostEnrolled {
+                    labels: token.labels.clone(),
+                    token: Some(token.token.clone()),
+                    ..new_host(name.clone(), key)?
+                };
+                Ok((host, true))
+            });
+            match admitted {
+                Ok((host, false)) => Ok(server.answer(host)),
+                Ok((host, true)) => server.bring_in(&mut writer, Actor::Server, host).await,
+                Err(Error::Enrolment(refused)) => {
+                    server
+                        .record_refusal(&mut writer, now, &refused, name)
+                        .await?;
+                    Err(refused.into())
+                }
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
+    /// Makes an enrolment token. It is told this once: only its secret's hash is kept.
+    ///
+    /// # Errors
+    /// Too many of them, or that it could not be kept.
+    pub async fn make_token(
+        self: &Arc<Self>,
+        new: NewToken,
+    ) -> Result<(TokenMade, EnrolmentToken), Error> {
+        self.uninterrupted(move |server, mut writer| async move {
+            let now = server.now();
+            let (open, next) =
+                server.look(|state| (state.tokens.open(now).count(), state.tokens.next()));
+            if open >= MOST_TOKENS {
+                return Err(Error::TooManyTokens(open));
+            }
+            let secret = Secret::generate()?;
+            let made = TokenMade {
+                token: TokenId::try_from(format!("e{next}"))
+                    .map_err(|error| Error::Setup(error.to_string()))?,
+                secret: secret.hash(),
+                name: new.name,
+                labels: new.labels,
+                uses: new.uses,
+                expires: now + SignedDuration::from_secs(i64::from(new.for_seconds)),
+            };
+            server
+                .keep(
+                    &mut writer,
+                    now,
+                    Actor::Administrator,
+                    vec![Event::TokenMade(made.clone())],
+                )
+                .await?;
+            let token = EnrolmentToken {
+                secret,
+                server_key: server.key.public(),
+            };
+            Ok((made, token))
+        })
+        .await
+    }
+
+    /// Forgets a host: its stream ends and its tokens count no more. What was granted on it is revoked, so that no later host of the
+    /// name has it; gives those grants. The host itself goes by its last bundle until that is too old for it.
+    ///
+    /// # Errors
+    /// No such host, or that it could not be kept.
+    pub async fn remove_host(self: &Arc<Self>, name: HostName) -> Result<Vec<GrantId>, Error> {
+        self.uninterrupted(move |server, mut writer| async move {
+            let now = server.now();
+            let events = server.look(|state| removal(state, &name, now))?;
+            let kept = server
+                .keep(&mut writer, now, Actor::Administrator, events)
+                .await?;
+            Ok(kept
+                .iter()
+                .filter_map(|entry| entry.event.grant().cloned())
+                .collect())
+        })
+        .await
+    }
+
+    /// The host of that name and key, where there is one.
+    fn known_by(&self, name: &HostName, key: PublicKey) -> Result<Option<HostEnrolled>, Error> {
+        let public_key = key.to_string();
+        let found = self.look(|state| {
+            let mut hosts = state.directory.hosts();
+            hosts
+                .find(|host| host.enrolled.public_key == public_key)
+                .map(|host| host.enrolled.clone())
+        });
+        match found {
+            Some(other) if other.name != *name => Err(Error::KeyOfOtherHost(other.name)),
+            found => Ok(found),
+        }
+    }
+
+    async fn bring_in(
+        &self,
+        writer: &mut Writer,
+        actor: Actor,
+        host: HostEnrolled,
+    ) -> Result<Enrolment, Error> {
+        self.keep(
+            writer,
+            self.now(),
+            actor,
+            vec![Event::HostEnrolled(host.clone())],
+        )
+        .await?;
+        Ok(self.answer(host))
+    }
+
+    fn answer(&self, host: HostEnrolled) -> Enrolment {
+        Enrolment {
+            host,
+            server_key: self.key.public(),
+        }
+    }
+
+    async fn record_refusal(
+        &self,
+        writer: &mut Writer,
+        now: Timestamp,
+        refused: &EnrolmentRefused,
+        name: HostName,
+    ) -> Result<(), Error> {
+        tracing::warn!(%name, "a host was not enrolled: {refused}");
+        let token = refused
+            .token()
+            .filter(|token| self.look(|state| state.tokens.keeps_refusal(token)));
+        let Some(token) = token.cloned() else {
+            return Ok(());
+        };
+        let event = Event::EnrolmentRefused {
+            token,
+            name,
+            why: refused.to_string(),
+        };
+        self.keep(writer, now, Actor::Server, vec![event])
+            .await
+            .map(drop)
+    }
+}
+
+fn removal(state: &State, name: &HostName, now: Timestamp) -> Result<Vec<Event>, Error> {
+    let host = state
+        .directory
+        .host(name)
+        .ok_or_else(|| Error::NoSuchHost(name.clone()))?;
+    let reason = Reason::try_from("the host was removed".to_owned())
+        .map_err(|error| Error::Setup(error.to_string()))?;
+    let granted = state.live_grants(now).filter(|grant| grant.host == *name);
+    let mut events: Vec<Event> = granted
+        .map(|grant| Event::Revoked {
+            grant: grant.id.clone(),
+            reason: reason.clone(),
+        })
+        .collect();
+    events.push(Event::HostRemoved {
+        name: name.clone(),
+        host_id: host.enrolled.host_id.clone(),
+    });
+    Ok(events)
+}
+
+fn new_host(name: HostName, key: PublicKey) -> Result<HostEnrolled, Error> {
+    Ok(HostEnrolled {
+        name,
+        host_id: new_host_id()?,
+        public_key: key.to_string(),
+        labels: BTreeMap::new(),
+        token: None,
+    })
+}
+
+/// `h` and 32 hexadecimal digits from the system's random generator.
+fn new_host_id() -> Result<HostId, Error> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| jit_grant::KeyError::NotGenerated)?;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    HostId::try_from(format!("h{hex}")).map_err(|error| Error::Setup(error.to_string()))
+}

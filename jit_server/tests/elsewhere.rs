@@ -1,0 +1,374 @@
+//! What hosts elsewhere find, over TLS.
+
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Answer, Elsewhere, Host, Person, Running, Stream, read};
+use hyper::Method;
+use jit_grant::{HostToken, SigningKey, TrustedKeys};
+use jit_server::server::Server;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+async fn token(root: &Person, what: Value) -> String {
+    let made = root.post("/v1/hosts/tokens", what).await.is(201);
+    made["token"].as_str().unwrap().to_owned()
+}
+
+/// What an enrolled host knows.
+fn host(root: &Person, token: &str, answer: Answer, key: SigningKey) -> Host {
+    let body = answer.is(201);
+    let token: jit_grant::EnrolmentToken = token.parse().unwrap();
+    let offered = body["server_keys"][0]["public_key"].as_str();
+    assert_eq!(offered, Some(token.server_key.to_string().as_str()));
+    let trusted = TrustedKeys::new(vec![token.server_key]);
+    let id = body["host_id"].as_str().unwrap().parse().unwrap();
+    Host {
+        id,
+        key,
+        trusted,
+        door: root.clone(),
+    }
+}
+
+async fn call(
+    server: &Server,
+    elsewhere: &Elsewhere,
+    host: &Host,
+    method: Method,
+    path: &str,
+) -> hyper::Response<hyper::body::Incoming> {
+    let authorization = host.authorization(server);
+    elsewhere
+        .send(
+            method,
+            path,
+            &[("authorization", &authorization)],
+            json!({}),
+        )
+        .await
+}
+
+/// What the record has of these kinds: kind and subject.
+async fn recorded(root: &Person, kinds: &[&str]) -> Vec<(String, String)> {
+    let record = root.get("/v1/audit").await.is(200);
+    let events = record["events"].as_array().unwrap().iter();
+    let text = |event: &Value, key: &str| event[key].as_str().unwrap_or_default().to_owned();
+    let events = events.map(|event| (text(event, "kind"), text(event, "subject")));
+    events
+        .filter(|(kind, _)| kinds.contains(&kind.as_str()))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_host_with_a_token_comes_in_and_follows_its_stream() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let elsewhere = running.listen_elsewhere().await;
+    let root = running.as_("root");
+    let token = token(
+        &root,
+        json!({ "name": "web-2", "labels": { "site": "berlin" }, "uses": 1, "for_seconds": 60 }),
+    )
+    .await;
+    let key = SigningKey::generate().unwrap();
+    let answer = elsewhere.enrol(&token, "web-2", &key).await;
+    let host = host(&root, &token, answer, key.clone());
+
+    let mut stream = Stream::of(
+        call(
+            &running.server,
+            &elsewhere,
+            &host,
+            Method::GET,
+            "/v1/host/stream",
+        )
+        .await,
+    );
+    assert!(
+        host.verified(&running.server, &stream.next().await)
+            .grants
+            .is_empty()
+    );
+    let body = json!({ "role": "web-admin", "hosts": ["web-2"], "for_seconds": 60, "reason": "disk full" });
+    let request = common::id(
+        &running
+            .as_("alice")
+            .post("/v1/requests", body)
+            .await
+            .is(201),
+    );
+    running.as_("bob").approves(&request).await;
+    assert_eq!(
+        host.verified(&running.server, &stream.next().await)
+            .grants
+            .len(),
+        1
+    );
+
+    // The answer may have been lost: the same host asks again, and nobody else gets in so.
+    let again = elsewhere.enrol(&token, "web-2", &key).await.is(201);
+    assert_eq!(again["host_id"], host.id.as_str());
+    let other = SigningKey::generate().unwrap();
+    elsewhere
+        .enrol(&token, "web-2", &other)
+        .await
+        .refuses(403, "enrolment-refused");
+    let listed = root.get("/v1/hosts").await.is(200);
+    let web2 = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|host| host["name"] == "web-2")
+        .unwrap();
+    assert_eq!(
+        (&web2["labels"]["site"], &web2["connected"]),
+        (&json!("berlin"), &json!(true))
+    );
+    let told = recorded(&root, &["token_made", "host_enrolled", "enrolment_refused"]).await;
+    let told: Vec<_> = told
+        .iter()
+        .map(|(kind, subject)| format!("{kind} {subject}"))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "host_enrolled web-1",
+            "token_made e1",
+            "host_enrolled web-2",
+            "enrolment_refused e1"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_token_lets_in_what_it_says_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let first = running.populate().await;
+    let elsewhere = running.listen_elsewhere().await;
+    let root = running.as_("root");
+    let new = || SigningKey::generate().unwrap();
+    let two = token(&root, json!({ "uses": 2, "for_seconds": 60 })).await;
+    elsewhere
+        .enrol(&two, "web-1", &new())
+        .await
+        .refuses(403, "enrolment-refused");
+    elsewhere.enrol(&two, "a-1", &new()).await.is(201);
+    elsewhere.enrol(&two, "a-2", &new()).await.is(201);
+    elsewhere
+        .enrol(&two, "a-3", &new())
+        .await
+        .refuses(403, "enrolment-refused");
+    // Re-imaged: the token for its name lets it take its place, and the one before is known no more.
+    let named = token(
+        &root,
+        json!({ "name": "web-1", "uses": 1, "for_seconds": 60 }),
+    )
+    .await;
+    elsewhere
+        .enrol(&named, "a-4", &new())
+        .await
+        .refuses(403, "enrolment-refused");
+    elsewhere.enrol(&named, "web-1", &new()).await.is(201);
+    let refused = call(
+        &running.server,
+        &elsewhere,
+        &first,
+        Method::GET,
+        "/v1/host/stream",
+    )
+    .await;
+    read(refused).await.refuses(401, "bad-token");
+    // The right secret at another server's token, and a key that the host has not.
+    let key = new();
+    let stolen = json!({ "secret": "A".repeat(43), "name": "a-5", "public_key": key.public(), "proof": "a.b.c" });
+    read(elsewhere.send(Method::POST, "/v1/enrol", &[], stolen).await)
+        .await
+        .refuses(403, "not-proved");
+    for wrong in [
+        json!({ "uses": 0, "for_seconds": 60 }),
+        json!({ "uses": 1, "for_seconds": 91 * 86_400 }),
+    ] {
+        root.post("/v1/hosts/tokens", wrong).await.is(422);
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_over_lets_nobody_in_and_its_end_is_on_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let elsewhere = running.listen_elsewhere().await;
+    let root = running.as_("root");
+    let token = token(&root, json!({ "uses": 5, "for_seconds": 1 })).await;
+    let key = SigningKey::generate().unwrap();
+    let mut changes = running.server.changes();
+    // Nothing but time ends it.
+    while recorded(&root, &["token_expired"]).await.is_empty() {
+        running.server.tick().await.unwrap();
+        let _ = tokio::time::timeout(Duration::from_millis(100), changes.changed()).await;
+    }
+    elsewhere
+        .enrol(&token, "web-1", &key)
+        .await
+        .refuses(403, "enrolment-refused");
+    assert_eq!(recorded(&root, &["enrolment_refused"]).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_removed_host_loses_its_stream_its_token_and_its_grants() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let host = running.populate().await;
+    let elsewhere = running.listen_elsewhere().await;
+    let request = running.as_("alice").asks(600).await;
+    running.as_("bob").approves(&request).await;
+    let mut stream = Stream::of(
+        call(
+            &running.server,
+            &elsewhere,
+            &host,
+            Method::GET,
+            "/v1/host/stream",
+        )
+        .await,
+    );
+    stream.next().await;
+    let root = running.as_("root");
+    let removed = read(
+        root.send(Method::DELETE, "/v1/hosts/web-1", &[], Default::default())
+            .await,
+    )
+    .await
+    .is(200);
+    assert_eq!(removed, json!({ "name": "web-1", "revoked": ["g1"] }));
+    assert!(stream.next_or_end().await.is_none());
+    let refused = call(
+        &running.server,
+        &elsewhere,
+        &host,
+        Method::GET,
+        "/v1/host/stream",
+    )
+    .await;
+    read(refused).await.refuses(401, "bad-token");
+    read(
+        root.send(Method::DELETE, "/v1/hosts/web-1", &[], Default::default())
+            .await,
+    )
+    .await
+    .refuses(404, "no-host");
+    let grant = running.as_("alice").get("/v1/grants/g1").await.is(200);
+    assert_eq!(grant["state"], "revoked");
+}
+
+#[tokio::test]
+async fn over_the_network_only_hosts_are_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let elsewhere = running.listen_elsewhere().await;
+    read(
+        elsewhere
+            .send(Method::GET, "/healthz", &[], json!({}))
+            .await,
+    )
+    .await
+    .is(200);
+    for (method, path) in [
+        (Method::GET, "/v1/whoami"),
+        (Method::GET, "/v1/users"),
+        (Method::GET, "/v1/hosts"),
+        (Method::GET, "/v1/audit"),
+        (Method::GET, "/v1/requests"),
+        (Method::DELETE, "/v1/hosts/web-1"),
+    ] {
+        let answer = read(elsewhere.send(method, path, &[], json!({})).await).await;
+        answer.refuses(403, "hosts-only");
+    }
+    let answer = elsewhere
+        .send(
+            Method::POST,
+            "/v1/hosts/tokens",
+            &[],
+            json!({ "uses": 1, "for_seconds": 60 }),
+        )
+        .await;
+    read(answer).await.refuses(403, "hosts-only");
+}
+
+#[tokio::test]
+async fn whoever_is_no_host_in_time_is_cut_off_and_hosts_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let host = running.populate().await;
+    let elsewhere = running.listen_elsewhere().await;
+    let mut stream = Stream::of(
+        call(
+            &running.server,
+            &elsewhere,
+            &host,
+            Method::GET,
+            "/v1/host/stream",
+        )
+        .await,
+    );
+    stream.next().await;
+    let cut = async |mut connection: Box<dyn Slow>, said: &[u8]| {
+        connection.write_all(said).await.unwrap();
+        let mut rest = Vec::new();
+        // An end or a reset: either is a cut.
+        let _ = tokio::time::timeout(Duration::from_secs(15), connection.read_to_end(&mut rest))
+            .await
+            .expect("it is cut off");
+    };
+    let plain = async || Box::new(TcpStream::connect(elsewhere.address).await.unwrap());
+    let tls = async || Box::new(elsewhere.connect().await);
+    let body = b"POST /v1/enrol HTTP/1.1\r\nHost: a\r\nJit-Client: a/1\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
+    tokio::join!(
+        cut(plain().await, b""),
+        cut(plain().await, b"\x16\x03\x01"),
+        cut(tls().await, b""),
+        cut(tls().await, b"GET /healthz HTTP/1.1\r\nHost:"),
+        cut(tls().await, body),
+    );
+    let request = running.as_("alice").asks(60).await;
+    running.as_("bob").approves(&request).await;
+    assert_eq!(
+        host.verified(&running.server, &stream.next().await)
+            .grants
+            .len(),
+        1
+    );
+}
+
+trait Slow: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {}
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Slow for T {}
+
+#[tokio::test]
+async fn t25_a_token_that_is_over_tells_the_time_and_makes_the_connection_nobodys() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let host = running.populate().await;
+    let elsewhere = running.listen_elsewhere().await;
+    let behind = running.server.now() - jiff::SignedDuration::from_hours(1);
+    let old = format!(
+        "Bearer {}",
+        HostToken::sign(&host.id, &host.key, behind).unwrap()
+    );
+    let nonce = json!({ "nonce": jit_grant::Nonce::generate().unwrap() });
+    let answer = elsewhere
+        .send(
+            Method::POST,
+            "/v1/host/word",
+            &[("authorization", &old)],
+            nonce,
+        )
+        .await;
+    assert!(read(answer).await.is(200)["word"].is_string());
+}
