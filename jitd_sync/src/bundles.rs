@@ -3,25 +3,32 @@
 use std::convert::Infallible;
 
 use jit_local::message::sync::Taken;
-use tokio::time::sleep;
-use tracing::{info, warn};
+use tokio::time::{Instant, sleep};
+use tracing::info;
 
 use crate::backoff::Backoff;
+use crate::complaint::Complaint;
 use crate::courier::Courier;
 use crate::error::SyncError;
 use crate::event_stream::Event;
 
 /// Keeps a stream open. A bundle that jitd does not take is asked for again later: its clock or the server's may be set by then.
 pub(crate) async fn carry(courier: &Courier) -> Infallible {
-    let mut backoff = courier.pace.backoff();
+    let (mut backoff, mut complaint) = (courier.pace.backoff(), Complaint::default());
     loop {
+        let began = Instant::now();
         if let Err(error) = follow(courier, &mut backoff).await {
-            warn!("{error}");
+            if began.elapsed() > courier.pace.longest_wait {
+                // It went well for long.
+                backoff.reset();
+                complaint.settled();
+            }
+            complaint.about(&error);
             if error.may_be_for_the_time() {
                 courier.shut_out.set(true);
                 courier.word_wanted.notify_one();
             }
-            sleep(backoff.wait(fastrand::f64())).await;
+            sleep(courier.pace.wait_after(&error, &mut backoff)).await;
         }
     }
 }

@@ -8,11 +8,13 @@ use std::time::Duration;
 use jit_local::message::sync::Hello;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::backoff::Backoff;
+use crate::complaint::Complaint;
 use crate::error::SyncError;
 use crate::jitd::Jitd;
+use crate::place::Place;
 use crate::server::Server;
 use crate::{bundles, events, words};
 
@@ -27,6 +29,9 @@ pub struct Pace {
     pub first_wait: Duration,
     /// The longest wait after failures.
     pub longest_wait: Duration,
+    /// The longest wait where the server was not even reached: that costs it nothing, and the host is to be current soon after
+    /// whatever is in between heals.
+    pub unreached_wait: Duration,
 }
 
 impl Default for Pace {
@@ -36,6 +41,7 @@ impl Default for Pace {
             silence: Duration::from_secs(45),
             first_wait: Duration::from_millis(200),
             longest_wait: Duration::from_secs(30),
+            unreached_wait: Duration::from_millis(500),
         }
     }
 }
@@ -44,21 +50,32 @@ impl Pace {
     pub(crate) fn backoff(&self) -> Backoff {
         Backoff::new(self.first_wait, self.longest_wait)
     }
+
+    /// How long to wait after `error`.
+    pub(crate) fn wait_after(&self, error: &SyncError, backoff: &mut Backoff) -> Duration {
+        let chance = fastrand::f64();
+        if error.is_unreachable() {
+            self.unreached_wait.mul_f64(chance)
+        } else {
+            backoff.wait(chance)
+        }
+    }
 }
 
 /// Carries between the jitd behind `socket` and the server that it names, for as long as the process lives.
 pub async fn run(socket: &Path, pace: Pace) -> Infallible {
     let jitd = Jitd::at(socket);
-    let mut backoff = pace.backoff();
+    let (mut backoff, mut complaint) = (pace.backoff(), Complaint::default());
     loop {
         match Courier::begin(&jitd, &pace).await {
             Ok(courier) => {
                 backoff.reset();
+                complaint.settled();
                 courier.carry().await;
             }
             Err(error) => {
-                warn!("{error}");
-                sleep(backoff.wait(fastrand::f64())).await;
+                complaint.about(&error);
+                sleep(pace.wait_after(&error, &mut backoff)).await;
             }
         }
     }
@@ -69,7 +86,7 @@ pub(crate) struct Courier {
     pub(crate) jitd: Jitd,
     pub(crate) server: Server,
     pub(crate) pace: Pace,
-    address: String,
+    place: Place,
     host_id: String,
     standing: RefCell<Standing>,
     /// Held around a call to jitd that tells or changes which bundle it has, so that `standing` follows in the same order.
@@ -94,16 +111,17 @@ pub(crate) struct Standing {
 impl Courier {
     async fn begin(jitd: &Jitd, pace: &Pace) -> Result<Self, SyncError> {
         let hello = jitd.hello().await?;
-        let server = Server::at(&hello.server)?;
+        let place = Place::from(&hello);
+        let server = Server::at(&place)?;
         info!(
-            "carrying between jitd and {:?}; jitd holds revision {}",
-            hello.server, hello.revision
+            "carrying between jitd and {place}; jitd holds revision {}",
+            hello.revision
         );
         Ok(Self {
             jitd: jitd.clone(),
             server,
             pace: pace.clone(),
-            address: hello.server,
+            place,
             host_id: hello.host_id,
             standing: RefCell::new(Standing {
                 token: hello.token,
@@ -145,6 +163,6 @@ impl Courier {
             token: hello.token.clone(),
             held: hello.revision,
         };
-        hello.server == self.address && hello.host_id == self.host_id
+        Place::from(hello) == self.place && hello.host_id == self.host_id
     }
 }

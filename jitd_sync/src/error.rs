@@ -1,9 +1,11 @@
 //! What can go wrong on an errand. Every errand is tried again, so each of these is a line in the log and nothing more.
 
+use std::error::Error;
 use std::io;
 use std::time::Duration;
 
 use jit_local::client::ClientError;
+use rustls::CertificateError;
 
 /// Why an errand failed.
 #[derive(Debug, thiserror::Error)]
@@ -13,10 +15,23 @@ pub enum SyncError {
     Jitd(#[from] ClientError),
     /// The server's address is of a kind that this version cannot reach.
     #[error(
-        "server address {0:?} cannot be reached: it has to be unix:/PATH; enrol this host again with jitctl enroll --server unix:/PATH"
+        "server address {0:?} cannot be reached: it has to be unix:/PATH or https://HOST[:PORT]; enrol this host again with jitctl enroll"
     )]
     Address(String),
-    /// The connection to the server could not be made, or broke.
+    /// Nobody could vouch for a server elsewhere.
+    #[error(
+        "no certificate authority is pinned for the server; enrol this host again with jitctl enroll --ca FILE"
+    )]
+    NothingPinned,
+    /// Nothing was reached where the server should be.
+    #[error("server: not reached: {0}")]
+    Unreachable(String),
+    /// Whoever answers there is not shown to be the server.
+    #[error(
+        "server: its certificate is refused: {0}; see who answers there, or enrol this host again with the right --ca"
+    )]
+    NotTrusted(String),
+    /// The connection to the server broke.
     #[error("server: {0}")]
     Server(String),
     /// The server said nothing for that long.
@@ -66,13 +81,66 @@ impl SyncError {
     }
 }
 
+impl SyncError {
+    /// Nothing was reached, so trying again costs the server nothing and may be soon.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable(_))
+    }
+
+    /// Another place of the server may do better.
+    pub(crate) fn is_for_the_next(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable(_) | Self::NotTrusted(_) | Self::Server(_) | Self::Silent(_)
+        )
+    }
+}
+
+/// Why a certificate was refused, in words that say what to look for.
+fn refusal(error: &CertificateError) -> String {
+    match error {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "it comes from no authority that this host has pinned".to_owned()
+        }
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => {
+            format!("{error} (or this host's clock is wrong)")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The refusal of a certificate that lies at the bottom of an error.
+fn certificate_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e CertificateError> {
+    if let Some(rustls::Error::InvalidCertificate(refused)) = error.downcast_ref() {
+        return Some(refused);
+    }
+    // An error of input or output passes over what it was made from when asked for its source.
+    let wrapped = error.downcast_ref().and_then(io::Error::get_ref);
+    match wrapped {
+        Some(wrapped) => certificate_error(wrapped),
+        None => certificate_error(error.source()?),
+    }
+}
+
 impl From<reqwest::Error> for SyncError {
     fn from(error: reqwest::Error) -> Self {
+        if let Some(refused) = certificate_error(&error) {
+            return Self::NotTrusted(refusal(refused));
+        }
+        let unreachable = error.is_connect();
         // reqwest names only the outermost layer; what a person can act on is the innermost.
         let mut cause: &dyn std::error::Error = &error;
         while let Some(inner) = cause.source() {
             cause = inner;
         }
-        Self::Server(cause.to_string())
+        let cause = cause.to_string();
+        if unreachable {
+            Self::Unreachable(cause)
+        } else {
+            Self::Server(cause)
+        }
     }
 }

@@ -5,19 +5,21 @@ use std::convert::Infallible;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use crate::complaint::Complaint;
 use crate::courier::Courier;
 use crate::error::SyncError;
 use crate::server::Stored;
 
 /// Hands events over as they are recorded. Which ones the server has, it says itself: from 0 on, it skips what it knows.
 pub(crate) async fn carry(courier: &Courier) -> Infallible {
-    let mut backoff = courier.pace.backoff();
+    let (mut backoff, mut complaint) = (courier.pace.backoff(), Complaint::default());
     let mut last = 0;
     loop {
         match hand_over(courier, last).await {
             Ok(Some(Stored::UpTo(seq))) if seq != last => {
                 last = seq;
                 backoff.reset();
+                complaint.settled();
                 continue;
             }
             Ok(Some(Stored::OnlyUpTo(seq))) if seq != last => {
@@ -32,7 +34,9 @@ pub(crate) async fn carry(courier: &Courier) -> Infallible {
                     // then needs waits in its socket until it is back.
                     courier.word_wanted.notify_one();
                 }
-                warn!("{error}");
+                complaint.about(&error);
+                sleep(courier.pace.wait_after(&error, &mut backoff)).await;
+                continue;
             }
         }
         sleep(backoff.wait(fastrand::f64())).await;

@@ -8,17 +8,21 @@
 //! | what runs, and what it shares | `courier.rs` |
 //! | the three errands: bundles down, words down, events up | `bundles.rs`, `words.rs`, `events.rs` |
 //! | what jitd is asked | `jitd.rs` |
+//! | where the server is, and whom it must be vouched for by | `place.rs` |
 //! | what the server is asked | `server.rs` |
+//! | when it is tried again, and what the log says | `backoff.rs`, `complaint.rs` |
 //! | server-sent events, bounded | `event_stream.rs` |
 #![forbid(unsafe_code)]
 
 mod backoff;
 mod bundles;
+mod complaint;
 pub mod courier;
 mod error;
 mod event_stream;
 mod events;
 mod jitd;
+mod place;
 mod server;
 mod words;
 

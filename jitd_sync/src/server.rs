@@ -1,6 +1,6 @@
 //! What the server is asked. Nothing that it answers is believed here; it is only kept within bounds.
 
-use std::path::PathBuf;
+use std::cell::Cell;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::error::SyncError;
 use crate::event_stream::{Event, EventStream, StreamError};
+use crate::place::Place;
 
 /// How long the server may take for an answer, its body included.
 const ANSWER_TIME: Duration = Duration::from_secs(15);
@@ -23,10 +24,13 @@ const ANSWER_BYTES: usize = 64 * 1024;
 const EVENT_BYTES: usize = 4 * 1024 * 1024 + 1024;
 
 /// The server, as this host reaches it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Server {
     client: Client,
-    base: String,
+    /// What calls begin with: one for each place where the server may be.
+    bases: Vec<String>,
+    /// The one that calls go to now.
+    turn: Cell<usize>,
 }
 
 /// How far the server has the host's events.
@@ -39,29 +43,38 @@ pub(crate) enum Stored {
 }
 
 impl Server {
-    /// The server at `address`, `unix:/PATH`. A server over the network is to be another arm here.
-    pub(crate) fn at(address: &str) -> Result<Self, SyncError> {
-        let path = address
-            .strip_prefix("unix:")
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute());
-        let path = path.ok_or_else(|| SyncError::Address(address.to_owned()))?;
+    /// The server at `place`. Nothing is sent yet.
+    pub(crate) fn at(place: &Place) -> Result<Self, SyncError> {
+        let (client, bases) = place.reach()?;
         let mut headers = HeaderMap::new();
         headers.insert(
             "jit-client",
             HeaderValue::from_static(concat!("jitd-sync/", env!("CARGO_PKG_VERSION"))),
         );
-        let client = Client::builder()
-            .unix_socket(path)
+        let client = client
             .default_headers(headers)
             .redirect(redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(ANSWER_TIME)
             .build()?;
         Ok(Self {
             client,
-            base: "http://jit-server/v1/host".to_owned(),
+            bases,
+            turn: Cell::new(0),
         })
+    }
+
+    /// Calls `path` at the place whose turn it is. Where nothing is to be reached there, it is the next one's turn.
+    async fn try_in_turn<T>(
+        &self,
+        path: &str,
+        call: impl AsyncFnOnce(String) -> Result<T, SyncError>,
+    ) -> Result<T, SyncError> {
+        let turn = self.turn.get();
+        let outcome = call(format!("{}/v1/host/{path}", self.bases[turn])).await;
+        // Another errand may have passed it on meanwhile.
+        if outcome.as_ref().is_err_and(SyncError::is_for_the_next) && self.turn.get() == turn {
+            self.turn.set((turn + 1) % self.bases.len());
+        }
+        outcome
     }
 
     /// A signed word for `nonce`.
@@ -70,11 +83,11 @@ impl Server {
         struct Answer {
             word: String,
         }
-        let request = self
-            .client
-            .post(format!("{}/word", self.base))
-            .json(&json!({ "nonce": nonce }));
-        let (status, body) = answer(request.bearer_auth(token)).await?;
+        let call = async |url| {
+            let request = self.client.post(url).json(&json!({ "nonce": nonce }));
+            answer(request.bearer_auth(token)).await
+        };
+        let (status, body) = self.try_in_turn("word", call).await?;
         match status {
             StatusCode::OK => parse::<Answer>(&body).map(|answer| answer.word),
             _ => Err(refused(status, &body)),
@@ -97,11 +110,11 @@ impl Server {
         struct Answer {
             seq: u64,
         }
-        let request = self
-            .client
-            .post(format!("{}/events", self.base))
-            .json(&Handed { lines, checkpoint });
-        let (status, body) = answer(request.bearer_auth(token)).await?;
+        let call = async |url| {
+            let request = self.client.post(url).json(&Handed { lines, checkpoint });
+            answer(request.bearer_auth(token)).await
+        };
+        let (status, body) = self.try_in_turn("events", call).await?;
         match status {
             status if status.is_success() => {
                 parse::<Answer>(&body).map(|answer| Stored::UpTo(answer.seq))
@@ -120,14 +133,14 @@ impl Server {
         held: u64,
         silence: Duration,
     ) -> Result<Stream, SyncError> {
-        let request = self
-            .client
-            .get(format!("{}/stream", self.base))
-            .bearer_auth(token);
-        let request = request
-            .header(ACCEPT, "text/event-stream")
-            .header("last-event-id", held);
-        let response = within(ANSWER_TIME, request.send()).await??;
+        let call = async |url| {
+            let request = self.client.get(url).bearer_auth(token);
+            let request = request
+                .header(ACCEPT, "text/event-stream")
+                .header("last-event-id", held);
+            Ok(within(ANSWER_TIME, request.send()).await??)
+        };
+        let response = self.try_in_turn("stream", call).await?;
         if response.status() != StatusCode::OK {
             let status = response.status();
             return Err(refused(
@@ -238,46 +251,4 @@ fn refused(status: StatusCode, body: &[u8]) -> SyncError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_an_absolute_unix_path_is_an_address() {
-        assert!(Server::at("unix:/run/jit-server/api.sock").is_ok());
-        for address in [
-            "",
-            "unix:",
-            "unix:api.sock",
-            "/run/api.sock",
-            "http://localhost",
-            "https://jit.example",
-        ] {
-            assert!(
-                matches!(Server::at(address), Err(SyncError::Address(_))),
-                "{address:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_largest_bundle_that_a_host_takes_fits_an_event() {
-        let around = "event: bundle\nid: 18446744073709551615\ndata: \n\n".len();
-        assert!(EVENT_BYTES >= jit_grant::Bundle::MAX_BYTES + around);
-    }
-
-    #[test]
-    fn a_refusal_is_quoted_short_and_harmless() {
-        let SyncError::Refused { detail, .. } = refused(
-            StatusCode::FORBIDDEN,
-            "{\"detail\":\"no\\u001b[2Jhost\u{202e}\"}".as_bytes(),
-        ) else {
-            panic!()
-        };
-        assert_eq!(detail, "no\\u{1b}[2Jhost\\u{202e}");
-        let SyncError::Refused { detail, .. } = refused(StatusCode::BAD_GATEWAY, &[b'x'; 5000])
-        else {
-            panic!()
-        };
-        assert_eq!(detail.len(), 200);
-    }
-}
+mod tests;

@@ -3,24 +3,25 @@
 
 use jit_local::message::sync::Taken;
 use tokio::time::timeout;
-use tracing::warn;
 
+use crate::complaint::Complaint;
 use crate::courier::Courier;
 use crate::error::SyncError;
 
 /// Asks for words, every so often and whenever one is wanted. Returns when jitd speaks for another host or server.
 pub(crate) async fn carry(courier: &Courier) {
-    let mut backoff = courier.pace.backoff();
+    let (mut backoff, mut complaint) = (courier.pace.backoff(), Complaint::default());
     loop {
         let wait = match one(courier).await {
             Ok(Word::Taken) => {
                 backoff.reset();
+                complaint.settled();
                 courier.pace.word_every
             }
             Ok(Word::EnrolledAnew) => return,
             Err(error) => {
-                warn!("{error}");
-                backoff.wait(fastrand::f64())
+                complaint.about(&error);
+                courier.pace.wait_after(&error, &mut backoff)
             }
         };
         // Either is fine: the time passed, or somebody wants one sooner.

@@ -157,6 +157,8 @@ impl Host {
             token: format!("token-{}", state.hellos),
             nonce: format!("nonce-{}", state.hellos),
             revision: state.revision,
+            more_servers: Vec::new(),
+            ca: None,
         })
         .unwrap()
     }

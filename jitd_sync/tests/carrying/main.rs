@@ -60,6 +60,7 @@ fn eager() -> Pace {
         silence: PATIENCE * 10,
         first_wait: Duration::from_millis(5),
         longest_wait: Duration::from_millis(20),
+        unreached_wait: Duration::from_millis(20),
     }
 }
 
