@@ -10,7 +10,7 @@ use crate::duration;
 use crate::server::ServerAddress;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 refused, 4 timed out, 5 pending (asked, not decided yet).\n\
-     JIT_SERVER names the server (unix:/path); without it the one this host is enrolled with is asked, or the one on this machine.";
+     JIT_SERVER names the server (unix:/PATH or https://HOST); without it the one this host is enrolled with is asked, or the one on this machine.";
 
 /// Just-in-time access: ask for a role, approve it, look at what is open, and gate this host.
 #[derive(Debug, Parser)]
@@ -29,11 +29,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Trust a server from now on: this host takes its grants from there
-    Enroll {
-        /// The server, such as unix:/run/jit-server/api.sock
-        #[arg(long)]
-        server: ServerAddress,
-    },
+    Enroll(Enroll),
     /// Put pam_jit into the PAM files of SERVICE, watching only until `jitctl enforce`
     Gate {
         /// Files in /etc/pam.d, such as sshd, sudo, su
@@ -156,6 +152,20 @@ pub(crate) enum Command {
     /// Write man pages or completions into a folder
     #[command(subcommand, hide = true)]
     Generate(Generate),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Enroll {
+    /// The server, such as unix:/run/jit-server/api.sock or https://jit.example:7443; URLs of the same server may be given again, to
+    /// be tried in turn
+    #[arg(long, value_name = "URL", required = true)]
+    pub(crate) server: Vec<ServerAddress>,
+    /// What `jit-server host token` printed, in a file, or - for standard input; for a server elsewhere
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The certificate authority, in PEM, that the server's certificate must come from; for a server elsewhere
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

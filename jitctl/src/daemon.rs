@@ -60,9 +60,9 @@ impl Daemon {
             .map(|reply: control::Whoami| reply.session)
     }
 
-    /// This host's public key, made where there is none yet.
-    pub(crate) fn enroll(&self) -> Result<control::Enroll, Error> {
-        self.call(control::ENROLL, &Nothing {})
+    /// This host's public key, made where there is none yet, and the proof that is asked for.
+    pub(crate) fn enroll(&self, prove: Option<control::Prove>) -> Result<control::Enroll, Error> {
+        self.call(control::ENROLL, &control::Enrolling { prove })
     }
 
     pub(crate) fn reload(&self) -> Result<(), Error> {

@@ -166,6 +166,9 @@ impl Error {
             Self::Daemon(_) => {
                 "systemctl status jitd jitd-ctl.socket; journalctl -u jitd says why".to_owned()
             }
+            Self::ServerAway { server, .. } if server.starts_with("https://") => {
+                "see who answers there, that what is pinned (--ca) is the server's own /etc/jit-server/ca.crt, and that this host's clock is right".to_owned()
+            }
             Self::ServerAway { .. } => {
                 "systemctl status jit-server where it runs; JIT_SERVER names another one".to_owned()
             }

@@ -1,4 +1,4 @@
-//! jit-server's HTTP API, spoken over a Unix socket.
+//! jit-server's HTTP API, spoken over a Unix socket, or with TLS to a server that the host's own trust vouches for.
 
 mod document;
 
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use reqwest::Method;
+use reqwest::{Certificate, Method};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::error::Error;
+use crate::error::{Error, Exit};
 use crate::words::clean;
 
 pub(crate) use document::{
@@ -33,12 +33,25 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// A server's address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub(crate) struct ServerAddress(PathBuf);
+pub(crate) enum ServerAddress {
+    /// A socket on this machine.
+    Socket(PathBuf),
+    /// `https://HOST[:PORT]`, with nothing after it.
+    Url(String),
+}
 
 impl ServerAddress {
     /// The server on this machine.
     pub(crate) fn local() -> Self {
-        Self(PathBuf::from(LOCAL.trim_start_matches("unix:")))
+        Self::Socket(PathBuf::from(LOCAL.trim_start_matches("unix:")))
+    }
+
+    /// What the path of a call follows.
+    fn base(&self) -> &str {
+        match self {
+            Self::Socket(_) => "http://jit-server",
+            Self::Url(url) => url,
+        }
     }
 }
 
@@ -46,13 +59,29 @@ impl FromStr for ServerAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.strip_prefix("unix:").map(Path::new) {
-            Some(path) if path.is_absolute() && text.len() <= 107 => Ok(Self(path.to_owned())),
-            _ => Err(format!(
-                "a server is unix: and the path of its socket, such as {LOCAL}"
-            )),
-        }
+        let address = match text.strip_prefix("unix:").map(Path::new) {
+            Some(path) => {
+                (path.is_absolute() && text.len() <= 107).then(|| Self::Socket(path.to_owned()))
+            }
+            None => url(text).map(Self::Url),
+        };
+        address.ok_or_else(|| {
+            format!("a server is unix: and the path of its socket, such as {LOCAL}, or https://HOST[:PORT]")
+        })
     }
+}
+
+/// A URL of a host and perhaps a port, without the slash at its end.
+fn url(text: &str) -> Option<String> {
+    let url: reqwest::Url = text.parse().ok().filter(|_| text.len() <= 512)?;
+    let plain = url.scheme() == "https"
+        && url.has_host()
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    plain.then(|| url.as_str().trim_end_matches('/').to_owned())
 }
 
 impl TryFrom<String> for ServerAddress {
@@ -71,7 +100,10 @@ impl From<ServerAddress> for String {
 
 impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unix:{}", self.0.display())
+        match self {
+            Self::Socket(path) => write!(f, "unix:{}", path.display()),
+            Self::Url(url) => f.write_str(url),
+        }
     }
 }
 
@@ -83,16 +115,31 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Nothing is sent yet.
-    pub(crate) fn at(address: ServerAddress) -> Result<Self, Error> {
-        let http = reqwest::Client::builder()
-            .unix_socket(address.0.as_path())
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| Error::ServerAway {
-                server: address.to_string(),
-                why: reason(&error),
-            })?;
+    /// Nothing is sent yet. A server elsewhere must be vouched for by one of the certificates in `ca`, in PEM, and by nobody else.
+    pub(crate) fn at(address: ServerAddress, ca: Option<&str>) -> Result<Self, Error> {
+        let away = |error: &reqwest::Error| Error::ServerAway {
+            server: address.to_string(),
+            why: reason(error),
+        };
+        let pinned = Certificate::from_pem_bundle(ca.unwrap_or_default().as_bytes());
+        let pinned = pinned.map_err(|error| away(&error))?;
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        let client = match &address {
+            ServerAddress::Socket(path) => client.unix_socket(path.as_path()).tls_certs_only([]),
+            ServerAddress::Url(_) if pinned.is_empty() => {
+                return Err(Error::Other {
+                    problem: format!(
+                        "nothing vouches for {address}: no certificate authority is given or pinned"
+                    ),
+                    remedy:
+                        "enrol this host with it: jitctl enroll --ca FILE has what vouches for it"
+                            .to_owned(),
+                    exit: Exit::Usage,
+                });
+            }
+            ServerAddress::Url(_) => client.https_only(true).tls_certs_only(pinned),
+        };
+        let http = client.build().map_err(|error| away(&error))?;
         Ok(Self { address, http })
     }
 
@@ -125,7 +172,7 @@ impl Server {
     ) -> Result<Value, Error> {
         let mut call = self
             .http
-            .request(method, format!("http://jit-server{path}"))
+            .request(method, format!("{}{path}", self.address.base()))
             .header(CLIENT_HEADER, CLIENT)
             .timeout(time);
         if let Some(body) = body {
@@ -201,4 +248,40 @@ fn reason(error: &dyn std::error::Error) -> String {
         innermost = source;
     }
     innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ServerAddress;
+
+    #[test]
+    fn a_server_is_a_socket_here_or_a_host_elsewhere() {
+        let shown = |text: &str| {
+            text.parse::<ServerAddress>()
+                .map(|address| address.to_string())
+        };
+        for (text, address) in [
+            (
+                "unix:/run/jit-server/api.sock",
+                "unix:/run/jit-server/api.sock",
+            ),
+            ("https://jit.example:7443/", "https://jit.example:7443"),
+            ("https://[2001:db8::1]", "https://[2001:db8::1]"),
+        ] {
+            assert_eq!(shown(text).as_deref(), Ok(address));
+        }
+        for wrong in [
+            "",
+            "unix:",
+            "unix:a",
+            "http://a",
+            "https://",
+            "https://a/b",
+            "https://u@a",
+            "https://a?b",
+            "jit.example",
+        ] {
+            assert!(shown(wrong).is_err(), "{wrong:?}");
+        }
+    }
 }

@@ -18,6 +18,12 @@ const MOST_BYTES: u64 = 64 * 1024;
 pub(crate) struct Trust {
     /// Where grants come from.
     pub(crate) server: ServerAddress,
+    /// More URLs of the same server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) more_servers: Vec<ServerAddress>,
+    /// What a server elsewhere must be vouched for by, in PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ca: Option<String>,
     /// This host's name there.
     pub(crate) host_name: jit_grant::HostName,
     /// This host's identity there.

@@ -1,24 +1,39 @@
 //! `jitctl enroll`: this host trusts a server from now on. Running it again is safe: the server knows the key and gives the same id.
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 use std::process::Command;
 
-use jit_grant::HostName;
-use serde_json::json;
+use jit_grant::{EnrolmentToken, HostName};
+use jit_local::message::control::{self, Prove};
+use serde_json::{Value, json};
 
 use super::Here;
+use crate::cli::Enroll;
 use crate::error::{Error, Exit};
-use crate::server::{Enrolled, Server, ServerAddress};
+use crate::server::{Enrolled, Server, ServerAddress, ServerKey};
 use crate::trust::{Trust, machine_id};
 
 const SYNC_UNIT: &str = "jitd-sync.service";
+/// URLs of one server, as jitd takes them.
+const MOST_SERVERS: usize = 8;
+/// Of a token, or of certificates, as jitd takes them.
+const MOST_BYTES: u64 = 32 * 1024;
 
-pub(super) async fn run(here: &Here, address: ServerAddress) -> Result<Exit, Error> {
+pub(super) async fn run(here: &Here, options: Enroll) -> Result<Exit, Error> {
     here.require_root("enrolling")?;
     let machine_id = machine_id(here.root())?;
+    let door = Door::of(options)?;
     let name = host_name()?;
     let daemon = here.daemon();
-    let key = daemon.enroll()?.public_key;
+    let prove = door.token.as_ref().map(|token| Prove {
+        name: name.to_string(),
+        secret: token.secret.hash().to_string(),
+    });
+    let key = daemon.enroll(prove)?;
     let public_key = key
+        .public_key
         .parse()
         .map_err(|error: jit_grant::KeyError| Error::Other {
             problem: format!("jitd's key is unusable: {error}"),
@@ -26,22 +41,20 @@ pub(super) async fn run(here: &Here, address: ServerAddress) -> Result<Exit, Err
             exit: Exit::Failed,
         })?;
 
-    let server = Server::at(address.clone())?;
-    let answer = server
-        .post("/v1/hosts", &json!({ "name": name, "public_key": key }))
-        .await?;
-    let enrolled: Enrolled = server.parse(&answer)?;
-    check_keys(&enrolled)?;
+    let enrolled = door.enrol(&name, &key).await?;
+    let keys = believed(enrolled.server_keys, door.token.as_ref())?;
 
     let before = Trust::read(here.root()).unwrap_or_default();
-    let again =
-        before.is_some_and(|before| before.host_id == enrolled.host_id && before.server == address);
+    let again = before
+        .is_some_and(|before| before.host_id == enrolled.host_id && before.server == door.server);
     let trust = Trust {
-        server: address,
+        server: door.server,
+        more_servers: door.more_servers,
+        ca: door.ca,
         host_name: enrolled.name,
         host_id: enrolled.host_id,
         machine_id,
-        keys: enrolled.server_keys,
+        keys,
         public_key,
         enrolled_at: here.now.wall,
     };
@@ -50,6 +63,146 @@ pub(super) async fn run(here: &Here, address: ServerAddress) -> Result<Exit, Err
     restart_sync(here);
     report(here, &trust, again);
     Ok(Exit::Done)
+}
+
+/// How this host gets in: as root at the socket of this machine's server, or elsewhere with a token.
+struct Door {
+    server: ServerAddress,
+    more_servers: Vec<ServerAddress>,
+    ca: Option<String>,
+    token: Option<EnrolmentToken>,
+}
+
+impl Door {
+    fn of(options: Enroll) -> Result<Self, Error> {
+        let wrong = |problem: &str| Error::Other {
+            problem: problem.to_owned(),
+            remedy: "jitctl enroll --help; jit-server host token makes a token, on the server"
+                .to_owned(),
+            exit: Exit::Usage,
+        };
+        let mut servers = options.server.into_iter();
+        let server = servers.next().ok_or_else(|| wrong("no server is named"))?;
+        let more_servers: Vec<ServerAddress> = servers.collect();
+        if more_servers.len() >= MOST_SERVERS {
+            return Err(wrong("a server has 8 URLs at most"));
+        }
+        let elsewhere = matches!(server, ServerAddress::Url(_));
+        if !more_servers.is_empty()
+            && (!elsewhere
+                || more_servers
+                    .iter()
+                    .any(|more| matches!(more, ServerAddress::Socket(_))))
+        {
+            return Err(wrong(
+                "several servers can be named where all of them are https://…",
+            ));
+        }
+        let (token, ca) = match (elsewhere, &options.token_file, &options.ca) {
+            (true, Some(token), Some(ca)) => (Some(read_token(token)?), Some(read_text(ca)?)),
+            (true, _, _) => return Err(wrong("a server elsewhere takes --token-file and --ca")),
+            (false, None, None) => (None, None),
+            (false, _, _) => {
+                return Err(wrong(
+                    "--token-file and --ca are for a server elsewhere, https://…",
+                ));
+            }
+        };
+        Ok(Self {
+            server,
+            more_servers,
+            ca,
+            token,
+        })
+    }
+
+    /// Asks one URL after the other, until one is reached.
+    async fn enrol(&self, name: &HostName, key: &control::Enroll) -> Result<Enrolled, Error> {
+        let (path, body) = match &self.token {
+            None => (
+                "/v1/hosts",
+                json!({ "name": name, "public_key": key.public_key }),
+            ),
+            Some(token) => (
+                "/v1/enrol",
+                json!({ "secret": token.secret, "name": name, "public_key": key.public_key, "proof": key.proof }),
+            ),
+        };
+        let mut answer = self.ask(&self.server, path, &body).await;
+        for address in &self.more_servers {
+            match answer {
+                Err(Error::ServerAway { .. } | Error::ServerSlow { .. }) => {
+                    answer = self.ask(address, path, &body).await;
+                }
+                _ => break,
+            }
+        }
+        answer
+    }
+
+    async fn ask(
+        &self,
+        address: &ServerAddress,
+        path: &str,
+        body: &Value,
+    ) -> Result<Enrolled, Error> {
+        let server = Server::at(address.clone(), self.ca.as_deref())?;
+        let answer = server.post(path, body).await?;
+        server.parse(&answer)
+    }
+}
+
+fn read_token(path: &Path) -> Result<EnrolmentToken, Error> {
+    let text = read_text(path)?;
+    text.trim()
+        .parse()
+        .map_err(|error: jit_grant::NotAToken| Error::file(path, "use", error))
+}
+
+/// A small file; `-` is standard input.
+fn read_text(path: &Path) -> Result<String, Error> {
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        io::stdin().take(MOST_BYTES).read_to_string(&mut text)
+    } else {
+        File::open(path).and_then(|file| file.take(MOST_BYTES).read_to_string(&mut text))
+    };
+    read.map(|_| text)
+        .map_err(|error| Error::file(path, "read", error))
+}
+
+/// The keys that this host believes from now on. With a token that is the one in it: whatever came over the network could have come
+/// from somebody in between.
+fn believed(
+    offered: Vec<ServerKey>,
+    token: Option<&EnrolmentToken>,
+) -> Result<Vec<ServerKey>, Error> {
+    // A key whose id is not that of its bytes would never verify anything; better said now.
+    let sound = !offered.is_empty() && offered.iter().all(|key| key.public_key.kid() == key.kid);
+    if !sound {
+        return Err(Error::Other {
+            problem:
+                "the server gave no key, or one that does not match its id; nothing was changed"
+                    .to_owned(),
+            remedy: "bring jitctl and jit-server to matching versions".to_owned(),
+            exit: Exit::Failed,
+        });
+    }
+    let Some(token) = token else {
+        return Ok(offered);
+    };
+    let keys: Vec<ServerKey> = offered
+        .into_iter()
+        .filter(|key| key.public_key == token.server_key)
+        .collect();
+    if keys.is_empty() {
+        return Err(Error::Other {
+            problem: "whoever answers signs with another key than the token names, so it is not the server that made the token; nothing was changed here".to_owned(),
+            remedy: "see who answers at that URL; the token is used up where it was the right server".to_owned(),
+            exit: Exit::Refused,
+        });
+    }
+    Ok(keys)
 }
 
 /// The machine's name as people type it.
@@ -63,24 +216,6 @@ fn host_name() -> Result<HostName, Error> {
             remedy: "give the machine such a name: hostnamectl hostname NAME".to_owned(),
             exit: Exit::Failed,
         })
-}
-
-/// A key whose id is not that of its bytes would never verify anything; better said now.
-fn check_keys(enrolled: &Enrolled) -> Result<(), Error> {
-    let sound = !enrolled.server_keys.is_empty()
-        && enrolled
-            .server_keys
-            .iter()
-            .all(|key| key.public_key.kid() == key.kid);
-    if sound {
-        return Ok(());
-    }
-    Err(Error::Other {
-        problem: "the server gave no key, or one that does not match its id; nothing was changed"
-            .to_owned(),
-        remedy: "bring jitctl and jit-server to matching versions".to_owned(),
-        exit: Exit::Failed,
-    })
 }
 
 /// jitd-sync may have given up on a host that was not enrolled. Its path unit starts it too; this is quicker.

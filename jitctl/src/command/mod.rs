@@ -49,7 +49,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
 
 async fn obey(here: &Here, command: Command) -> Result<Exit, Error> {
     match command {
-        Command::Enroll { server } => enroll::run(here, server).await,
+        Command::Enroll(options) => enroll::run(here, options).await,
         Command::Gate { service } => gate::gate(here, &service),
         Command::Ungate { service, .. } => gate::ungate(here, &service),
         Command::Monitor { service } => enforce::monitor(here, &service),
@@ -132,17 +132,19 @@ impl Here {
         let named = std::env::var("JIT_SERVER")
             .ok()
             .filter(|text| !text.is_empty());
-        let address = match named {
-            Some(text) => text.parse().map_err(|problem: String| Error::Other {
+        if let Some(text) = named {
+            let address = text.parse().map_err(|problem: String| Error::Other {
                 problem: format!("JIT_SERVER: {problem}"),
                 remedy: "set it right, or unset it".to_owned(),
                 exit: Exit::Usage,
-            })?,
-            None => {
-                Trust::read(&self.root)?.map_or_else(ServerAddress::local, |trust| trust.server)
-            }
-        };
-        Server::at(address)
+            })?;
+            let ca = Trust::read(&self.root)?.and_then(|trust| trust.ca);
+            return Server::at(address, ca.as_deref());
+        }
+        match Trust::read(&self.root)? {
+            Some(trust) => Server::at(trust.server, trust.ca.as_deref()),
+            None => Server::at(ServerAddress::local(), None),
+        }
     }
 
     /// Refuses unless the caller is root; below another root folder anyone may be who owns it.
