@@ -41,7 +41,7 @@ impl Default for Pace {
             silence: Duration::from_secs(45),
             first_wait: Duration::from_millis(200),
             longest_wait: Duration::from_secs(30),
-            unreached_wait: Duration::from_millis(500),
+            unreached_wait: Duration::from_millis(250),
         }
     }
 }

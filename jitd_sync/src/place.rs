@@ -13,7 +13,7 @@ const CONNECT_TIME: Duration = Duration::from_secs(15);
 
 /// What was sent and is not confirmed for so long was lost with the link, a first packet too. A cut that heals is found within about
 /// a second so, however long it was.
-const UNCONFIRMED: Duration = Duration::from_secs(2);
+const UNCONFIRMED: Duration = Duration::from_millis(1500);
 
 /// The kernel asks after a silent server so often: a stream says nothing for long, and a link that is gone shows in nothing else.
 const STILL_THERE: Duration = Duration::from_secs(2);

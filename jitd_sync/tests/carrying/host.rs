@@ -37,6 +37,7 @@ struct Inner {
 #[derive(Default)]
 struct State {
     server: String,
+    ca: Option<String>,
     revision: u64,
     hellos: u64,
     events: Vec<String>,
@@ -104,6 +105,13 @@ impl Host {
         self.0.state.lock().unwrap().server = server.to_owned();
     }
 
+    /// With a server elsewhere.
+    pub(crate) fn enrol_elsewhere(&self, server: &str, ca: &str) {
+        let mut state = self.0.state.lock().unwrap();
+        state.server = server.to_owned();
+        state.ca = Some(ca.to_owned());
+    }
+
     pub(crate) fn record(&self, count: usize) {
         let events = &mut self.0.state.lock().unwrap().events;
         for _ in 0..count {
@@ -158,7 +166,7 @@ impl Host {
             nonce: format!("nonce-{}", state.hellos),
             revision: state.revision,
             more_servers: Vec::new(),
-            ca: None,
+            ca: state.ca.clone(),
         })
         .unwrap()
     }

@@ -6,6 +6,7 @@
     reason = "what fails in a test fails the test"
 )]
 
+mod elsewhere;
 mod host;
 mod upstream;
 
@@ -262,4 +263,30 @@ async fn a_host_that_is_not_enrolled_yet_is_served_as_soon_as_it_is() {
         assert!(matches!(site.host.offered().await, Offered::Word));
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_bundle_comes_over_tls_through_the_proxy_of_the_units_environment() {
+    let site = Site::new();
+    let (tls, authority) = elsewhere::end_tls(&site.path("api.sock")).await;
+    let (proxy, mut asked) = elsewhere::proxy(tls).await;
+    site.host
+        .enrol_elsewhere("https://jit.test:7443", &authority);
+    let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_jitd-sync"))
+        .arg("--socket")
+        .arg(site.path("sync.sock"))
+        .env("HTTPS_PROXY", format!("http://{proxy}"))
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let story = async {
+        site.upstream.asked_for_stream(0).await;
+        site.upstream.send_bundle("7.b.c");
+        assert_eq!(site.host.offered_bundle().await, "7.b.c");
+    };
+    tokio::time::timeout(PATIENCE, story).await.unwrap();
+    // The name is the proxy's to find, and what is said to it is not for it to read.
+    let asked = asked.recv().await.unwrap();
+    assert_eq!(asked, "CONNECT jit.test:7443 HTTP/1.1");
+    program.kill().await.unwrap();
 }
