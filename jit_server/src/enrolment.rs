@@ -141,6 +141,12 @@ impl Tokens {
         token.is_some_and(|token| token.refusals < MOST_REFUSALS)
     }
 
+    /// True where a token has that secret, whether it lets anybody in or not.
+    #[must_use]
+    pub fn know(&self, secret: &SecretHash) -> bool {
+        self.tokens.contains_key(secret)
+    }
+
     /// True where `id` is the token of that secret.
     #[must_use]
     pub fn is_of(&self, secret: &SecretHash, id: Option<&TokenId>) -> bool {

@@ -66,7 +66,8 @@ pub async fn init(options: InitOptions, out: &mut impl Write) -> Result<(), Erro
     if let Some(address) = options.listen {
         steps.listen(Path::new(Layout::LISTEN), address)?;
     }
-    let running = steps.service(authority.is_some())?;
+    let elsewhere = authority.is_some().then_some(!options.names.is_empty());
+    let running = steps.service(elsewhere)?;
     if running {
         steps.answer().await?;
     }
@@ -251,18 +252,23 @@ impl<W: Write> Steps<'_, W> {
         }
     }
 
-    /// True where systemd runs the service now.
-    fn service(&mut self, tls: bool) -> Result<bool, Error> {
+    /// True where systemd runs the service now. `elsewhere` says that it listens for hosts elsewhere, and whether that is new.
+    fn service(&mut self, elsewhere: Option<bool>) -> Result<bool, Error> {
         if !sd_notify::booted().unwrap_or(false) {
             self.say("skipped", "the service: systemd does not run here")?;
             return Ok(false);
         }
         let mut units = UNITS.to_vec();
-        if tls {
-            // systemd hands a socket over when the service starts, and starts none for a service that runs.
+        if let Some(new) = elsewhere {
             units.insert(0, TLS_SOCKET);
-            run(Command::new("systemctl").arg("daemon-reload"))?;
-            run(Command::new("systemctl").arg("stop").args(&units))?;
+            let listens = Command::new("systemctl")
+                .args(["--quiet", "is-active", TLS_SOCKET])
+                .status();
+            if new || !listens.map_err(Error::io("running systemctl"))?.success() {
+                // systemd hands a socket over when the service starts, and starts none for a service that runs.
+                run(Command::new("systemctl").arg("daemon-reload"))?;
+                run(Command::new("systemctl").arg("stop").args(&units))?;
+            }
         }
         run(Command::new("systemctl")
             .args(["--quiet", "enable", "--now"])

@@ -185,12 +185,20 @@ async fn a_token_lets_in_what_it_says_and_nothing_else() {
     )
     .await;
     read(refused).await.refuses(401, "bad-token");
-    // The right secret at another server's token, and a key that the host has not.
+    // A key that the host has not, and a token of another server.
     let key = new();
     let stolen = json!({ "secret": "A".repeat(43), "name": "a-5", "public_key": key.public(), "proof": "a.b.c" });
     read(elsewhere.send(Method::POST, "/v1/enrol", &[], stolen).await)
         .await
         .refuses(403, "not-proved");
+    let foreign = jit_grant::EnrolmentToken {
+        secret: jit_grant::Secret::generate().unwrap(),
+        server_key: new().public(),
+    };
+    elsewhere
+        .enrol(&foreign.reveal(), "a-5", &new())
+        .await
+        .refuses(403, "enrolment-refused");
     for wrong in [
         json!({ "uses": 0, "for_seconds": 60 }),
         json!({ "uses": 1, "for_seconds": 91 * 86_400 }),

@@ -92,6 +92,11 @@ impl Server {
                 "the proof is for another name or token".to_owned(),
             ));
         }
+        if !self.look(|state| state.tokens.know(&secret)) {
+            // Strangers can send any number of these: nothing is kept of them, and no writer waits for them.
+            tracing::warn!(name = %wanted.name, "a host was not enrolled: {}", EnrolmentRefused::Unknown);
+            return Err(EnrolmentRefused::Unknown.into());
+        }
         self.uninterrupted(move |server, mut writer| async move {
             let WithToken { name, key, .. } = wanted;
             let now = server.now();
