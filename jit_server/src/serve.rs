@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::api::{self, Limits, RemoteLimits};
+use crate::api::{self, Limits};
 use crate::cli::ServeOptions;
 use crate::clock::Keeper;
 use crate::error::Error;
@@ -59,32 +59,32 @@ pub async fn serve(options: ServeOptions) -> Result<(), Error> {
 
     let given = options.tls_cert.zip(options.tls_key);
     let given = given.map(|(certificate, key)| Given { certificate, key });
-    let tls = match elsewhere {
-        Some(listener) => Some((listener, identity(&options.state, given, server.now())?)),
+    let door = match elsewhere {
+        Some(listener) => {
+            let identity = identity(&options.state, given, server.now())?;
+            Some(tls::Door::new(listener, identity)?)
+        }
         None => None,
     };
     let limits = Arc::new(Limits::default());
     let router = api::router(Arc::clone(&server), Arc::clone(&limits));
-    let identity = tls.as_ref().map(|(_, identity)| Arc::clone(identity));
-    let elsewhere = tls.map(|(listener, identity)| {
-        let remote = Arc::new(RemoteLimits::default());
-        tls::answer(
-            listener,
-            identity,
-            router.clone(),
-            remote,
-            server.stopping(),
-        )
-    });
-    let elsewhere = elsewhere.map(tokio::spawn);
-    let answering = tokio::spawn(listen::answer(
+    let identity = door.as_ref().map(tls::Door::identity);
+    let mut tasks = vec![(
+        "letting time pass",
+        tokio::spawn(tick(Arc::clone(&server), keeper, identity)),
+    )];
+    if let Some(door) = door {
+        let answering = door.answer(router.clone(), Arc::default(), server.stopping());
+        tasks.push(("answering hosts elsewhere", tokio::spawn(answering)));
+    }
+    let answering = listen::answer(
         listener,
         router,
         Arc::new(SystemAccounts),
         limits,
         server.stopping(),
-    ));
-    let ticking = tokio::spawn(tick(Arc::clone(&server), keeper, identity));
+    );
+    tasks.push(("answering", tokio::spawn(answering)));
     tell_systemd(&[NotifyState::Ready]);
     tracing::info!("jit-server {} answers", env!("CARGO_PKG_VERSION"));
 
@@ -94,17 +94,10 @@ pub async fn serve(options: ServeOptions) -> Result<(), Error> {
     }
     tell_systemd(&[NotifyState::Stopping]);
     server.stop();
-    if let Err(error) = ticking.await {
-        tracing::error!("letting time pass ended badly: {error}");
-    }
-    if let Err(error) = answering.await {
-        tracing::error!("answering ended badly: {error}");
-    }
-    if let Some(Err(error)) = match elsewhere {
-        Some(elsewhere) => Some(elsewhere.await),
-        None => None,
-    } {
-        tracing::error!("answering hosts elsewhere ended badly: {error}");
+    for (what, task) in tasks {
+        if let Err(error) = task.await {
+            tracing::error!("{what} ended badly: {error}");
+        }
     }
     store.close().await;
     Ok(())

@@ -13,6 +13,6 @@ mod answer;
 mod authority;
 mod identity;
 
-pub use answer::answer;
+pub use answer::Door;
 pub use authority::{Authority, TlsName};
 pub use identity::{Given, Identity};

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use nix::sys::socket::{setsockopt, sockopt};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
@@ -39,51 +39,73 @@ const GRACE: Duration = Duration::from_secs(2);
 /// After an error that is not the caller's (no descriptors left), wait before the next try.
 const AFTER_ERROR: Duration = Duration::from_millis(100);
 
-/// Answers on `listener`, as `identity`, until `stopping` becomes true.
-///
-/// # Errors
-/// Where TLS can't be set up.
-pub async fn answer(
+/// Where hosts elsewhere come in.
+pub struct Door {
     listener: TcpListener,
     identity: Arc<Identity>,
-    router: Router,
-    limits: Arc<RemoteLimits>,
-    mut stopping: watch::Receiver<bool>,
-) -> Result<(), Error> {
-    let acceptor = acceptor(identity)?;
-    let graceful = GracefulShutdown::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stopping.wait_for(|stopping| *stopping) => break,
-        };
-        match accepted {
-            Ok((stream, address)) => {
-                let Some(remote) = limits.admit(address_of(address)) else {
-                    continue;
-                };
-                let connection = Connection {
-                    acceptor: acceptor.clone(),
-                    router: router.clone(),
-                    remote,
-                };
-                let watcher = graceful.watcher();
-                tokio::spawn(async move {
-                    if let Err(why) = connection.serve(stream, watcher).await {
-                        tracing::debug!("a connection from {address} ended: {why}");
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::warn!("no connection from elsewhere could be taken: {error}");
-                sleep(AFTER_ERROR).await;
+    acceptor: TlsAcceptor,
+}
+
+impl Door {
+    /// At `listener`, shown to be `identity`.
+    ///
+    /// # Errors
+    /// Where TLS can't be set up.
+    pub fn new(listener: TcpListener, identity: Arc<Identity>) -> Result<Self, Error> {
+        let acceptor = acceptor(Arc::clone(&identity))?;
+        Ok(Self {
+            listener,
+            identity,
+            acceptor,
+        })
+    }
+
+    /// What is shown to whoever connects.
+    #[must_use]
+    pub fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.identity)
+    }
+
+    /// Answers until `stopping` becomes true.
+    pub async fn answer(
+        self,
+        router: Router,
+        limits: Arc<RemoteLimits>,
+        mut stopping: watch::Receiver<bool>,
+    ) {
+        let graceful = GracefulShutdown::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                _ = stopping.wait_for(|stopping| *stopping) => break,
+            };
+            match accepted {
+                Ok((stream, address)) => {
+                    let Some(remote) = limits.admit(address_of(address)) else {
+                        continue;
+                    };
+                    let connection = Connection {
+                        acceptor: self.acceptor.clone(),
+                        router: router.clone(),
+                        remote,
+                    };
+                    let watcher = graceful.watcher();
+                    tokio::spawn(async move {
+                        if let Err(why) = connection.serve(stream, watcher).await {
+                            tracing::debug!("a connection from {address} ended: {why}");
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!("no connection from elsewhere could be taken: {error}");
+                    sleep(AFTER_ERROR).await;
+                }
             }
         }
+        drop(self.listener);
+        // Hosts come back by themselves; what does not end in time is cut.
+        let _ = timeout(GRACE, graceful.shutdown()).await;
     }
-    drop(listener);
-    // Hosts come back by themselves; what does not end in time is cut.
-    let _ = timeout(GRACE, graceful.shutdown()).await;
-    Ok(())
 }
 
 /// TLS 1.3 with nothing remembered from one connection to the next: hosts keep theirs.
@@ -118,11 +140,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn serve(
-        self,
-        stream: TcpStream,
-        watcher: hyper_util::server::graceful::Watcher,
-    ) -> Result<(), String> {
+    async fn serve(self, stream: TcpStream, watcher: Watcher) -> Result<(), String> {
         let deadline = Instant::now() + LONGEST_STRANGER;
         stream
             .set_nodelay(true)

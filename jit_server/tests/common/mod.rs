@@ -23,7 +23,7 @@ use jit_server::listen::{self, Accounts};
 use jit_server::server::Server;
 use jit_server::signer;
 use jit_server::store::SqliteStore;
-use jit_server::tls::{self, Authority, Identity};
+use jit_server::tls::{Authority, Door, Identity};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -132,14 +132,8 @@ impl Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = api::router(Arc::clone(&self.server), Arc::default());
-        let answering = tls::answer(
-            listener,
-            identity,
-            router,
-            Arc::default(),
-            self.server.stopping(),
-        );
-        tokio::spawn(answering);
+        let door = Door::new(listener, identity).unwrap();
+        tokio::spawn(door.answer(router, Arc::default(), self.server.stopping()));
         Elsewhere { address, ca }
     }
 
