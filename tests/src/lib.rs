@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod fleet;
 pub mod group;
 mod harm;
 mod heard;

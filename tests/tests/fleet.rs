@@ -1,0 +1,187 @@
+//! A server and its hosts on a network: hosts enrol with a token, hear the server over TLS, and come back after a cut.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use jit_tests::fleet::{Fleet, URL, enroll, wait_until_current, wait_until_in};
+use jit_tests::group::Promise;
+use jit_tests::host::Host;
+use jit_tests::promises;
+use jit_tests::run::Running;
+use jit_tests::ssh::Ssh;
+use jit_tests::wait::Deadline;
+
+/// From the healing of a link to what was said meanwhile.
+const CURRENT_WITHIN: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let promises: &[Promise<Fleet>] = promises![
+        one_request_opens_one_host_and_not_the_other,
+        a_lock_ends_sessions_on_both_hosts_at_once,
+        a_token_is_used_once_and_both_are_on_record,
+        a_wrong_authority_and_a_wrong_name_are_refused_at_enrolment,
+        a_server_of_another_authority_is_not_listened_to,
+        a_restarted_server_is_found_again,
+        what_was_said_during_a_cut_holds_within_2_s_of_its_healing,
+        a_removed_host_is_heard_no_more_and_comes_back_with_a_token,
+    ];
+    jit_tests::group::keep("fleet", Fleet::enforcing, promises)
+}
+
+fn one_request_opens_one_host_and_not_the_other(fleet: &Fleet) -> Result<()> {
+    let grant = fleet.grant("alice", &fleet.web1)?;
+    wait_until_in(&fleet.web1, "alice", Instant::now(), Duration::from_secs(1))?;
+    Ssh::new(&fleet.web2, "alice")
+        .run("true")?
+        .refused_saying(&["JIT-101"])?;
+    fleet.revoke(&grant)
+}
+
+fn a_lock_ends_sessions_on_both_hosts_at_once(fleet: &Fleet) -> Result<()> {
+    let mut open = Vec::new();
+    for host in fleet.gated() {
+        fleet.grant("bob", host)?;
+        wait_until_in(host, "bob", Instant::now(), Duration::from_secs(1))?;
+        open.push(login(host, "bob")?);
+    }
+    let lock = ["jitctl", "lock", "bob", "--reason", "a test locks him"];
+    fleet.server.run(&lock)?.succeeded()?;
+    let deadline = Deadline::seconds(5);
+    for login in open {
+        ensure!(login.ended(deadline)?, "a session outlived the lock");
+    }
+    fleet
+        .server
+        .run(&["jitctl", "unlock", "bob"])?
+        .succeeded()
+        .map(drop)
+}
+
+/// A login that stays until it is ended.
+fn login(host: &Host, person: &str) -> Result<Running> {
+    let login = Ssh::new(host, person).start("echo in; sleep 7002")?;
+    login.says("in", Deadline::seconds(10))?;
+    Ok(login)
+}
+
+fn a_token_is_used_once_and_both_are_on_record(fleet: &Fleet) -> Result<()> {
+    // /root/token is the one that web2 enrolled with. It is for that name, and it is used.
+    enroll(&fleet.web2, URL, "/root/ca.crt")?.succeeded()?;
+    let token = fleet.web2.read("/root/token")?;
+    fleet.web1.write("/root/token", "0600", token)?;
+    enroll(&fleet.web1, URL, "/root/ca.crt")?.refused_saying(&["enrolment token"])?;
+    let record = fleet.server.command(&["jitctl", "audit", "list"]).text()?;
+    for kind in ["token_made", "host_enrolled", "enrolment_refused"] {
+        ensure!(record.contains(kind), "no {kind} in the record: {record}");
+    }
+    Ok(())
+}
+
+/// The certificate of an authority that is not the server's, on `host`.
+fn other_authority(fleet: &Fleet, host: &Host) -> Result<String> {
+    let script = "rm -rf /root/other; mkdir -m 0700 /root/other; jit-server prepare --state /root/other --name server";
+    let certificate = fleet.server.sh(script)?;
+    host.write("/root/other.crt", "0644", certificate.clone())?;
+    Ok(certificate)
+}
+
+fn a_wrong_authority_and_a_wrong_name_are_refused_at_enrolment(fleet: &Fleet) -> Result<()> {
+    let host = &fleet.web2;
+    fleet.carry(host, &["--name", "web2"])?;
+    other_authority(fleet, host)?;
+    let before = host.read("/etc/jit/trust.json")?;
+    enroll(host, URL, "/root/other.crt")?.refused_saying(&["UnknownIssuer"])?;
+    enroll(host, "https://10.77.0.1:7443", "/root/ca.crt")?.refused_saying(&["not valid for"])?;
+    ensure!(
+        host.read("/etc/jit/trust.json")? == before,
+        "trust.json changed"
+    );
+    Ok(())
+}
+
+fn a_server_of_another_authority_is_not_listened_to(fleet: &Fleet) -> Result<()> {
+    let host = &fleet.web2;
+    let other = other_authority(fleet, host)?;
+    let before = host.read("/etc/jit/trust.json")?;
+    let ours = host.read("/root/ca.crt")?;
+    let line = |text: &str| text.replace('\n', "\\n");
+    ensure!(before.contains(&line(&ours)), "nothing pinned in {before}");
+    let log = journal(host)?;
+    trust(host, &before.replace(&line(&ours), &line(&other)))?;
+    log.says("certificate is refused", Deadline::seconds(10))?;
+    trust(host, &before)?;
+    log.says("carrying between", Deadline::seconds(10))?;
+    wait_until_current(host)
+}
+
+fn trust(host: &Host, text: &str) -> Result<()> {
+    host.write("/etc/jit/trust.json", "0644", text)?;
+    host.sh("systemctl restart jitd.service jitd-sync.service")
+        .map(drop)
+}
+
+/// What jitd-sync says from now on.
+fn journal(host: &Host) -> Result<Running> {
+    let follow = [
+        "journalctl",
+        "--follow",
+        "--lines=0",
+        "--output=cat",
+        "--unit=jitd-sync",
+    ];
+    host.command(&follow)
+        .within(Duration::from_secs(120))
+        .start()
+}
+
+fn a_restarted_server_is_found_again(fleet: &Fleet) -> Result<()> {
+    fleet.server.sh("systemctl restart jit-server.service")?;
+    let restarted = Instant::now();
+    let grant = fleet.grant("alice", &fleet.web1)?;
+    wait_until_in(&fleet.web1, "alice", restarted, Duration::from_secs(5))?;
+    fleet.revoke(&grant)
+}
+
+fn what_was_said_during_a_cut_holds_within_2_s_of_its_healing(fleet: &Fleet) -> Result<()> {
+    let host = &fleet.web1;
+    let taken = fleet.grant("alice", host)?;
+    wait_until_in(host, "alice", Instant::now(), Duration::from_secs(1))?;
+    let session = login(host, "alice")?;
+    let log = journal(host)?;
+    fleet.network.cut("web1")?;
+    log.says("server: ", Deadline::seconds(30))?;
+    fleet.revoke(&taken)?;
+    fleet.grant("bob", host)?;
+    Ssh::new(host, "alice").run("true")?.succeeded()?;
+    ensure!(session.alive()?, "the session ended with the link");
+    fleet.network.mend("web1")?;
+    let healed = Instant::now();
+    ensure!(
+        session.ended(Deadline::within(CURRENT_WITHIN))?,
+        "the revoked session lives on {:.1?} after the healing",
+        healed.elapsed()
+    );
+    wait_until_in(host, "bob", healed, CURRENT_WITHIN)?;
+    Ssh::new(host, "alice")
+        .run("true")?
+        .refused_saying(&["JIT-101"])
+        .map(drop)
+}
+
+fn a_removed_host_is_heard_no_more_and_comes_back_with_a_token(fleet: &Fleet) -> Result<()> {
+    let host = &fleet.web2;
+    let log = journal(host)?;
+    let remove = ["jit-server", "host", "remove", "web2"];
+    fleet.server.run(&remove)?.succeeded()?;
+    log.says("answered 401", Deadline::seconds(10))?;
+    fleet.carry(host, &["--label", "site=berlin"])?;
+    enroll(host, URL, "/root/ca.crt")?.succeeded()?;
+    wait_until_current(host)?;
+    let listed = fleet.server.run(&["jit-server", "host", "list"])?;
+    ensure!(listed.said("site=berlin"), "{listed}");
+    let grant = fleet.grant("alice", host)?;
+    wait_until_in(host, "alice", Instant::now(), Duration::from_secs(1))?;
+    fleet.revoke(&grant)
+}
