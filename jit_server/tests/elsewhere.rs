@@ -380,3 +380,43 @@ async fn t25_a_token_that_is_over_tells_the_time_and_makes_the_connection_nobody
         .await;
     assert!(read(answer).await.is(200)["word"].is_string());
 }
+
+#[tokio::test]
+async fn more_hosts_of_one_address_than_may_be_strangers_at_a_time_come_in_all() {
+    const HOSTS: usize = 400;
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let elsewhere = running.listen_elsewhere().await;
+    let mut hosts = Vec::new();
+    for number in 0..HOSTS {
+        let key = SigningKey::generate().unwrap();
+        let name = format!("web-{number}").parse().unwrap();
+        let enrolled = running.server.enrol(name, key.public()).await.unwrap();
+        let id = &enrolled.host.host_id;
+        let token = HostToken::sign(id, &key, running.server.now()).unwrap();
+        hosts.push(format!("GET /v1/host/stream HTTP/1.1\r\nHost: jit.test\r\nJit-Client: test/1\r\nAuthorization: Bearer {token}\r\n\r\n"));
+    }
+    let (elsewhere, mut coming) = (std::sync::Arc::new(elsewhere), tokio::task::JoinSet::new());
+    for request in hosts {
+        let elsewhere = elsewhere.clone();
+        coming.spawn(async move {
+            loop {
+                let Ok(mut stream) = elsewhere.try_to_connect().await else {
+                    continue;
+                };
+                let mut answer = [0; 12];
+                let asked = stream.write_all(request.as_bytes()).await;
+                if asked.is_ok() && stream.read_exact(&mut answer).await.is_ok() {
+                    assert_eq!(&answer, b"HTTP/1.1 200");
+                    return stream;
+                }
+            }
+        });
+    }
+    let all = tokio::time::timeout(Duration::from_secs(30), coming.join_all()).await;
+    let streams = all.unwrap();
+    let listed = running.as_("root").get("/v1/hosts").await.is(200);
+    let listed = listed.as_array().unwrap().iter();
+    let connected = listed.filter(|host| host["connected"] == true).count();
+    assert_eq!((streams.len(), connected), (HOSTS, HOSTS));
+}

@@ -257,3 +257,82 @@ fn report(here: &Here, trust: &Trust, again: bool) {
     here.screen
         .say("  jitctl enforce              refuses it, once a role lets you in");
 }
+
+#[cfg(test)]
+mod tests {
+    use jit_grant::{Secret, SigningKey};
+
+    use super::*;
+
+    fn key() -> ServerKey {
+        let public_key = SigningKey::generate().unwrap().public();
+        ServerKey {
+            kid: public_key.kid(),
+            public_key,
+        }
+    }
+
+    #[test]
+    fn a_host_with_a_token_believes_the_key_in_it_and_no_other() {
+        let (ours, other) = (key(), key());
+        let token = EnrolmentToken {
+            secret: Secret::generate().unwrap(),
+            server_key: ours.public_key,
+        };
+        let offered = vec![other.clone(), ours.clone()];
+        assert_eq!(believed(offered, Some(&token)).unwrap(), [ours]);
+        let error = believed(vec![other.clone()], Some(&token)).unwrap_err();
+        assert_eq!(error.exit(), Exit::Refused);
+        assert_eq!(believed(vec![other.clone()], None).unwrap(), [other]);
+        let mut mislabelled = key();
+        mislabelled.kid = "0".repeat(16);
+        assert!(believed(vec![mislabelled], None).is_err());
+        assert!(believed(Vec::new(), None).is_err());
+    }
+
+    #[test]
+    fn a_server_here_and_one_elsewhere_take_each_its_own_options() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            Some(path)
+        };
+        let token = EnrolmentToken {
+            secret: Secret::generate().unwrap(),
+            server_key: key().public_key,
+        };
+        let (token, ca) = (
+            file("token", &format!("{}\n", token.reveal())),
+            file("ca", "pem"),
+        );
+        let of = |servers: &[&str], token: &Option<_>, ca: &Option<_>| {
+            Door::of(Enroll {
+                server: servers.iter().map(|one| one.parse().unwrap()).collect(),
+                token_file: Option::clone(token),
+                ca: Option::clone(ca),
+            })
+        };
+        let (here, there) = ("unix:/run/api.sock", "https://jit.example");
+        assert!(of(&[here], &None, &None).is_ok());
+        let door = of(&[there, "https://jit.example:444"], &token, &ca).unwrap();
+        assert_eq!(
+            (door.more_servers.len(), door.ca.as_deref()),
+            (1, Some("pem"))
+        );
+        for (servers, token, ca) in [
+            (&[here][..], &token, &None),
+            (&[here], &None, &ca),
+            (&[there], &token, &None),
+            (&[there], &None, &ca),
+            (&[here, here], &None, &None),
+            (&[there, here], &token, &ca),
+            (&[there; 9], &token, &ca),
+        ] {
+            let refused = of(servers, token, ca).err().map(|error| error.exit());
+            assert_eq!(refused, Some(Exit::Usage), "{servers:?}");
+        }
+        let no_token = of(&[there], &ca, &ca).err().unwrap();
+        assert!(no_token.to_string().contains("not an enrolment token"));
+    }
+}
