@@ -165,7 +165,7 @@ pub enum HostCommand {
     List(ListOptions),
     /// Make a token that hosts elsewhere enrol with: `jitctl enroll --token-file`. It is printed this once
     Token(NewToken),
-    /// Forget a host: its stream ends, its tokens count no more, and what was granted on it is revoked
+    /// Forget a host: what was granted on it is revoked and ends, and it is served no more
     Remove(RemoveHost),
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use jiff::Timestamp;
-use jit_grant::{HostId, Nonce, Principal, PublicKey, SigningKey, Word};
+use jit_grant::{Bundle, HostId, Nonce, Principal, PublicKey, SigningKey, Word};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
 
 use crate::bundles;
@@ -294,6 +294,25 @@ impl Server {
         };
         Ok(SignedBundle {
             revision,
+            document: bundle.sign(&self.key)?,
+        })
+    }
+
+    /// What a host is told last that is not known any more: nothing is granted on it. It holds revision `held`.
+    ///
+    /// # Errors
+    /// That it could not be signed.
+    pub fn last_bundle(&self, host: &HostId, held: u64) -> Result<SignedBundle, Error> {
+        let now = self.now();
+        let bundle = Bundle {
+            host: host.clone(),
+            revision: bundles::next_revision(held.max(self.revision(host)), now),
+            issued_at: now,
+            grants: Vec::new(),
+            void: Vec::new(),
+        };
+        Ok(SignedBundle {
+            revision: bundle.revision,
             document: bundle.sign(&self.key)?,
         })
     }

@@ -166,6 +166,16 @@ async fn a_token_lets_in_what_it_says_and_nothing_else() {
         .await
         .refuses(403, "enrolment-refused");
     // Re-imaged: the token for its name lets it take its place, and the one before is known no more.
+    let listening = call(
+        &running.server,
+        &elsewhere,
+        &first,
+        Method::GET,
+        "/v1/host/stream",
+    )
+    .await;
+    let mut stream = Stream::of(listening);
+    stream.next().await;
     let named = token(
         &root,
         json!({ "name": "web-1", "uses": 1, "for_seconds": 60 }),
@@ -176,6 +186,8 @@ async fn a_token_lets_in_what_it_says_and_nothing_else() {
         .await
         .refuses(403, "enrolment-refused");
     elsewhere.enrol(&named, "web-1", &new()).await.is(201);
+    let last = first.verified(&running.server, &stream.next().await);
+    assert!(last.grants.is_empty() && stream.next_or_end().await.is_none());
     let refused = call(
         &running.server,
         &elsewhere,
@@ -246,7 +258,8 @@ async fn a_removed_host_loses_its_stream_its_token_and_its_grants() {
         )
         .await,
     );
-    stream.next().await;
+    let granted = host.verified(&running.server, &stream.next().await);
+    assert_eq!(granted.grants.len(), 1);
     let root = running.as_("root");
     let removed = read(
         root.send(Method::DELETE, "/v1/hosts/web-1", &[], Default::default())
@@ -255,6 +268,8 @@ async fn a_removed_host_loses_its_stream_its_token_and_its_grants() {
     .await
     .is(200);
     assert_eq!(removed, json!({ "name": "web-1", "revoked": ["g1"] }));
+    let last = host.verified(&running.server, &stream.next().await);
+    assert!(last.revision > granted.revision && last.grants.is_empty());
     assert!(stream.next_or_end().await.is_none());
     let refused = call(
         &running.server,

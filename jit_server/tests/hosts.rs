@@ -163,6 +163,8 @@ async fn enrolling_again_keeps_the_identity_and_another_key_makes_another_host()
 
     let replaced = Host::enrol(&root, "web-1").await;
     assert_ne!(replaced.id, host.id);
+    let last = host.verified(&running.server, &stream.next().await);
+    assert!(last.grants.is_empty());
     assert!(
         stream.next_or_end().await.is_none(),
         "the old host's stream ends"

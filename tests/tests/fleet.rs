@@ -25,7 +25,9 @@ fn main() -> ExitCode {
         a_server_of_another_authority_is_not_listened_to,
         a_restarted_server_is_found_again,
         what_was_said_during_a_cut_holds_within_2_s_of_its_healing,
-        a_removed_host_is_heard_no_more_and_comes_back_with_a_token,
+        one_url_after_the_other_is_tried,
+        a_removed_host_ends_what_is_open_and_comes_back_with_a_token,
+        a_cloned_machine_must_enrol_again_with_a_key_of_its_own,
     ];
     jit_tests::group::keep("fleet", Fleet::enforcing, promises)
 }
@@ -170,18 +172,61 @@ fn what_was_said_during_a_cut_holds_within_2_s_of_its_healing(fleet: &Fleet) -> 
         .map(drop)
 }
 
-fn a_removed_host_is_heard_no_more_and_comes_back_with_a_token(fleet: &Fleet) -> Result<()> {
+fn one_url_after_the_other_is_tried(fleet: &Fleet) -> Result<()> {
     let host = &fleet.web2;
+    fleet.carry(host, &["--name", "web2"])?;
+    // Nobody has that address.
+    let urls = ["--server", "https://10.77.0.9:7443", "--server", URL];
+    let enroll = host.command(&["jitctl", "enroll"]).words(urls);
+    enroll
+        .words(["--token-file", "/root/token", "--ca", "/root/ca.crt"])
+        .run()?
+        .succeeded()?;
+    wait_until_current(host)
+}
+
+fn a_removed_host_ends_what_is_open_and_comes_back_with_a_token(fleet: &Fleet) -> Result<()> {
+    let host = &fleet.web2;
+    fleet.grant("bob", host)?;
+    wait_until_in(host, "bob", Instant::now(), Duration::from_secs(1))?;
+    let session = login(host, "bob")?;
     let log = journal(host)?;
     let remove = ["jit-server", "host", "remove", "web2"];
     fleet.server.run(&remove)?.succeeded()?;
+    ensure!(
+        session.ended(Deadline::seconds(5))?,
+        "a session outlived its host's removal"
+    );
     log.says("answered 401", Deadline::seconds(10))?;
     fleet.carry(host, &["--label", "site=berlin"])?;
     enroll(host, URL, "/root/ca.crt")?.succeeded()?;
     wait_until_current(host)?;
+    Ssh::new(host, "bob")
+        .run("true")?
+        .refused_saying(&["JIT-101"])?;
     let listed = fleet.server.run(&["jit-server", "host", "list"])?;
     ensure!(listed.said("site=berlin"), "{listed}");
     let grant = fleet.grant("alice", host)?;
     wait_until_in(host, "alice", Instant::now(), Duration::from_secs(1))?;
     fleet.revoke(&grant)
+}
+
+fn a_cloned_machine_must_enrol_again_with_a_key_of_its_own(fleet: &Fleet) -> Result<()> {
+    let host = &fleet.web2;
+    let key = || host.sh("sha256sum /var/lib/jit/host.key");
+    let original = key()?;
+    fleet.grant("alice", host)?;
+    wait_until_in(host, "alice", Instant::now(), Duration::from_secs(1))?;
+    host.write(
+        "/etc/machine-id",
+        "0444",
+        "0123456789abcdef0123456789abcdef\n",
+    )?;
+    host.sh("systemctl restart jitd.service")?;
+    Ssh::new(host, "alice")
+        .run("true")?
+        .refused_saying(&["JIT-110"])?;
+    fleet.enrol(host)?;
+    ensure!(key()? != original, "the key of another machine");
+    wait_until_in(host, "alice", Instant::now(), Duration::from_secs(1)).map(drop)
 }

@@ -19,7 +19,7 @@ use super::Problem;
 use super::caller::{HostAskingTheTime, HostCaller};
 use super::input;
 use crate::error::Error;
-use crate::server::Server;
+use crate::server::{Server, SignedBundle};
 use crate::streams::Listening;
 
 /// A quiet stream says so often that it lives.
@@ -50,6 +50,7 @@ pub(super) async fn stream(
         held,
         newest,
         stopping,
+        over: false,
     };
     let events = unfold(listener, |mut listener| async move {
         Some((Ok(listener.next().await?), listener))
@@ -71,30 +72,46 @@ struct Listener {
     held: u64,
     newest: Listening,
     stopping: watch::Receiver<bool>,
+    /// The last bundle has been sent.
+    over: bool,
 }
 
 impl Listener {
-    /// The next bundle. None when the stream is over: the server stops, the host is not known any more, or has newer streams.
+    /// The next bundle. None when the stream is over: the server stops, the host has newer streams, or it was told that it is not known
+    /// any more.
     async fn next(&mut self) -> Option<Event> {
-        loop {
+        while !self.over {
             if self.newest.revision()? > self.held {
-                let bundle = self.server.bundle(&self.host);
-                let bundle = bundle
-                    .inspect_err(|error| tracing::error!(host = %self.host, "no bundle: {error}"))
-                    .ok()?;
-                self.held = bundle.revision;
-                return Some(
-                    Event::default()
-                        .event("bundle")
-                        .id(bundle.revision.to_string())
-                        .data(bundle.document),
-                );
+                return self.event(self.server.bundle(&self.host));
             }
-            tokio::select! {
-                changed = self.newest.changed() => changed?,
+            let known = tokio::select! {
+                changed = self.newest.changed() => changed.is_some(),
                 _ = self.stopping.wait_for(|stopping| *stopping) => return None,
+            };
+            if !known {
+                return self.event(Err(Error::UnknownHost));
             }
         }
+        None
+    }
+
+    /// `bundle`; for a host that is not known any more the last one, so that what is open there ends now.
+    fn event(&mut self, bundle: Result<SignedBundle, Error>) -> Option<Event> {
+        let bundle = match bundle {
+            Err(Error::UnknownHost) => {
+                self.over = true;
+                self.server.last_bundle(&self.host, self.held)
+            }
+            bundle => bundle,
+        };
+        let bundle = bundle
+            .inspect_err(|error| tracing::error!(host = %self.host, "no bundle: {error}"))
+            .ok()?;
+        self.held = bundle.revision;
+        let event = Event::default()
+            .event("bundle")
+            .id(bundle.revision.to_string());
+        Some(event.data(bundle.document))
     }
 }
 

@@ -174,7 +174,7 @@ impl Server {
     }
 
     /// Forgets a host: its stream ends and its tokens count no more. What was granted on it is revoked, so that no later host of the
-    /// name has it; gives those grants. The host itself goes by its last bundle until that is too old for it.
+    /// name has it; gives those grants. The host is told so where it listens.
     ///
     /// # Errors
     /// No such host, or that it could not be kept.
