@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use jit_grant::{
@@ -95,6 +96,9 @@ pub enum Event {
         name: HostName,
         /// Why not.
         why: String,
+        /// The address that it was shown from. None: at the socket of the server's machine.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<IpAddr>,
     },
     /// An enrolment token is over, with uses left.
     TokenExpired {
@@ -241,6 +245,9 @@ pub struct HostEnrolled {
     /// The enrolment token that let it in. None: the administrator of the server's machine did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenId>,
+    /// The address that it came from. None: the socket of the server's machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<IpAddr>,
 }
 
 /// An enrolment token as it was made.

@@ -165,6 +165,10 @@ async fn a_token_lets_in_what_it_says_and_nothing_else() {
         .enrol(&two, "a-3", &new())
         .await
         .refuses(403, "enrolment-refused");
+    let record = root.get("/v1/audit").await.is(200);
+    let refused = record["events"].as_array().unwrap().iter();
+    let mut refused = refused.filter(|event| event["kind"] == "enrolment_refused");
+    assert_eq!(refused.next().unwrap()["detail"]["from"], "127.0.0.1");
     // Re-imaged: the token for its name lets it take its place, and the one before is known no more.
     let listening = call(
         &running.server,

@@ -14,8 +14,8 @@ use sd_notify::NotifyState;
 
 /// Carry signed bundles from jit-server to jitd, and recorded events back
 ///
-/// systemd runs it on every host. It needs no arguments and has no settings: jitd tells it where the server is. It grants nothing:
-/// jitd believes signatures only.
+/// systemd runs it on every host. It needs no arguments: jitd tells it where the server is. Its one setting is a proxy, HTTPS_PROXY in
+/// the environment of its unit. It grants nothing: jitd believes signatures only.
 #[derive(Parser)]
 #[command(name = "jitd-sync", version, disable_help_subcommand = true)]
 struct Arguments {

@@ -126,12 +126,16 @@ fn trust(host: &Host, text: &str) -> Result<()> {
 
 /// What jitd-sync says from now on.
 fn journal(host: &Host) -> Result<Running> {
+    let place = host.sh("journalctl --sync; journalctl --lines=0 --show-cursor")?;
+    let cursor = place.trim().rsplit(' ').next().unwrap_or_default();
+    let after = format!("--after-cursor={cursor}");
     let follow = [
         "journalctl",
         "--follow",
-        "--lines=0",
+        "--no-tail",
         "--output=cat",
         "--unit=jitd-sync",
+        &after,
     ];
     host.command(&follow)
         .within(Duration::from_secs(120))

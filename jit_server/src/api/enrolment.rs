@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
@@ -10,10 +11,10 @@ use jit_grant::{HostName, PublicKey, Secret};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Problem;
 use super::caller::Administrator;
 use super::hosts::Enrolled;
 use super::input::Json;
+use super::{Problem, Remote};
 use crate::enrolment::{LONGEST_SECONDS, MOST_USES};
 use crate::label::{LabelKey, LabelValue, MOST_LABELS};
 use crate::server::{self, Server, WithToken};
@@ -110,6 +111,7 @@ pub(super) struct Enrolling {
 ))]
 pub(super) async fn enrol(
     State(server): State<Arc<Server>>,
+    remote: Option<Extension<Arc<Remote>>>,
     Json(wanted): Json<Enrolling>,
 ) -> Result<(StatusCode, axum::Json<Enrolled>), Problem> {
     let Enrolling {
@@ -124,6 +126,7 @@ pub(super) async fn enrol(
             name,
             key,
             proof,
+            from: remote.map(|Extension(remote)| remote.peer()),
         })
         .await?;
     Ok((StatusCode::CREATED, axum::Json(enrolment.into())))

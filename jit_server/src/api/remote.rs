@@ -47,7 +47,7 @@ struct OfHost {
 #[derive(Debug)]
 pub struct Remote {
     limits: Arc<RemoteLimits>,
-    address: IpAddr,
+    peer: IpAddr,
     calls: Mutex<u32>,
     host: watch::Sender<Option<HostId>>,
 }
@@ -57,8 +57,10 @@ impl RemoteLimits {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets a connection from `address` in. None where there are too many already.
-    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Arc<Remote>> {
+    /// Lets a connection from `peer` in. None where there are too many already.
+    pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Arc<Remote>> {
+        let peer = peer.to_canonical();
+        let address = counted(peer);
         let mut counts = self.counts();
         let here = counts.addresses.get(&address).copied().unwrap_or(0);
         if counts.all >= CONNECTIONS
@@ -72,7 +74,7 @@ impl RemoteLimits {
         counts.addresses.insert(address, here + 1);
         Some(Arc::new(Remote {
             limits: Arc::clone(self),
-            address,
+            peer,
             calls: Mutex::new(0),
             host: watch::Sender::new(None),
         }))
@@ -80,7 +82,8 @@ impl RemoteLimits {
 }
 
 impl Counts {
-    fn no_stranger(&mut self, address: IpAddr) {
+    fn no_stranger(&mut self, peer: IpAddr) {
+        let address = counted(peer);
         self.strangers = self.strangers.saturating_sub(1);
         if let Some(here) = self.addresses.get_mut(&address) {
             *here -= 1;
@@ -100,7 +103,25 @@ impl Counts {
     }
 }
 
+/// Whom a connection is counted for before anybody is known: an IPv4 address, or the /64 that one IPv6 subscriber has.
+fn counted(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V6(address) => {
+            let mut segments = address.segments();
+            segments[4..].fill(0);
+            IpAddr::V6(segments.into())
+        }
+        v4 => v4,
+    }
+}
+
 impl Remote {
+    /// The address at the other end: a host's, or that of whoever ends TLS or translates addresses before it.
+    #[must_use]
+    pub fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
     /// Resolves when a host has shown its token.
     pub async fn known(&self) {
         // The sender lives as long as self, so this ends with a host or not at all.
@@ -133,7 +154,7 @@ impl Remote {
                 return Err(too_many("this host has as many connections as it may"));
             }
             match &before {
-                None => counts.no_stranger(self.address),
+                None => counts.no_stranger(self.peer),
                 Some(other) => counts.not_of(other),
             }
             let fresh = || OfHost {
@@ -165,7 +186,7 @@ impl Drop for Remote {
         let mut counts = self.limits.counts();
         counts.all = counts.all.saturating_sub(1);
         match &*self.host.borrow() {
-            None => counts.no_stranger(self.address),
+            None => counts.no_stranger(self.peer),
             Some(host) => counts.not_of(host),
         }
     }
@@ -194,6 +215,17 @@ mod tests {
             limits.counts().addresses.is_empty() && limits.counts().all == 0,
             "nothing lasts"
         );
+    }
+
+    #[test]
+    fn one_subscriber_is_one_address() {
+        let of = |text: &str| {
+            let peer: IpAddr = text.parse().unwrap();
+            counted(peer.to_canonical()).to_string()
+        };
+        assert_eq!(of("192.0.2.7"), "192.0.2.7");
+        assert_eq!(of("::ffff:192.0.2.7"), "192.0.2.7");
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
     }
 
     #[test]

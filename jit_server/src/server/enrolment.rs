@@ -1,6 +1,7 @@
 //! Hosts that come and go.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -36,6 +37,8 @@ pub struct WithToken {
     pub key: PublicKey,
     /// `jit-possession+jwt`, bound to all of these.
     pub proof: String,
+    /// The address that it comes from.
+    pub from: Option<IpAddr>,
 }
 
 /// An enrolment token that is to be made.
@@ -98,7 +101,9 @@ impl Server {
             return Err(EnrolmentRefused::Unknown.into());
         }
         self.uninterrupted(move |server, mut writer| async move {
-            let WithToken { name, key, .. } = wanted;
+            let WithToken {
+                name, key, from, ..
+            } = wanted;
             let now = server.now();
             let before = server.known_by(&name, key)?;
             let admitted = server.look(|state| {
@@ -112,6 +117,7 @@ impl Server {
                 let host = HostEnrolled {
                     labels: token.labels.clone(),
                     token: Some(token.token.clone()),
+                    from,
                     ..new_host(name.clone(), key)?
                 };
                 Ok((host, true))
@@ -121,7 +127,7 @@ impl Server {
                 Ok((host, true)) => server.bring_in(&mut writer, Actor::Server, host).await,
                 Err(Error::Enrolment(refused)) => {
                     server
-                        .record_refusal(&mut writer, now, &refused, name)
+                        .record_refusal(&mut writer, &refused, name, from)
                         .await?;
                     Err(refused.into())
                 }
@@ -234,9 +240,9 @@ impl Server {
     async fn record_refusal(
         &self,
         writer: &mut Writer,
-        now: Timestamp,
         refused: &EnrolmentRefused,
         name: HostName,
+        from: Option<IpAddr>,
     ) -> Result<(), Error> {
         tracing::warn!(%name, "a host was not enrolled: {refused}");
         let token = refused
@@ -249,8 +255,9 @@ impl Server {
             token,
             name,
             why: refused.to_string(),
+            from,
         };
-        self.keep(writer, now, Actor::Server, vec![event])
+        self.keep(writer, self.now(), Actor::Server, vec![event])
             .await
             .map(drop)
     }
@@ -284,6 +291,7 @@ fn new_host(name: HostName, key: PublicKey) -> Result<HostEnrolled, Error> {
         public_key: key.to_string(),
         labels: BTreeMap::new(),
         token: None,
+        from: None,
     })
 }
 

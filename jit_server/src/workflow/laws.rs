@@ -80,6 +80,7 @@ impl History {
                 public_key: String::new(),
                 labels: Default::default(),
                 token: None,
+                from: None,
             };
             history.happened(begin(), &Actor::Administrator, Event::HostEnrolled(host));
         }
