@@ -158,7 +158,7 @@ pub(crate) enum Command {
 pub(crate) struct Enroll {
     /// The server, such as unix:/run/jit-server/api.sock or https://jit.example:7443; URLs of the same server may be given again, to
     /// be tried in turn
-    #[arg(long, value_name = "URL", required = true)]
+    #[arg(long, value_name = "URL", required_unless_present = "from")]
     pub(crate) server: Vec<ServerAddress>,
     /// What `jit-server host token` printed, in a file, or - for standard input; for a server elsewhere
     #[arg(long, value_name = "FILE")]
@@ -166,6 +166,10 @@ pub(crate) struct Enroll {
     /// The certificate authority, in PEM, that the server's certificate must come from; for a server elsewhere
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
+    /// All of these from files: `server` (URLs, one a line), `token`, which is removed once it was used, and `ca.crt`. A host with
+    /// /etc/jit/enrol/token enrols so by itself when it boots
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["server", "token_file", "ca"])]
+    pub(crate) from: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

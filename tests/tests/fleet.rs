@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         what_was_said_during_a_cut_holds_within_2_s_of_its_healing,
         one_url_after_the_other_is_tried,
         a_removed_host_ends_what_is_open_and_comes_back_with_a_token,
+        a_host_whose_image_has_a_token_enrols_itself_when_it_boots,
         a_cloned_machine_must_enrol_again_with_a_key_of_its_own,
     ];
     jit_tests::group::keep("fleet", Fleet::enforcing, promises)
@@ -213,6 +214,24 @@ fn a_removed_host_ends_what_is_open_and_comes_back_with_a_token(fleet: &Fleet) -
     let grant = fleet.grant("alice", host)?;
     wait_until_in(host, "alice", Instant::now(), Duration::from_secs(1))?;
     fleet.revoke(&grant)
+}
+
+fn a_host_whose_image_has_a_token_enrols_itself_when_it_boots(fleet: &Fleet) -> Result<()> {
+    let host = &fleet.web2;
+    let remove = ["jit-server", "host", "remove", "web2"];
+    fleet.server.run(&remove)?.succeeded()?;
+    fleet.carry(host, &["--uses", "10", "--label", "image=golden"])?;
+    let image = "rm /etc/jit/trust.json /var/lib/jit/host.key
+        install -d -m 0700 /etc/jit/enrol
+        mv /root/token /root/ca.crt /etc/jit/enrol
+        echo https://server:7443 > /etc/jit/enrol/server";
+    host.sh(image)?;
+    host.reboot()?;
+    wait_until_current(host)?;
+    host.sh("test ! -e /etc/jit/enrol/token")?;
+    let listed = fleet.server.run(&["jit-server", "host", "list"])?;
+    ensure!(listed.said("image=golden"), "{listed}");
+    Ok(())
 }
 
 fn a_cloned_machine_must_enrol_again_with_a_key_of_its_own(fleet: &Fleet) -> Result<()> {

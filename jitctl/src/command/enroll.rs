@@ -24,7 +24,8 @@ const MOST_BYTES: u64 = 32 * 1024;
 pub(super) async fn run(here: &Here, options: Enroll) -> Result<Exit, Error> {
     here.require_root("enrolling")?;
     let machine_id = machine_id(here.root())?;
-    let door = Door::of(options)?;
+    let folder = options.from.clone();
+    let door = Door::of(options.read()?)?;
     let name = host_name()?;
     let daemon = here.daemon();
     let prove = door.token.as_ref().map(|token| Prove {
@@ -59,10 +60,41 @@ pub(super) async fn run(here: &Here, options: Enroll) -> Result<Exit, Error> {
         enrolled_at: here.now.wall,
     };
     trust.write(here.root())?;
+    if let Some(folder) = folder {
+        forget_token(here, &folder.join("token"));
+    }
     daemon.reload()?;
     restart_sync(here);
     report(here, &trust, again);
     Ok(Exit::Done)
+}
+
+impl Enroll {
+    /// With what the files in a folder say in the place of the folder.
+    fn read(self) -> Result<Self, Error> {
+        let Some(folder) = &self.from else {
+            return Ok(self);
+        };
+        let file = folder.join("server");
+        let servers: Result<Vec<ServerAddress>, String> =
+            read_text(&file)?.lines().map(str::parse).collect();
+        Ok(Self {
+            server: servers.map_err(|why| Error::file(&file, "use", why))?,
+            token_file: Some(folder.join("token")),
+            ca: Some(folder.join("ca.crt")),
+            from: None,
+        })
+    }
+}
+
+/// A token in an image may be good for other hosts, too.
+fn forget_token(here: &Here, path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        here.screen.note(format!(
+            "jitctl: enrolled, but {} is still there: {error}",
+            path.display()
+        ));
+    }
 }
 
 /// How this host gets in: as root at the socket of this machine's server, or elsewhere with a token.
@@ -311,6 +343,7 @@ mod tests {
                 server: servers.iter().map(|one| one.parse().unwrap()).collect(),
                 token_file: Option::clone(token),
                 ca: Option::clone(ca),
+                from: None,
             })
         };
         let (here, there) = ("unix:/run/api.sock", "https://jit.example");
@@ -334,5 +367,25 @@ mod tests {
         }
         let no_token = of(&[there], &ca, &ca).err().unwrap();
         assert!(no_token.to_string().contains("not an enrolment token"));
+    }
+
+    #[test]
+    fn a_folder_says_all_that_a_first_boot_needs() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |servers: &str| {
+            std::fs::write(folder.path().join("server"), servers).unwrap();
+            let options = Enroll {
+                server: Vec::new(),
+                token_file: None,
+                ca: None,
+                from: Some(folder.path().to_owned()),
+            };
+            options.read()
+        };
+        let options = read("https://a.example:7443\nhttps://b.example\n").unwrap();
+        assert_eq!(options.server.len(), 2);
+        assert_eq!(options.token_file, Some(folder.path().join("token")));
+        assert_eq!(options.ca, Some(folder.path().join("ca.crt")));
+        assert!(read("jit.example\n").is_err());
     }
 }
