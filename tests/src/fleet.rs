@@ -94,9 +94,11 @@ impl Fleet {
 
     fn set_up_server(&self) -> Result<()> {
         let server = &self.server;
-        server
-            .run(&["jit-server", "init", "--name", "server"])?
-            .succeeded()?;
+        // The second time it says where to listen, and keeps what there is.
+        let init = ["jit-server", "init", "--name", "server"];
+        server.run(&init)?.succeeded()?;
+        let again = server.command(&init).words(["--listen", "[::]:7443"]);
+        again.run()?.succeeded()?;
         for (person, group) in [
             ("alice", "engineers"),
             ("bob", "engineers"),

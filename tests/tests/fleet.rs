@@ -25,6 +25,8 @@ fn main() -> ExitCode {
         a_server_of_another_authority_is_not_listened_to,
         a_restarted_server_is_found_again,
         what_was_said_during_a_cut_holds_within_2_s_of_its_healing,
+        t24_after_a_reboot_without_the_server_nothing_counts_until_it_has_spoken,
+        jitd_sync_stays_small,
         one_url_after_the_other_is_tried,
         a_removed_host_ends_what_is_open_and_comes_back_with_a_token,
         a_host_whose_image_has_a_token_enrols_itself_when_it_boots,
@@ -175,6 +177,31 @@ fn what_was_said_during_a_cut_holds_within_2_s_of_its_healing(fleet: &Fleet) -> 
         .run("true")?
         .refused_saying(&["JIT-101"])
         .map(drop)
+}
+
+fn t24_after_a_reboot_without_the_server_nothing_counts_until_it_has_spoken(
+    fleet: &Fleet,
+) -> Result<()> {
+    let host = &fleet.web1;
+    let grant = fleet.grant("alice", host)?;
+    wait_until_in(host, "alice", Instant::now(), Duration::from_secs(1))?;
+    fleet.network.cut("web1")?;
+    host.reboot()?;
+    Ssh::new(host, "alice")
+        .run("true")?
+        .refused_saying(&["JIT-112"])?;
+    fleet.network.mend("web1")?;
+    wait_until_in(host, "alice", Instant::now(), CURRENT_WITHIN)?;
+    fleet.revoke(&grant)
+}
+
+fn jitd_sync_stays_small(fleet: &Fleet) -> Result<()> {
+    // It has been cut off and has followed streams by now.
+    let script = "grep VmRSS /proc/$(systemctl show --value --property=MainPID jitd-sync)/status";
+    let said = fleet.web1.sh(script)?;
+    let kib: u64 = said.split_whitespace().nth(1).unwrap_or_default().parse()?;
+    ensure!(kib <= 16 * 1024, "{kib} KiB are resident");
+    Ok(())
 }
 
 fn one_url_after_the_other_is_tried(fleet: &Fleet) -> Result<()> {
