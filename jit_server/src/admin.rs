@@ -219,7 +219,7 @@ pub async fn make_token(new: NewToken, out: &mut impl Write) -> Result<(), Error
     if labels.len() < new.labels.len() {
         return Err(Error::Setup("a label's key is given twice".to_owned()));
     }
-    let body = json!({ "name": new.name, "labels": labels, "uses": new.uses, "for_seconds": new.for_seconds });
+    let body = json!({ "name": new.name, "labels": labels, "lapse_seconds": new.lapse_seconds, "uses": new.uses, "for_seconds": new.for_seconds });
     let client = Client::new(&new.reach.socket);
     let token: Token = client.post("/v1/hosts/tokens", &body).await?;
     if new.json {

@@ -178,6 +178,9 @@ pub struct NewToken {
     /// A label that its hosts get; may be given again
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub labels: Vec<Label>,
+    /// Remove its hosts when they are silent for so long, 5m to 90d: for hosts that come and go
+    #[arg(long = "lapse-after", value_name = "TIME", value_parser = duration::seconds)]
+    pub lapse_seconds: Option<u32>,
     /// How many hosts it enrols
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub uses: u32,

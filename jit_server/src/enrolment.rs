@@ -13,6 +13,8 @@ const MOST_REFUSALS: u32 = 20;
 pub const MOST_USES: u32 = 10_000;
 /// A token lasts so many seconds at most: 90 days.
 pub const LONGEST_SECONDS: u32 = 90 * 24 * 3_600;
+/// A host that lapses may be silent for so many seconds at least: it asks for a word every 30 s.
+pub const SHORTEST_LAPSE: u32 = 5 * 60;
 /// Tokens that count at a time at most.
 pub const MOST_TOKENS: usize = 1_000;
 
@@ -203,6 +205,7 @@ mod tests {
             secret: secret.clone(),
             name: name.map(|name| name.parse().unwrap()),
             labels: BTreeMap::new(),
+            lapse_seconds: None,
             uses,
             expires: at(100),
         });

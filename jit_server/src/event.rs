@@ -242,6 +242,9 @@ pub struct HostEnrolled {
     /// What the enrolment token said of it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<LabelKey, LabelValue>,
+    /// Silent for so many seconds, it is removed. None: it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lapse_seconds: Option<u32>,
     /// The enrolment token that let it in. None: the administrator of the server's machine did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenId>,
@@ -263,6 +266,9 @@ pub struct TokenMade {
     /// What its hosts are labelled with.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<LabelKey, LabelValue>,
+    /// Its hosts are removed when they are silent for so many seconds. None: they stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lapse_seconds: Option<u32>,
     /// So many hosts.
     pub uses: u32,
     /// From this instant on it lets nobody in.

@@ -246,6 +246,7 @@ impl Server {
                 workflow::lapsed(state, now)
                     .into_iter()
                     .chain(over)
+                    .chain(server.silenced(state, now))
                     .collect::<Vec<_>>()
             });
             if !events.is_empty() {

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jit_grant::HostId;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Streams of one host at most. A host needs one; after a cut the server may hold some for a while that nobody reads any more, so the
 /// oldest make way.
@@ -21,6 +23,8 @@ pub struct Streams {
 struct Line {
     newest: watch::Sender<Newest>,
     last_seen: Option<Timestamp>,
+    /// When it last was seen, or became known here. Clocks that are set and machines that sleep make nobody silent.
+    heard: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +68,7 @@ impl Streams {
                 opened: 0,
             }),
             last_seen: None,
+            heard: Instant::now(),
         });
         line.newest.send_modify(|newest| newest.revision = revision);
     }
@@ -82,6 +87,7 @@ impl Streams {
     pub fn saw(&self, host: &HostId, now: Timestamp) {
         if let Some(line) = self.hosts().get_mut(host) {
             line.last_seen = Some(now);
+            line.heard = Instant::now();
         }
     }
 
@@ -91,6 +97,13 @@ impl Streams {
         hosts.get(host).map_or((false, None), |line| {
             (line.newest.receiver_count() > 0, line.last_seen)
         })
+    }
+
+    /// For how long nothing was heard of `host` while nobody listens for it. None while somebody does.
+    pub fn silent_for(&self, host: &HostId) -> Option<Duration> {
+        let hosts = self.hosts();
+        let line = hosts.get(host)?;
+        (line.newest.receiver_count() == 0).then(|| line.heard.elapsed())
     }
 
     /// Forgets every host but those that `known` knows; their streams end.

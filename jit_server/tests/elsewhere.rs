@@ -295,6 +295,41 @@ async fn a_removed_host_loses_its_stream_its_token_and_its_grants() {
 }
 
 #[tokio::test]
+async fn hosts_that_come_and_go_lapse_when_they_are_silent_and_others_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let elsewhere = running.listen_elsewhere().await;
+    let root = running.as_("root");
+    let lapse = |seconds: u32| json!({ "lapse_seconds": seconds, "uses": 2, "for_seconds": 60 });
+    root.post("/v1/hosts/tokens", lapse(299)).await.is(422);
+    let token = token(&root, lapse(300)).await;
+    let (gone, stays) = (
+        SigningKey::generate().unwrap(),
+        SigningKey::generate().unwrap(),
+    );
+    elsewhere.enrol(&token, "gone", &gone).await.is(201);
+    let answer = elsewhere.enrol(&token, "stays", &stays).await;
+    let stays = host(&root, &token, answer, stays);
+    let path = "/v1/host/stream";
+    let listening = call(&running.server, &elsewhere, &stays, Method::GET, path).await;
+    let mut stream = Stream::of(listening);
+    stream.next().await;
+    for (seconds, removed) in [(299, &[][..]), (2, &["host_removed gone"])] {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        tokio::time::resume();
+        running.server.tick().await.unwrap();
+        let told = recorded(&root, &["host_removed"]).await;
+        let told: Vec<_> = told
+            .iter()
+            .map(|(kind, of)| format!("{kind} {of}"))
+            .collect();
+        assert_eq!(told, removed);
+    }
+}
+
+#[tokio::test]
 async fn over_the_network_only_hosts_are_served() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(folder.path()).await;

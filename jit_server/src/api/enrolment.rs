@@ -15,7 +15,7 @@ use super::caller::Administrator;
 use super::hosts::Enrolled;
 use super::input::Json;
 use super::{Problem, Remote};
-use crate::enrolment::{LONGEST_SECONDS, MOST_USES};
+use crate::enrolment::{LONGEST_SECONDS, MOST_USES, SHORTEST_LAPSE};
 use crate::label::{LabelKey, LabelValue, MOST_LABELS};
 use crate::server::{self, Server, WithToken};
 
@@ -29,6 +29,9 @@ pub(super) struct NewToken {
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, String>)]
     labels: BTreeMap<LabelKey, LabelValue>,
+    /// Its hosts are removed when they are silent for so long: 5 minutes to 90 days. null: they stay.
+    #[serde(default)]
+    lapse_seconds: Option<u32>,
     /// So many hosts, 1 to 10000.
     uses: u32,
     /// For so long, at most 90 days.
@@ -58,16 +61,20 @@ pub(super) async fn make_token(
 ) -> Result<(StatusCode, axum::Json<TokenView>), Problem> {
     let fits = (1..=MOST_USES).contains(&new.uses)
         && (1..=LONGEST_SECONDS).contains(&new.for_seconds)
-        && new.labels.len() <= MOST_LABELS;
+        && new.labels.len() <= MOST_LABELS
+        && new
+            .lapse_seconds
+            .is_none_or(|lapse| (SHORTEST_LAPSE..=LONGEST_SECONDS).contains(&lapse));
     if !fits {
         let detail = format!(
-            "an enrolment token is for 1 to {MOST_USES} hosts, 90 days at most, and has {MOST_LABELS} labels at most"
+            "an enrolment token is for 1 to {MOST_USES} hosts, 90 days at most, has {MOST_LABELS} labels at most, and lets its hosts be silent for 5 minutes to 90 days"
         );
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
     }
     let NewToken {
         name,
         labels,
+        lapse_seconds,
         uses,
         for_seconds,
     } = new;
@@ -75,6 +82,7 @@ pub(super) async fn make_token(
         .make_token(server::NewToken {
             name,
             labels,
+            lapse_seconds,
             uses,
             for_seconds,
         })

@@ -48,6 +48,8 @@ pub struct NewToken {
     pub name: Option<HostName>,
     /// What its hosts are labelled with.
     pub labels: BTreeMap<LabelKey, LabelValue>,
+    /// Its hosts are removed when they are silent for so many seconds.
+    pub lapse_seconds: Option<u32>,
     /// So many hosts.
     pub uses: u32,
     /// For so many seconds.
@@ -116,6 +118,7 @@ impl Server {
                 let token = state.tokens.admit(&secret, &name, taken, now)?;
                 let host = HostEnrolled {
                     labels: token.labels.clone(),
+                    lapse_seconds: token.lapse_seconds,
                     token: Some(token.token.clone()),
                     from,
                     ..new_host(name.clone(), key)?
@@ -159,6 +162,7 @@ impl Server {
                 secret: secret.hash(),
                 name: new.name,
                 labels: new.labels,
+                lapse_seconds: new.lapse_seconds,
                 uses: new.uses,
                 expires: now + SignedDuration::from_secs(i64::from(new.for_seconds)),
             };
@@ -187,7 +191,7 @@ impl Server {
     pub async fn remove_host(self: &Arc<Self>, name: HostName) -> Result<Vec<GrantId>, Error> {
         self.uninterrupted(move |server, mut writer| async move {
             let now = server.now();
-            let events = server.look(|state| removal(state, &name, now))?;
+            let events = server.look(|state| removal(state, &name, "the host was removed", now))?;
             let kept = server
                 .keep(&mut writer, now, Actor::Administrator, events)
                 .await?;
@@ -197,6 +201,20 @@ impl Server {
                 .collect())
         })
         .await
+    }
+
+    /// What removes the hosts that were silent for longer than their tokens let them.
+    pub(super) fn silenced(&self, state: &State, now: Timestamp) -> Vec<Event> {
+        let silent = state.directory.hosts().filter(|host| {
+            let longest = host.enrolled.lapse_seconds;
+            let silent = self.streams.silent_for(&host.enrolled.host_id);
+            let lapsed = longest.zip(silent);
+            lapsed.is_some_and(|(longest, silent)| silent.as_secs() >= u64::from(longest))
+        });
+        let removals = silent.filter_map(|host| {
+            removal(state, &host.enrolled.name, "the host fell silent", now).ok()
+        });
+        removals.flatten().collect()
     }
 
     /// The host of that name and key, where there is one.
@@ -263,13 +281,14 @@ impl Server {
     }
 }
 
-fn removal(state: &State, name: &HostName, now: Timestamp) -> Result<Vec<Event>, Error> {
+/// What removes a host: what is granted there ends first.
+fn removal(state: &State, name: &HostName, why: &str, now: Timestamp) -> Result<Vec<Event>, Error> {
     let host = state
         .directory
         .host(name)
         .ok_or_else(|| Error::NoSuchHost(name.clone()))?;
-    let reason = Reason::try_from("the host was removed".to_owned())
-        .map_err(|error| Error::Setup(error.to_string()))?;
+    let reason =
+        Reason::try_from(why.to_owned()).map_err(|error| Error::Setup(error.to_string()))?;
     let granted = state.live_grants(now).filter(|grant| grant.host == *name);
     let mut events: Vec<Event> = granted
         .map(|grant| Event::Revoked {
@@ -290,6 +309,7 @@ fn new_host(name: HostName, key: PublicKey) -> Result<HostEnrolled, Error> {
         host_id: new_host_id()?,
         public_key: key.to_string(),
         labels: BTreeMap::new(),
+        lapse_seconds: None,
         token: None,
         from: None,
     })

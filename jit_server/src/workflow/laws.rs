@@ -79,6 +79,7 @@ impl History {
                 host_id,
                 public_key: String::new(),
                 labels: Default::default(),
+                lapse_seconds: None,
                 token: None,
                 from: None,
             };
