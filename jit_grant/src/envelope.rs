@@ -51,6 +51,19 @@ pub enum DocumentRefused {
     /// Signed with a key that is not trusted here.
     #[error("the document names key {0:?}, which is not trusted here")]
     UnknownKey(String),
+    /// More documents than a chain of keys may have.
+    #[error("the chain of keys has {documents} documents, more than the {limit} allowed")]
+    ChainTooLong {
+        /// How many it has.
+        documents: usize,
+        /// The most allowed.
+        limit: usize,
+    },
+    /// The server's keys have gone on from another key than ours.
+    #[error(
+        "the chain of the server's keys does not go on from {0}, the newest key known here; if the server's key was changed, enrol this host again with `jitctl enroll`"
+    )]
+    KeyNotInChain(String),
     /// The signature does not fit.
     #[error("the signature is not by the key that the document names, or the document was changed")]
     BadSignature,
@@ -92,7 +105,10 @@ impl DocumentRefused {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::TooLarge { .. } | Self::TooManyGrants { .. } => Code::BundleTooLarge,
+            Self::TooLarge { .. } | Self::TooManyGrants { .. } | Self::ChainTooLong { .. } => {
+                Code::BundleTooLarge
+            }
+            Self::KeyNotInChain(_) => Code::KeyNotInChain,
             Self::Unparsable(_) => Code::Unparsable,
             Self::WrongKind(_) => Code::WrongKind,
             Self::UnknownKey(_) => Code::UnknownKey,
@@ -131,6 +147,16 @@ pub(crate) fn seal(
         .map_err(|error| NotSigned::Signer(error.to_string()))?;
     check_size(kind, document.len())?;
     Ok(document)
+}
+
+/// The key that a document names; empty where it names none. Of a document that was verified: the one that signed it.
+pub(crate) fn kid_of(document: &[u8]) -> String {
+    let header = document.split(|byte| *byte == b'.').next();
+    let header = header.and_then(|header| URL_SAFE_NO_PAD.decode(header).ok());
+    header
+        .and_then(|header| serde_json::from_slice::<SealHeader>(&header).ok())
+        .and_then(|header| header.kid)
+        .unwrap_or_default()
 }
 
 /// A document of the right kind, taken apart. Nothing in it is believed yet.

@@ -11,6 +11,7 @@ use jsonwebtoken::{DecodingKey, EncodingKey};
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Serialize};
 
+use crate::envelope::kid_of;
 use crate::name::Nonce;
 
 /// Why there is no key.
@@ -163,7 +164,7 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// The server keys that a host believes.
+/// The server keys that a host believes, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TrustedKeys(Vec<PublicKey>);
@@ -173,6 +174,31 @@ impl TrustedKeys {
     #[must_use]
     pub fn new(keys: Vec<PublicKey>) -> Self {
         Self(keys)
+    }
+
+    /// The key that a chain of the server's keys goes on from: the last one.
+    #[must_use]
+    pub fn newest(&self) -> Option<PublicKey> {
+        self.0.last().copied()
+    }
+
+    /// With `next`, which the newest leads to. The oldest stays until `next` has signed something ([`Self::without_old`]): two at most.
+    #[must_use]
+    pub fn followed_by(&self, next: PublicKey) -> Self {
+        let oldest = self.0.first().copied().filter(|oldest| *oldest != next);
+        Self(oldest.into_iter().chain([next]).collect())
+    }
+
+    /// The newest alone, where there are older ones and the newest signed `document`, which must have been verified.
+    #[must_use]
+    pub fn without_old(&self, document: &[u8]) -> Option<Self> {
+        let newest = self.newest().filter(|_| self.0.len() > 1)?;
+        (kid_of(document) == newest.kid()).then(|| Self(vec![newest]))
+    }
+
+    /// All of them, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = PublicKey> {
+        self.0.iter().copied()
     }
 
     /// The one that a document names.

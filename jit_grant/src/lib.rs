@@ -12,6 +12,7 @@ mod fingerprint;
 mod key;
 mod name;
 mod refusal;
+mod rotation;
 mod signed;
 mod token;
 
@@ -27,5 +28,6 @@ pub use name::{
     SecretHash, TokenId,
 };
 pub use refusal::Refusal;
+pub use rotation::NextKey;
 pub use signed::ENFORCED;
 pub use token::{Checkpoint, HostToken, Word};

@@ -11,4 +11,5 @@ mod fixtures;
 mod keys;
 mod laws;
 mod messages;
+mod rotations;
 mod tokens;
