@@ -112,6 +112,9 @@ pub mod control {
         pub current: bool,
         /// Where grants don't count: the code that says why.
         pub code: Option<String>,
+        /// The keys of the server were last refused: the code that says why. A bundle or word that is taken after that ends it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub keys_refused: Option<String>,
         /// Live sessions and elevations that the caller may see: all of them for root, for others their own.
         pub sessions: usize,
         /// False when events can't be written to disk.
@@ -227,6 +230,8 @@ pub mod sync {
     pub const BUNDLE: &str = "io.jit.Sync.Bundle";
     /// `io.jit.Sync.Word`: a signed heartbeat. Parameters: [`Word`]; reply: [`Taken`].
     pub const WORD: &str = "io.jit.Sync.Word";
+    /// `io.jit.Sync.Keys`: the documents that lead from key to key of the server's. Parameters: [`Keys`]; reply: [`Taken`].
+    pub const KEYS: &str = "io.jit.Sync.Keys";
     /// `io.jit.Sync.Events`: recorded events after a number; the reply waits until there is one, at most 30 s. Parameters: [`After`];
     /// reply: [`Events`].
     pub const EVENTS: &str = "io.jit.Sync.Events";
@@ -261,6 +266,13 @@ pub mod sync {
     pub struct Word {
         /// `jit-word+jwt`.
         pub word: String,
+    }
+
+    /// Parameters of [`KEYS`].
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct Keys {
+        /// `jit-next-key+jwt`, oldest first, each signed by the key that the one before it names; at most 32.
+        pub chain: Vec<String>,
     }
 
     /// Whether jitd took what it was offered.

@@ -243,6 +243,7 @@ fn control_messages_agree_with_their_description() {
         max_staleness_ms: 1,
         current: true,
         code: Some(text()),
+        keys_refused: Some(text()),
         sessions: 1,
         recording: true,
     };
@@ -301,7 +302,13 @@ fn sync_messages_agree_with_their_description() {
     let declared = declared(interface::SYNC);
     declared.has_methods(
         interface::SYNC,
-        &[sync::HELLO, sync::BUNDLE, sync::WORD, sync::EVENTS],
+        &[
+            sync::HELLO,
+            sync::BUNDLE,
+            sync::WORD,
+            sync::KEYS,
+            sync::EVENTS,
+        ],
     );
     let hello = sync::Hello {
         server: text(),
@@ -319,7 +326,10 @@ fn sync_messages_agree_with_their_description() {
     declared.agrees(&declared.replies["Hello"], &hello);
     declared.agrees(&declared.replies["Bundle"], &taken);
     declared.agrees(&declared.calls["Word"], &sync::Word { word: text() });
+    let chain = vec![text()];
+    declared.agrees(&declared.calls["Keys"], &sync::Keys { chain });
     declared.agrees(&declared.replies["Word"], &taken);
+    declared.agrees(&declared.replies["Keys"], &taken);
     declared.agrees(&declared.calls["Events"], &sync::After { seq: 1 });
     declared.agrees(
         &declared.replies["Events"],

@@ -58,10 +58,11 @@ pub enum Method {
     Hello,
     Bundle,
     Word,
+    Keys,
     Events,
 }
 
-const TABLE: [(&str, Socket, Who, Method); 14] = [
+const TABLE: [(&str, Socket, Who, Method); 15] = [
     (pam::ACCOUNT, Socket::Pam, Who::Root, Method::Account),
     (pam::OPEN_BEFORE, Socket::Pam, Who::Root, Method::OpenBefore),
     (pam::OPEN_AFTER, Socket::Pam, Who::Root, Method::OpenAfter),
@@ -85,6 +86,7 @@ const TABLE: [(&str, Socket, Who, Method); 14] = [
     (sync::HELLO, Socket::Sync, Who::Anyone, Method::Hello),
     (sync::BUNDLE, Socket::Sync, Who::Anyone, Method::Bundle),
     (sync::WORD, Socket::Sync, Who::Anyone, Method::Word),
+    (sync::KEYS, Socket::Sync, Who::Anyone, Method::Keys),
     (sync::EVENTS, Socket::Sync, Who::Anyone, Method::Events),
 ];
 

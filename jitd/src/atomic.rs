@@ -1,8 +1,8 @@
 //! Small files that are either the old or the new one, whenever the power goes.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// What the name of a temporary file ends with.
@@ -13,8 +13,20 @@ pub(crate) const UNFINISHED: &str = ".new";
 /// # Errors
 /// Those of the calls; the old file is still there then.
 pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_with_mode(path, content, 0o600)
+}
+
+/// [`write`] of a file that anybody may read.
+///
+/// # Errors
+/// The same.
+pub fn write_public(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_with_mode(path, content, 0o644)
+}
+
+fn write_with_mode(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let temporary = beside(path);
-    let written = write_new(&temporary, content).and_then(|()| fs::rename(&temporary, path));
+    let written = write_new(&temporary, content, mode).and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
         let _ = fs::remove_file(&temporary);
         return Err(error);
@@ -56,7 +68,7 @@ pub fn read_open(file: &File, most: u64) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -64,6 +76,8 @@ fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
         .mode(0o600)
         .custom_flags(nix::libc::O_NOFOLLOW)
         .open(path)?;
+    // Whatever the umask is, and whatever an interrupted run left.
+    file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(content)?;
     file.sync_all()
 }

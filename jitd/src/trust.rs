@@ -6,7 +6,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use jit_grant::{Code, HostId, HostName, PublicKey, TrustedKeys};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::atomic;
 
@@ -31,7 +32,7 @@ pub struct Trust {
     pub host_id: HostId,
     /// What people call this host.
     pub host_name: HostName,
-    /// Keys whose signatures count.
+    /// Keys whose signatures count, oldest first.
     pub keys: TrustedKeys,
 }
 
@@ -90,7 +91,7 @@ struct Document {
     keys: Vec<Key>,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Key {
     kid: String,
     public_key: PublicKey,
@@ -102,6 +103,52 @@ impl Trust {
     /// # Errors
     /// See [`TrustError`].
     pub fn read(path: &Path, machine_id: &Path) -> Result<Self, TrustError> {
+        Self::read_text(path, machine_id).map(|(trust, _)| trust)
+    }
+
+    /// The same server with other keys.
+    #[must_use]
+    pub fn with_keys(&self, keys: TrustedKeys) -> Self {
+        Self {
+            keys,
+            ..self.clone()
+        }
+    }
+
+    /// Puts these keys into `path`, where it is still about this host at this server; all else in it stays as it is. What is on disk is
+    /// either the old file or the new one.
+    ///
+    /// # Errors
+    /// [`TrustError::Malformed`] where it is about another enrolment; those of reading it and of the disk.
+    pub fn write_keys(&self, path: &Path, machine_id: &Path) -> Result<(), TrustError> {
+        let (now, text) = Self::read_text(path, machine_id)?;
+        let malformed = |why: String| TrustError::Malformed {
+            path: path.to_owned(),
+            why,
+        };
+        if now.host_id != self.host_id {
+            return Err(malformed(
+                "this host was enrolled anew meanwhile".to_owned(),
+            ));
+        }
+        let in_json = || {
+            let mut document: Value = serde_json::from_slice(&text)?;
+            let keys = self.keys.iter().map(|public_key| Key {
+                kid: public_key.kid(),
+                public_key,
+            });
+            document["keys"] = serde_json::to_value(keys.collect::<Vec<_>>())?;
+            serde_json::to_vec_pretty(&document)
+        };
+        let mut text = in_json().map_err(|error| malformed(error.to_string()))?;
+        text.push(b'\n');
+        atomic::write_public(path, &text).map_err(|source| TrustError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    fn read_text(path: &Path, machine_id: &Path) -> Result<(Self, Vec<u8>), TrustError> {
         let unreadable = |path: &Path| {
             let path = path.to_owned();
             move |source: io::Error| match source.kind() {
@@ -123,7 +170,7 @@ impl Trust {
         if ours.trim_ascii().is_empty() || ours.trim_ascii() != document.machine_id.as_bytes() {
             return Err(TrustError::OtherMachine(path.to_owned()));
         }
-        Ok(Self {
+        let trust = Self {
             server: document.server,
             more_servers: document.more_servers,
             ca: document.ca,
@@ -136,7 +183,8 @@ impl Trust {
                     .map(|key| key.public_key)
                     .collect(),
             ),
-        })
+        };
+        Ok((trust, text))
     }
 }
 
@@ -257,6 +305,50 @@ mod tests {
         assert!(matches!(linked, Err(TrustError::Unreadable { .. })));
         let absent = read(text.as_bytes(), |path| fs::remove_file(path).unwrap()).unwrap_err();
         assert!(absent.to_string().contains("jitctl enroll"));
+    }
+
+    #[test]
+    fn next_keys_take_the_place_of_the_old_ones_and_all_else_stays() {
+        let mut text = document();
+        text["enrolled_at"] = json!("2026-11-22T12:00:00Z");
+        let next = SigningKey::generate().unwrap().public();
+        let trust = read(text.to_string().as_bytes(), |path| {
+            let machine = path.with_file_name("machine-id");
+            let trust = Trust::read(path, &machine).unwrap();
+            let keys = trust.keys.followed_by(next);
+            trust.with_keys(keys).write_keys(path, &machine).unwrap();
+            let mode = fs::metadata(path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o644, "anybody may read it, as before");
+            let written: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+            assert_eq!(written["enrolled_at"], text["enrolled_at"]);
+            assert_eq!(written["keys"][0], text["keys"][0]);
+        });
+        let keys = trust.unwrap().keys;
+        assert_eq!((keys.newest(), keys.iter().count()), (Some(next), 2));
+    }
+
+    #[test]
+    fn keys_of_another_enrolment_are_not_written_and_a_disk_that_takes_nothing_keeps_what_there_was()
+     {
+        let text = document().to_string();
+        let next = SigningKey::generate().unwrap().public();
+        let other = with("host_id", json!(format!("h{}", "1".repeat(32))));
+        read(text.as_bytes(), |path| {
+            let machine = path.with_file_name("machine-id");
+            let trust = Trust::read(path, &machine).unwrap();
+            let next = trust.with_keys(trust.keys.followed_by(next));
+            // A folder in the way: as where nothing can be written.
+            let in_the_way = path.with_file_name("trust.json.new");
+            fs::create_dir(&in_the_way).unwrap();
+            assert!(next.write_keys(path, &machine).is_err());
+            assert_eq!(fs::read(path).unwrap(), text.as_bytes());
+            fs::remove_dir(&in_the_way).unwrap();
+            fs::write(path, &other).unwrap();
+            assert!(next.write_keys(path, &machine).is_err());
+            assert_eq!(fs::read(path).unwrap(), other);
+            fs::write(path, &text).unwrap();
+        })
+        .unwrap();
     }
 
     #[test]

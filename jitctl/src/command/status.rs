@@ -143,7 +143,10 @@ fn pairs(status: &control::Status) -> Vec<(&'static str, String)> {
         ),
         (None, false) => format!("{} held, none counts", status.grants),
     };
-    vec![
+    let key = status.keys_refused.as_ref().map(|code| {
+        format!("the server's key was changed in a way that this host can't follow: {code} (`jitctl explain {code}`); if it stays so, enrol this host again with jitctl enroll")
+    });
+    let mut pairs = vec![
         ("Host", enrolled),
         (
             "Server",
@@ -164,5 +167,7 @@ fn pairs(status: &control::Status) -> Vec<(&'static str, String)> {
             },
         ),
         ("jitd", status.version.clone()),
-    ]
+    ];
+    pairs.extend(key.map(|key| ("Server key", key)));
+    pairs
 }

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jit_grant::{
-    Action, Bundle, Code, Decision, DocumentRefused, GrantId, HostName, KeyError, Nonce, Principal,
-    Query, Refusal, Word, decide, holders,
+    Action, Bundle, Code, Decision, DocumentRefused, GrantId, HostName, KeyError, NextKey, Nonce,
+    Principal, Query, Refusal, Word, decide, holders,
 };
 
 use tokio::sync::Notify;
@@ -49,6 +49,8 @@ struct State {
     /// The highest revision ever seen; bundles of a lower one are refused.
     highest: u64,
     freshness: Freshness,
+    /// The server's keys were refused, and nothing of the server's was taken since.
+    keys_refused: Option<Code>,
 }
 
 impl Grants {
@@ -67,6 +69,7 @@ impl Grants {
             bundle: None,
             highest: 0,
             freshness: Freshness::default(),
+            keys_refused: None,
         };
         Arc::new(Self {
             clock,
@@ -105,6 +108,7 @@ impl Grants {
         }
         (state.bundle, state.highest) = (None, 0);
         state.freshness.clear();
+        state.keys_refused = None;
         trust.and_then(|trust| self.read_back(&mut state, &trust).err())
     }
 
@@ -159,6 +163,7 @@ impl Grants {
         self.clock.learn(word.at);
         let held = state.bundle.as_ref().map_or(0, |bundle| bundle.revision);
         state.freshness.hear(&word, held)?;
+        state.keys_refused = None;
         self.changed.notify_one();
         self.keep_heard(&state);
         Ok(())
@@ -193,17 +198,71 @@ impl Grants {
             .map(|void| void.id.clone())
             .collect();
         self.put_in_force(&trust, bundle)?;
+        let without_old = trust.keys.without_old(&document);
         let not_stored = self
             .persist(Some(document))
             .await
             .err()
             .map(|error| error.to_string());
+        // A bundle of the old key that is still the one on disk must be believed at the next start.
+        let proved = without_old
+            .filter(|_| not_stored.is_none())
+            .map(|keys| Arc::new(trust.with_keys(keys)));
         Ok(Taken::InForce {
             revision,
             grants,
             void,
             not_stored,
+            proved,
         })
+    }
+
+    /// Takes the documents that lead from key to key of the server's. From now on the newest is believed, beside the one that was
+    /// so far; nothing else changes. Returns what is to be on disk. None: the newest is known.
+    ///
+    /// # Errors
+    /// Why they don't count; no key changed then.
+    pub async fn take_keys(&self, chain: &[String]) -> Result<Option<Arc<Trust>>, DocumentRefused> {
+        // A bundle that is being verified must find the keys that it was verified with.
+        let _one_at_a_time = self.taking.lock().await;
+        let trust = self.trusted()?;
+        let known = trust
+            .keys
+            .newest()
+            .ok_or_else(|| DocumentRefused::UnknownKey(String::new()))?;
+        let newest = NextKey::newest(chain, known).inspect_err(|refused| {
+            self.lock().keys_refused = Some(refused.code());
+        })?;
+        if newest == known {
+            return Ok(None);
+        }
+        let next = Arc::new(trust.with_keys(trust.keys.followed_by(newest)));
+        self.replace(&trust, &next)?;
+        Ok(Some(next))
+    }
+
+    /// Forgets the server's old keys, once `proved` (see [`Taken::InForce`]) is on disk.
+    ///
+    /// # Errors
+    /// The host was enrolled anew meanwhile, or the keys went on.
+    pub fn forget_old_keys(&self, proved: &Arc<Trust>) -> Result<(), DocumentRefused> {
+        let trust = self.trusted()?;
+        if trust.keys.newest() != proved.keys.newest() {
+            return Err(DocumentRefused::OtherAudience(proved.host_id.to_string()));
+        }
+        self.replace(&trust, proved)
+    }
+
+    /// Another set of keys of the same server: what was believed of it stays.
+    fn replace(&self, before: &Arc<Trust>, after: &Arc<Trust>) -> Result<(), DocumentRefused> {
+        let mut state = self.lock();
+        state.still_trusts(before)?;
+        if before.host_id != after.host_id {
+            return Err(DocumentRefused::OtherAudience(after.host_id.to_string()));
+        }
+        state.trust = Some(Arc::clone(after));
+        state.keys_refused = None;
+        Ok(())
     }
 
     fn verify(&self, document: Vec<u8>) -> Result<(Arc<Trust>, Vec<u8>, Bundle), DocumentRefused> {
@@ -225,6 +284,7 @@ impl Grants {
         self.clock.learn(bundle.issued_at);
         state.highest = state.highest.max(bundle.revision);
         state.freshness.bundle_changed(bundle.revision);
+        state.keys_refused = None;
         self.changed.notify_one();
         state.bundle = Some(bundle);
         self.keep_heard(&state);
@@ -354,6 +414,7 @@ impl Grants {
                 .map(|heard| now.saturating_sub(heard.made_at)),
             max_staleness: state.max_staleness,
             code: state.check(now).err(),
+            keys_refused: state.keys_refused,
         }
     }
 

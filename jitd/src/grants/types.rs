@@ -32,6 +32,9 @@ pub enum Taken {
         void: Vec<String>,
         /// Why it is not on disk, where it is not.
         not_stored: Option<String>,
+        /// The server's newest key signed it, there are older ones, and it is on disk: they are not needed any more. This is what is
+        /// to be believed then, once it is on disk, too.
+        proved: Option<Arc<Trust>>,
     },
     /// It was in force already.
     Known,
@@ -52,4 +55,6 @@ pub struct Overview {
     pub max_staleness: Duration,
     /// Where grants don't count: why.
     pub code: Option<Code>,
+    /// Why the server's keys were last refused, where nothing of the server's was taken since.
+    pub keys_refused: Option<Code>,
 }

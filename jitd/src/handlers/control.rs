@@ -38,6 +38,7 @@ impl<S: Hold> Host<S> {
             max_staleness_ms: milliseconds(overview.max_staleness),
             current: overview.code.is_none(),
             code: overview.code.map(|code| code.to_string()),
+            keys_refused: overview.keys_refused.map(|code| code.to_string()),
             sessions: self.visible_to(peer).await.len(),
             recording: self.record.on_disk(),
         })

@@ -197,6 +197,7 @@ impl<S: Hold> Host<S> {
             Method::Hello => self.hello().into(),
             Method::Bundle => self.bundle(received).await.into(),
             Method::Word => self.word(call).await.into(),
+            Method::Keys => self.keys(call).await.into(),
             Method::Events => self.events(call).await.into(),
         }
     }

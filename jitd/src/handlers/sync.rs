@@ -10,13 +10,14 @@ use std::time::Duration;
 use jit_grant::{Bundle, Code, DocumentRefused, HostToken};
 use jit_local::call::{Call, Reply, ServiceError};
 use jit_local::limits::EVENTS_WAIT;
-use jit_local::message::sync::{After, Events, FAILED, Hello, NOT_ENROLLED, Taken, Word};
+use jit_local::message::sync::{After, Events, FAILED, Hello, Keys, NOT_ENROLLED, Taken, Word};
 use serde::Serialize;
 
 use super::{Hold, Host, done, failed};
 use crate::grants;
 use crate::record::Checkpoint;
 use crate::server::Received;
+use crate::trust::Trust;
 
 /// Bytes of event lines in one reply, so that it fits a message also with every quote escaped.
 const EVENTS_BYTES: usize = 24 * 1024;
@@ -81,6 +82,7 @@ impl<S: Hold> Host<S> {
                 grants,
                 void,
                 not_stored,
+                proved,
             }) => {
                 self.note(
                     "bundle.taken",
@@ -92,8 +94,53 @@ impl<S: Hold> Host<S> {
                     },
                 );
                 self.sessions.reconsider().await;
+                if let Some(proved) = proved {
+                    self.forget_old_keys(proved).await;
+                }
                 taken()
             }
+        }
+    }
+
+    /// Takes the server's next keys. They count at once, also where the disk takes nothing: they come again with the next stream.
+    pub(super) async fn keys(&self, call: &Call) -> Reply {
+        let chain = match call.parameters::<Keys>() {
+            Ok(keys) => keys.chain,
+            Err(error) => return error.into(),
+        };
+        match self.grants.take_keys(&chain).await {
+            Err(refused) => self.refuse_document("keys.refused", &refused).await,
+            Ok(None) => taken(),
+            Ok(Some(trust)) => {
+                let not_stored = self.write_keys(&trust).await.err();
+                self.note("keys.taken", Key::newest_of(&trust, not_stored));
+                taken()
+            }
+        }
+    }
+
+    /// Disk first: where it takes nothing the old key is believed on, and the next bundle tries again.
+    async fn forget_old_keys(&self, proved: Arc<Trust>) {
+        let written = self.write_keys(&proved).await;
+        if written.is_ok()
+            && let Err(refused) = self.grants.forget_old_keys(&proved)
+        {
+            tracing::warn!("the server's old key is believed on: {refused}");
+        }
+        self.note("keys.proved", Key::newest_of(&proved, written.err()));
+    }
+
+    async fn write_keys(&self, trust: &Arc<Trust>) -> Result<(), String> {
+        let (trust, path, machine_id) = (
+            Arc::clone(trust),
+            self.files.trust.clone(),
+            self.files.machine_id.clone(),
+        );
+        let written =
+            tokio::task::spawn_blocking(move || trust.write_keys(&path, &machine_id)).await;
+        match written {
+            Ok(written) => written.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
         }
     }
 
@@ -206,6 +253,21 @@ fn read_descriptor(descriptor: OwnedFd) -> io::Result<Vec<u8>> {
     let mut document = vec![0; length];
     file.read_exact_at(&mut document, 0)?;
     Ok(document)
+}
+
+/// A key of the server's, in the record.
+#[derive(Serialize)]
+struct Key {
+    kid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_stored: Option<String>,
+}
+
+impl Key {
+    fn newest_of(trust: &Trust, not_stored: Option<String>) -> Self {
+        let kid = trust.keys.newest().map(|key| key.kid()).unwrap_or_default();
+        Self { kid, not_stored }
+    }
 }
 
 #[derive(Serialize)]

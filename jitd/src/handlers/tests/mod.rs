@@ -1,4 +1,5 @@
 mod control;
+mod keys;
 
 use super::*;
 use crate::fixture::{ADA, Fixture, TinyDisk, caller, only, session};
