@@ -46,10 +46,30 @@ async fn follow(courier: &Courier, backoff: &mut Backoff) -> Result<(), SyncErro
             event = stream.next() => event?,
             () = courier.stream_stale.notified() => return Ok(()),
         };
-        if event.name == "bundle" {
-            deliver(courier, &event).await?;
-            backoff.reset();
+        match event.name.as_str() {
+            "bundle" => {
+                deliver(courier, &event).await?;
+                backoff.reset();
+            }
+            "keys" => deliver_keys(courier, &event).await?,
+            // What a later server may send.
+            _ => {}
         }
+    }
+}
+
+/// The bundle that comes next may be signed by the newest of them, so it waits for jitd's answer.
+async fn deliver_keys(courier: &Courier, event: &Event) -> Result<(), SyncError> {
+    let chain = event.data.lines().map(str::to_owned).collect();
+    match courier.jitd.keys(chain).await? {
+        Taken { taken: true, .. } => {
+            courier.word_wanted.notify_one();
+            Ok(())
+        }
+        Taken { code, .. } => Err(SyncError::NotTaken {
+            what: "chain of keys",
+            code: code.unwrap_or_default(),
+        }),
     }
 }
 

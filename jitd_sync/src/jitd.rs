@@ -10,7 +10,7 @@ use std::time::Duration;
 use jit_local::call::Nothing;
 use jit_local::client;
 use jit_local::limits::EVENTS_WAIT;
-use jit_local::message::sync::{self, After, Events, Hello, Taken, Word};
+use jit_local::message::sync::{self, After, Events, Hello, Keys, Taken, Word};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -60,6 +60,11 @@ impl Jitd {
     /// Offers a signed heartbeat.
     pub(crate) async fn word(&self, word: String) -> Result<Taken, SyncError> {
         self.call(sync::WORD, Word { word }, CALL_TIME).await
+    }
+
+    /// Offers the documents that lead from key to key of the server's.
+    pub(crate) async fn keys(&self, chain: Vec<String>) -> Result<Taken, SyncError> {
+        self.call(sync::KEYS, Keys { chain }, CALL_TIME).await
     }
 
     /// Events recorded after number `seq`; waits for one, and may come back with none.

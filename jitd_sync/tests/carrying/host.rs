@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use jit_local::call::{Call, Reply};
 use jit_local::descriptor;
 use jit_local::frame::{Decoder, encode};
-use jit_local::message::sync::{self, After, Events, Hello, Taken};
+use jit_local::message::sync::{self, After, Events, Hello, Keys, Taken};
 use rustix::fs::{SealFlags, fcntl_get_seals};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 pub(crate) enum Offered {
     Bundle(String),
     Word,
+    Keys(Vec<String>),
     NotEnrolled,
 }
 
@@ -145,6 +146,10 @@ impl Host {
             sync::HELLO => self.hello(),
             sync::BUNDLE => self.bundle(file.unwrap()),
             sync::WORD => self.word(),
+            sync::KEYS => {
+                let chain = call.parameters::<Keys>().unwrap().chain;
+                self.taken(Offered::Keys(chain), false)
+            }
             sync::EVENTS => self.events(call.parameters::<After>().unwrap().seq).await,
             other => panic!("{other}"),
         };

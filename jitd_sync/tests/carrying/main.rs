@@ -66,6 +66,25 @@ fn eager() -> Pace {
 }
 
 #[tokio::test]
+async fn the_servers_next_keys_reach_jitd_before_the_bundle_that_comes_after_them() {
+    let site = Site::new();
+    site.play(eager(), async {
+        site.upstream.asked_for_stream(0).await;
+        site.host.offered_word().await;
+        site.upstream.send_keys(&["a.b.c", "d.e.f"]);
+        site.upstream.send_bundle("7.b.c");
+        let mut offered = site.host.offered().await;
+        while offered == Offered::Word {
+            offered = site.host.offered().await;
+        }
+        let chain = vec!["a.b.c".to_owned(), "d.e.f".to_owned()];
+        assert_eq!(offered, Offered::Keys(chain));
+        assert_eq!(site.host.offered_bundle().await, "7.b.c");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_bundle_reaches_jitd_as_it_was_signed_in_a_file_that_nobody_can_change_and_a_word_follows()
  {
     let site = Site::new();

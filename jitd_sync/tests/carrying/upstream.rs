@@ -103,6 +103,13 @@ impl Upstream {
         stream.as_ref().unwrap().try_send(text.into()).unwrap();
     }
 
+    pub(crate) fn send_keys(&self, chain: &[&str]) {
+        let lines = chain.iter().map(|document| format!("data: {document}\n"));
+        let text = format!("event: keys\n{}\n", lines.collect::<String>());
+        let stream = self.0.stream.lock().unwrap();
+        stream.as_ref().unwrap().try_send(text.into()).unwrap();
+    }
+
     /// Sends one event that never ends, until nobody takes it any more.
     pub(crate) async fn flood_until_cut_off(&self) {
         let stream = self.0.stream.lock().unwrap().clone().unwrap();
