@@ -252,6 +252,33 @@ pub async fn remove_host(host: RemoveHost, out: &mut impl Write) -> Result<(), E
     )
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+struct Rotated {
+    seq: u64,
+    before: String,
+    kid: String,
+    public_key: String,
+}
+
+/// `jit-server key rotate`.
+///
+/// # Errors
+/// What the server says.
+pub async fn rotate_key(options: ListOptions, out: &mut impl Write) -> Result<(), Error> {
+    let client = Client::new(&options.reach.socket);
+    let rotated: Rotated = client.post("/v1/key/rotate", &json!({})).await?;
+    if options.json {
+        return print_json(out, &rotated);
+    }
+    let Rotated { before, kid, .. } = rotated;
+    say(
+        out,
+        &format!(
+            "Key {kid} signs from now on, in the place of {before}. Hosts follow by themselves when they hear the server.\nBack up /var/lib/jit-server now: with what was kept before, every host would have to enrol again.\n"
+        ),
+    )
+}
+
 /// How long before `now` something was, in the largest unit that fits.
 fn ago(at: Timestamp, now: Timestamp) -> String {
     let seconds = now.duration_since(at).max(SignedDuration::ZERO).as_secs();

@@ -7,6 +7,7 @@ mod grants;
 mod host_side;
 mod hosts;
 mod input;
+mod key;
 mod left_behind;
 mod limits;
 mod locks;
@@ -63,6 +64,7 @@ fn described() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(hosts::remove))
         .routes(routes!(enrolment::make_token))
         .routes(routes!(enrolment::enrol))
+        .routes(routes!(key::rotate))
         .routes(routes!(roles::list))
         .routes(routes!(requests::list, requests::ask))
         .routes(routes!(requests::show))

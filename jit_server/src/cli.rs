@@ -34,6 +34,9 @@ pub enum Command {
     /// List and remove hosts, and make tokens that hosts enrol with
     #[command(subcommand)]
     Host(HostCommand),
+    /// Change the key that signs
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Check the policy
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -203,6 +206,13 @@ pub struct RemoveHost {
     /// Where the server is.
     #[command(flatten)]
     pub reach: Reach,
+}
+
+/// What to do with the signing key.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make the next key and sign with it from now on; hosts follow by themselves. As root
+    Rotate(ListOptions),
 }
 
 /// Options of lists.

@@ -8,7 +8,8 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use jit_grant::{
-    Action, GrantId, HostId, HostName, Login, Principal, RequestId, RoleName, SecretHash, TokenId,
+    Action, GrantId, HostId, HostName, Login, Principal, PublicKey, RequestId, RoleName,
+    SecretHash, TokenId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +106,8 @@ pub enum Event {
         /// Which.
         token: TokenId,
     },
+    /// Another key signs from now on.
+    KeyRotated(KeyRotated),
     /// Somebody asked for a role.
     Requested(Requested),
     /// One person approved. Not yet a grant.
@@ -175,6 +178,7 @@ impl Event {
             Self::TokenMade(_) => "token_made",
             Self::EnrolmentRefused { .. } => "enrolment_refused",
             Self::TokenExpired { .. } => "token_expired",
+            Self::KeyRotated(_) => "key_rotated",
             Self::Requested(_) => "requested",
             Self::Approved(_) => "approved",
             Self::Granted(_) => "granted",
@@ -273,6 +277,19 @@ pub struct TokenMade {
     pub uses: u32,
     /// From this instant on it lets nobody in.
     pub expires: Timestamp,
+}
+
+/// A rotation of the server's signing key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRotated {
+    /// The how manieth it is, from 1.
+    pub seq: u64,
+    /// The key before.
+    pub before: PublicKey,
+    /// The key that signs from now on.
+    pub next: PublicKey,
+    /// `jit-next-key+jwt`: what leads hosts from the one to the other.
+    pub document: String,
 }
 
 /// What was asked.

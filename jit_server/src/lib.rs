@@ -25,6 +25,7 @@ pub mod enrolment;
 pub mod error;
 pub mod event;
 pub mod init;
+pub mod key_chain;
 pub mod label;
 pub mod listen;
 pub mod policy;

@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
-use jit_server::cli::{Cli, Command, GenerateCommand, HostCommand, PolicyCommand, UserCommand};
+use jit_server::cli::{
+    Cli, Command, GenerateCommand, HostCommand, KeyCommand, PolicyCommand, UserCommand,
+};
 use jit_server::clock::{Clock, WallClock};
 use jit_server::error::Error;
 use jit_server::{admin, init, serve};
@@ -73,6 +75,7 @@ async fn run_async(command: Command, out: &mut impl Write) -> Result<(), Error> 
         }
         Command::Host(HostCommand::Token(new)) => admin::make_token(new, out).await,
         Command::Host(HostCommand::Remove(host)) => admin::remove_host(host, out).await,
+        Command::Key(KeyCommand::Rotate(options)) => admin::rotate_key(options, out).await,
         Command::Policy(_) | Command::Generate(_) => Ok(()),
     }
 }

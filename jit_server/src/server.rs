@@ -2,13 +2,14 @@
 
 mod enrolment;
 mod host_lines;
+mod rotation;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use jiff::Timestamp;
-use jit_grant::{Bundle, HostId, Nonce, Principal, PublicKey, SigningKey, Word};
+use jit_grant::{Bundle, HostId, Nonce, Principal, PublicKey, Word};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
 
 use crate::bundles;
@@ -16,6 +17,7 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::event::{Actor, Entry, Event, UserSet};
 use crate::policy::{Change, Policy, PolicyFile};
+use crate::signer::Signer;
 use crate::store::{Kept, Loaded, Store};
 use crate::streams::Streams;
 use crate::workflow::{self, Command, State};
@@ -29,7 +31,7 @@ const MOST_MISTAKES: usize = 10;
 pub struct Server {
     clock: Box<dyn Clock>,
     store: Box<dyn Store>,
-    key: SigningKey,
+    signer: Signer,
     policy: Mutex<PolicyFile>,
     known: RwLock<Known>,
     writer: Arc<AsyncMutex<Writer>>,
@@ -69,7 +71,7 @@ impl Server {
     /// Where the record can't be read or written.
     pub async fn start(
         store: Box<dyn Store>,
-        key: SigningKey,
+        signer: Signer,
         policy_path: PathBuf,
         clock: impl FnOnce(Timestamp) -> Box<dyn Clock>,
     ) -> Result<Arc<Self>, Error> {
@@ -104,7 +106,7 @@ impl Server {
         let server = Arc::new(Self {
             clock,
             store,
-            key,
+            signer,
             policy: Mutex::new(PolicyFile::new(policy_path)),
             known: RwLock::new(known),
             writer: Arc::new(AsyncMutex::new(Writer { last_seq, policy })),
@@ -112,6 +114,7 @@ impl Server {
             changes: watch::Sender::new(last_seq),
             stopping: watch::Sender::new(false),
         });
+        server.end_rotation().await?;
         server.look_at_policy().await?;
         Ok(server)
     }
@@ -295,7 +298,7 @@ impl Server {
         };
         Ok(SignedBundle {
             revision,
-            document: bundle.sign(&self.key)?,
+            document: bundle.sign(&self.signer.key())?,
         })
     }
 
@@ -314,7 +317,7 @@ impl Server {
         };
         Ok(SignedBundle {
             revision: bundle.revision,
-            document: bundle.sign(&self.key)?,
+            document: bundle.sign(&self.signer.key())?,
         })
     }
 
@@ -351,7 +354,7 @@ impl Server {
             at: self.now(),
             nonce,
         };
-        Ok(word.sign(host, &self.key)?)
+        Ok(word.sign(host, &self.signer.key())?)
     }
 
     /// The key of `host`.

@@ -3,20 +3,92 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use jit_grant::SigningKey;
+use jit_grant::{PublicKey, SigningKey};
 
 use crate::error::Error;
 
 /// Also of a TLS key in PEM.
 const MAX_BYTES: u64 = 16 * 1024;
 
+/// The key, and where it and the next one are kept.
+#[derive(Debug)]
+pub struct Signer {
+    path: PathBuf,
+    key: RwLock<Arc<SigningKey>>,
+}
+
+impl Signer {
+    /// The key that signs now.
+    pub(crate) fn key(&self) -> Arc<SigningKey> {
+        Arc::clone(&self.key.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Its public half.
+    #[must_use]
+    pub fn public(&self) -> PublicKey {
+        self.key().public()
+    }
+
+    /// Makes the next key and keeps it beside the current one, which goes on signing.
+    pub(crate) fn make_next(&self) -> Result<SigningKey, Error> {
+        // Where the last one is still beside its place, it must not be written over.
+        if read(&self.path)?.public() != self.public() {
+            self.put_next_in_place()?;
+        }
+        let next = SigningKey::generate()?;
+        let path = self.next_path();
+        write_private(&path, next.pkcs8())
+            .and_then(|()| sync_folder(&path))
+            .map_err(Error::io(format!("writing {}", path.display())))?;
+        Ok(next)
+    }
+
+    /// The next key signs from now on. It stays beside its place where it can't be put there: the next start does that.
+    pub(crate) fn go_on_with(&self, next: SigningKey) {
+        if let Err(error) = self.put_next_in_place() {
+            tracing::error!("the next start goes on with the new key: {error}");
+        }
+        *self.key.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+    }
+
+    /// The same with the key that is kept beside the current one. False where that is not `newest`.
+    pub(crate) fn go_on_to(&self, newest: PublicKey) -> bool {
+        let next = read(&self.next_path());
+        match next {
+            Ok(next) if next.public() == newest => {
+                self.go_on_with(next);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn put_next_in_place(&self) -> Result<(), Error> {
+        std::fs::rename(self.next_path(), &self.path)
+            .and_then(|()| sync_folder(&self.path))
+            .map_err(Error::io(format!("writing {}", self.path.display())))
+    }
+
+    fn next_path(&self) -> PathBuf {
+        self.path.with_extension("key.next")
+    }
+}
+
 /// Reads the key at `path`.
 ///
 /// # Errors
 /// Where the file is not there, is no regular file of our own, or may be read by anybody else.
-pub fn load(path: &Path) -> Result<SigningKey, Error> {
+pub fn load(path: &Path) -> Result<Signer, Error> {
+    Ok(Signer {
+        path: path.to_owned(),
+        key: RwLock::new(Arc::new(read(path)?)),
+    })
+}
+
+fn read(path: &Path) -> Result<SigningKey, Error> {
     let wrong = |why: String| Error::SigningKey {
         path: path.to_owned(),
         why,
@@ -77,10 +149,12 @@ pub fn make(path: &Path) -> Result<bool, Error> {
     std::fs::remove_file(&unfinished)
         .map_err(Error::io(format!("removing {}", unfinished.display())))?;
     linked.map_err(Error::io(format!("making {}", path.display())))?;
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(Error::io(format!("syncing {}", folder.display())))?;
+    sync_folder(path).map_err(Error::io(format!("syncing {}", folder.display())))?;
     Ok(true)
+}
+
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
@@ -109,6 +183,28 @@ mod tests {
             0o600
         );
         assert!(!make(&path).unwrap());
+        assert_eq!(load(&path).unwrap().public(), public);
+    }
+
+    #[test]
+    fn whenever_the_power_goes_in_a_rotation_the_key_that_the_record_ends_with_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("signing.key");
+        make(&path).unwrap();
+        let first = load(&path).unwrap().public();
+        let next = load(&path).unwrap().make_next().unwrap().public();
+        // Before the record has it: a start goes on with the first key, and there is no other.
+        let signer = load(&path).unwrap();
+        assert_eq!(signer.public(), first);
+        assert!(!signer.go_on_to(SigningKey::generate().unwrap().public()));
+        // The record ends with the next.
+        assert!(signer.go_on_to(next));
+        assert_eq!(load(&path).unwrap().public(), next);
+        // It could not be put in its place: the one after it takes no key away.
+        let second = signer.make_next().unwrap();
+        let public = second.public();
+        *signer.key.write().unwrap() = Arc::new(second);
+        signer.make_next().unwrap();
         assert_eq!(load(&path).unwrap().public(), public);
     }
 

@@ -13,6 +13,7 @@ use jit_server::clock::{Clock, WallClock};
 use jit_server::error::Error;
 use jit_server::event::{Actor, Entry, UserSet};
 use jit_server::server::Server;
+use jit_server::signer;
 use jit_server::store::{HostHead, HostLines, Kept, Loaded, SqliteStore, Store, StoreError};
 use jit_server::workflow::{Ask, Command, RequestState};
 
@@ -107,10 +108,12 @@ async fn an_approval_that_can_not_be_kept_grants_nothing_and_can_be_given_again(
         store,
         full: Arc::clone(&full),
     };
+    let signing_key = folder.path().join("signing.key");
+    signer::make(&signing_key).unwrap();
     let clock = |last| -> Box<dyn Clock> { Box::new(WallClock::starting_at(last)) };
     let server = Server::start(
         Box::new(disk),
-        SigningKey::generate().unwrap(),
+        signer::load(&signing_key).unwrap(),
         policy,
         clock,
     )

@@ -131,6 +131,7 @@ fn own(entry: Entry) -> EventView {
         Event::EnrolmentRefused { token, .. } | Event::TokenExpired { token } => {
             Some(token.to_string())
         }
+        Event::KeyRotated(rotated) => Some(rotated.next.kid()),
         event => event
             .request()
             .map(ToString::to_string)

@@ -137,5 +137,8 @@ pub(super) async fn enrol(
             from: remote.map(|Extension(remote)| remote.peer()),
         })
         .await?;
-    Ok((StatusCode::CREATED, axum::Json(enrolment.into())))
+    Ok((
+        StatusCode::CREATED,
+        axum::Json(Enrolled::for_a_token(enrolment)),
+    ))
 }

@@ -27,7 +27,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Lines of a host's event chain in one call, bytes together at most.
 pub(super) const MAX_EVENTS: usize = 256 * 1024;
 
-/// The host's bundles as Server-Sent Events: `bundle`, its revision as id, a compact JWS as data. The newest comes at once where
+/// The host's bundles as Server-Sent Events: `bundle`, its revision as id, a compact JWS as data; before the first bundle that a next
+/// key signed `keys`, the documents that lead to that key (`jit-next-key+jwt`), one a line. The newest bundle comes at once where
 /// the host holds an older one (`Last-Event-ID`), and each newer one as soon as it is made.
 #[utoipa::path(get, path = "/v1/host/stream", tag = "hosts", params(
     ("Last-Event-ID" = Option<u64>, Header, description = "the revision that the host holds"),
@@ -50,6 +51,7 @@ pub(super) async fn stream(
         held,
         newest,
         stopping,
+        keys_sent: 0,
         over: false,
     };
     let events = unfold(listener, |mut listener| async move {
@@ -72,17 +74,25 @@ struct Listener {
     held: u64,
     newest: Listening,
     stopping: watch::Receiver<bool>,
+    /// Rotations of the server's key that the host was told of.
+    keys_sent: u64,
     /// The last bundle has been sent.
     over: bool,
 }
 
 impl Listener {
-    /// The next bundle. None when the stream is over: the server stops, the host has newer streams, or it was told that it is not known
+    /// The next bundle or keys. None when the stream is over: the server stops, the host has newer streams, or it was told that it is not known
     /// any more.
     async fn next(&mut self) -> Option<Event> {
         while !self.over {
-            if self.newest.revision()? > self.held {
-                return self.event(self.server.bundle(&self.host));
+            let newer = self.newest.revision()? > self.held;
+            let bundle = newer.then(|| self.server.bundle(&self.host));
+            // Looked at after the bundle was signed, so that whatever key signed it, these lead to it.
+            if let Some(keys) = self.keys() {
+                return Some(keys);
+            }
+            if let Some(bundle) = bundle {
+                return self.event(bundle);
             }
             let known = tokio::select! {
                 changed = self.newest.changed() => changed.is_some(),
@@ -93,6 +103,17 @@ impl Listener {
             }
         }
         None
+    }
+
+    /// `keys`, where the host was not told of all of them.
+    fn keys(&mut self) -> Option<Event> {
+        let (last, documents) = self.server.look(|state| {
+            let told = state.keys.last() <= self.keys_sent;
+            let documents = (!told).then(|| state.keys.documents().collect::<Vec<_>>().join("\n"));
+            (state.keys.last(), documents)
+        });
+        self.keys_sent = last;
+        Some(Event::default().event("keys").data(documents?))
     }
 
     /// `bundle`; for a host that is not known any more the last one, so that what is open there ends now.

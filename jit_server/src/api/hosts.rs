@@ -33,7 +33,7 @@ pub(super) struct NewHost {
 pub(super) struct Enrolled {
     host_id: String,
     name: String,
-    /// The keys that the host believes from now on.
+    /// The key that signs; for a host with a token the earlier ones after it, of which it believes the one that the token names.
     server_keys: Vec<ServerKey>,
 }
 
@@ -47,14 +47,31 @@ pub(super) struct ServerKey {
 
 impl From<Enrolment> for Enrolled {
     fn from(enrolment: Enrolment) -> Self {
-        let key = enrolment.server_key;
         Self {
             host_id: enrolment.host.host_id.to_string(),
             name: enrolment.host.name.to_string(),
-            server_keys: vec![ServerKey {
-                kid: key.kid(),
-                public_key: key.to_string(),
-            }],
+            server_keys: vec![enrolment.server_key.into()],
+        }
+    }
+}
+
+impl Enrolled {
+    /// With the earlier keys, too, of which the host believes the one that its token names and goes on from there.
+    pub(super) fn for_a_token(mut enrolment: Enrolment) -> Self {
+        let earlier = std::mem::take(&mut enrolment.earlier_keys);
+        let mut enrolled = Self::from(enrolment);
+        enrolled
+            .server_keys
+            .extend(earlier.into_iter().map(Into::into));
+        enrolled
+    }
+}
+
+impl From<PublicKey> for ServerKey {
+    fn from(key: PublicKey) -> Self {
+        Self {
+            kid: key.kid(),
+            public_key: key.to_string(),
         }
     }
 }

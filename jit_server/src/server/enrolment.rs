@@ -24,6 +24,8 @@ pub struct Enrolment {
     pub host: HostEnrolled,
     /// The key that it has to believe.
     pub server_key: PublicKey,
+    /// Keys that documents lead on from to that one; an enrolment token may name one of them.
+    pub earlier_keys: Vec<PublicKey>,
 }
 
 /// A host that wants in with an enrolment token.
@@ -176,7 +178,7 @@ impl Server {
                 .await?;
             let token = EnrolmentToken {
                 secret,
-                server_key: server.key.public(),
+                server_key: server.signer.public(),
             };
             Ok((made, token))
         })
@@ -251,7 +253,8 @@ impl Server {
     fn answer(&self, host: HostEnrolled) -> Enrolment {
         Enrolment {
             host,
-            server_key: self.key.public(),
+            server_key: self.signer.public(),
+            earlier_keys: self.look(|state| state.keys.earlier().collect()),
         }
     }
 

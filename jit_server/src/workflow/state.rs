@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::directory::Directory;
 use crate::enrolment::Tokens;
 use crate::event::{Actor, Approved, Denied, Entry, Event, Extended, Granted, Requested};
+use crate::key_chain::KeyChain;
 use crate::text::{Comment, Reason};
 
 /// Everything the server knows: the replay of its events.
@@ -18,6 +19,8 @@ pub struct State {
     pub directory: Directory,
     /// Enrolment tokens.
     pub tokens: Tokens,
+    /// Rotations of the signing key.
+    pub keys: KeyChain,
     requests: BTreeMap<u64, Request>,
     grants: BTreeMap<u64, Grant>,
     /// Grants neither revoked nor released; some of them may be past their time.
@@ -257,6 +260,7 @@ impl State {
             Event::TokenMade(made) => self.tokens.made(made.clone()),
             Event::EnrolmentRefused { token, .. } => self.tokens.refused(token),
             Event::TokenExpired { token } => self.tokens.expired(token),
+            Event::KeyRotated(rotated) => self.keys.rotated(rotated.clone()),
             Event::Requested(asked) => self.requested(asked, entry),
             Event::Approved(approved) => self.approved(approved, entry),
             Event::Granted(granted) => self.granted(granted, entry),

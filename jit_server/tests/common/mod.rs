@@ -431,6 +431,7 @@ pub struct Stream {
 
 #[derive(Debug)]
 pub struct SseEvent {
+    pub name: String,
     pub id: String,
     pub data: String,
 }
@@ -445,7 +446,7 @@ impl Stream {
         }
     }
 
-    /// The next bundle.
+    /// The next bundle or keys.
     pub async fn next(&mut self) -> SseEvent {
         tokio::time::timeout(LONGEST_WAIT, self.next_or_end())
             .await
@@ -453,7 +454,7 @@ impl Stream {
             .unwrap()
     }
 
-    /// The next bundle, or None when the stream is over.
+    /// The next bundle or keys, or None when the stream is over.
     pub async fn next_or_end(&mut self) -> Option<SseEvent> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
@@ -463,11 +464,14 @@ impl Stream {
                         .find_map(|line| line.strip_prefix(name))
                         .map(|v| v.trim().to_owned())
                 };
-                let found = field("data:").map(|data| SseEvent {
-                    id: field("id:").unwrap(),
-                    data,
+                let lines = event
+                    .lines()
+                    .filter_map(|line| line.strip_prefix("data:").map(str::trim));
+                let found = field("event:").map(|name| SseEvent {
+                    name,
+                    id: field("id:").unwrap_or_default(),
+                    data: lines.collect::<Vec<_>>().join("\n"),
                 });
-                assert!(found.is_none() || field("event:").as_deref() == Some("bundle"));
                 self.text = rest.to_owned();
                 if found.is_some() {
                     return found;

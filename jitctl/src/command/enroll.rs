@@ -204,7 +204,7 @@ fn read_text(path: &Path) -> Result<String, Error> {
 }
 
 /// The keys that this host believes from now on. With a token that is the one in it: whatever came over the network could have come
-/// from somebody in between.
+/// from somebody in between. Where the server has gone on to other keys since, jitd follows it from there.
 fn believed(
     offered: Vec<ServerKey>,
     token: Option<&EnrolmentToken>,
@@ -229,8 +229,8 @@ fn believed(
         .collect();
     if keys.is_empty() {
         return Err(Error::Other {
-            problem: "whoever answers signs with another key than the token names, so it is not the server that made the token; nothing was changed here".to_owned(),
-            remedy: "see who answers at that URL; the token is used up where it was the right server".to_owned(),
+            problem: "whoever answers signs with another key than the token names, and knows no way from that to his: it is not the server that made the token, or the token is older than very many changes of its key; nothing was changed here".to_owned(),
+            remedy: "see who answers at that URL; make a new token on the server, since this one is used up where it was the right server".to_owned(),
             exit: Exit::Refused,
         });
     }
