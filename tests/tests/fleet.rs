@@ -4,14 +4,15 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use jit_tests::fleet::{Fleet, URL, enroll, wait_until_current, wait_until_in};
 use jit_tests::group::Promise;
 use jit_tests::host::Host;
 use jit_tests::promises;
 use jit_tests::run::Running;
 use jit_tests::ssh::Ssh;
-use jit_tests::wait::Deadline;
+use jit_tests::wait::{self, Deadline};
+use serde_json::Value;
 
 /// From the healing of a link to what was said meanwhile.
 const CURRENT_WITHIN: Duration = Duration::from_secs(2);
@@ -28,6 +29,8 @@ fn main() -> ExitCode {
         t24_after_a_reboot_without_the_server_nothing_counts_until_it_has_spoken,
         jitd_sync_stays_small,
         one_url_after_the_other_is_tried,
+        a_rotated_key_is_followed_at_once_and_after_a_sleep_through_two_rotations,
+        a_token_made_before_a_rotation_still_brings_a_host_in,
         a_removed_host_ends_what_is_open_and_comes_back_with_a_token,
         a_host_whose_image_has_a_token_enrols_itself_when_it_boots,
         a_cloned_machine_must_enrol_again_with_a_key_of_its_own,
@@ -215,6 +218,69 @@ fn one_url_after_the_other_is_tried(fleet: &Fleet) -> Result<()> {
         .run()?
         .succeeded()?;
     wait_until_current(host)
+}
+
+/// `jit-server key rotate`; gives the id of the key that signs from now on.
+fn rotate(fleet: &Fleet) -> Result<String> {
+    let rotated = fleet
+        .server
+        .command(&["jit-server", "key", "rotate", "--json"])
+        .text()?;
+    let rotated: Value = serde_json::from_str(&rotated)?;
+    let kid = rotated["kid"].as_str().context("no kid")?;
+    Ok(kid.to_owned())
+}
+
+/// Waits until that key is the only one that `host` believes.
+fn wait_until_only(host: &Host, kid: &str) -> Result<()> {
+    wait::eventually("the old key to go", Deadline::seconds(10), || {
+        let trust: Value = serde_json::from_str(&host.read("/etc/jit/trust.json")?)?;
+        let keys = trust["keys"].as_array().context("no keys")?;
+        Ok((keys.len() == 1 && keys[0]["kid"] == kid).then_some(()))
+    })
+}
+
+fn a_rotated_key_is_followed_at_once_and_after_a_sleep_through_two_rotations(
+    fleet: &Fleet,
+) -> Result<()> {
+    let grant = fleet.grant("alice", &fleet.web1)?;
+    wait_until_in(&fleet.web1, "alice", Instant::now(), Duration::from_secs(1))?;
+    let session = login(&fleet.web1, "alice")?;
+    fleet.network.cut("web2")?;
+    let first = rotate(fleet)?;
+    wait_until_only(&fleet.web1, &first)?;
+    let second = rotate(fleet)?;
+    wait_until_only(&fleet.web1, &second)?;
+    ensure!(session.alive()?, "a rotation ended a session");
+    fleet.network.mend("web2")?;
+    wait_until_only(&fleet.web2, &second)?;
+    for host in fleet.gated() {
+        // What is on disk is by the new key, too.
+        host.sh("systemctl restart jitd.service")?;
+        wait_until_current(host)?;
+        let mode = host.sh("stat --format=%a:%U /etc/jit/trust.json")?;
+        ensure!(mode.trim() == "644:root", "{mode}");
+    }
+    let record = fleet.web2.sh("cat /var/lib/jit/events/*")?;
+    for kind in ["keys.taken", "keys.proved"] {
+        ensure!(record.contains(kind), "no {kind} in the record");
+    }
+    fleet.revoke(&grant)?;
+    ensure!(
+        session.ended(Deadline::seconds(5))?,
+        "a revocation by the new key ended nothing"
+    );
+    Ok(())
+}
+
+fn a_token_made_before_a_rotation_still_brings_a_host_in(fleet: &Fleet) -> Result<()> {
+    fleet.carry(&fleet.web2, &["--name", "web2"])?;
+    let kid = rotate(fleet)?;
+    let anew = "rm /etc/jit/trust.json /var/lib/jit/host.key; systemctl restart jitd.service";
+    fleet.web2.sh(anew)?;
+    enroll(&fleet.web2, URL, "/root/ca.crt")?.succeeded()?;
+    wait_until_current(&fleet.web2)?;
+    wait_until_only(&fleet.web2, &kid)
 }
 
 fn a_removed_host_ends_what_is_open_and_comes_back_with_a_token(fleet: &Fleet) -> Result<()> {
