@@ -164,6 +164,7 @@ async fn start(config: &Path) -> Result<Arc<Host<Sessions>>, DaemonError> {
         key: Mutex::new(key),
         reading: Arc::new(Semaphore::new(READING_AT_ONCE)),
         shown: Shown::default(),
+        refusals: Mutex::default(),
     };
     let host = Arc::new(take_up(host, &places.run).await?);
     let revision = host.grants.overview().revision;

@@ -307,6 +307,7 @@ fn host(directory: &Path, events: Option<&Path>, clock: Clock) -> Host<Fake> {
         key: Mutex::new(None),
         reading: Arc::new(Semaphore::new(READING_AT_ONCE)),
         shown: Shown::default(),
+        refusals: Mutex::default(),
     }
 }
 

@@ -4,6 +4,7 @@ mod control;
 mod evidence;
 mod paging;
 mod pam;
+mod refusals;
 mod shown;
 mod sync;
 #[cfg(test)]
@@ -115,6 +116,7 @@ impl Hold for Sessions {
     }
 }
 
+pub use refusals::Refusals;
 pub use shown::Shown;
 
 /// The files that jitd reads and writes.
@@ -148,13 +150,16 @@ pub struct Host<S> {
     pub clock: Clock,
     /// The host's own key, once there is one.
     pub key: Mutex<Option<SigningKey>>,
-    /// So many descriptors from jitd-sync may be read at once: one on a filesystem that hangs costs a thread, not all of them.
+    /// So many bundles from jitd-sync are dealt with at once, which bounds what they hold of memory: one on a filesystem that hangs costs
+    /// a thread, not all of them.
     pub reading: Arc<Semaphore>,
     /// What logins that are being opened showed who they are with.
     pub shown: Shown,
+    /// What was refused of jitd-sync's documents.
+    pub refusals: Mutex<Refusals>,
 }
 
-/// Descriptors that may be read at once.
+/// Bundles that may be dealt with at once.
 pub const READING_AT_ONCE: usize = 2;
 
 /// A reply, and what is to be done once it has gone out.
@@ -326,6 +331,7 @@ impl<S> Host<S> {
             key,
             reading,
             shown,
+            refusals,
         } = self;
         Host {
             files,
@@ -338,6 +344,7 @@ impl<S> Host<S> {
             key,
             reading,
             shown,
+            refusals,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use jit_grant::{Bundle, Code, DocumentRefused, HostToken};
@@ -12,6 +12,7 @@ use jit_local::call::{Call, Reply, ServiceError};
 use jit_local::limits::EVENTS_WAIT;
 use jit_local::message::sync::{After, Events, FAILED, Hello, Keys, NOT_ENROLLED, Taken, Word};
 use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Hold, Host, done, failed};
 use crate::grants;
@@ -25,7 +26,7 @@ const EVENTS_BYTES: usize = 24 * 1024;
 /// A descriptor that can't be read in this time is given up.
 const READING_TIME: Duration = Duration::from_secs(5);
 
-/// After a refusal the next document waits so long: a lying jitd-sync can't fill the record at full speed.
+/// After a refusal the next document on that connection waits so long: a lying jitd-sync can't keep the daemon busy at full speed.
 const REFUSED_PAUSE: Duration = Duration::from_millis(200);
 
 impl<S: Hold> Host<S> {
@@ -61,7 +62,18 @@ impl<S: Hold> Host<S> {
             }
             .into();
         };
-        let document = match self.read(descriptor).await {
+        // Held until the bundle is in force or its refusal is over: what waits its turn with 4 MiB would have no bound.
+        let Ok(turn) = Arc::clone(&self.reading).try_acquire_owned() else {
+            return self
+                .refuse(
+                    "bundle.refused",
+                    Code::Unparsable,
+                    "too many bundles at once",
+                )
+                .await;
+        };
+        let turn = Arc::new(turn);
+        let document = match self.read(descriptor, &turn).await {
             Ok(document) => document,
             Err(error) => {
                 let code = if error.kind() == io::ErrorKind::FileTooLarge {
@@ -201,13 +213,16 @@ impl<S: Hold> Host<S> {
     }
 
     /// Reads a descriptor that came from outside, away from the daemon's one thread: it may be on a filesystem that hangs.
-    async fn read(&self, descriptor: OwnedFd) -> io::Result<Vec<u8>> {
-        let permit = Arc::clone(&self.reading)
-            .try_acquire_owned()
-            .map_err(|_| io::Error::other("too many bundles at once"))?;
+    /// Where it hangs the turn is not given back.
+    async fn read(
+        &self,
+        descriptor: OwnedFd,
+        turn: &Arc<OwnedSemaphorePermit>,
+    ) -> io::Result<Vec<u8>> {
+        let turn = Arc::clone(turn);
         let reading = tokio::task::spawn_blocking(move || {
             let document = read_descriptor(descriptor);
-            drop(permit);
+            drop(turn);
             document
         });
         match tokio::time::timeout(READING_TIME, reading).await {
@@ -226,11 +241,33 @@ impl<S: Hold> Host<S> {
         struct Why<'a> {
             code: Code,
             why: &'a str,
+            /// Refused before this one and not recorded.
+            #[serde(skip_serializing_if = "is_none")]
+            left_out: u64,
         }
-        self.note(kind, Why { code, why });
+        let recorded = self
+            .refusals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .another(self.clock.boot());
+        if let Some(left_out) = recorded {
+            self.note(
+                kind,
+                Why {
+                    code,
+                    why,
+                    left_out,
+                },
+            );
+        }
         tokio::time::sleep(REFUSED_PAUSE).await;
         not_taken(code)
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Regular files and memfds only, their size looked at before a byte is read; read from their beginning, since the sender shares

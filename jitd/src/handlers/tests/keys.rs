@@ -154,3 +154,16 @@ async fn keys_of_a_server_that_this_host_left_are_not_written_over_the_new_ones(
         elsewhere
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_refused_documents_does_not_fill_the_record() {
+    let fixture = ada().await;
+    let before = fixture.events().len();
+    for _ in 0..500 {
+        assert!(offer(&fixture, vec!["a.b.c".to_owned()]).await.is_some());
+    }
+    assert!(fixture.events().len() - before <= 20);
+    fixture.readings.pass(Duration::from_secs(60));
+    offer(&fixture, vec!["a.b.c".to_owned()]).await;
+    assert_eq!(fixture.last_event("keys.refused")["left_out"], 480);
+}
