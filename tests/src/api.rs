@@ -1,7 +1,8 @@
-//! jit-server's HTTP interface, called from the machine outside as the administrator (uid 0).
+//! jit-server's HTTP interface, called from the machine outside; who calls is known by the calling thread's uid.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -9,13 +10,30 @@ use serde_json::Value;
 
 use crate::host::Host;
 
-/// One call and its answer.
+/// One call to a host's server, and its answer.
 ///
 /// # Errors
 /// No connection, or an answer that is not HTTP with a JSON body. A status of 400 and above is none: it is returned.
 pub fn call(host: &Host, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Value)> {
-    let socket = host.outside("/run/jit-server/api.sock")?;
-    let mut stream = UnixStream::connect(&socket).context("connecting to jit-server")?;
+    call_at(
+        &host.outside("/run/jit-server/api.sock")?,
+        method,
+        path,
+        body,
+    )
+}
+
+/// The same with the server that listens at `socket`.
+///
+/// # Errors
+/// As [`call`].
+pub fn call_at(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<(u16, Value)> {
+    let mut stream = UnixStream::connect(socket).context("connecting to jit-server")?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     let body = body.map(Value::to_string).unwrap_or_default();
     let head = format!(

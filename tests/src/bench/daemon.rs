@@ -127,14 +127,18 @@ fn shown(site: &Site, unit: &str, property: &str) -> Result<String> {
     Ok(site.host.command(&shown).text()?.trim().to_owned())
 }
 
-/// A field of /proc/PID/status that is in kB (proc_pid_status(5)).
 fn resident_mib(site: &Site, field: &str) -> Result<f64> {
     let status = site
         .host
         .read(&format!("/proc/{}/status", shown(site, JITD, "MainPID")?))?;
-    let kilobytes: Option<f64> = status
+    Ok(kibibytes(&status, field)? / 1024.0)
+}
+
+/// A field of /proc/PID/status that is in kB (proc_pid_status(5)).
+pub(crate) fn kibibytes(status: &str, field: &str) -> Result<f64> {
+    let kibibytes: Option<f64> = status
         .lines()
         .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
         .and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok());
-    Ok(kilobytes.with_context(|| format!("jitd has no {field}"))? / 1024.0)
+    kibibytes.with_context(|| format!("a process without {field}"))
 }

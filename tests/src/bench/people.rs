@@ -150,7 +150,7 @@ fn name_and_uid(line: &str) -> Option<(String, u32)> {
 
 /// Acts on a thread of that user's: to the kernel, uids are a thread's. It keeps root's capabilities, so that it still finds its
 /// way through /proc into the host; whoever it connects to sees the uid.
-fn as_user<T: Send>(uid: u32, act: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+pub(crate) fn as_user<T: Send>(uid: u32, act: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let as_them = || {
         set_capabilities_secure_bits(CapabilitiesSecureBits::NO_SETUID_FIXUP)
             .context("keeping capabilities")?;

@@ -1,5 +1,6 @@
-//! `make bench`: boots one host of this machine's release with the packages as built, measures there, prints a table and writes
-//! target/bench/figures.json. It judges nothing but itself: it fails only where something could not be measured.
+//! `make bench`: boots one host of this machine's release with the packages as built and measures there, then a server with 5,000 hosts
+//! on loopback; prints a table and writes target/bench/figures.json. It judges nothing but itself: it fails only where something could
+//! not be measured. `make bench PART=host` or `PART=fleet` measures one of the two.
 //!
 //! | idea | file |
 //! |---|---|
@@ -11,6 +12,7 @@
 //! | guests who log in and stay | `bench/guests.rs` |
 //! | how late an end is, with jitd and without | `bench/expiry.rs` |
 //! | from a revocation to the first signal | `bench/revocation.rs` |
+//! | a server with 5,000 hosts | `bench/fleet.rs`, `bench/server.rs`, `bench/load.rs` |
 #![forbid(unsafe_code)]
 
 #[path = "../bench/approval.rs"]
@@ -21,8 +23,12 @@ mod daemon;
 mod expiry;
 #[path = "../bench/figures.rs"]
 mod figures;
+#[path = "../bench/fleet.rs"]
+mod fleet;
 #[path = "../bench/guests.rs"]
 mod guests;
+#[path = "../bench/load.rs"]
+mod load;
 #[path = "../bench/pam.rs"]
 mod pam;
 #[path = "../bench/people.rs"]
@@ -31,6 +37,8 @@ mod people;
 mod probe;
 #[path = "../bench/revocation.rs"]
 mod revocation;
+#[path = "../bench/server.rs"]
+mod server;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -48,12 +56,20 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
-        [] => bench(Release::of_this_machine()),
-        ["bookworm"] => bench(Release::Bookworm),
-        ["trixie"] => bench(Release::Trixie),
+        [] => bench(|| {
+            let mut figures = host_figures(Release::of_this_machine())?;
+            figures.extend(fleet::figures()?);
+            Ok(figures)
+        }),
+        ["host"] => bench(|| host_figures(Release::of_this_machine())),
+        ["host", "bookworm"] => bench(|| host_figures(Release::Bookworm)),
+        ["host", "trixie"] => bench(|| host_figures(Release::Trixie)),
+        ["fleet"] => bench(fleet::figures),
         // How it starts itself inside the host.
         ["probe", socket, login] => probe::answer(socket, login),
-        _ => Err(anyhow::anyhow!("usage: bench [bookworm|trixie]")),
+        _ => Err(anyhow::anyhow!(
+            "usage: bench [host [bookworm|trixie] | fleet]"
+        )),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,15 +80,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn bench(release: Release) -> Result<()> {
-    let figures = measure(release)?;
+fn bench(measure: impl FnOnce() -> Result<Vec<Figure>>) -> Result<()> {
+    let figures = measure()?;
     print(&figures::table(&figures));
     let file = figures::write(&machine::target().join("bench"), &figures)?;
     print(&format!("Also in {}", file.display()));
     Ok(())
 }
 
-fn measure(release: Release) -> Result<Vec<Figure>> {
+fn host_figures(release: Release) -> Result<Vec<Figure>> {
     let timing = step("Building what times PAM transactions", pam::build)?;
     let site = step(
         &format!("Booting a {} host, enforcing", release.name()),
