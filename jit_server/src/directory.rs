@@ -1,6 +1,6 @@
 //! Who and what is known: users with their logins, groups and keys; hosts with their keys.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::str::FromStr;
 
@@ -70,6 +70,8 @@ pub struct Host {
 pub struct Directory {
     users: BTreeMap<Principal, UserSet>,
     hosts: BTreeMap<HostName, Host>,
+    /// The names in `hosts`: every call of a host begins with its id.
+    names: HashMap<HostId, HostName>,
 }
 
 /// Who a Unix account is.
@@ -91,13 +93,18 @@ impl Directory {
 
     /// Takes in a host; an older one of the same name is no longer known.
     pub fn set_host(&mut self, enrolled: HostEnrolled, at: Timestamp) {
+        self.remove_host(&enrolled.name);
+        self.names
+            .insert(enrolled.host_id.clone(), enrolled.name.clone());
         self.hosts
             .insert(enrolled.name.clone(), Host { enrolled, at });
     }
 
     /// Takes in that there is no host of that name any more.
     pub fn remove_host(&mut self, name: &HostName) {
-        self.hosts.remove(name);
+        if let Some(host) = self.hosts.remove(name) {
+            self.names.remove(&host.enrolled.host_id);
+        }
     }
 
     /// All users by name.
@@ -125,9 +132,7 @@ impl Directory {
     /// The host of that identity.
     #[must_use]
     pub fn host_by_id(&self, id: &HostId) -> Option<&Host> {
-        self.hosts
-            .values()
-            .find(|host| host.enrolled.host_id == *id)
+        self.hosts.get(self.names.get(id)?)
     }
 
     /// The users who have that login.
@@ -164,5 +169,43 @@ impl Directory {
     #[must_use]
     pub fn in_any(user: &UserSet, groups: &BTreeSet<GroupName>) -> bool {
         !user.groups.is_disjoint(groups)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn enrolled(name: &str, digit: char) -> HostEnrolled {
+        HostEnrolled {
+            name: name.parse().unwrap(),
+            host_id: format!("h{}", digit.to_string().repeat(32))
+                .parse()
+                .unwrap(),
+            public_key: String::new(),
+            labels: BTreeMap::new(),
+            lapse_seconds: None,
+            token: None,
+            from: None,
+        }
+    }
+
+    #[test]
+    fn a_host_that_was_replaced_or_removed_is_not_known_by_its_id() {
+        let mut directory = Directory::default();
+        let (first, second) = (enrolled("web-1", '1'), enrolled("web-1", '2'));
+        directory.set_host(first.clone(), Timestamp::UNIX_EPOCH);
+        assert_eq!(
+            directory.host_by_id(&first.host_id).unwrap().enrolled,
+            first
+        );
+        directory.set_host(second.clone(), Timestamp::UNIX_EPOCH);
+        assert!(directory.host_by_id(&first.host_id).is_none());
+        assert_eq!(
+            directory.host_by_id(&second.host_id).unwrap().enrolled,
+            second
+        );
+        directory.remove_host(&second.name);
+        assert!(directory.host_by_id(&second.host_id).is_none());
     }
 }
