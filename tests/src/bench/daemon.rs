@@ -121,7 +121,7 @@ fn between(site: &Site, unit: &str, then: &str) -> Result<f64> {
     Ok((microseconds(then)? - microseconds("ExecMainStartTimestampMonotonic")?) / 1e3)
 }
 
-fn shown(site: &Site, unit: &str, property: &str) -> Result<String> {
+pub(crate) fn shown(site: &Site, unit: &str, property: &str) -> Result<String> {
     let property = format!("--property={property}");
     let shown = ["systemctl", "show", &property, "--value", unit];
     Ok(site.host.command(&shown).text()?.trim().to_owned())

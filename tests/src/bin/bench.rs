@@ -9,6 +9,7 @@
 //! | PAM transactions beside other modules | `bench/pam.rs` |
 //! | from an approval to a login | `bench/approval.rs`, `bench/probe.rs` |
 //! | jitd's start and memory | `bench/daemon.rs` |
+//! | jitd-sync's memory and wake-ups | `bench/sync.rs` |
 //! | guests who log in and stay | `bench/guests.rs` |
 //! | how late an end is, with jitd and without | `bench/expiry.rs` |
 //! | from a revocation to the first signal | `bench/revocation.rs` |
@@ -39,6 +40,8 @@ mod probe;
 mod revocation;
 #[path = "../bench/server.rs"]
 mod server;
+#[path = "../bench/sync.rs"]
+mod sync;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -112,6 +115,7 @@ fn host_figures(release: Release) -> Result<Vec<Figure>> {
     figures.extend(step("Watching jitd do nothing", || {
         daemon::idle_wakeups(&site)
     })?);
+    figures.extend(step("Watching jitd-sync wait", || sync::figures(&site))?);
     // By now jitd has taken more than a thousand bundles and has done all that it does.
     figures.extend(daemon::memory(&site)?);
     // After that, since it is another jitd that comes back.
