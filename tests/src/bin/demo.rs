@@ -1,5 +1,9 @@
-//! `make demo`: the whole story on a booted host, with the packages as built, the real ssh and the real sudo.
+//! `make demo`: the whole story on a booted host, and then a server with two hosts (`demo/fleet.rs`), with the packages as built, the real
+//! ssh and the real sudo.
 #![forbid(unsafe_code)]
+
+#[path = "../demo/fleet.rs"]
+mod fleet;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -42,6 +46,22 @@ fn main() -> ExitCode {
 }
 
 fn tell(story: &mut Story, release: Release) -> Result<()> {
+    story.chapter("Part 1 of 2: one host, with its server on it");
+    let kept = one_host(story, release)?;
+    story.chapter("Part 2 of 2: a server, and two hosts elsewhere");
+    fleet::tell(story, release)?;
+    if let Some(enter) = kept {
+        writeln!(
+            io::stdout(),
+            "\nThe host of part 1 is kept. Enter it with\n  {enter}\nand end it with\n  {}",
+            enter.replace("/bin/bash -l", "systemctl poweroff")
+        )?;
+    }
+    Ok(())
+}
+
+/// Gives the command that enters the host, where it is to be kept.
+fn one_host(story: &mut Story, release: Release) -> Result<Option<String>> {
     story.chapter(&format!(
         "A Debian host ({}) with jit on it",
         release.name()
@@ -57,15 +77,8 @@ fn tell(story: &mut Story, release: Release) -> Result<()> {
     revocation(story, &site, &login)?;
     story.chapter("What happened is written down");
     evidence(story, &site, &granted);
-    if std::env::var("KEEP").is_ok_and(|keep| !keep.is_empty() && keep != "0") {
-        let enter = site.host.keep()?;
-        writeln!(
-            io::stdout(),
-            "\nThe host is kept. Enter it with\n  {enter}\nand end it with\n  {}",
-            enter.replace("/bin/bash -l", "systemctl poweroff")
-        )?;
-    }
-    Ok(())
+    let keep = std::env::var("KEEP").is_ok_and(|keep| !keep.is_empty() && keep != "0");
+    keep.then(|| site.host.keep()).transpose()
 }
 
 fn set_up(story: &mut Story, release: Release) -> Result<Site> {
