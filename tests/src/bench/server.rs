@@ -34,6 +34,9 @@ approve = { users = ["carol"] }
 /// Below the ports that clients get, so that none of theirs is in its way when it restarts.
 const PORTS: std::ops::Range<u16> = 17_443..17_943;
 
+/// What the names of state folders begin with; the number of the process that made one follows.
+const FOLDER: &str = "jit-bench-";
+
 /// Somebody with an account that every Debian machine has (base-passwd), so that none need be made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Person {
@@ -64,7 +67,9 @@ pub(crate) struct Server {
 impl Server {
     /// Set up, and answering.
     pub(crate) fn start() -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("jit-bench-").tempdir()?;
+        sweep()?;
+        let prefix = format!("{FOLDER}{}-", std::process::id());
+        let folder = tempfile::Builder::new().prefix(&prefix).tempdir()?;
         let prepare = Command::new(program())
             .args(["prepare", "--name", NAME, "--state"])
             .arg(folder.path())
@@ -160,6 +165,21 @@ fn serve(folder: &Path, address: SocketAddr) -> Result<Child> {
         .stderr(log)
         .spawn()
         .context("starting setpriv")
+}
+
+/// Removes the folders of benches that were killed.
+fn sweep() -> Result<()> {
+    for entry in fs::read_dir(std::env::temp_dir())? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let maker = name
+            .strip_prefix(FOLDER)
+            .and_then(|rest| rest.split_once('-'));
+        if maker.is_some_and(|(pid, _)| !Path::new("/proc").join(pid).exists()) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn program() -> PathBuf {
