@@ -30,7 +30,7 @@ const POSSESSION: Kind = Kind {
 )]
 pub struct NotAToken;
 
-/// The secret half of an enrolment token: 32 random bytes in base64url. Its Debug form hides it.
+/// What is secret in a token: 32 random bytes in base64url. Its Debug form hides it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Secret(String);

@@ -15,6 +15,7 @@ mod refusal;
 mod rotation;
 mod signed;
 mod token;
+mod user_token;
 
 pub use bundle::{Action, Allow, Approval, Bundle, Grant, RequestNote, VoidGrant};
 pub use code::{Code, UnknownCode};
@@ -25,9 +26,10 @@ pub use fingerprint::{Fingerprint, FingerprintError};
 pub use key::{KeyError, PublicKey, SigningKey, TrustedKeys};
 pub use name::{
     ChainHead, GrantId, HostId, HostName, Login, NameError, Nonce, Principal, RequestId, RoleName,
-    SecretHash, TokenId,
+    SecretHash, TokenId, UserTokenId,
 };
 pub use refusal::Refusal;
 pub use rotation::NextKey;
 pub use signed::ENFORCED;
 pub use token::{Checkpoint, HostToken, Word};
+pub use user_token::{NotAUserToken, UserToken};

@@ -146,7 +146,12 @@ name_type! {
     |t| numbered(t, 'e')
 }
 name_type! {
-    /// SHA-256 of an enrolment token's secret, in hexadecimal.
+    /// One token of a user, as people name it; it is no secret.
+    UserTokenId, "user token id", "u and a number, such as u17",
+    |t| numbered(t, 'u')
+}
+name_type! {
+    /// SHA-256 of a token's secret, in hexadecimal.
     SecretHash, "hash", "64 hexadecimal digits in lower case",
     |t| t.len() == 64 && shaped(t, 64, lower_hex, lower_hex)
 }
