@@ -1,5 +1,7 @@
 //! The administrator's commands: clients of the running server.
 
+mod user_token;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,6 +17,8 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::label::Label;
 use crate::policy;
+
+pub use user_token::user_token;
 
 const MAX_KEY_FILE: u64 = 256 * 1024;
 

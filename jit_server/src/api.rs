@@ -17,6 +17,7 @@ mod remote;
 mod requests;
 mod roles;
 mod sessions;
+mod user_tokens;
 mod users;
 
 use std::sync::Arc;
@@ -46,8 +47,8 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(90);
 #[derive(OpenApi)]
 #[openapi(info(
     title = "jit-server",
-    description = "Just-in-time access: requests, approvals, grants, and what hosts are told. Callers are known by the uid at \
-                   the other end of the Unix socket; hosts, there and over TLS, by a token they sign. Every call but openapi.json and healthz carries \
+    description = "Just-in-time access: requests, approvals, grants, and what hosts are told. People are known by the uid at \
+                   the other end of the Unix socket, over TLS by `Authorization: Bearer jit-user.…`; hosts, at both, by a token they sign. Every call but openapi.json and healthz carries \
                    the header `Jit-Client: NAME/VERSION`."
 ))]
 struct Document;
@@ -57,6 +58,8 @@ fn described() -> OpenApiRouter<Arc<Server>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(meta::whoami))
         .routes(routes!(users::list, users::set))
+        .routes(routes!(user_tokens::list, user_tokens::make))
+        .routes(routes!(user_tokens::revoke))
         .routes(routes!(locks::list))
         .routes(routes!(locks::lock))
         .routes(routes!(locks::unlock))

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use jit_grant::{HostName, Login, Principal};
+use jit_grant::{HostName, Login, Principal, UserTokenId};
 
 use crate::directory::GroupName;
 use crate::duration;
@@ -28,7 +28,7 @@ pub enum Command {
     Init(InitOptions),
     /// Run the server (systemd does this)
     Serve(ServeOptions),
-    /// Add and list users. As root
+    /// Add and list users, and make tokens for them. As root
     #[command(subcommand)]
     User(UserCommand),
     /// List and remove hosts, and make tokens that hosts enrol with
@@ -137,6 +137,8 @@ pub enum UserCommand {
     Add(NewUser),
     /// List the users
     List(ListOptions),
+    /// Make a token that a user is known by on other machines: `jitctl login`. It is printed this once
+    Token(UserTokenOptions),
 }
 
 /// A user to add.
@@ -153,6 +155,28 @@ pub struct NewUser {
     /// A file with the user's public ssh keys, such as id_ed25519.pub, or - for standard input; may be given again
     #[arg(long = "key", value_name = "FILE")]
     pub keys: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where the server is.
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// A token to make for a user, or what to do with those made.
+#[derive(Debug, Args)]
+pub struct UserTokenOptions {
+    /// The user
+    pub name: Principal,
+    /// For how long it counts, such as 12h or 7d, at most 90d
+    #[arg(long = "for", value_name = "TIME", value_parser = duration::seconds, default_value = "30d")]
+    pub for_seconds: u32,
+    /// List the user's tokens that count, with their last uses, instead of making one
+    #[arg(long, conflicts_with = "for_seconds")]
+    pub list: bool,
+    /// Take this token away instead of making one
+    #[arg(long, value_name = "ID", conflicts_with_all = ["list", "for_seconds"])]
+    pub revoke: Option<UserTokenId>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -48,6 +48,30 @@ pub enum Error {
     /// More enrolment tokens than may count at a time.
     #[error("{0} enrolment tokens count already; wait until some are used or over")]
     TooManyTokens(usize),
+    /// A user's token makes nobody known.
+    #[error("{0}; root makes a token with `jit-server user token NAME` on the server")]
+    UserToken(#[from] crate::user_token::UserTokenRefused),
+    /// There is no user of that name.
+    #[error("there is no user {0}; `jit-server user list` shows which there are")]
+    NoSuchUser(jit_grant::Principal),
+    /// A user who is locked gets no token.
+    #[error("{0} is locked; `jitctl unlock {0}` first, and then make the token")]
+    LockedUser(jit_grant::Principal),
+    /// More tokens of one user than may count at a time.
+    #[error(
+        "{0} has as many tokens as may count at a time; `jit-server user token {0} --list` shows them, --revoke ID ends one"
+    )]
+    TooManyUserTokens(jit_grant::Principal),
+    /// A user has no such token, or it is over.
+    #[error(
+        "{user} has no token {token} that counts; `jit-server user token {user} --list` shows which there are"
+    )]
+    NoSuchUserToken {
+        /// Whose.
+        user: jit_grant::Principal,
+        /// Which.
+        token: jit_grant::UserTokenId,
+    },
     /// Lines of a host's event chain that do not follow what is stored.
     #[error("the lines do not follow line {stored} of the chain: {why}")]
     Chain {

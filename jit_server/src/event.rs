@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use jit_grant::{
     Action, GrantId, HostId, HostName, Login, Principal, PublicKey, RequestId, RoleName,
-    SecretHash, TokenId,
+    SecretHash, TokenId, UserTokenId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -108,6 +108,33 @@ pub enum Event {
     },
     /// Another key signs from now on.
     KeyRotated(KeyRotated),
+    /// A token was made for a user.
+    UserTokenMade(UserTokenMade),
+    /// A known token of a user was shown after its end.
+    UserTokenRefused {
+        /// Which.
+        token: UserTokenId,
+        /// Whose it was.
+        user: Principal,
+        /// Why it counts no more.
+        why: String,
+        /// The address that it was shown from.
+        from: IpAddr,
+    },
+    /// A user's token was taken away.
+    UserTokenRevoked {
+        /// Which.
+        token: UserTokenId,
+        /// Whose it was.
+        user: Principal,
+    },
+    /// A user's token came to its end.
+    UserTokenExpired {
+        /// Which.
+        token: UserTokenId,
+        /// Whose it was.
+        user: Principal,
+    },
     /// Somebody asked for a role.
     Requested(Requested),
     /// One person approved. Not yet a grant.
@@ -140,7 +167,7 @@ pub enum Event {
     },
     /// A grant lasts longer.
     Extended(Extended),
-    /// Somebody was locked: his grants ended, what he asked was denied, and what he approved counts no more where it is not
+    /// Somebody was locked: his grants and tokens ended, what he asked was denied, and what he approved counts no more where it is not
     /// decided yet. He can do nothing until he is unlocked.
     Locked {
         /// Who.
@@ -179,6 +206,10 @@ impl Event {
             Self::EnrolmentRefused { .. } => "enrolment_refused",
             Self::TokenExpired { .. } => "token_expired",
             Self::KeyRotated(_) => "key_rotated",
+            Self::UserTokenMade(_) => "user_token_made",
+            Self::UserTokenRefused { .. } => "user_token_refused",
+            Self::UserTokenRevoked { .. } => "user_token_revoked",
+            Self::UserTokenExpired { .. } => "user_token_expired",
             Self::Requested(_) => "requested",
             Self::Approved(_) => "approved",
             Self::Granted(_) => "granted",
@@ -205,6 +236,18 @@ impl Event {
             | Self::Denied(Denied { request, .. })
             | Self::Withdrawn { request }
             | Self::Lapsed { request } => Some(request),
+            _ => None,
+        }
+    }
+
+    /// The token of a user that it is about, and that user, where it is about one.
+    #[must_use]
+    pub fn user_token(&self) -> Option<(&UserTokenId, &Principal)> {
+        match self {
+            Self::UserTokenMade(UserTokenMade { token, user, .. })
+            | Self::UserTokenRefused { token, user, .. }
+            | Self::UserTokenRevoked { token, user }
+            | Self::UserTokenExpired { token, user } => Some((token, user)),
             _ => None,
         }
     }
@@ -290,6 +333,19 @@ pub struct KeyRotated {
     pub next: PublicKey,
     /// `jit-next-key+jwt`: what leads hosts from the one to the other.
     pub document: String,
+}
+
+/// A user's token as it was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserTokenMade {
+    /// What people call it.
+    pub token: UserTokenId,
+    /// Whose it is.
+    pub user: Principal,
+    /// Of its secret, which is not kept.
+    pub secret: SecretHash,
+    /// From this instant on it counts no more.
+    pub expires: Timestamp,
 }
 
 /// What was asked.

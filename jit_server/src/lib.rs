@@ -3,7 +3,7 @@
 //! | idea | module |
 //! |---|---|
 //! | who and what is known | [`directory`], [`label`] |
-//! | which hosts may come in | [`enrolment`] |
+//! | which hosts may come in, and who calls over the network | [`enrolment`], [`user_token`] |
 //! | what may be asked, and who approves | [`policy`] |
 //! | requests and grants as a state machine | [`workflow`] |
 //! | what happened, and where it is kept | [`event`], [`store`] |
@@ -37,4 +37,5 @@ pub mod store;
 pub mod streams;
 pub mod text;
 pub mod tls;
+pub mod user_token;
 pub mod workflow;

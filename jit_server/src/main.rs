@@ -69,6 +69,10 @@ async fn run_async(command: Command, out: &mut impl Write) -> Result<(), Error> 
         Command::Serve(options) => serve::serve(options).await,
         Command::User(UserCommand::Add(new)) => admin::add_user(new, out).await,
         Command::User(UserCommand::List(options)) => admin::list_users(options, out).await,
+        Command::User(UserCommand::Token(options)) => {
+            let now = WallClock::starting_at(jiff::Timestamp::UNIX_EPOCH).now();
+            admin::user_token(options, now, out).await
+        }
         Command::Host(HostCommand::List(options)) => {
             let now = WallClock::starting_at(jiff::Timestamp::UNIX_EPOCH).now();
             admin::list_hosts(options, now, out).await

@@ -3,6 +3,7 @@
 mod enrolment;
 mod host_lines;
 mod rotation;
+mod user_tokens;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use crate::streams::Streams;
 use crate::workflow::{self, Command, State};
 
 pub use enrolment::{Enrolment, NewToken, WithToken};
+pub use user_tokens::Use;
 
 /// Mistakes of a policy kept in one event at most.
 const MOST_MISTAKES: usize = 10;
@@ -36,6 +38,7 @@ pub struct Server {
     known: RwLock<Known>,
     writer: Arc<AsyncMutex<Writer>>,
     streams: Streams,
+    uses: user_tokens::Uses,
     changes: watch::Sender<u64>,
     stopping: watch::Sender<bool>,
 }
@@ -111,6 +114,7 @@ impl Server {
             known: RwLock::new(known),
             writer: Arc::new(AsyncMutex::new(Writer { last_seq, policy })),
             streams,
+            uses: user_tokens::Uses::default(),
             changes: watch::Sender::new(last_seq),
             stopping: watch::Sender::new(false),
         });
@@ -246,9 +250,15 @@ impl Server {
             let events = server.look(|state| {
                 let over = state.tokens.lapsed(now).cloned();
                 let over = over.map(|token| Event::TokenExpired { token });
+                let users_over = state.user_tokens.lapsed(now).cloned();
+                let users_over = users_over.map(|made| Event::UserTokenExpired {
+                    token: made.token,
+                    user: made.user,
+                });
                 workflow::lapsed(state, now)
                     .into_iter()
                     .chain(over)
+                    .chain(users_over)
                     .chain(server.silenced(state, now))
                     .collect::<Vec<_>>()
             });

@@ -152,3 +152,31 @@ async fn man_pages_and_completions_are_written_whole() {
         assert!(folder.path().join(file).exists(), "{file}");
     }
 }
+
+#[tokio::test]
+async fn user_token_prints_a_token_once_and_lists_and_revokes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let made = run(folder.path(), &["user", "token", "alice", "--for", "12h"]).await;
+    let token = text(&made.stdout);
+    assert!(token.trim_end().parse::<jit_grant::UserToken>().is_ok());
+    let listed = run(folder.path(), &["user", "token", "alice", "--list"]).await;
+    let said = text(&listed.stdout);
+    assert!(
+        said.contains("u1") && said.contains("not since the server started"),
+        "{said}"
+    );
+    assert!(!said.contains(token.trim_end()));
+    let revoked = run(folder.path(), &["user", "token", "alice", "--revoke", "u1"]).await;
+    assert_eq!(text(&revoked.stdout), "token u1 of alice counts no more\n");
+    let again = run(folder.path(), &["user", "token", "alice", "--revoke", "u1"]).await;
+    assert_eq!(again.status.code(), Some(3), "{again:?}");
+    for wrong in [
+        &["user", "token", "alice", "--list", "--revoke", "u1"][..],
+        &["user", "token", "alice", "--revoke", "e1"],
+        &["user", "token", "alice", "--for", "1h", "--list"],
+    ] {
+        assert_eq!(run(folder.path(), wrong).await.status.code(), Some(2));
+    }
+}

@@ -330,7 +330,7 @@ async fn hosts_that_come_and_go_lapse_when_they_are_silent_and_others_stay() {
 }
 
 #[tokio::test]
-async fn over_the_network_only_hosts_are_served() {
+async fn over_the_network_nobody_is_served_without_a_token() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(folder.path()).await;
     running.populate().await;
@@ -351,7 +351,7 @@ async fn over_the_network_only_hosts_are_served() {
         (Method::DELETE, "/v1/hosts/web-1"),
     ] {
         let answer = read(elsewhere.send(method, path, &[], json!({})).await).await;
-        answer.refuses(403, "hosts-only");
+        answer.refuses(401, "no-token");
     }
     let answer = elsewhere
         .send(
@@ -361,7 +361,7 @@ async fn over_the_network_only_hosts_are_served() {
             json!({ "uses": 1, "for_seconds": 60 }),
         )
         .await;
-    read(answer).await.refuses(403, "hosts-only");
+    read(answer).await.refuses(401, "no-token");
 }
 
 #[tokio::test]

@@ -113,6 +113,7 @@ fn concerns(known: &Known, policy: &Policy, caller: &Caller, event: &Event) -> b
     match event {
         Event::UserSet(user) => user.name == *name,
         Event::Locked { principal, .. } | Event::Unlocked { principal } => principal == name,
+        event if event.user_token().is_some_and(|(_, user)| user == name) => true,
         _ => request
             .is_some_and(|request| may_see(policy, caller, known.directory.user(name), request)),
     }
@@ -135,7 +136,8 @@ fn own(entry: Entry) -> EventView {
         event => event
             .request()
             .map(ToString::to_string)
-            .or_else(|| event.grant().map(ToString::to_string)),
+            .or_else(|| event.grant().map(ToString::to_string))
+            .or_else(|| event.user_token().map(|(token, _)| token.to_string())),
     };
     let mut detail = match serde_json::to_value(&entry.event) {
         Ok(Value::Object(detail)) => detail,

@@ -1,4 +1,4 @@
-//! Who calls: the account at the other end of the socket, or a host by its token.
+//! Who calls: the account at the other end of the socket, over the network a user by his token, or a host by its own.
 
 use std::sync::Arc;
 
@@ -6,9 +6,10 @@ use axum::extract::{FromRequestParts, Request};
 use axum::http::{StatusCode, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use jit_grant::{DocumentRefused, HostId, HostToken, Principal};
+use jit_grant::{DocumentRefused, HostId, HostToken, Principal, UserToken};
 use tokio::time::Instant;
 
+use super::remote::Whose;
 use super::{Problem, Remote};
 use crate::event::Actor;
 use crate::server::Server;
@@ -51,7 +52,7 @@ fn names_a_client(value: &str) -> bool {
             .is_some_and(|(name, version)| plain(name) && plain(version))
 }
 
-/// A person or the administrator of this machine.
+/// A person, or the administrator of this machine, who is never known by a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Caller {
     /// uid 0.
@@ -110,15 +111,31 @@ impl FromRequestParts<Arc<Server>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
-        let peer = parts.extensions.get::<Peer>();
-        let peer = peer.ok_or_else(|| {
-            Problem::forbidden(
-                "over the network only hosts are served; people and administrators call on the server's own machine, over its Unix socket",
-            )
-            .code("hosts-only")
-        })?;
-        Self::of(peer, server)
+        match parts.extensions.get::<Peer>() {
+            Some(peer) => Self::of(peer, server),
+            None => by_token(parts, server).await.map(Self::Person),
+        }
     }
+}
+
+/// The user whose token is shown over the network. What the server knows of the token goes along with the request.
+async fn by_token(parts: &mut Parts, server: &Arc<Server>) -> Result<Principal, Problem> {
+    let remote = parts.extensions.get::<Arc<Remote>>().cloned();
+    let remote =
+        remote.ok_or_else(|| Problem::forbidden("nobody knows where this call is from"))?;
+    let shown = bearer(
+        parts,
+        "over the network a person shows a token: `jitctl login` has it sent; root on the server makes one with `jit-server user token NAME`",
+    )?;
+    let token = std::str::from_utf8(shown).unwrap_or_default().parse();
+    let token: UserToken = token.map_err(|error: jit_grant::NotAUserToken| {
+        Problem::new(StatusCode::UNAUTHORIZED, error.to_string()).code("bad-token")
+    })?;
+    let made = server.user_of(&token, remote.peer()).await?;
+    remote.is_of(&Whose::User(made.user.clone()), Instant::now())?;
+    let user = made.user.clone();
+    parts.extensions.insert(made);
+    Ok(user)
 }
 
 /// The administrator; anybody else is refused.
@@ -131,10 +148,10 @@ impl FromRequestParts<Arc<Server>> for Administrator {
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
         match Caller::from_request_parts(parts, server).await? {
             Caller::Administrator => Ok(Self),
-            _ => Err(
-                Problem::forbidden("only root on the server's machine may do this")
-                    .code("not-administrator"),
-            ),
+            _ => Err(Problem::forbidden(
+                "only root on the server's machine may do this, at its socket",
+            )
+            .code("not-administrator")),
         }
     }
 }
@@ -148,7 +165,9 @@ impl FromRequestParts<Arc<Server>> for HostCaller {
 
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
         let now = server.now();
-        let token = HostToken::verify(bearer(parts)?, now, |host| server.host_key(host));
+        let token = HostToken::verify(bearer(parts, HOSTS_SHOW)?, now, |host| {
+            server.host_key(host)
+        });
         let token = token.map_err(|error| bad_token(&error))?;
         known(parts, &token.host)?;
         server.streams().saw(&token.host, now);
@@ -166,7 +185,9 @@ impl FromRequestParts<Arc<Server>> for HostAskingTheTime {
 
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
         let now = server.now();
-        let token = HostToken::verify_of_any_age(bearer(parts)?, now, |host| server.host_key(host));
+        let token = HostToken::verify_of_any_age(bearer(parts, HOSTS_SHOW)?, now, |host| {
+            server.host_key(host)
+        });
         let token = token.map_err(|error| bad_token(&error))?;
         // An old one may come from whoever found it.
         if now < token.expires {
@@ -180,22 +201,23 @@ impl FromRequestParts<Arc<Server>> for HostAskingTheTime {
 /// A connection over the network is the host's from now on.
 fn known(parts: &Parts, host: &HostId) -> Result<(), Problem> {
     let remote = parts.extensions.get::<Arc<Remote>>();
-    remote.map_or(Ok(()), |remote| remote.is_of(host, Instant::now()))
+    remote.map_or(Ok(()), |remote| {
+        remote.is_of(&Whose::Host(host.clone()), Instant::now())
+    })
 }
 
-fn bearer(parts: &Parts) -> Result<&[u8], Problem> {
+const HOSTS_SHOW: &str = "a host shows its token: Authorization: Bearer …";
+
+/// The token that is shown; `missing` is said where there is none.
+fn bearer<'a>(parts: &'a Parts, missing: &str) -> Result<&'a [u8], Problem> {
     let value = parts
         .headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
     let token = value.and_then(|value| value.strip_prefix("Bearer "));
-    token.map(str::as_bytes).ok_or_else(|| {
-        Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "a host shows its token: Authorization: Bearer …".to_owned(),
-        )
-        .code("no-token")
-    })
+    token
+        .map(str::as_bytes)
+        .ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, missing).code("no-token"))
 }
 
 fn bad_token(error: &DocumentRefused) -> Problem {

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
+use axum::{Extension, Json};
+use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Problem;
 use super::caller::Caller;
 use super::locks::LockView;
+use crate::event::UserTokenMade;
 use crate::server::Server;
 
 /// Who the caller is.
@@ -22,14 +24,21 @@ pub(super) struct Whoami {
     principal: Option<String>,
     /// The lock that keeps the user from asking and approving. null: not locked.
     lock: Option<LockView>,
+    /// When the token that was shown counts no more. null: the caller is known without one.
+    token_expires: Option<Timestamp>,
 }
 
 /// Who the server takes the caller for.
 #[utoipa::path(get, path = "/v1/whoami", tag = "people", responses(
     (status = 200, body = Whoami),
     (status = 403, body = Problem, content_type = "application/problem+json", description = "several users share this login"),
+    (status = 401, body = Problem, content_type = "application/problem+json", description = "over the network: no token, or none that counts"),
 ))]
-pub(super) async fn whoami(State(server): State<Arc<Server>>, caller: Caller) -> Json<Whoami> {
+pub(super) async fn whoami(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    token: Option<Extension<UserTokenMade>>,
+) -> Json<Whoami> {
     let principal = match &caller {
         Caller::Person(name) => Some(name),
         Caller::Administrator | Caller::Stranger(_) => None,
@@ -39,6 +48,7 @@ pub(super) async fn whoami(State(server): State<Arc<Server>>, caller: Caller) ->
         administrator: caller == Caller::Administrator,
         principal: principal.map(ToString::to_string),
         lock,
+        token_expires: token.map(|Extension(token)| token.expires),
     })
 }
 

@@ -91,6 +91,13 @@ impl From<Error> for Problem {
             Error::TooManyTokens(_) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, detail).code("too-many-tokens")
             }
+            Error::UserToken(_) => Self::new(StatusCode::UNAUTHORIZED, detail).code("bad-token"),
+            Error::NoSuchUser(_) => Self::missing(detail).code("no-user"),
+            Error::NoSuchUserToken { .. } => Self::missing(detail).code("no-user-token"),
+            Error::LockedUser(_) => Self::new(StatusCode::CONFLICT, detail).code("locked"),
+            Error::TooManyUserTokens(_) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, detail).code("too-many-tokens")
+            }
             Error::UnknownHost => Self::new(StatusCode::UNAUTHORIZED, detail).code("unknown-host"),
             other => {
                 // What is inside is for the administrator's log, not for whoever happens to call.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::StatusCode;
-use jit_grant::HostId;
+use jit_grant::{HostId, Principal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -18,10 +18,19 @@ const CONNECTIONS: usize = 16_384;
 const STRANGERS: usize = 1_024;
 /// … and those of one address. Many hosts may share one.
 const STRANGERS_OF_ADDRESS: usize = 256;
-/// Calls of a connection before a host's token was shown on it.
+/// Calls of a connection before a token was shown on it.
 const CALLS_OF_STRANGER: u32 = 4;
-/// Connections of one host at most; it needs three.
-const CONNECTIONS_OF_HOST: usize = 16;
+/// Connections of one host or user at most; a host needs three.
+const CONNECTIONS_OF_ONE: usize = 16;
+
+/// Whose a connection is, once a token was shown on it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Whose {
+    /// A host's.
+    Host(HostId),
+    /// A user's.
+    User(Principal),
+}
 
 /// How many connections there are, and whose.
 #[derive(Debug, Default)]
@@ -34,11 +43,11 @@ struct Counts {
     all: usize,
     strangers: usize,
     addresses: HashMap<IpAddr, usize>,
-    hosts: HashMap<HostId, OfHost>,
+    known: HashMap<Whose, OfOne>,
 }
 
 #[derive(Debug)]
-struct OfHost {
+struct OfOne {
     connections: usize,
     allowance: Allowance,
 }
@@ -49,7 +58,7 @@ pub struct Remote {
     limits: Arc<RemoteLimits>,
     peer: IpAddr,
     calls: Mutex<u32>,
-    host: watch::Sender<Option<HostId>>,
+    whose: watch::Sender<Option<Whose>>,
 }
 
 impl RemoteLimits {
@@ -76,7 +85,7 @@ impl RemoteLimits {
             limits: Arc::clone(self),
             peer,
             calls: Mutex::new(0),
-            host: watch::Sender::new(None),
+            whose: watch::Sender::new(None),
         }))
     }
 }
@@ -93,11 +102,11 @@ impl Counts {
         }
     }
 
-    fn not_of(&mut self, host: &HostId) {
-        if let Some(theirs) = self.hosts.get_mut(host) {
+    fn not_of(&mut self, whose: &Whose) {
+        if let Some(theirs) = self.known.get_mut(whose) {
             theirs.connections -= 1;
             if theirs.connections == 0 {
-                self.hosts.remove(host);
+                self.known.remove(whose);
             }
         }
     }
@@ -122,57 +131,63 @@ impl Remote {
         self.peer
     }
 
-    /// Resolves when a host has shown its token.
+    /// Resolves when a token that counts was shown.
     pub async fn known(&self) {
-        // The sender lives as long as self, so this ends with a host or not at all.
-        let _ = self.host.subscribe().wait_for(Option::is_some).await;
+        // The sender lives as long as self, so this ends with a token or not at all.
+        let _ = self.whose.subscribe().wait_for(Option::is_some).await;
     }
 
     /// Counts a call of whoever it is.
     pub(super) fn called(&self) -> Result<(), Problem> {
-        if self.host.borrow().is_some() {
+        if self.whose.borrow().is_some() {
             return Ok(());
         }
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         *calls += 1;
         if *calls > CALLS_OF_STRANGER {
-            return Err(too_many("too many calls before a host showed its token"));
+            return Err(too_many(
+                "too many calls before a token that counts was shown; connect again",
+            ));
         }
         Ok(())
     }
 
-    /// `host` has shown a token that counts: the connection is counted as its own from now on.
-    pub(super) fn is_of(&self, host: &HostId, now: Instant) -> Result<(), Problem> {
+    /// A token of `whose` that counts was shown: the connection is counted as theirs from now on.
+    pub(super) fn is_of(&self, whose: &Whose, now: Instant) -> Result<(), Problem> {
         let mut counts = self.limits.counts();
-        let before = self.host.borrow().clone();
-        if before.as_ref() != Some(host) {
+        let before = self.whose.borrow().clone();
+        if before.as_ref() != Some(whose) {
             let theirs = counts
-                .hosts
-                .get(host)
+                .known
+                .get(whose)
                 .map_or(0, |theirs| theirs.connections);
-            if theirs >= CONNECTIONS_OF_HOST {
-                return Err(too_many("this host has as many connections as it may"));
+            if theirs >= CONNECTIONS_OF_ONE {
+                return Err(too_many(
+                    "this host or user has as many connections as it may; close some",
+                ));
             }
             match &before {
                 None => counts.no_stranger(self.peer),
                 Some(other) => counts.not_of(other),
             }
-            let fresh = || OfHost {
+            let fresh = || OfOne {
                 connections: 0,
                 allowance: Allowance::full(now),
             };
             counts
-                .hosts
-                .entry(host.clone())
+                .known
+                .entry(whose.clone())
                 .or_insert_with(fresh)
                 .connections += 1;
-            self.host.send_replace(Some(host.clone()));
+            self.whose.send_replace(Some(whose.clone()));
         }
-        let theirs = counts.hosts.get_mut(host);
+        let theirs = counts.known.get_mut(whose);
         if theirs.is_some_and(|theirs| theirs.allowance.take(now)) {
             Ok(())
         } else {
-            Err(too_many("too many calls from this host; wait a second"))
+            Err(too_many(
+                "too many calls from this host or user; wait a second",
+            ))
         }
     }
 }
@@ -185,9 +200,9 @@ impl Drop for Remote {
     fn drop(&mut self) {
         let mut counts = self.limits.counts();
         counts.all = counts.all.saturating_sub(1);
-        match &*self.host.borrow() {
+        match &*self.whose.borrow() {
             None => counts.no_stranger(self.peer),
-            Some(host) => counts.not_of(host),
+            Some(whose) => counts.not_of(whose),
         }
     }
 }
@@ -196,8 +211,8 @@ impl Drop for Remote {
 mod tests {
     use super::*;
 
-    fn host(digit: &str) -> HostId {
-        format!("h{}", digit.repeat(32)).parse().unwrap()
+    fn host(digit: &str) -> Whose {
+        Whose::Host(format!("h{}", digit.repeat(32)).parse().unwrap())
     }
 
     #[test]
@@ -236,21 +251,21 @@ mod tests {
         for number in 0..2 * STRANGERS_OF_ADDRESS {
             let remote = limits.admit(address).unwrap();
             remote
-                .is_of(&format!("h{number:032}").parse().unwrap(), now)
+                .is_of(&Whose::Host(format!("h{number:032}").parse().unwrap()), now)
                 .unwrap();
             held.push(remote);
         }
-        let mine: Vec<_> = (0..=CONNECTIONS_OF_HOST)
+        let mine: Vec<_> = (0..=CONNECTIONS_OF_ONE)
             .map(|_| limits.admit(address).unwrap())
             .collect();
         let known = mine
             .iter()
             .filter(|remote| remote.is_of(&host("f"), now).is_ok())
             .count();
-        assert_eq!(known, CONNECTIONS_OF_HOST);
+        assert_eq!(known, CONNECTIONS_OF_ONE);
         drop((held, mine));
         assert!(
-            limits.counts().hosts.is_empty() && limits.counts().strangers == 0,
+            limits.counts().known.is_empty() && limits.counts().strangers == 0,
             "nothing lasts"
         );
     }

@@ -25,7 +25,7 @@ use super::Identity;
 use crate::api::{Remote, RemoteLimits};
 use crate::error::Error;
 
-/// From connecting to the first call that shows a host's token. Whoever takes longer is cut off, whatever he sends meanwhile.
+/// From connecting to the first call that shows a token. Whoever takes longer is cut off, whatever he sends meanwhile.
 const LONGEST_STRANGER: Duration = Duration::from_secs(10);
 /// A host asks for a word every 30 s; idle for longer, its connection is closed.
 const LONGEST_HEADER: Duration = Duration::from_secs(75);
@@ -157,7 +157,7 @@ impl Connection {
         };
         tokio::select! {
             ended = connection => ended.map_err(|error| error.to_string()),
-            () = stranger => Err("no host in time".to_owned()),
+            () = stranger => Err("no token in time".to_owned()),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::enrolment::Tokens;
 use crate::event::{Actor, Approved, Denied, Entry, Event, Extended, Granted, Requested};
 use crate::key_chain::KeyChain;
 use crate::text::{Comment, Reason};
+use crate::user_token::{End, UserTokens};
 
 /// Everything the server knows: the replay of its events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct State {
     pub tokens: Tokens,
     /// Rotations of the signing key.
     pub keys: KeyChain,
+    /// Users' tokens.
+    pub user_tokens: UserTokens,
     requests: BTreeMap<u64, Request>,
     grants: BTreeMap<u64, Grant>,
     /// Grants neither revoked nor released; some of them may be past their time.
@@ -261,6 +264,10 @@ impl State {
             Event::EnrolmentRefused { token, .. } => self.tokens.refused(token),
             Event::TokenExpired { token } => self.tokens.expired(token),
             Event::KeyRotated(rotated) => self.keys.rotated(rotated.clone()),
+            Event::UserTokenMade(made) => self.user_tokens.made(made.clone(), entry.at),
+            Event::UserTokenRefused { token, .. } => self.user_tokens.refused(token),
+            Event::UserTokenRevoked { token, .. } => self.user_tokens.ended(token, End::Revoked),
+            Event::UserTokenExpired { token, .. } => self.user_tokens.ended(token, End::Expired),
             Event::Requested(asked) => self.requested(asked, entry),
             Event::Approved(approved) => self.approved(approved, entry),
             Event::Granted(granted) => self.granted(granted, entry),
@@ -425,6 +432,7 @@ impl State {
             reason: reason.clone(),
         };
         self.locks.insert(principal.clone(), said.clone());
+        self.user_tokens.end_of(principal, entry.at);
         let his = self.live_grants(entry.at);
         let his = his.filter(|grant| grant.principal == *principal);
         for id in his.map(|grant| grant.id.clone()).collect::<Vec<_>>() {

@@ -1,0 +1,97 @@
+//! `jit-server user token`.
+
+use std::io::Write;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{ago, print_json, say, table, trimmed};
+use crate::cli::UserTokenOptions;
+use crate::client::Client;
+use crate::error::Error;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Made {
+    id: String,
+    user: String,
+    token: String,
+    expires: Timestamp,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Listed {
+    id: String,
+    made_at: Timestamp,
+    expires: Timestamp,
+    last_use: Option<Use>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Use {
+    at: Timestamp,
+    from: IpAddr,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Revoked {
+    id: String,
+    user: String,
+}
+
+/// Makes a token, lists those that count, or revokes one. A new one goes to `out` alone, so that it can be kept in a file.
+///
+/// # Errors
+/// Where the server refuses.
+pub async fn user_token(
+    options: UserTokenOptions,
+    now: Timestamp,
+    out: &mut impl Write,
+) -> Result<(), Error> {
+    let client = Client::new(&options.reach.socket);
+    let path = format!("/v1/users/{}/tokens", options.name);
+    if options.list {
+        let tokens: Vec<Listed> = client.get(&path).await?;
+        return if options.json {
+            print_json(out, &tokens)
+        } else {
+            say(out, &listed(&tokens, now))
+        };
+    }
+    if let Some(id) = options.revoke {
+        let revoked: Revoked = client.delete(&format!("{path}/{id}")).await?;
+        return if options.json {
+            print_json(out, &revoked)
+        } else {
+            let Revoked { id, user } = revoked;
+            say(out, &format!("token {id} of {user} counts no more\n"))
+        };
+    }
+    let body = json!({ "for_seconds": options.for_seconds });
+    let made: Made = client.post(&path, &body).await?;
+    if options.json {
+        return print_json(out, &made);
+    }
+    say(out, &format!("{}\n", made.token))
+}
+
+fn listed(tokens: &[Listed], now: Timestamp) -> String {
+    if tokens.is_empty() {
+        return "no tokens that count\n".to_owned();
+    }
+    let mut table = table(&["ID", "MADE", "ENDS", "LAST USE"]);
+    for token in tokens {
+        let used = token.last_use.as_ref().map_or_else(
+            || "not since the server started".to_owned(),
+            |used| format!("{} from {}", ago(used.at, now), used.from),
+        );
+        table.add_row([
+            token.id.clone(),
+            ago(token.made_at, now),
+            format!("{:.0}", token.expires),
+            used,
+        ]);
+    }
+    trimmed(table)
+}

@@ -1,0 +1,138 @@
+//! Users' tokens. For the administrator only.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use jit_grant::{Principal, UserTokenId};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Problem;
+use super::caller::Administrator;
+use super::input;
+use crate::server::{Server, Use};
+use crate::user_token::{LONGEST_SECONDS, Token};
+
+/// A token that is to be made.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewUserToken {
+    /// For so long, at most 90 days.
+    for_seconds: u32,
+}
+
+/// A user's token. It is shown this once.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct UserTokenView {
+    /// What the record calls it.
+    id: String,
+    user: String,
+    /// The secret text.
+    token: String,
+    expires: Timestamp,
+}
+
+/// A user's token that counts.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ListedUserToken {
+    id: String,
+    made_at: Timestamp,
+    expires: Timestamp,
+    /// null: not since the server started.
+    last_use: Option<UseView>,
+}
+
+/// When and from where a token was shown.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct UseView {
+    at: Timestamp,
+    #[schema(value_type = String)]
+    from: IpAddr,
+}
+
+/// A user's token that counts no more.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RevokedUserToken {
+    id: String,
+    user: String,
+}
+
+impl From<(Token, Option<Use>)> for ListedUserToken {
+    fn from((token, used): (Token, Option<Use>)) -> Self {
+        Self {
+            id: token.made.token.to_string(),
+            made_at: token.at,
+            expires: token.made.expires,
+            last_use: used.map(|Use { at, from }| UseView { at, from }),
+        }
+    }
+}
+
+/// Makes a token that a user is known by over the network.
+#[utoipa::path(post, path = "/v1/users/{name}/tokens", tag = "administration", params(("name" = String, Path)), request_body = NewUserToken, responses(
+    (status = 201, body = UserTokenView),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, body = Problem, content_type = "application/problem+json", description = "the user is locked"),
+    (status = 429, body = Problem, content_type = "application/problem+json", description = "the user has as many as may count at a time"),
+))]
+pub(super) async fn make(
+    State(server): State<Arc<Server>>,
+    _: Administrator,
+    Path(name): Path<String>,
+    input::Json(new): input::Json<NewUserToken>,
+) -> Result<(StatusCode, Json<UserTokenView>), Problem> {
+    let user: Principal = input::id(name)?;
+    if !(1..=LONGEST_SECONDS).contains(&new.for_seconds) {
+        let detail = "a user's token is for 90 days at most";
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
+    }
+    let (made, token) = server.make_user_token(user, new.for_seconds).await?;
+    let view = UserTokenView {
+        id: made.token.to_string(),
+        user: made.user.to_string(),
+        token: token.reveal(),
+        expires: made.expires,
+    };
+    Ok((StatusCode::CREATED, Json(view)))
+}
+
+/// The user's tokens that count, without their secrets.
+#[utoipa::path(get, path = "/v1/users/{name}/tokens", tag = "administration", params(("name" = String, Path)), responses(
+    (status = 200, body = Vec<ListedUserToken>),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn list(
+    State(server): State<Arc<Server>>,
+    _: Administrator,
+    Path(name): Path<String>,
+) -> Result<Json<Vec<ListedUserToken>>, Problem> {
+    let tokens = server.user_tokens(&input::id(name)?)?;
+    Ok(Json(tokens.into_iter().map(Into::into).collect()))
+}
+
+/// Takes a user's token away: it counts no more from now on.
+#[utoipa::path(delete, path = "/v1/users/{name}/tokens/{id}", tag = "administration", params(("name" = String, Path), ("id" = String, Path)), responses(
+    (status = 200, body = RevokedUserToken),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn revoke(
+    State(server): State<Arc<Server>>,
+    _: Administrator,
+    Path((name, id)): Path<(String, String)>,
+) -> Result<Json<RevokedUserToken>, Problem> {
+    let (user, token): (Principal, UserTokenId) = (input::id(name)?, input::id(id)?);
+    server
+        .revoke_user_token(user.clone(), token.clone())
+        .await?;
+    Ok(Json(RevokedUserToken {
+        id: token.to_string(),
+        user: user.to_string(),
+    }))
+}

@@ -1,0 +1,196 @@
+//! People on other machines.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use jit_grant::{Principal, UserToken, UserTokenId};
+
+use super::Server;
+use crate::error::Error;
+use crate::event::{Actor, Event, UserTokenMade};
+use crate::user_token::{MOST_OF_USER, Token, UserTokenRefused};
+use crate::workflow::State;
+
+/// When and from where a token was shown last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Use {
+    /// When.
+    pub at: Timestamp,
+    /// The address at the other end of the connection.
+    pub from: IpAddr,
+}
+
+/// The last use of each token since the server started.
+#[derive(Debug, Default)]
+pub(super) struct Uses {
+    last: Mutex<HashMap<UserTokenId, Use>>,
+}
+
+impl Uses {
+    fn note(&self, token: &UserTokenId, used: Use) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.insert(token.clone(), used);
+    }
+
+    fn of(&self, token: &UserTokenId) -> Option<Use> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.get(token).copied()
+    }
+}
+
+impl Server {
+    /// Makes a token for `user` that counts for so many seconds. It is told this once: only its secret's hash is kept.
+    ///
+    /// # Errors
+    /// No such user, a locked one, too many tokens, or that it could not be kept.
+    pub async fn make_user_token(
+        self: &Arc<Self>,
+        user: Principal,
+        for_seconds: u32,
+    ) -> Result<(UserTokenMade, UserToken), Error> {
+        self.uninterrupted(move |server, mut writer| async move {
+            let now = server.now();
+            let next = server.look(|state| may_have_another(state, &user, now))?;
+            let token = UserToken::generate()?;
+            let made = UserTokenMade {
+                token: UserTokenId::try_from(format!("u{next}"))
+                    .map_err(|error| Error::Setup(error.to_string()))?,
+                user,
+                secret: token.hash(),
+                expires: now + SignedDuration::from_secs(i64::from(for_seconds)),
+            };
+            let event = Event::UserTokenMade(made.clone());
+            server
+                .keep(&mut writer, now, Actor::Administrator, vec![event])
+                .await?;
+            Ok((made, token))
+        })
+        .await
+    }
+
+    /// Takes a token of `user` away.
+    ///
+    /// # Errors
+    /// He has no such token, or that it could not be kept.
+    pub async fn revoke_user_token(
+        self: &Arc<Self>,
+        user: Principal,
+        token: UserTokenId,
+    ) -> Result<(), Error> {
+        self.uninterrupted(move |server, mut writer| async move {
+            let now = server.now();
+            let counts = server.look(|state| {
+                let mut his = state.user_tokens.of(&user, now);
+                his.any(|found| found.made.token == token)
+            });
+            if !counts {
+                return Err(Error::NoSuchUserToken { user, token });
+            }
+            let event = Event::UserTokenRevoked { token, user };
+            server
+                .keep(&mut writer, now, Actor::Administrator, vec![event])
+                .await
+                .map(drop)
+        })
+        .await
+    }
+
+    /// The tokens of `user` that count, the oldest first, with their last uses since the server started.
+    ///
+    /// # Errors
+    /// No such user.
+    pub fn user_tokens(&self, user: &Principal) -> Result<Vec<(Token, Option<Use>)>, Error> {
+        let now = self.now();
+        let mut tokens: Vec<Token> = self.look(|state| {
+            known(state, user)?;
+            Ok::<_, Error>(state.user_tokens.of(user, now).cloned().collect())
+        })?;
+        tokens.sort_by_key(|token| token.at);
+        let with_use = tokens.into_iter().map(|token| {
+            let used = self.uses.of(&token.made.token);
+            (token, used)
+        });
+        Ok(with_use.collect())
+    }
+
+    /// Who shows `token`, from that address.
+    ///
+    /// # Errors
+    /// Why it makes nobody known. A refusal of a known token is in the record, up to a number of them.
+    pub async fn user_of(
+        self: &Arc<Self>,
+        token: &UserToken,
+        from: IpAddr,
+    ) -> Result<UserTokenMade, Error> {
+        let (secret, at) = (token.hash(), self.now());
+        let admitted = self.look(|state| {
+            let made = state.user_tokens.admit(&secret, at)?;
+            if state.directory.user(&made.user).is_none() {
+                let why = "is of nobody any more";
+                return Err(UserTokenRefused::Ended(made.clone(), why));
+            }
+            Ok(made.clone())
+        });
+        match admitted {
+            Ok(made) => {
+                self.uses.note(&made.token, Use { at, from });
+                Ok(made)
+            }
+            Err(refused) => {
+                self.record_user_refusal(&refused, from).await?;
+                Err(refused.into())
+            }
+        }
+    }
+
+    async fn record_user_refusal(
+        self: &Arc<Self>,
+        refused: &UserTokenRefused,
+        from: IpAddr,
+    ) -> Result<(), Error> {
+        tracing::warn!(%from, "a caller is not known: {refused}");
+        // Strangers can send any number of unknown ones: nothing is kept of them, and no writer waits for them.
+        let UserTokenRefused::Ended(made, why) = refused.clone() else {
+            return Ok(());
+        };
+        if !self.look(|state| state.user_tokens.keeps_refusal(&made.token)) {
+            return Ok(());
+        }
+        self.uninterrupted(move |server, mut writer| async move {
+            if !server.look(|state| state.user_tokens.keeps_refusal(&made.token)) {
+                return Ok(());
+            }
+            let event = Event::UserTokenRefused {
+                token: made.token,
+                user: made.user,
+                why: why.to_owned(),
+                from,
+            };
+            let now = server.now();
+            server
+                .keep(&mut writer, now, Actor::Server, vec![event])
+                .await
+                .map(drop)
+        })
+        .await
+    }
+}
+
+fn known(state: &State, user: &Principal) -> Result<(), Error> {
+    let known = state.directory.user(user).map(drop);
+    known.ok_or_else(|| Error::NoSuchUser(user.clone()))
+}
+
+/// The number of the token that `user` may have now.
+fn may_have_another(state: &State, user: &Principal, now: Timestamp) -> Result<usize, Error> {
+    known(state, user)?;
+    if state.lock(user).is_some() {
+        return Err(Error::LockedUser(user.clone()));
+    }
+    if state.user_tokens.of(user, now).count() >= MOST_OF_USER {
+        return Err(Error::TooManyUserTokens(user.clone()));
+    }
+    Ok(state.user_tokens.next())
+}

@@ -1,0 +1,239 @@
+//! Users' tokens: who calls over the network, and until when.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use jit_grant::{Principal, SecretHash, UserTokenId};
+
+use crate::event::UserTokenMade;
+
+/// Refusals of one token that are kept in the record; further ones are in the log alone.
+const MOST_REFUSALS: u32 = 20;
+/// A token lasts so many seconds at most: 90 days.
+pub const LONGEST_SECONDS: u32 = 90 * 24 * 3_600;
+/// Tokens of one user that count at a time at most.
+pub const MOST_OF_USER: usize = 8;
+
+/// How a token came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Its time was over.
+    Expired,
+    /// An administrator took it away.
+    Revoked,
+    /// Its user was locked.
+    Locked,
+}
+
+/// Why a token makes nobody known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UserTokenRefused {
+    /// No token of this server has that secret.
+    #[error("the token is not one of this server's")]
+    Unknown,
+    /// It is over, or its user is not there any more.
+    #[error("token {} of {} {}", .0.token, .0.user, .1)]
+    Ended(UserTokenMade, &'static str),
+}
+
+/// A user's token and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// As it was made.
+    pub made: UserTokenMade,
+    /// When.
+    pub at: Timestamp,
+    /// How it ended. None: nothing but its time ends it.
+    end: Option<End>,
+    refusals: u32,
+}
+
+impl Token {
+    /// True where it makes its user known at `now`.
+    #[must_use]
+    pub fn counts(&self, now: Timestamp) -> bool {
+        self.end.is_none() && now < self.made.expires
+    }
+}
+
+/// All tokens of users there were, by what is kept of their secrets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserTokens {
+    tokens: BTreeMap<SecretHash, Token>,
+}
+
+impl UserTokens {
+    /// Takes in a new one.
+    pub fn made(&mut self, made: UserTokenMade, at: Timestamp) {
+        let secret = made.secret.clone();
+        let token = Token {
+            made,
+            at,
+            end: None,
+            refusals: 0,
+        };
+        // A second one of the same secret would change whose it is.
+        self.tokens.entry(secret).or_insert(token);
+    }
+
+    /// Takes in that one was refused.
+    pub fn refused(&mut self, id: &UserTokenId) {
+        self.change(id, |token| token.refusals += 1);
+    }
+
+    /// Takes in that one is over. The first end stays.
+    pub fn ended(&mut self, id: &UserTokenId, end: End) {
+        self.change(id, |token| {
+            token.end.get_or_insert(end);
+        });
+    }
+
+    /// Takes in that `user` was locked at `at`: none of his tokens comes back.
+    pub fn end_of(&mut self, user: &Principal, at: Timestamp) {
+        let his = self.tokens.values_mut();
+        for token in his.filter(|token| token.made.user == *user && token.counts(at)) {
+            token.end = Some(End::Locked);
+        }
+    }
+
+    fn change(&mut self, id: &UserTokenId, change: impl FnOnce(&mut Token)) {
+        self.tokens
+            .values_mut()
+            .find(|token| token.made.token == *id)
+            .map(change);
+    }
+
+    /// The number of the token to come.
+    #[must_use]
+    pub fn next(&self) -> usize {
+        self.tokens.len() + 1
+    }
+
+    /// The tokens of `user` that count at `now`.
+    pub fn of<'a>(
+        &'a self,
+        user: &'a Principal,
+        now: Timestamp,
+    ) -> impl Iterator<Item = &'a Token> {
+        let his = self.tokens.values();
+        his.filter(move |token| token.made.user == *user && token.counts(now))
+    }
+
+    /// Those whose end is not in the record yet.
+    pub fn lapsed(&self, now: Timestamp) -> impl Iterator<Item = &UserTokenMade> {
+        let lapsed = move |token: &&Token| token.end.is_none() && now >= token.made.expires;
+        self.tokens.values().filter(lapsed).map(|token| &token.made)
+    }
+
+    /// Whether a refusal of this token is still to be kept.
+    #[must_use]
+    pub fn keeps_refusal(&self, id: &UserTokenId) -> bool {
+        let token = self.tokens.values().find(|token| token.made.token == *id);
+        token.is_some_and(|token| token.refusals < MOST_REFUSALS)
+    }
+
+    /// The token of that secret, where it counts at `now`. It is looked up by the hash of what was shown, so how long that takes tells
+    /// nothing of any secret.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn admit(
+        &self,
+        secret: &SecretHash,
+        now: Timestamp,
+    ) -> Result<&UserTokenMade, UserTokenRefused> {
+        let token = self.tokens.get(secret).ok_or(UserTokenRefused::Unknown)?;
+        let why = match token.end {
+            Some(End::Revoked) => "was revoked",
+            Some(End::Locked) => "ended when that user was locked",
+            Some(End::Expired) => "is over",
+            None if now >= token.made.expires => "is over",
+            None => return Ok(&token.made),
+        };
+        Err(UserTokenRefused::Ended(token.made.clone(), why))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn hash(digit: &str) -> SecretHash {
+        digit.repeat(64).parse().unwrap()
+    }
+
+    fn made(id: &str, user: &str, digit: &str) -> UserTokenMade {
+        UserTokenMade {
+            token: id.parse().unwrap(),
+            user: user.parse().unwrap(),
+            secret: hash(digit),
+            expires: at(100),
+        }
+    }
+
+    fn tokens() -> UserTokens {
+        let mut tokens = UserTokens::default();
+        tokens.made(made("u1", "alice", "a"), at(0));
+        tokens.made(made("u2", "bob", "b"), at(0));
+        tokens
+    }
+
+    #[test]
+    fn a_token_is_its_users_until_its_time_and_its_end_is_recorded_once() {
+        let mut tokens = tokens();
+        let user = tokens.admit(&hash("a"), at(99)).unwrap().user.to_string();
+        assert_eq!(user, "alice");
+        assert!(tokens.admit(&hash("a"), at(100)).is_err());
+        let unknown = tokens.admit(&hash("c"), at(1));
+        assert_eq!(unknown, Err(UserTokenRefused::Unknown));
+        assert_eq!(tokens.lapsed(at(99)).count(), 0);
+        assert_eq!(tokens.lapsed(at(100)).count(), 2);
+        tokens.ended(&"u1".parse().unwrap(), End::Expired);
+        assert_eq!(tokens.lapsed(at(100)).count(), 1);
+    }
+
+    #[test]
+    fn a_revoked_token_counts_no_more_and_others_do() {
+        let mut tokens = tokens();
+        tokens.ended(&"u1".parse().unwrap(), End::Revoked);
+        let refused = tokens.admit(&hash("a"), at(1)).unwrap_err().to_string();
+        assert_eq!(refused, "token u1 of alice was revoked");
+        assert!(tokens.admit(&hash("b"), at(1)).is_ok());
+        assert_eq!(tokens.lapsed(at(200)).count(), 1, "revoked is not expired");
+    }
+
+    #[test]
+    fn a_lock_ends_all_tokens_of_that_user_and_a_later_one_counts() {
+        let mut tokens = tokens();
+        let alice = "alice".parse().unwrap();
+        tokens.end_of(&alice, at(10));
+        assert!(tokens.admit(&hash("a"), at(11)).is_err());
+        assert!(tokens.admit(&hash("b"), at(11)).is_ok());
+        tokens.made(made("u3", "alice", "c"), at(12));
+        assert!(tokens.admit(&hash("c"), at(13)).is_ok());
+        assert_eq!(tokens.of(&alice, at(13)).count(), 1);
+    }
+
+    #[test]
+    fn no_later_event_makes_a_token_somebody_elses() {
+        let mut tokens = tokens();
+        tokens.made(made("u3", "mallory", "a"), at(1));
+        let user = &tokens.admit(&hash("a"), at(2)).unwrap().user;
+        assert_eq!(user.as_str(), "alice");
+    }
+
+    #[test]
+    fn refusals_of_one_token_do_not_fill_the_record() {
+        let mut tokens = tokens();
+        let id = "u1".parse().unwrap();
+        for _ in 0..MOST_REFUSALS {
+            assert!(tokens.keeps_refusal(&id));
+            tokens.refused(&id);
+        }
+        assert!(!tokens.keeps_refusal(&id));
+    }
+}

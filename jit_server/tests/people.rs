@@ -1,0 +1,336 @@
+//! People on other machines, known over TLS by their tokens.
+
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Answer, Elsewhere, Person, Running, id, read};
+use hyper::Method;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+
+/// Somebody at another machine.
+struct Away<'a> {
+    elsewhere: &'a Elsewhere,
+    token: String,
+}
+
+impl Away<'_> {
+    async fn call(&self, method: Method, path: &str, body: Value) -> Answer {
+        let bearer = format!("Bearer {}", self.token);
+        let headers = [("authorization", bearer.as_str())];
+        read(self.elsewhere.send(method, path, &headers, body).await).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path, json!({})).await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Answer {
+        self.call(Method::POST, path, body).await
+    }
+}
+
+async fn made(root: &Person, user: &str, for_seconds: u32) -> Value {
+    let path = format!("/v1/users/{user}/tokens");
+    let body = json!({ "for_seconds": for_seconds });
+    root.post(&path, body).await.is(201)
+}
+
+async fn away<'a>(running: &Running, elsewhere: &'a Elsewhere, user: &str) -> Away<'a> {
+    let made = made(&running.as_("root"), user, 600).await;
+    let token = made["token"].as_str().unwrap().to_owned();
+    Away { elsewhere, token }
+}
+
+async fn delete(root: &Person, path: &str) -> Answer {
+    read(
+        root.send(Method::DELETE, path, &[], Default::default())
+            .await,
+    )
+    .await
+}
+
+async fn recorded(who: &Person, kind: &str) -> Vec<Value> {
+    let record = who.get("/v1/audit").await.is(200);
+    let events = record["events"].as_array().unwrap().iter();
+    events
+        .filter(|event| event["kind"] == kind)
+        .cloned()
+        .collect()
+}
+
+#[tokio::test]
+async fn people_with_tokens_ask_decide_and_end_from_anywhere_as_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let elsewhere = running.listen_elsewhere().await;
+    let alice = away(&running, &elsewhere, "alice").await;
+    let bob = away(&running, &elsewhere, "bob").await;
+    let whoami = alice.get("/v1/whoami").await.is(200);
+    assert_eq!(
+        (&whoami["principal"], &whoami["administrator"]),
+        (&json!("alice"), &json!(false))
+    );
+    assert!(whoami["token_expires"].is_string());
+    for path in ["/v1/roles", "/v1/hosts", "/v1/requests", "/v1/audit"] {
+        alice.get(path).await.is(200);
+    }
+    let wanted = json!({ "role": "web-admin", "hosts": ["web-1"], "for_seconds": 60, "reason": "disk full" });
+    let asked = id(&alice.post("/v1/requests", wanted.clone()).await.is(201));
+    let approve = format!("/v1/requests/{asked}/approve");
+    alice.post(&approve, json!({})).await.is(403);
+    let approved = bob.post(&approve, json!({})).await.is(200);
+    assert_eq!(approved["state"], "approved");
+    let because = json!({ "reason": "enough" });
+    bob.post("/v1/grants/g1/revoke", because.clone())
+        .await
+        .is(200);
+    let asked = id(&alice.post("/v1/requests", wanted.clone()).await.is(201));
+    bob.post(&format!("/v1/requests/{asked}/deny"), because)
+        .await
+        .is(200);
+    let asked = id(&alice.post("/v1/requests", wanted).await.is(201));
+    bob.post(&format!("/v1/requests/{asked}/approve"), json!({}))
+        .await
+        .is(200);
+    alice.post("/v1/grants/g2/release", json!({})).await.is(200);
+    let record = recorded(&running.as_("root"), "approved").await;
+    assert!(record.iter().all(|event| event["actor"] == "bob"));
+}
+
+#[tokio::test]
+async fn a_token_never_makes_an_administrator() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let root = running.as_("root");
+    let user = json!({ "name": "root", "login": "deploy", "groups": ["leads"] });
+    root.post("/v1/users", user).await.is(201);
+    let elsewhere = running.listen_elsewhere().await;
+    let named_root = away(&running, &elsewhere, "root").await;
+    for (method, path) in [
+        (Method::GET, "/v1/users"),
+        (Method::GET, "/v1/users/root/tokens"),
+        (Method::POST, "/v1/users/root/tokens"),
+        (Method::DELETE, "/v1/users/root/tokens/u1"),
+        (Method::DELETE, "/v1/hosts/web-1"),
+        (Method::POST, "/v1/hosts/tokens"),
+    ] {
+        let answer = named_root
+            .call(method, path, json!({ "for_seconds": 60 }))
+            .await;
+        answer.refuses(403, "not-administrator");
+    }
+    // At the socket the kernel says who calls, and a token changes nothing.
+    let bearer = format!("Bearer {}", named_root.token);
+    let headers = [("authorization", bearer.as_str())];
+    let mallory = running.as_("mallory");
+    let answer = mallory
+        .send(Method::GET, "/v1/whoami", &headers, Default::default())
+        .await;
+    assert_eq!(read(answer).await.is(200)["principal"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_revoked_token_counts_no_more_also_on_a_connection_that_it_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let elsewhere = running.listen_elsewhere().await;
+    let root = running.as_("root");
+    let alice = away(&running, &elsewhere, "alice").await;
+    let stream = TokioIo::new(elsewhere.connect().await);
+    let (mut sender, connection) = http1::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut call = async || {
+        let request = hyper::Request::get("/v1/whoami")
+            .header("host", "jit.test")
+            .header("jit-client", "test/1")
+            .header("authorization", format!("Bearer {}", alice.token))
+            .body(http_body_util::Full::<hyper::body::Bytes>::default());
+        sender.ready().await.unwrap();
+        read(sender.send_request(request.unwrap()).await.unwrap()).await
+    };
+    call().await.is(200);
+    let listed = root.get("/v1/users/alice/tokens").await.is(200);
+    assert_eq!(
+        (&listed[0]["id"], &listed[0]["last_use"]["from"]),
+        (&json!("u1"), &json!("127.0.0.1"))
+    );
+    let path = "/v1/users/alice/tokens/u1";
+    delete(&root, "/v1/users/bob/tokens/u1")
+        .await
+        .refuses(404, "no-user-token");
+    delete(&root, path).await.is(200);
+    delete(&root, path).await.refuses(404, "no-user-token");
+    call().await.refuses(401, "bad-token");
+    for _ in 0..30 {
+        alice.get("/v1/whoami").await.refuses(401, "bad-token");
+    }
+    assert_eq!(recorded(&root, "user_token_made").await.len(), 1);
+    assert_eq!(recorded(&root, "user_token_revoked").await.len(), 1);
+    let refused = recorded(&root, "user_token_refused").await;
+    assert_eq!(refused.len(), 20, "the rest is in the log");
+    assert_eq!(
+        (&refused[0]["subject"], &refused[0]["detail"]["from"]),
+        (&json!("u1"), &json!("127.0.0.1"))
+    );
+    let hers = recorded(&running.as_("alice"), "user_token_revoked").await;
+    assert_eq!(hers.len(), 1);
+    assert!(
+        recorded(&running.as_("bob"), "user_token_revoked")
+            .await
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn a_lock_ends_tokens_for_good_and_a_restart_brings_none_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let root = running.as_("root");
+    let (token, kept) = {
+        let elsewhere = running.listen_elsewhere().await;
+        let alice = away(&running, &elsewhere, "alice").await;
+        let bob = away(&running, &elsewhere, "bob").await;
+        let because = json!({ "reason": "laptop stolen" });
+        root.post("/v1/users/alice/lock", because).await.is(200);
+        alice.get("/v1/whoami").await.refuses(401, "bad-token");
+        let new = json!({ "for_seconds": 60 });
+        root.post("/v1/users/alice/tokens", new)
+            .await
+            .refuses(409, "locked");
+        root.post("/v1/users/alice/unlock", json!({})).await.is(200);
+        alice.get("/v1/whoami").await.refuses(401, "bad-token");
+        bob.get("/v1/whoami").await.is(200);
+        (alice.token, bob.token)
+    };
+    running.stop().await;
+    let running = Running::start(folder.path()).await;
+    let elsewhere = &running.listen_elsewhere().await;
+    let alice = Away { elsewhere, token };
+    alice.get("/v1/whoami").await.refuses(401, "bad-token");
+    let bob = Away {
+        elsewhere,
+        token: kept,
+    };
+    assert_eq!(bob.get("/v1/whoami").await.is(200)["principal"], "bob");
+    let new = made(&running.as_("root"), "alice", 60).await;
+    assert_eq!(new["id"], "u3", "no id is given twice");
+}
+
+#[tokio::test]
+async fn a_token_ends_on_time_and_its_end_is_on_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let elsewhere = &running.listen_elsewhere().await;
+    let root = running.as_("root");
+    let token = made(&root, "alice", 1).await["token"].clone();
+    let token = token.as_str().unwrap().to_owned();
+    let mut changes = running.server.changes();
+    // Nothing but time ends it.
+    while recorded(&root, "user_token_expired").await.is_empty() {
+        running.server.tick().await.unwrap();
+        let _ = tokio::time::timeout(Duration::from_millis(100), changes.changed()).await;
+    }
+    let alice = Away { elsewhere, token };
+    alice.get("/v1/whoami").await.refuses(401, "bad-token");
+    assert_eq!(recorded(&root, "user_token_refused").await.len(), 1);
+    running.server.tick().await.unwrap();
+    assert_eq!(recorded(&root, "user_token_expired").await.len(), 1);
+    assert_eq!(
+        root.get("/v1/users/alice/tokens").await.is(200),
+        json!([]),
+        "only what counts is listed"
+    );
+}
+
+#[tokio::test]
+async fn tokens_are_bounded_in_number_and_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let root = running.as_("root");
+    for seconds in [0, 90 * 86_400 + 1] {
+        let body = json!({ "for_seconds": seconds });
+        root.post("/v1/users/alice/tokens", body).await.is(422);
+    }
+    for _ in 0..8 {
+        made(&root, "alice", 60).await;
+    }
+    let body = json!({ "for_seconds": 60 });
+    root.post("/v1/users/alice/tokens", body.clone())
+        .await
+        .refuses(429, "too-many-tokens");
+    made(&root, "bob", 60).await;
+    delete(&root, "/v1/users/alice/tokens/u3").await.is(200);
+    made(&root, "alice", 60).await;
+    root.post("/v1/users/eve/tokens", body)
+        .await
+        .refuses(404, "no-user");
+    running
+        .as_("alice")
+        .get("/v1/users/alice/tokens")
+        .await
+        .refuses(403, "not-administrator");
+}
+
+#[tokio::test]
+async fn strangers_learn_nothing_and_leave_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let elsewhere = &running.listen_elsewhere().await;
+    let foreign = jit_grant::UserToken::generate().unwrap().reveal();
+    let root = running.as_("root");
+    let before = root.get("/v1/audit").await.is(200);
+    for (token, code) in [
+        (foreign.as_str(), "bad-token"),
+        ("jit-user.", "bad-token"),
+        ("a.b.c", "bad-token"),
+    ] {
+        let token = token.to_owned();
+        let stranger = Away { elsewhere, token };
+        stranger.get("/v1/whoami").await.refuses(401, code);
+        stranger.get("/v1/users").await.refuses(401, code);
+    }
+    assert_eq!(root.get("/v1/audit").await.is(200), before);
+}
+
+#[tokio::test]
+async fn one_persons_calls_are_bounded_and_another_does_not_feel_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let elsewhere = running.listen_elsewhere().await;
+    let alice = away(&running, &elsewhere, "alice").await;
+    let bob = away(&running, &elsewhere, "bob").await;
+    let mut held = Vec::new();
+    let call = async |token: &str| {
+        let stream = TokioIo::new(elsewhere.connect().await);
+        let (mut sender, connection) = http1::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let request = hyper::Request::get("/v1/whoami")
+            .header("host", "jit.test")
+            .header("jit-client", "test/1")
+            .header("authorization", format!("Bearer {token}"))
+            .body(http_body_util::Full::<hyper::body::Bytes>::default());
+        let answer = read(sender.send_request(request.unwrap()).await.unwrap()).await;
+        (sender, answer)
+    };
+    for _ in 0..16 {
+        let (sender, answer) = call(&alice.token).await;
+        answer.is(200);
+        held.push(sender);
+    }
+    let (_, answer) = call(&alice.token).await;
+    answer.refuses(429, "too-many-calls");
+    let (_, answer) = call(&bob.token).await;
+    answer.is(200);
+}
