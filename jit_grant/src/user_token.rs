@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::enrolment::Secret;
 use crate::key::KeyError;
 use crate::name::SecretHash;
@@ -16,7 +18,8 @@ const PREFIX: &str = "jit-user.";
 pub struct NotAUserToken;
 
 /// A user's token. As text `jit-user.SECRET`: whoever has it is that user to the server, until it ends. Its Debug form hides it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct UserToken(Secret);
 
 impl UserToken {
@@ -48,6 +51,20 @@ impl FromStr for UserToken {
         let secret = text.strip_prefix(PREFIX).ok_or(NotAUserToken)?;
         let secret = Secret::try_from(secret.to_owned());
         secret.map(Self).map_err(|_| NotAUserToken)
+    }
+}
+
+impl TryFrom<String> for UserToken {
+    type Error = NotAUserToken;
+
+    fn try_from(text: String) -> Result<Self, NotAUserToken> {
+        text.parse()
+    }
+}
+
+impl From<UserToken> for String {
+    fn from(token: UserToken) -> Self {
+        token.reveal()
     }
 }
 

@@ -24,8 +24,17 @@ pub(super) struct Whoami {
     principal: Option<String>,
     /// The lock that keeps the user from asking and approving. null: not locked.
     lock: Option<LockView>,
-    /// When the token that was shown counts no more. null: the caller is known without one.
-    token_expires: Option<Timestamp>,
+    /// The token that was shown. null: the caller is known without one.
+    token: Option<ShownToken>,
+}
+
+/// The token that a caller is known by.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ShownToken {
+    /// What the record calls it.
+    id: String,
+    /// When it counts no more.
+    expires: Timestamp,
 }
 
 /// Who the server takes the caller for.
@@ -48,7 +57,10 @@ pub(super) async fn whoami(
         administrator: caller == Caller::Administrator,
         principal: principal.map(ToString::to_string),
         lock,
-        token_expires: token.map(|Extension(token)| token.expires),
+        token: token.map(|Extension(made)| ShownToken {
+            id: made.token.to_string(),
+            expires: made.expires,
+        }),
     })
 }
 
