@@ -10,7 +10,8 @@ use crate::duration;
 use crate::server::ServerAddress;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 refused, 4 timed out, 5 pending (asked, not decided yet).\n\
-     JIT_SERVER names the server (unix:/PATH or https://HOST); without it the one this host is enrolled with is asked, or the one on this machine.";
+     JIT_SERVER names the server (unix:/PATH or https://HOST); without it the one on this machine is asked, else the one that `jitctl login` named, else the one \
+     that this host is enrolled with. JIT_TOKEN (a token) and JIT_CA (a file) go before those of the login.";
 
 /// Just-in-time access: ask for a role, approve it, look at what is open, and gate this host.
 #[derive(Debug, Parser)]
@@ -30,6 +31,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Trust a server from now on: this host takes its grants from there
     Enroll(Enroll),
+    /// Be known to a server elsewhere from now on, by a token: ask, approve and look from this machine
+    Login(Login),
+    /// Forget the login on this machine; the token counts on until it ends or is revoked
+    Logout,
     /// Put pam_jit into the PAM files of SERVICE, watching only until `jitctl enforce`
     Gate {
         /// Files in /etc/pam.d, such as sshd, sudo, su
@@ -170,6 +175,20 @@ pub(crate) struct Enroll {
     /// /etc/jit/enrol/token enrols so by itself when it boots
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["server", "token_file", "ca"])]
     pub(crate) from: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Login {
+    /// The server, such as https://jit.example:7443
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: ServerAddress,
+    /// What `jit-server user token` printed, in a file; standard input where none is named, not shown at a terminal
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The certificate authority, in PEM, that the server's certificate must come from; on a host that is enrolled with that server its
+    /// own where none is named
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

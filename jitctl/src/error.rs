@@ -181,6 +181,11 @@ impl Error {
             Self::Problem {
                 code: Some(code), ..
             } if code.starts_with("JIT-") => format!("jitctl explain {code}"),
+            Self::Problem {
+                status: 401,
+                code: Some(code),
+                ..
+            } if code == "bad-token" => "jitctl login --server URL --ca FILE, with a new token".to_owned(),
             Self::NotApproved { id, .. } | Self::StillPending(id) => format!("jitctl show {id}"),
             Self::NotReady { remedy, .. } | Self::Other { remedy, .. } => remedy.clone(),
             Self::DaemonRefused(_) | Self::Problem { .. } | Self::File { .. } => return None,

@@ -1,4 +1,4 @@
-//! jit-server's HTTP API, spoken over a Unix socket, or with TLS to a server that the host's own trust vouches for.
+//! jit-server's HTTP API, spoken over a Unix socket, or with TLS to a server that what is pinned vouches for.
 
 mod document;
 
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use jit_grant::UserToken;
 use reqwest::{Certificate, Method};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -41,9 +42,9 @@ pub(crate) enum ServerAddress {
 }
 
 impl ServerAddress {
-    /// The server on this machine.
-    pub(crate) fn local() -> Self {
-        Self::Socket(PathBuf::from(LOCAL.trim_start_matches("unix:")))
+    /// The path of the socket of a server on this machine.
+    pub(crate) fn local() -> &'static str {
+        LOCAL.trim_start_matches("unix:")
     }
 
     /// What the path of a call follows.
@@ -111,12 +112,18 @@ impl fmt::Display for ServerAddress {
 #[derive(Debug)]
 pub(crate) struct Server {
     address: ServerAddress,
+    token: Option<UserToken>,
     http: reqwest::Client,
 }
 
 impl Server {
-    /// Nothing is sent yet. A server elsewhere must be vouched for by one of the certificates in `ca`, in PEM, and by nobody else.
-    pub(crate) fn at(address: ServerAddress, ca: Option<&str>) -> Result<Self, Error> {
+    /// Nothing is sent yet. A server elsewhere must be vouched for by one of the certificates in `ca`, in PEM, and by nobody else; it is
+    /// shown `token`.
+    pub(crate) fn at(
+        address: ServerAddress,
+        ca: Option<&str>,
+        token: Option<UserToken>,
+    ) -> Result<Self, Error> {
         let away = |error: &reqwest::Error| Error::ServerAway {
             server: address.to_string(),
             why: reason(error),
@@ -131,16 +138,18 @@ impl Server {
                     problem: format!(
                         "nothing vouches for {address}: no certificate authority is given or pinned"
                     ),
-                    remedy:
-                        "enrol this host with it: jitctl enroll --ca FILE has what vouches for it"
-                            .to_owned(),
+                    remedy: "name the server's own /etc/jit-server/ca.crt: --ca FILE at login or enroll, or JIT_CA".to_owned(),
                     exit: Exit::Usage,
                 });
             }
             ServerAddress::Url(_) => client.https_only(true).tls_certs_only(pinned),
         };
         let http = client.build().map_err(|error| away(&error))?;
-        Ok(Self { address, http })
+        Ok(Self {
+            address,
+            token,
+            http,
+        })
     }
 
     /// What the server says at `path`.
@@ -175,6 +184,9 @@ impl Server {
             .request(method, format!("{}{path}", self.address.base()))
             .header(CLIENT_HEADER, CLIENT)
             .timeout(time);
+        if let Some(token) = &self.token {
+            call = call.bearer_auth(token.reveal());
+        }
         if let Some(body) = body {
             call = call.json(body);
         }

@@ -1,14 +1,14 @@
 //! `/etc/jit/trust.json`: which server this host believes, and who this host is to it. jitd reads it (`jitd/src/trust.rs`).
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::replace::replace;
 use crate::server::{ServerAddress, ServerKey};
 
 const MOST_BYTES: u64 = 64 * 1024;
@@ -59,38 +59,15 @@ impl Trust {
             .map_err(|error| Error::file(&path, "understand", error))
     }
 
-    /// Replaces what is on disk, whole or not at all. Anyone may read it.
+    /// Replaces what is on disk, whole or not at all. Anyone may read it: jitd-sync does, and people do.
     pub(crate) fn write(&self, root: &Path) -> Result<(), Error> {
         let path = Self::path(root);
-        self.replace(&path)
-            .map_err(|error| Error::file(&path, "write", error))
-    }
-
-    fn replace(&self, path: &Path) -> io::Result<()> {
-        let folder = path
-            .parent()
-            .ok_or_else(|| io::Error::other("it is in no folder"))?;
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(folder)?;
-        let temporary = folder.join(".trust.json.new");
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o644)
-            .open(&temporary)?;
-        // Whatever the umask is: jitd-sync and people read it.
-        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        File::open(folder)?.sync_all()
+        let write = || {
+            let mut text = serde_json::to_vec_pretty(self)?;
+            text.push(b'\n');
+            replace(&path, &text, 0o644, 0o755)
+        };
+        write().map_err(|error: io::Error| Error::file(&path, "write", error))
     }
 }
 

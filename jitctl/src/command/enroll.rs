@@ -1,7 +1,5 @@
 //! `jitctl enroll`: this host trusts a server from now on. Running it again is safe: the server knows the key and gives the same id.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 use std::process::Command;
 
@@ -10,6 +8,7 @@ use jit_local::message::control::{self, Prove};
 use serde_json::{Value, json};
 
 use super::Here;
+use super::input::read_text;
 use crate::cli::Enroll;
 use crate::error::{Error, Exit};
 use crate::server::{Enrolled, Server, ServerAddress, ServerKey};
@@ -18,8 +17,6 @@ use crate::trust::{Trust, machine_id};
 const SYNC_UNIT: &str = "jitd-sync.service";
 /// URLs of one server, as jitd takes them.
 const MOST_SERVERS: usize = 8;
-/// Of a token, or of certificates, as jitd takes them.
-const MOST_BYTES: u64 = 32 * 1024;
 
 pub(super) async fn run(here: &Here, options: Enroll) -> Result<Exit, Error> {
     here.require_root("enrolling")?;
@@ -178,7 +175,7 @@ impl Door {
         path: &str,
         body: &Value,
     ) -> Result<Enrolled, Error> {
-        let server = Server::at(address.clone(), self.ca.as_deref())?;
+        let server = Server::at(address.clone(), self.ca.as_deref(), None)?;
         let answer = server.post(path, body).await?;
         server.parse(&answer)
     }
@@ -189,18 +186,6 @@ fn read_token(path: &Path) -> Result<EnrolmentToken, Error> {
     text.trim()
         .parse()
         .map_err(|error: jit_grant::NotAToken| Error::file(path, "use", error))
-}
-
-/// A small file; `-` is standard input.
-fn read_text(path: &Path) -> Result<String, Error> {
-    let mut text = String::new();
-    let read = if path == Path::new("-") {
-        io::stdin().take(MOST_BYTES).read_to_string(&mut text)
-    } else {
-        File::open(path).and_then(|file| file.take(MOST_BYTES).read_to_string(&mut text))
-    };
-    read.map(|_| text)
-        .map_err(|error| Error::file(path, "read", error))
 }
 
 /// The keys that this host believes from now on. With a token that is the one in it: whatever came over the network could have come

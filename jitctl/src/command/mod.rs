@@ -9,9 +9,11 @@ mod explain;
 mod extend;
 mod gate;
 mod generate;
+mod input;
 mod left_behind;
 mod list;
 mod lock;
+mod login;
 mod request;
 mod show;
 pub(crate) mod status;
@@ -50,6 +52,8 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
 async fn obey(here: &Here, command: Command) -> Result<Exit, Error> {
     match command {
         Command::Enroll(options) => enroll::run(here, options).await,
+        Command::Login(options) => login::login(here, options).await,
+        Command::Logout => login::logout(here),
         Command::Gate { service } => gate::gate(here, &service),
         Command::Ungate { service, .. } => gate::ungate(here, &service),
         Command::Monitor { service } => enforce::monitor(here, &service),
@@ -127,24 +131,55 @@ impl Here {
         }
     }
 
-    /// The server that JIT_SERVER names, else the one this host is enrolled with, else the one on this machine.
+    /// The server that JIT_SERVER names; else the one on this machine, the one logged in at, or the one this host is enrolled with, in that
+    /// order. At a socket the kernel says who calls; elsewhere a token does.
     pub(crate) fn server(&self) -> Result<Server, Error> {
-        let named = std::env::var("JIT_SERVER")
-            .ok()
-            .filter(|text| !text.is_empty());
-        if let Some(text) = named {
-            let address = text.parse().map_err(|problem: String| Error::Other {
-                problem: format!("JIT_SERVER: {problem}"),
-                remedy: "set it right, or unset it".to_owned(),
-                exit: Exit::Usage,
-            })?;
-            let ca = Trust::read(&self.root)?.and_then(|trust| trust.ca);
-            return Server::at(address, ca.as_deref());
+        let address = match variable("JIT_SERVER") {
+            Some(text) => text.parse().map_err(|why| wrong("JIT_SERVER", why))?,
+            None => self.usual_server()?,
+        };
+        if matches!(address, ServerAddress::Socket(_)) {
+            return Server::at(address, None, None);
         }
-        match Trust::read(&self.root)? {
-            Some(trust) => Server::at(trust.server, trust.ca.as_deref()),
-            None => Server::at(ServerAddress::local(), None),
+        let token = variable("JIT_TOKEN").map(|text| text.parse());
+        let token = token.transpose().map_err(|why| wrong("JIT_TOKEN", why))?;
+        let ca = variable("JIT_CA").map(|file| input::read_text(Path::new(&file)));
+        let (token, ca) = match (token, ca.transpose()?) {
+            (Some(token), Some(ca)) => (token, Some(ca)),
+            (token, ca) => {
+                let login = login::of_caller()?.filter(|login| login.server == address);
+                let (its_token, its_ca) = login.map(|login| (login.token, login.ca)).unzip();
+                let token = token.or(its_token);
+                let token = token.ok_or_else(|| login::nobody(&address))?;
+                (
+                    token,
+                    ca.or(its_ca)
+                        .map_or_else(|| self.pinned(&address), |ca| Ok(Some(ca)))?,
+                )
+            }
+        };
+        Server::at(address, ca.as_deref(), Some(token))
+    }
+
+    fn usual_server(&self) -> Result<ServerAddress, Error> {
+        let enrolled = Trust::read(&self.root)?.map(|trust| trust.server);
+        if let Some(here @ ServerAddress::Socket(_)) = enrolled {
+            return Ok(here);
         }
+        let socket = self.path(ServerAddress::local());
+        if socket.exists() {
+            return Ok(ServerAddress::Socket(socket));
+        }
+        let login = login::of_caller()?.map(|login| login.server);
+        login.or(enrolled).ok_or_else(login::nowhere)
+    }
+
+    /// What this host pins for a server that it is enrolled with.
+    fn pinned(&self, address: &ServerAddress) -> Result<Option<String>, Error> {
+        let trust = Trust::read(&self.root)?;
+        let trust =
+            trust.filter(|trust| trust.server == *address || trust.more_servers.contains(address));
+        Ok(trust.and_then(|trust| trust.ca))
     }
 
     /// Refuses unless the caller is root; below another root folder anyone may be who owns it.
@@ -154,5 +189,18 @@ impl Here {
         } else {
             Ok(())
         }
+    }
+}
+
+/// A variable of the environment that says something.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.is_empty())
+}
+
+fn wrong(name: &str, why: impl std::fmt::Display) -> Error {
+    Error::Other {
+        problem: format!("{name}: {why}"),
+        remedy: "set it right, or unset it".to_owned(),
+        exit: Exit::Usage,
     }
 }

@@ -11,6 +11,15 @@ pub(crate) struct Whoami {
     pub(crate) principal: Option<String>,
     #[serde(default)]
     pub(crate) lock: Option<Ending>,
+    #[serde(default)]
+    pub(crate) token: Option<ShownToken>,
+}
+
+/// The token that the caller is known by.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ShownToken {
+    pub(crate) id: String,
+    pub(crate) expires: Timestamp,
 }
 
 /// Somebody who is locked.

@@ -7,6 +7,7 @@
 
 mod documents;
 mod host;
+mod login;
 mod people;
 mod shown;
 mod support;

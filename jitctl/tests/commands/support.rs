@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
@@ -109,7 +109,13 @@ impl Host {
     }
 
     pub(crate) fn with_server(self) -> Self {
-        let listener = UnixListener::bind(self.path("api.sock")).expect("a socket");
+        self.with_server_at("api.sock")
+    }
+
+    pub(crate) fn with_server_at(self, path: &str) -> Self {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        let listener = UnixListener::bind(path).expect("a socket");
         listener.set_nonblocking(true).expect("a mode");
         let server = Arc::clone(&self.server);
         std::thread::spawn(move || {
@@ -175,13 +181,19 @@ impl Host {
 
     /// Runs jitctl on this host.
     pub(crate) fn jitctl(&self, arguments: &[&str]) -> Ended {
+        self.jitctl_in(&[("JIT_SERVER", &self.server_address())], arguments)
+    }
+
+    /// The same with these variables, and no standard input.
+    pub(crate) fn jitctl_in(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Ended {
         let output = Command::new(env!("CARGO_BIN_EXE_jitctl"))
             .arg("--root")
             .arg(self.folder.path())
             .args(arguments)
             .env_clear()
-            .env("JIT_SERVER", self.server_address())
+            .envs(environment.iter().copied())
             .env("TZ", "UTC")
+            .stdin(Stdio::null())
             .output()
             .expect("jitctl");
         Ended {

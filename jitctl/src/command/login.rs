@@ -1,0 +1,152 @@
+//! `jitctl login` and `logout`: who somebody on this machine is to a server elsewhere.
+
+use std::path::PathBuf;
+
+use jit_grant::{NotAUserToken, UserToken};
+use serde_json::json;
+
+use super::Here;
+use super::input::{read_secret, read_text};
+use super::list::until;
+use crate::cli;
+use crate::error::{Error, Exit};
+use crate::login::Login;
+use crate::server::{Server, ServerAddress, Whoami};
+use crate::words::clean;
+
+/// Nothing is kept before the server has said who the token makes one.
+pub(super) async fn login(here: &Here, options: cli::Login) -> Result<Exit, Error> {
+    let path = path()?;
+    let server = options.server;
+    if matches!(server, ServerAddress::Socket(_)) {
+        return Err(Error::Other {
+            problem: "at a socket of this machine your account says who you are".to_owned(),
+            remedy: "go without a login; one is for a server elsewhere, https://…".to_owned(),
+            exit: Exit::Usage,
+        });
+    }
+    let ca = match &options.ca {
+        Some(file) => Some(read_text(file)?),
+        None => here.pinned(&server)?,
+    };
+    let ca = ca.unwrap_or_default();
+    // Before a secret is asked for: whether this server can be called at all.
+    Server::at(server.clone(), Some(&ca), None)?;
+    let token = match &options.token_file {
+        Some(file) => parsed(&read_text(file)?).map_err(|why| Error::file(file, "use", why))?,
+        None => parsed(&read_secret(here, &format!("Token for {server}:"))?)
+            .map_err(|why| Error::file("/dev/stdin", "use", why))?,
+    };
+    let asked = Server::at(server.clone(), Some(&ca), Some(token.clone()))?;
+    let answer = asked.get("/v1/whoami").await?;
+    let whoami: Whoami = asked.parse(&answer)?;
+    let known = whoami.principal.zip(whoami.token);
+    let (principal, shown) = known.ok_or_else(|| Error::Other {
+        problem: format!("{server} does not say whose the token is; nothing was kept"),
+        remedy: "bring jitctl and jit-server to matching versions".to_owned(),
+        exit: Exit::Failed,
+    })?;
+    let login = Login {
+        server,
+        ca,
+        token,
+        token_id: shown.id,
+        principal,
+        expires: shown.expires,
+    };
+    login.write(&path)?;
+    report(here, &login);
+    Ok(Exit::Done)
+}
+
+fn parsed(text: &str) -> Result<UserToken, NotAUserToken> {
+    text.trim().parse()
+}
+
+fn report(here: &Here, login: &Login) {
+    let Login {
+        server,
+        principal,
+        expires,
+        ..
+    } = login;
+    if here.json {
+        let told = json!({ "principal": principal, "server": server, "token": login.token_id, "expires": expires });
+        return here.screen.json(&told);
+    }
+    here.screen.say(format!(
+        "You are {} at {server} until {}.",
+        clean(principal),
+        until(here, *expires)
+    ));
+    if here.path(ServerAddress::local()).exists() {
+        here.screen.note(
+            "jitctl: this machine has a server of its own, which is asked first; JIT_SERVER names another",
+        );
+    }
+}
+
+pub(super) fn logout(here: &Here) -> Result<Exit, Error> {
+    let path = path()?;
+    // One that can't be read, or that others can read, goes as well.
+    let login = Login::read(&path).ok().flatten();
+    let removed = Login::remove(&path)?;
+    if here.json {
+        here.screen.json(&json!({ "logged_out": removed }));
+        return Ok(Exit::Done);
+    }
+    here.screen.say(if removed {
+        "You are logged out on this machine."
+    } else {
+        "Nobody was logged in here."
+    });
+    if let Some(Login {
+        token_id,
+        principal,
+        expires,
+        ..
+    }) = login.filter(|login| login.expires > here.now.wall)
+    {
+        let (principal, token_id) = (clean(&principal), clean(&token_id));
+        here.screen.say(format!(
+            "Whoever else has the token is {principal} until {}. To end it, as root on the server: jit-server user token {principal} --revoke {token_id}",
+            until(here, expires)
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+/// The login of whoever runs this, where there is one.
+pub(super) fn of_caller() -> Result<Option<Login>, Error> {
+    Login::path().map_or(Ok(None), |path| Login::read(&path))
+}
+
+/// There is a server and nobody to be there.
+pub(super) fn nobody(server: &ServerAddress) -> Error {
+    Error::Other {
+        problem: format!("nobody is logged in at {server} from here"),
+        remedy: format!(
+            "jitctl login --server {server} --ca FILE; root on the server makes a token: jit-server user token NAME"
+        ),
+        exit: Exit::Failed,
+    }
+}
+
+/// There is no server to ask.
+pub(super) fn nowhere() -> Error {
+    Error::Other {
+        problem: "there is no jit-server on this machine, and nobody is logged in at one elsewhere"
+            .to_owned(),
+        remedy: "jitctl login --server https://HOST:7443 --ca FILE, or set JIT_SERVER, JIT_TOKEN and JIT_CA; on the server: jit-server init"
+            .to_owned(),
+        exit: Exit::Failed,
+    }
+}
+
+fn path() -> Result<PathBuf, Error> {
+    Login::path().ok_or_else(|| Error::Other {
+        problem: "there is no home to keep a login in".to_owned(),
+        remedy: "set HOME, or JIT_SERVER, JIT_TOKEN and JIT_CA instead of a login".to_owned(),
+        exit: Exit::Failed,
+    })
+}

@@ -1,0 +1,153 @@
+//! Who somebody is to a server elsewhere, and which server is asked.
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::support::{Ended, Host};
+use serde_json::{Value, json};
+
+/// Nobody listens there.
+const AWAY: &str = "https://127.0.0.1:1";
+const TOKEN: &str = "jit-user.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const CA: &[u8] = include_bytes!("../fixtures/ca.crt");
+
+/// Somebody's machine without a server, with his home below it.
+fn machine() -> Host {
+    let host = Host::new();
+    host.write("token", format!("{TOKEN}\n").as_bytes());
+    host.write("ca.crt", CA);
+    host
+}
+
+fn run(host: &Host, more: &[(&str, &str)], arguments: &[&str]) -> Ended {
+    let home = host.path("home").display().to_string();
+    let mut environment = vec![("HOME", home.as_str())];
+    environment.extend(more);
+    host.jitctl_in(&environment, arguments)
+}
+
+fn login(host: &Host, server: &str, token: &str, ca: &str) -> Ended {
+    let (token, ca) = (host.path(token), host.path(ca));
+    let (token, ca) = (token.to_str().expect("text"), ca.to_str().expect("text"));
+    let arguments = [
+        "login",
+        "--server",
+        server,
+        "--token-file",
+        token,
+        "--ca",
+        ca,
+    ];
+    run(host, &[], &arguments)
+}
+
+fn logged_in(host: &Host, mode: u32) {
+    let login = json!({
+        "server": AWAY, "ca": String::from_utf8_lossy(CA), "token": TOKEN, "token_id": "u7", "principal": "alice",
+        "expires": "2999-01-01T00:00:00Z",
+    });
+    let file = "home/.config/jit/login.json";
+    host.write(file, login.to_string().as_bytes());
+    fs::set_permissions(host.path(file), fs::Permissions::from_mode(mode)).expect("a mode");
+}
+
+#[test]
+fn nothing_is_kept_of_a_login_that_the_server_does_not_confirm() {
+    let host = machine();
+    let ended = login(&host, AWAY, "token", "ca.crt");
+    assert_eq!(ended.code, 1, "{}", ended.err);
+    assert!(ended.err.contains("cannot reach"), "{}", ended.err);
+    assert!(!host.path("home/.config/jit").exists());
+    assert!(!ended.err.contains(TOKEN) && !ended.out.contains(TOKEN));
+}
+
+#[test]
+fn a_login_says_what_it_lacks() {
+    let host = machine();
+    let socket = login(&host, "unix:/run/jit-server/api.sock", "token", "ca.crt");
+    assert_eq!(socket.code, 2, "{}", socket.err);
+    let swapped = login(&host, AWAY, "ca.crt", "ca.crt");
+    assert!(swapped.err.contains("jit-user.SECRET"), "{}", swapped.err);
+    let nothing_vouches = login(&host, AWAY, "token", "token");
+    assert_eq!(nothing_vouches.code, 2, "{}", nothing_vouches.err);
+    assert!(nothing_vouches.err.contains("--ca FILE"));
+}
+
+#[test]
+fn without_a_server_and_a_login_it_says_how_to_get_one() {
+    let host = machine();
+    let ended = run(&host, &[], &["list", "roles"]);
+    assert_eq!(ended.code, 1);
+    assert!(
+        ended.err.contains("nobody is logged in") && ended.err.contains("jitctl login --server"),
+        "{}",
+        ended.err
+    );
+    let named = run(&host, &[("JIT_SERVER", AWAY)], &["list", "roles"]);
+    assert!(named.err.contains("user token NAME"), "{}", named.err);
+    let homeless = host.jitctl_in(&[], &["logout"]);
+    assert!(homeless.err.contains("set HOME"), "{}", homeless.err);
+}
+
+#[test]
+fn the_server_of_this_machine_goes_before_the_login_and_the_environment_before_both() {
+    let host = machine();
+    logged_in(&host, 0o600);
+    let asks = |more: &[(&str, &str)]| run(&host, more, &["list", "roles"]);
+    let away = asks(&[]);
+    assert!(away.err.contains(AWAY), "{}", away.err);
+    let host = machine().with_server_at("run/jit-server/api.sock");
+    logged_in(&host, 0o600);
+    host.server_says("GET /v1/roles", 200, json!([]));
+    let here = run(&host, &[], &["list", "roles"]);
+    assert_eq!(here.code, 0, "{}", here.err);
+    let named = run(&host, &[("JIT_SERVER", AWAY)], &["list", "roles"]);
+    assert!(named.err.contains("cannot reach"), "{}", named.err);
+}
+
+#[test]
+fn the_environment_alone_is_enough() {
+    let host = machine();
+    let ca = host.path("ca.crt").display().to_string();
+    let all = [("JIT_SERVER", AWAY), ("JIT_TOKEN", TOKEN), ("JIT_CA", &ca)];
+    let ended = host.jitctl_in(&all, &["list", "roles"]);
+    assert!(ended.err.contains("cannot reach"), "{}", ended.err);
+    let wrong = [
+        ("JIT_SERVER", AWAY),
+        ("JIT_TOKEN", "secret-thing"),
+        ("JIT_CA", &ca),
+    ];
+    let ended = host.jitctl_in(&wrong, &["list", "roles"]);
+    assert_eq!(ended.code, 2);
+    assert!(
+        ended.err.contains("JIT_TOKEN") && !ended.err.contains("secret-thing"),
+        "{}",
+        ended.err
+    );
+}
+
+#[test]
+fn a_login_that_others_can_read_is_not_used() {
+    let host = machine();
+    logged_in(&host, 0o644);
+    let ended = run(&host, &[], &["list", "roles"]);
+    assert_eq!(ended.code, 3, "{}", ended.err);
+    assert!(ended.err.contains("nobody else can read"), "{}", ended.err);
+}
+
+#[test]
+fn a_logout_forgets_the_token_and_says_that_it_counts_on() {
+    let host = machine();
+    logged_in(&host, 0o600);
+    let ended = run(&host, &[], &["logout"]);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(
+        ended
+            .out
+            .contains("jit-server user token alice --revoke u7"),
+        "{}",
+        ended.out
+    );
+    assert!(!host.path("home/.config/jit/login.json").exists());
+    let again: Value = run(&host, &[], &["logout", "--json"]).json();
+    assert_eq!(again, json!({ "logged_out": false }));
+}
