@@ -131,7 +131,8 @@ async fn by_token(parts: &mut Parts, server: &Arc<Server>) -> Result<Principal, 
     let token: UserToken = token.map_err(|error: jit_grant::NotAUserToken| {
         Problem::new(StatusCode::UNAUTHORIZED, error.to_string()).code("bad-token")
     })?;
-    let made = server.user_of(&token, remote.peer()).await?;
+    let made = server.user_of(&token, remote.peer()).await;
+    let made = made.inspect_err(|_| remote.refused())?;
     remote.is_of(&Whose::User(made.user.clone()), Instant::now())?;
     let user = made.user.clone();
     parts.extensions.insert(made);

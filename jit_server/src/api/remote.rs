@@ -18,7 +18,7 @@ const CONNECTIONS: usize = 16_384;
 const STRANGERS: usize = 1_024;
 /// … and those of one address. Many hosts may share one.
 const STRANGERS_OF_ADDRESS: usize = 256;
-/// Calls of a connection before a token was shown on it.
+/// Calls of a connection without a token that counts.
 const CALLS_OF_STRANGER: u32 = 4;
 /// Connections of one host or user at most; a host needs three.
 const CONNECTIONS_OF_ONE: usize = 16;
@@ -137,19 +137,25 @@ impl Remote {
         let _ = self.whose.subscribe().wait_for(Option::is_some).await;
     }
 
-    /// Counts a call of whoever it is.
+    /// Counts a call of a stranger.
     pub(super) fn called(&self) -> Result<(), Problem> {
-        if self.whose.borrow().is_some() {
-            return Ok(());
-        }
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        *calls += 1;
-        if *calls > CALLS_OF_STRANGER {
+        if *calls >= CALLS_OF_STRANGER {
             return Err(too_many(
-                "too many calls before a token that counts was shown; connect again",
+                "too many calls without a token that counts; connect again",
             ));
         }
+        if self.whose.borrow().is_none() {
+            *calls += 1;
+        }
         Ok(())
+    }
+
+    /// Counts a call with a token that does not count like one of a stranger, whoever was known on this connection before.
+    pub(super) fn refused(&self) {
+        if self.whose.borrow().is_some() {
+            *self.calls.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        }
     }
 
     /// A token of `whose` that counts was shown: the connection is counted as theirs from now on.
@@ -179,6 +185,7 @@ impl Remote {
                 .entry(whose.clone())
                 .or_insert_with(fresh)
                 .connections += 1;
+            *self.calls.lock().unwrap_or_else(PoisonError::into_inner) = 0;
             self.whose.send_replace(Some(whose.clone()));
         }
         let theirs = counts.known.get_mut(whose);
@@ -268,6 +275,22 @@ mod tests {
             limits.counts().known.is_empty() && limits.counts().strangers == 0,
             "nothing lasts"
         );
+    }
+
+    #[test]
+    fn whoever_was_known_makes_few_calls_with_tokens_that_do_not_count() {
+        let limits = Arc::new(RemoteLimits::default());
+        let remote = limits.admit("192.0.2.1".parse().unwrap()).unwrap();
+        assert!(remote.called().is_ok());
+        let alice = Whose::User("alice".parse().unwrap());
+        remote.is_of(&alice, Instant::now()).unwrap();
+        assert!((0..100).all(|_| remote.called().is_ok()));
+        let answered = (0..10).filter(|_| {
+            let may = remote.called().is_ok();
+            remote.refused();
+            may
+        });
+        assert_eq!(answered.count(), 4);
     }
 
     #[test]
