@@ -9,7 +9,7 @@ use jit_tests::fleet::{Fleet, URL, enroll, wait_until_current, wait_until_in};
 use jit_tests::group::Promise;
 use jit_tests::host::Host;
 use jit_tests::promises;
-use jit_tests::run::Running;
+use jit_tests::run::{Inside, Running};
 use jit_tests::ssh::Ssh;
 use jit_tests::wait::{self, Deadline};
 use serde_json::Value;
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let promises: &[Promise<Fleet>] = promises![
         one_request_opens_one_host_and_not_the_other,
         a_lock_ends_sessions_on_both_hosts_at_once,
+        people_ask_and_approve_from_any_host_with_a_token_until_it_is_revoked,
         a_token_is_used_once_and_both_are_on_record,
         a_wrong_authority_and_a_wrong_name_are_refused_at_enrolment,
         a_server_of_another_authority_is_not_listened_to,
@@ -72,6 +73,62 @@ fn login(host: &Host, person: &str) -> Result<Running> {
     let login = Ssh::new(host, person).start("echo in; sleep 7002")?;
     login.says("in", Deadline::seconds(10))?;
     Ok(login)
+}
+
+fn people_ask_and_approve_from_any_host_with_a_token_until_it_is_revoked(
+    fleet: &Fleet,
+) -> Result<()> {
+    for (host, person) in [(&fleet.web2, "alice"), (&fleet.web1, "carol")] {
+        let make = ["jit-server", "user", "token", person, "--for", "1h"];
+        let token = fleet.server.command(&make).text()?;
+        // The host pins that server's authority already.
+        let login = at(host, person, &["login", "--server", URL]);
+        let login = login.input(token).run()?.succeeded()?;
+        ensure!(login.said(&format!("You are {person}")), "{login}");
+        host.sh(&format!(
+            "test $(stat -c %a /home/{person}/.config/jit/login.json) = 600"
+        ))?;
+    }
+    let listed = at(&fleet.web2, "alice", &["list", "hosts"]).run()?;
+    ensure!(listed.said("web1") && listed.said("web2"), "{listed}");
+    let ask = ["request", "operator", "--host", "web1", "--for", "10m"];
+    let ask = at(&fleet.web2, "alice", &ask).words(["--reason", "asked from afar", "--json"]);
+    let asked: serde_json::Value = serde_json::from_str(&ask.run()?.stdout)?;
+    let request = asked["id"].as_str().context("no id")?;
+    at(&fleet.web2, "alice", &["approve", request])
+        .run()?
+        .refused_saying(&["your own"])?;
+    at(&fleet.web1, "carol", &["approve", request])
+        .run()?
+        .succeeded()?;
+    wait_until_in(&fleet.web1, "alice", Instant::now(), Duration::from_secs(1))?;
+    let revoke = ["jit-server", "user", "token", "carol", "--revoke", "u2"];
+    fleet.server.run(&revoke)?.succeeded()?;
+    at(&fleet.web1, "carol", &["list", "requests"])
+        .run()?
+        .refused_saying(&["was revoked", "jitctl login"])?;
+    let shown = at(&fleet.web2, "alice", &["show", request, "--json"]).text()?;
+    let shown: serde_json::Value = serde_json::from_str(&shown)?;
+    let grant = shown["grants"][0].as_str().context("no grant")?;
+    at(&fleet.web2, "alice", &["release", grant])
+        .run()?
+        .succeeded()?;
+    let record = fleet.server.command(&["jitctl", "audit", "list"]).text()?;
+    for kind in [
+        "user_token_made",
+        "user_token_revoked",
+        "user_token_refused",
+    ] {
+        ensure!(record.contains(kind), "no {kind} in the record: {record}");
+    }
+    Ok(())
+}
+
+/// jitctl as a person on a host that is not the server's.
+fn at<'h>(host: &'h Host, person: &str, arguments: &[&str]) -> Inside<'h> {
+    let command = host.command(&["jitctl"]).words(arguments.iter().copied());
+    let home = format!("/home/{person}");
+    command.user(person).environment("HOME", &home)
 }
 
 fn a_token_is_used_once_and_both_are_on_record(fleet: &Fleet) -> Result<()> {
