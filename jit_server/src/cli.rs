@@ -77,7 +77,7 @@ pub struct InitOptions {
     /// The user that the server runs as
     #[arg(long, value_name = "NAME", default_value = Layout::USER, hide = true)]
     pub user: String,
-    /// A DNS name or address that hosts reach this server by: makes a certificate authority, and listens with TLS; may be given again
+    /// A DNS name or address that hosts and people elsewhere reach this server by: makes a certificate authority, and listens with TLS; may be given again
     #[arg(long = "name", value_name = "NAME")]
     pub names: Vec<TlsName>,
     /// Listen there for hosts, such as 0.0.0.0:7443; on port 7443 of all addresses unless said
@@ -97,7 +97,7 @@ pub struct ServeOptions {
     /// The policy
     #[arg(long, value_name = "FILE", default_value = Layout::POLICY)]
     pub policy: PathBuf,
-    /// Listen there with TLS for hosts, where systemd passes no socket named `tls`
+    /// Listen there with TLS for hosts and people elsewhere, where systemd passes no socket named `tls`
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
     /// Show this certificate (PEM, with those between it and what hosts pin) instead of one of the server's own authority; read again

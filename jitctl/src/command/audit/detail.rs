@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 use crate::server::Event;
 use crate::words::{Times, span};
 
-/// Which process it was, where it stood and when the end was due: for whoever looks closer, with `--json`.
-const TOO_FINE: [&str; 13] = [
+/// Which process it was, where it stood, when the end was due, and hashes of secrets: for whoever looks closer, with `--json`.
+const TOO_FINE: [&str; 14] = [
     "boot_id",
     "credential",
     "due",
@@ -21,6 +21,7 @@ const TOO_FINE: [&str; 13] = [
     "public_key",
     "real_uid",
     "scopes",
+    "secret",
 ];
 
 /// The line. What is of no known shape is shown as `name=value`.
