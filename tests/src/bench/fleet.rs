@@ -52,7 +52,7 @@ pub(crate) fn figures() -> Result<Vec<Figure>> {
         Ok(Figure::beside("server.reconnect", back, "s")
             .at_most(RECONNECT_GOAL_S)
             .note(format!(
-                "from SIGTERM until all {HOSTS} streams are open again, each from an address of its own"
+                "from SIGTERM until all {HOSTS} streams are open again and have heard a word, each host from an address of its own"
             )))
     })?);
     drop(following);
@@ -147,12 +147,12 @@ fn lock_all(server: &Server, hosts: &Hosts, following: &Following) -> Result<Vec
     ])
 }
 
-/// Seconds from telling the server to end until every host's stream is open again.
+/// Seconds from telling the server to end until every host's stream is open again and it has heard a word.
 fn reconnect(server: &mut Server, following: &Following) -> Result<f64> {
     let began = Instant::now();
     server.restart()?;
     let last = each_heard(following, |news| {
-        matches!(news.what, What::Open) && news.at > began
+        matches!(news.what, What::Current) && news.at > began
     })?;
     Ok((last - began).as_secs_f64())
 }

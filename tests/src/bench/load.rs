@@ -17,7 +17,9 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use jit_grant::{Bundle, EnrolmentToken, HostId, HostToken, Possession, SigningKey, TrustedKeys};
+use jit_grant::{
+    Bundle, EnrolmentToken, HostId, HostToken, Nonce, Possession, SigningKey, TrustedKeys, Word,
+};
 use jit_tests::wait::Deadline;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
@@ -50,8 +52,8 @@ pub(crate) struct News {
 }
 
 pub(crate) enum What {
-    /// Its stream is open.
-    Open,
+    /// Its stream is open, and it has heard the server's word since.
+    Current,
     /// A bundle came, as signed.
     Bundle(String),
 }
@@ -112,6 +114,7 @@ impl Hosts {
         let (tell, news) = mpsc::channel();
         let (over, until) = watch::channel(());
         let (hosts, door) = (self.hosts.clone(), self.door.clone());
+        let trusted = self.trusted.clone();
         let runtime = one_thread()?;
         let thread = thread::spawn(move || {
             runtime.block_on(async {
@@ -125,6 +128,7 @@ impl Hosts {
                         host,
                         source,
                         door: door.clone(),
+                        trusted: trusted.clone(),
                         tell: tell.clone(),
                         held: 0,
                     };
@@ -192,25 +196,22 @@ struct Follower {
     host: Arc<Host>,
     source: Ipv4Addr,
     door: Arc<Door>,
+    trusted: TrustedKeys,
     tell: Sender<News>,
     held: u64,
 }
 
 impl Follower {
     async fn follow_on(mut self) {
-        let dice = RandomState::new();
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-        for throw in 0_u64.. {
-            let reached = self.door.connect(self.source).await;
-            #[expect(clippy::cast_precision_loss, reason = "any number from 0 to 1 does")]
-            let chance = dice.hash_one(throw) as f64 / u64::MAX as f64;
-            let wait = match reached {
+        loop {
+            let wait = match self.door.connect(self.source).await {
                 // As where jitd-sync gets no connection through TLS.
-                Err(_) => UNREACHED_WAIT.mul_f64(chance),
+                Err(_) => UNREACHED_WAIT.mul_f64(chance()),
                 Ok(connection) => {
                     // That the stream ended is all there is to know.
                     self.follow(connection, &mut backoff).await.ok();
-                    backoff.wait(chance)
+                    backoff.wait(chance())
                 }
             };
             sleep(wait).await;
@@ -225,7 +226,8 @@ impl Follower {
             .body(Body::default())?;
         let mut stream = timeout(ANSWER_TIME, door.send_request(request)).await??;
         ensure!(stream.status() == StatusCode::OK, "{}", stream.status());
-        self.news(What::Open)?;
+        self.hear_a_word(&token).await?;
+        self.news(What::Current)?;
         let mut text = String::new();
         while let Some(frame) = stream.frame().await {
             let Ok(data) = frame?.into_data() else {
@@ -242,6 +244,28 @@ impl Follower {
                 text = rest.to_owned();
             }
         }
+        Ok(())
+    }
+
+    /// On a connection of its own, as jitd-sync does once its stream is open.
+    async fn hear_a_word(&self, token: &str) -> Result<()> {
+        let mut door = loop {
+            match self.door.connect(self.source).await {
+                Ok(door) => break door,
+                Err(_) => sleep(UNREACHED_WAIT.mul_f64(chance())).await,
+            }
+        };
+        let nonce = Nonce::generate()?;
+        let request = request(Method::POST, "/v1/host/word")
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json")
+            .body(Body::from(json!({ "nonce": nonce }).to_string()))?;
+        let answer = timeout(ANSWER_TIME, door.send_request(request)).await??;
+        let (status, answer) = whole(answer).await?;
+        let word = answer["word"].as_str().unwrap_or_default();
+        let word = Word::verify(word.as_bytes(), &self.trusted, &self.host.id)
+            .with_context(|| format!("no word: {status} {answer}"))?;
+        ensure!(word.nonce == nonce, "a word for somebody else");
         Ok(())
     }
 
@@ -314,6 +338,12 @@ impl Door {
         let id = id.ok_or_else(|| anyhow!("no host id: {answer}"))?.parse()?;
         Ok(Host { id, key, from })
     }
+}
+
+/// A number from 0 to 1, another each time: no two [`RandomState`]s are alike.
+#[expect(clippy::cast_precision_loss, reason = "any number in between does")]
+fn chance() -> f64 {
+    RandomState::new().hash_one(()) as f64 / u64::MAX as f64
 }
 
 fn request(method: Method, path: &str) -> hyper::http::request::Builder {
