@@ -1,6 +1,6 @@
 # jit: `make demo` and `make test` do all that they need, from a clean clone on a fresh Debian machine, as root.
 #
-#   make demo [KEEP=1]    the whole story on a booted host; KEEP=1 keeps that host and says how to enter it
+#   make demo [KEEP=1]    the whole story on a booted host, then a server with two; KEEP=1 keeps the first host and says how to enter it
 #   make test             everything: unit, integration and end-to-end tests on booted hosts
 #   make e2e T=NAME       one group of host tests (tests/tests/NAME.rs)
 #   make soak             the long runs: jitd killed 1,000 times
