@@ -47,8 +47,10 @@ fn run(words: &[&str]) -> Result<String> {
                     .to_string(),
             )
         }
-        // So many connections, each having sent the text, held until standard input ends.
-        ["crowd", socket, count, text] => crowd(socket, count.parse()?, text.as_bytes()),
+        // So many connections, each having sent the text (in it \0 ends a message), held until standard input ends.
+        ["crowd", socket, count, text] => {
+            crowd(socket, count.parse()?, text.replace("\\0", "\0").as_bytes())
+        }
         _ => bail!("usage: peer offer SOCKET | call SOCKET METHOD JSON | crowd SOCKET COUNT TEXT"),
     }
 }
