@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::BoxFuture;
-use jit_grant::{GrantId, HostId, HostName, SigningKey};
+use jit_grant::{GrantId, HostId, HostName, Nonce, SigningKey, TrustedKeys, Word};
 use jit_server::clock::{Clock, WallClock};
 use jit_server::error::Error;
 use jit_server::event::{Actor, Entry, UserSet};
@@ -96,7 +96,7 @@ fn actor(name: &str) -> Actor {
 }
 
 #[tokio::test]
-async fn an_approval_that_can_not_be_kept_grants_nothing_and_can_be_given_again() {
+async fn an_approval_or_rotation_that_can_not_be_kept_changes_nothing_and_can_be_made_again() {
     let folder = tempfile::tempdir().unwrap();
     let policy = folder.path().join("policy.toml");
     std::fs::write(&policy, common::POLICY).unwrap();
@@ -160,7 +160,21 @@ async fn an_approval_that_can_not_be_kept_grants_nothing_and_can_be_given_again(
         "nobody was told of anything"
     );
 
+    let word = || {
+        let nonce = Nonce::generate().unwrap();
+        server.word(&host, nonce).unwrap()
+    };
+    let first = TrustedKeys::new(vec![signer::load(&signing_key).unwrap().public()]);
+    let signed_by_first = |word: String| Word::verify(word.as_bytes(), &first, &host).is_ok();
+    let rotated = server.rotate_key().await;
+    assert!(matches!(rotated, Err(Error::Store(_))), "{rotated:?}");
+    assert!(signed_by_first(word()));
+    let on_disk = signer::load(&signing_key).unwrap().public();
+    assert_eq!(Some(on_disk), first.newest());
+
     full.store(false, Ordering::Relaxed);
+    let rotated = server.rotate_key().await.unwrap();
+    assert!(rotated.seq == 1 && !signed_by_first(word()));
     server.execute(actor("bob"), approve).await.unwrap();
     assert_eq!(server.look(|state| state.grants().count()), 1);
 }

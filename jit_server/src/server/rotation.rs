@@ -41,7 +41,7 @@ impl Server {
                 .keep(&mut writer, now, Actor::Administrator, vec![event])
                 .await?;
             server.signer.go_on_with(next);
-            server.tell_all(&mut writer, now).await?;
+            server.tell_all(&mut writer, now).await;
             Ok(rotated)
         })
         .await
@@ -61,13 +61,15 @@ impl Server {
         }
         self.uninterrupted(move |server, mut writer| async move {
             let now = server.now();
-            server.tell_all(&mut writer, now).await
+            server.tell_all(&mut writer, now).await;
+            Ok(())
         })
         .await
     }
 
-    /// New revisions for all hosts, so that what is on their disks is signed by the key of now.
-    async fn tell_all(&self, writer: &mut Writer, now: Timestamp) -> Result<(), Error> {
+    /// New revisions for all hosts, so that what is on their disks is signed by the key of now. Where that can't be kept they hear of the
+    /// key when they next open a stream, as they do after the first word of the new key.
+    async fn tell_all(&self, writer: &mut Writer, now: Timestamp) {
         let revisions: Vec<(HostId, u64)> = {
             let known = self.known();
             let hosts = known.state.directory.hosts();
@@ -79,6 +81,8 @@ impl Server {
             })
             .collect()
         };
-        self.keep_all(writer, Vec::new(), revisions).await
+        if let Err(error) = self.keep_all(writer, Vec::new(), revisions).await {
+            tracing::error!("hosts are not told of the new key at once: {error}");
+        }
     }
 }
