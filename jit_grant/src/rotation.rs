@@ -17,7 +17,7 @@ const NEXT_KEY: Kind = Kind {
 /// The server's next key, as the one before it names it. It is for every host of the server, so it has no audience.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NextKey {
-    /// The how manieth rotation of this server it is, from 1.
+    /// The number of the rotation, from 1.
     pub seq: u64,
     /// When it was made. Evidence: a host's clock may be far behind while it has nobody's word, so it is held against none.
     pub at: Timestamp,

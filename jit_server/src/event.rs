@@ -325,7 +325,7 @@ pub struct TokenMade {
 /// A rotation of the server's signing key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRotated {
-    /// The how manieth it is, from 1.
+    /// Its number, from 1.
     pub seq: u64,
     /// The key before.
     pub before: PublicKey,

@@ -14,7 +14,7 @@ use crate::server::Server;
 /// A rotation.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Rotated {
-    /// The how manieth it is.
+    /// Its number, from 1.
     seq: u64,
     /// Id of the key before.
     before: String,
