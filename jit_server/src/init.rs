@@ -234,6 +234,7 @@ impl<W: Write> Steps<'_, W> {
             Ok(mut file) => {
                 let written = file
                     .write_all(STARTER_POLICY.as_bytes())
+                    .and_then(|()| file.set_permissions(for_everybody()))
                     .and_then(|()| file.sync_all());
                 written.map_err(Error::io(format!("writing {shown}")))?;
                 self.say(
@@ -305,6 +306,11 @@ const NEXT_ELSEWHERE: &str = "  bring in others      jit-server host token --nam
                        jitctl enroll --server https://NAME:7443 --ca ca.crt --token-file token
 ";
 
+/// Whatever the umask of root's shell is.
+fn for_everybody() -> std::fs::Permissions {
+    std::fs::Permissions::from_mode(0o644)
+}
+
 /// A file that anybody may read, whole or not at all.
 fn write_public(path: &Path, content: &str) -> Result<(), Error> {
     let unfinished = path.with_extension("new");
@@ -316,6 +322,7 @@ fn write_public(path: &Path, content: &str) -> Result<(), Error> {
         .open(&unfinished);
     let written = file.and_then(|mut file| {
         file.write_all(content.as_bytes())?;
+        file.set_permissions(for_everybody())?;
         file.sync_all()?;
         std::fs::rename(&unfinished, path)
     });

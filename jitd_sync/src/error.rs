@@ -91,7 +91,14 @@ impl SyncError {
     pub(crate) fn is_for_the_next(&self) -> bool {
         matches!(
             self,
-            Self::Unreachable(_) | Self::NotTrusted(_) | Self::Server(_) | Self::Silent(_)
+            Self::Unreachable(_)
+                | Self::NotTrusted(_)
+                | Self::Server(_)
+                | Self::Silent(_)
+                | Self::TooLong(_)
+                | Self::Nonsense(_)
+                // A balancer with no server behind it, say.
+                | Self::Refused { status: 500.., .. }
         )
     }
 }

@@ -85,13 +85,13 @@ impl Server {
         }
         let call = async |url| {
             let request = self.client.post(url).json(&json!({ "nonce": nonce }));
-            answer(request.bearer_auth(token)).await
+            let (status, body) = answer(request.bearer_auth(token)).await?;
+            match status {
+                StatusCode::OK => parse::<Answer>(&body).map(|answer| answer.word),
+                _ => Err(refused(status, &body)),
+            }
         };
-        let (status, body) = self.try_in_turn("word", call).await?;
-        match status {
-            StatusCode::OK => parse::<Answer>(&body).map(|answer| answer.word),
-            _ => Err(refused(status, &body)),
-        }
+        self.try_in_turn("word", call).await
     }
 
     /// Hands over recorded events.
@@ -112,18 +112,18 @@ impl Server {
         }
         let call = async |url| {
             let request = self.client.post(url).json(&Handed { lines, checkpoint });
-            answer(request.bearer_auth(token)).await
+            let (status, body) = answer(request.bearer_auth(token)).await?;
+            match status {
+                status if status.is_success() => {
+                    parse::<Answer>(&body).map(|answer| Stored::UpTo(answer.seq))
+                }
+                StatusCode::CONFLICT => {
+                    parse::<Answer>(&body).map(|answer| Stored::OnlyUpTo(answer.seq))
+                }
+                _ => Err(refused(status, &body)),
+            }
         };
-        let (status, body) = self.try_in_turn("events", call).await?;
-        match status {
-            status if status.is_success() => {
-                parse::<Answer>(&body).map(|answer| Stored::UpTo(answer.seq))
-            }
-            StatusCode::CONFLICT => {
-                parse::<Answer>(&body).map(|answer| Stored::OnlyUpTo(answer.seq))
-            }
-            _ => Err(refused(status, &body)),
-        }
+        self.try_in_turn("events", call).await
     }
 
     /// Opens the stream of bundles newer than revision `held`. A server that then says nothing for `silence` is gone.
@@ -138,26 +138,9 @@ impl Server {
             let request = request
                 .header(ACCEPT, "text/event-stream")
                 .header("last-event-id", held);
-            Ok(within(ANSWER_TIME, request.send()).await??)
+            opened(within(ANSWER_TIME, request.send()).await??).await
         };
         let response = self.try_in_turn("stream", call).await?;
-        if response.status() != StatusCode::OK {
-            let status = response.status();
-            return Err(refused(
-                status,
-                &within(ANSWER_TIME, body(response)).await??,
-            ));
-        }
-        let kind = response
-            .headers()
-            .get(CONTENT_TYPE)
-            .map(HeaderValue::as_bytes)
-            .unwrap_or_default();
-        if !kind.starts_with(b"text/event-stream") {
-            return Err(SyncError::Nonsense(
-                "the stream is no text/event-stream".to_owned(),
-            ));
-        }
         Ok(Stream {
             response,
             silence,
@@ -206,6 +189,23 @@ async fn answer(request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), SyncEr
         Ok((status, body(response).await?))
     };
     within(ANSWER_TIME, whole).await?
+}
+
+/// The response, where it is a stream of events.
+async fn opened(response: Response) -> Result<Response, SyncError> {
+    let status = response.status();
+    if status != StatusCode::OK {
+        let body = within(ANSWER_TIME, body(response)).await??;
+        return Err(refused(status, &body));
+    }
+    let kind = response.headers().get(CONTENT_TYPE);
+    let kind = kind.map(HeaderValue::as_bytes).unwrap_or_default();
+    if !kind.starts_with(b"text/event-stream") {
+        return Err(SyncError::Nonsense(
+            "the stream is no text/event-stream".to_owned(),
+        ));
+    }
+    Ok(response)
 }
 
 async fn body(mut response: Response) -> Result<Vec<u8>, SyncError> {

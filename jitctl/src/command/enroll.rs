@@ -1,5 +1,7 @@
 //! `jitctl enroll`: this host trusts a server from now on. Running it again is safe: the server knows the key and gives the same id.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -43,8 +45,15 @@ pub(super) async fn run(here: &Here, options: Enroll) -> Result<Exit, Error> {
     let keys = believed(enrolled.server_keys, door.token.as_ref())?;
 
     let before = Trust::read(here.root()).unwrap_or_default();
+    let before = before.filter(|before| before.host_id == enrolled.host_id);
     let again = before
-        .is_some_and(|before| before.host_id == enrolled.host_id && before.server == door.server);
+        .as_ref()
+        .is_some_and(|before| before.server == door.server);
+    // The server may have gone on to other keys since the token was made, and this host with it.
+    let keys = match before {
+        Some(before) if door.token.is_some() => before.keys,
+        _ => keys,
+    };
     let trust = Trust {
         server: door.server,
         more_servers: door.more_servers,
@@ -181,7 +190,25 @@ impl Door {
     }
 }
 
+/// One that others can read may have been used by them.
 fn read_token(path: &Path) -> Result<EnrolmentToken, Error> {
+    let mode = fs::metadata(path)
+        .map(|found| found.mode())
+        .unwrap_or_default();
+    if path != Path::new("-") && mode & 0o077 != 0 {
+        return Err(Error::Other {
+            problem: format!(
+                "{}: others can read this token (mode {:04o}); nothing was done with it",
+                path.display(),
+                mode & 0o7777
+            ),
+            remedy: format!(
+                "chmod 0600 {}, or make another: jit-server host token",
+                path.display()
+            ),
+            exit: Exit::Refused,
+        });
+    }
     let text = read_text(path)?;
     text.trim()
         .parse()
@@ -313,6 +340,8 @@ mod tests {
         let file = |name: &str, text: &str| {
             let path = folder.path().join(name);
             std::fs::write(&path, text).unwrap();
+            let own = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(&path, own).unwrap();
             Some(path)
         };
         let token = EnrolmentToken {

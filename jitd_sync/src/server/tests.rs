@@ -117,6 +117,22 @@ async fn one_place_after_the_other_is_tried_until_one_answers() {
     }
 }
 
+/// A balancer with no server behind it answers, and is none the less no server.
+#[tokio::test]
+async fn a_place_that_fails_or_talks_nonsense_makes_way_for_the_next() {
+    let ours = issuer();
+    for answer in [
+        &b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"[..],
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]",
+    ] {
+        let fails = serve(&ours, "localhost", [2020, 4000], answer).await;
+        let right = serve(&ours, "localhost", [2020, 4000], WORD.as_bytes()).await;
+        let server = server(&ours, &[url(fails), url(right)]);
+        assert!(server.word("token", "nonce").await.is_err());
+        assert_eq!(server.word("token", "nonce").await.unwrap(), "w");
+    }
+}
+
 #[tokio::test]
 async fn nonsense_over_tls_is_refused_within_bounds() {
     let ours = issuer();
