@@ -139,7 +139,7 @@ pub(super) async fn demand_moderation(
         return ([(header::RETRY_AFTER, "1")], problem).into_response();
     }
     let remote = request.extensions().get::<Arc<Remote>>();
-    if let Some(Err(problem)) = remote.map(|remote| remote.called()) {
+    if let Some(Err(problem)) = remote.map(|remote| remote.called(Instant::now())) {
         return problem.into_response();
     }
     next.run(request).await

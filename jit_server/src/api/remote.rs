@@ -102,6 +102,17 @@ impl Counts {
         }
     }
 
+    fn take_call(&mut self, whose: &Whose, now: Instant) -> Result<(), Problem> {
+        let theirs = self.known.get_mut(whose);
+        if theirs.is_some_and(|theirs| theirs.allowance.take(now)) {
+            Ok(())
+        } else {
+            Err(too_many(
+                "too many calls from this host or user; wait a second",
+            ))
+        }
+    }
+
     fn not_of(&mut self, whose: &Whose) {
         if let Some(theirs) = self.known.get_mut(whose) {
             theirs.connections -= 1;
@@ -137,15 +148,19 @@ impl Remote {
         let _ = self.whose.subscribe().wait_for(Option::is_some).await;
     }
 
-    /// Counts a call of a stranger.
-    pub(super) fn called(&self) -> Result<(), Problem> {
+    /// Counts a call, whatever it asks for: as a stranger's, or as one of whom the connection is by now.
+    pub(super) fn called(&self, now: Instant) -> Result<(), Problem> {
+        let whose = self.whose.borrow().clone();
+        if let Some(whose) = &whose {
+            self.limits.counts().take_call(whose, now)?;
+        }
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         if *calls >= CALLS_OF_STRANGER {
             return Err(too_many(
                 "too many calls without a token that counts; connect again",
             ));
         }
-        if self.whose.borrow().is_none() {
+        if whose.is_none() {
             *calls += 1;
         }
         Ok(())
@@ -158,7 +173,7 @@ impl Remote {
         }
     }
 
-    /// A token of `whose` that counts was shown: the connection is counted as theirs from now on.
+    /// A token of `whose` that counts was shown: the connection is counted as theirs from now on, with this call.
     pub(super) fn is_of(&self, whose: &Whose, now: Instant) -> Result<(), Problem> {
         let mut counts = self.limits.counts();
         let before = self.whose.borrow().clone();
@@ -187,15 +202,9 @@ impl Remote {
                 .connections += 1;
             *self.calls.lock().unwrap_or_else(PoisonError::into_inner) = 0;
             self.whose.send_replace(Some(whose.clone()));
+            counts.take_call(whose, now)?;
         }
-        let theirs = counts.known.get_mut(whose);
-        if theirs.is_some_and(|theirs| theirs.allowance.take(now)) {
-            Ok(())
-        } else {
-            Err(too_many(
-                "too many calls from this host or user; wait a second",
-            ))
-        }
+        Ok(())
     }
 }
 
@@ -280,13 +289,16 @@ mod tests {
     #[test]
     fn whoever_was_known_makes_few_calls_with_tokens_that_do_not_count() {
         let limits = Arc::new(RemoteLimits::default());
-        let remote = limits.admit("192.0.2.1".parse().unwrap()).unwrap();
-        assert!(remote.called().is_ok());
+        let (remote, now) = (
+            limits.admit("192.0.2.1".parse().unwrap()).unwrap(),
+            Instant::now(),
+        );
+        assert!(remote.called(now).is_ok());
         let alice = Whose::User("alice".parse().unwrap());
-        remote.is_of(&alice, Instant::now()).unwrap();
-        assert!((0..100).all(|_| remote.called().is_ok()));
+        remote.is_of(&alice, now).unwrap();
+        assert!((0..100).all(|_| remote.called(now).is_ok()));
         let answered = (0..10).filter(|_| {
-            let may = remote.called().is_ok();
+            let may = remote.called(now).is_ok();
             remote.refused();
             may
         });
@@ -298,11 +310,13 @@ mod tests {
         let limits = Arc::new(RemoteLimits::default());
         let now = Instant::now();
         let remote = limits.admit("192.0.2.1".parse().unwrap()).unwrap();
-        assert_eq!((0..10).filter(|_| remote.called().is_ok()).count(), 4);
-        let allowed = (0..1_000)
-            .filter(|_| remote.is_of(&host("1"), now).is_ok())
-            .count();
-        assert_eq!(allowed, 200);
-        assert!(remote.called().is_ok());
+        assert_eq!((0..10).filter(|_| remote.called(now).is_ok()).count(), 4);
+        remote.is_of(&host("1"), now).unwrap();
+        // Whatever they ask for, with a token or without.
+        let called = |remote: &Remote| (0..1_000).filter(|_| remote.called(now).is_ok()).count();
+        assert_eq!(called(&remote), 199);
+        let other = limits.admit("192.0.2.1".parse().unwrap()).unwrap();
+        assert!(other.is_of(&host("1"), now).is_err(), "on any connection");
+        assert!(remote.called(now + std::time::Duration::from_secs(1)).is_ok());
     }
 }
