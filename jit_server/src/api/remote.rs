@@ -317,6 +317,10 @@ mod tests {
         assert_eq!(called(&remote), 199);
         let other = limits.admit("192.0.2.1".parse().unwrap()).unwrap();
         assert!(other.is_of(&host("1"), now).is_err(), "on any connection");
-        assert!(remote.called(now + std::time::Duration::from_secs(1)).is_ok());
+        assert!(
+            remote
+                .called(now + std::time::Duration::from_secs(1))
+                .is_ok()
+        );
     }
 }
