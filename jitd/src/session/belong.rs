@@ -32,7 +32,7 @@ impl Inner {
         let id = held.id.clone();
         table.remember(process, id.clone());
         if confirmed {
-            let _ = self.take_along(&mut table, &id);
+            self.take_along(&mut table, &id);
         }
         drop(table);
         self.changed.notify_one();

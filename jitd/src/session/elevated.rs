@@ -37,19 +37,18 @@ impl Elevated {
 }
 
 impl Inner {
-    /// Notes the access of `id`, an elevation that begins to run, with all that may be handed something by it. Returns what ends with
-    /// it by now. In monitor mode nothing does.
-    pub(super) fn take_along(&self, table: &mut Table, id: &SessionId) -> Vec<SessionId> {
+    /// Notes the access of `id`, an elevation that begins to run, with all that may be handed something by it. In monitor mode nothing
+    /// ends with it.
+    pub(super) fn take_along(&self, table: &mut Table, id: &SessionId) {
         let Some(elevation) = table.held.get(id).cloned() else {
-            return Vec::new();
+            return;
         };
         let (Kind::Elevation, true, Some(live)) =
             (elevation.kind, elevation.enforce, elevation.live.clone())
         else {
-            return Vec::new();
+            return;
         };
         let login = login_above(table, id);
-        let mut ending = Vec::new();
         for held in table.held.values_mut() {
             if !held.enforce || !(Some(&held.id) == login.as_ref() || shares(held, &elevation)) {
                 continue;
@@ -59,9 +58,7 @@ impl Inner {
             held.ends_otherwise_than(before);
             // Where it can't be saved, a restart of jitd forgets it; jitd goes on knowing it until then.
             let _ = self.registry.save(held);
-            ending.push(held.id.clone());
         }
-        ending
     }
 
     /// What ends with the access of this elevation.
@@ -201,8 +198,9 @@ mod tests {
             table.held = [login, elevation.clone()]
                 .map(|held| (held.id.clone(), held))
                 .into();
-            let twice = [(); 2].map(|()| sessions.0.take_along(&mut table, &id(2)).len());
-            assert_eq!(twice, [usize::from(enforce); 2]);
+            for _ in 0..2 {
+                sessions.0.take_along(&mut table, &id(2));
+            }
             let login = &table.held[&id(1)];
             assert_eq!(login.elevated.len(), usize::from(enforce));
             let until = taken.then(|| Timestamp::from_second(100).unwrap());
@@ -230,8 +228,12 @@ mod tests {
         let (sessions, _record) = restarted(folder.path(), &[], live()).await;
         let mut table = sessions.0.table();
         let all = [login, elevation, manager, of_another, elsewhere];
+        let elevation = all[1].clone();
         table.held = all.map(|held| (held.id.clone(), held)).into();
-        assert_eq!(sessions.0.take_along(&mut table, &id(2)), [id(1), id(3)]);
+        sessions.0.take_along(&mut table, &id(2));
+        drop(table);
+        assert_eq!(sessions.0.taken_along_by(&elevation), [id(1), id(3)]);
+        let mut table = sessions.0.table();
         let mut later = held(Kind::Login, 6, this());
         later.inherits_elevated(&table);
         assert_eq!(later.until(), Timestamp::from_second(100).ok());
