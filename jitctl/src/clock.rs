@@ -31,9 +31,10 @@ impl Now {
         Ok(Self {
             wall: Timestamp::now(),
             boot_seconds: u64::try_from(boot.tv_sec()).unwrap_or_default(),
-            boot: id.trim().parse().map_err(|()| {
-                std::io::Error::other(format!("{BOOT_ID} does not hold a boot id"))
-            })?,
+            boot: id
+                .trim()
+                .parse()
+                .map_err(|_| std::io::Error::other(format!("{BOOT_ID} does not hold a boot id")))?,
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::text::TextError;
+use jit_gate::TextError;
 
 /// Why the files in `/etc/pam.d` stay, or stayed, as they are.
 #[derive(Debug, thiserror::Error)]

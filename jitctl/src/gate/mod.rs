@@ -1,24 +1,20 @@
 //! The lines in `/etc/pam.d`: the only thing on a host that jitctl edits besides `/etc/jit`.
 //!
-//! - `text`: one file's text with our lines and without. Pure.
-//! - `mode`: what the lines say.
+//! - the crate `jit_gate`: one file's text with our lines and without, and what they say. Pure.
 //! - `stack`: who includes whom, and what could skip us. Pure.
 //! - `plan`: what a command would change, all of it checked before anything is written. Pure.
 //! - `files`: reading, locking, replacing.
 
 mod error;
 mod files;
-mod mode;
 mod plan;
 mod stack;
-mod text;
 
 use std::path::Path;
 
 pub(crate) use error::GateError;
-pub(crate) use mode::{BootId, Mode};
+pub(crate) use jit_gate::{BootId, Mode, State};
 pub(crate) use plan::{Plan, Service, family};
-pub(crate) use text::State;
 
 use files::{Folders, Locked};
 use plan::{Change, Host};

@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use sha2::{Digest, Sha256};
 
 use super::GateError;
-use super::mode::Mode;
 use super::stack::{Reach, Texts, reach, skips_the_end};
-use super::text::{self, State};
+use jit_gate::{self as text, Mode, State};
 
 /// Services that are one door: naming the first means the others too, where they exist (T5). Whoever may log in could leave
 /// something to cron, at and his user manager that runs when he no longer may (T16).

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
-use super::super::mode::Mode;
 use super::*;
+use crate::mode::Mode;
 
 const BOOT: &str = "3f2b9a50-6d1c-4c55-9e0e-0123456789ab";
 
@@ -135,7 +135,7 @@ fn every_debian_file_comes_back_to_the_byte() {
         "vendor-polkit-1",
     ] {
         let path = format!(
-            "{}/tests/fixtures/debian12/{name}",
+            "{}/../jitctl/tests/fixtures/debian12/{name}",
             env!("CARGO_MANIFEST_DIR")
         );
         let text = std::fs::read(path).expect("a fixture");

@@ -3,7 +3,7 @@
 //! [`gate`] puts one marked block first and one last; [`ungate`] takes out exactly what [`gate`] put in. Everything else in the
 //! file is somebody else's and stays to the byte, whatever its encoding or line ends.
 
-use super::mode::Mode;
+use crate::mode::Mode;
 
 /// Begins a block.
 const BEGIN: &str = "# jit begin: managed by jitctl gate, taken out by jitctl ungate";
@@ -20,7 +20,7 @@ const MODULE: &[u8] = b"pam_jit.so";
 
 /// Why a text can't be gated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum TextError {
+pub enum TextError {
     /// A line of ours that we did not write.
     #[error("line {line} names pam_jit.so outside of a marked block")]
     Stray {
@@ -36,7 +36,7 @@ pub(crate) enum TextError {
 
 /// How a text stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum State {
+pub enum State {
     /// None of our lines is in it.
     Ungated,
     /// Both blocks are where they belong, in one mode.
@@ -47,7 +47,7 @@ pub(crate) enum State {
 }
 
 /// `text` with our two blocks, in `mode`; blocks that it has already are replaced.
-pub(crate) fn gate(text: &[u8], mode: &Mode) -> Result<Vec<u8>, TextError> {
+pub fn gate(text: &[u8], mode: &Mode) -> Result<Vec<u8>, TextError> {
     let bare = ungate(text);
     if let Some(line) = stray_line(&bare) {
         return Err(TextError::Stray { line });
@@ -69,7 +69,7 @@ pub(crate) fn gate(text: &[u8], mode: &Mode) -> Result<Vec<u8>, TextError> {
 }
 
 /// `text` without our blocks. Lines of others that stand inside a block are left in.
-pub(crate) fn ungate(text: &[u8]) -> Vec<u8> {
+pub fn ungate(text: &[u8]) -> Vec<u8> {
     let mut bare = Vec::with_capacity(text.len());
     let mut in_block = false;
     let mut unended_at = None;
@@ -92,7 +92,7 @@ pub(crate) fn ungate(text: &[u8]) -> Vec<u8> {
 }
 
 /// How `text` stands.
-pub(crate) fn state(text: &[u8]) -> State {
+pub fn state(text: &[u8]) -> State {
     if !lines(text).any(|line| !matches!(kind_of(line), Line::Other)) {
         return State::Ungated;
     }
@@ -107,7 +107,7 @@ pub(crate) fn state(text: &[u8]) -> State {
 }
 
 /// The number of the first line that names our module outside of our blocks and comments, in a text without blocks.
-pub(crate) fn stray_line(bare: &[u8]) -> Option<usize> {
+pub fn stray_line(bare: &[u8]) -> Option<usize> {
     lines(bare)
         .position(|line| {
             !line.trim_ascii_start().starts_with(b"#")
@@ -117,12 +117,12 @@ pub(crate) fn stray_line(bare: &[u8]) -> Option<usize> {
 }
 
 /// `text` marked as a copy of a vendor's file whose SHA-256 is `hash`, in hexadecimal.
-pub(crate) fn mark_copy(text: &[u8], hash: &str) -> Vec<u8> {
+pub fn mark_copy(text: &[u8], hash: &str) -> Vec<u8> {
     [COPY.as_bytes(), hash.as_bytes(), b"\n", text].concat()
 }
 
 /// Where `text` is marked as a copy: the SHA-256 of the original in hexadecimal, and the text without the mark.
-pub(crate) fn split_copy(text: &[u8]) -> Option<(&str, &[u8])> {
+pub fn split_copy(text: &[u8]) -> Option<(&str, &[u8])> {
     let (line, rest) = text.split_at(text.iter().position(|b| *b == b'\n')? + 1);
     let hash = line.trim_ascii_end().strip_prefix(COPY.as_bytes())?;
     Some((std::str::from_utf8(hash).ok()?, rest))

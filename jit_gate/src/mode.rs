@@ -5,12 +5,17 @@ use std::str::FromStr;
 
 /// The identity of one boot, from `/proc/sys/kernel/random/boot_id`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct BootId(String);
+pub struct BootId(String);
+
+/// A text is no boot's identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a boot id: 36 of 0-9 a-f -")]
+pub struct NotABootId;
 
 impl FromStr for BootId {
-    type Err = ();
+    type Err = NotABootId;
 
-    fn from_str(text: &str) -> Result<Self, ()> {
+    fn from_str(text: &str) -> Result<Self, NotABootId> {
         let valid = text.len() == 36
             && text
                 .bytes()
@@ -18,7 +23,7 @@ impl FromStr for BootId {
         if valid {
             Ok(Self(text.to_owned()))
         } else {
-            Err(())
+            Err(NotABootId)
         }
     }
 }
@@ -31,7 +36,7 @@ impl fmt::Display for BootId {
 
 /// How a gated service treats a refusal. The PAM line itself is the mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub enum Mode {
     /// Everything passes and is recorded, also with jitd dead or the module gone.
     Monitor,
     /// What jitd does not allow is refused.
@@ -46,11 +51,11 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    pub(super) fn account_line(&self) -> String {
+    pub(crate) fn account_line(&self) -> String {
         format!("account {} pam_jit.so {}", self.control(), self.words())
     }
 
-    pub(super) fn before_line(&self) -> String {
+    pub(crate) fn before_line(&self) -> String {
         format!(
             "session {} pam_jit.so {} before",
             self.control(),
@@ -58,7 +63,7 @@ impl Mode {
         )
     }
 
-    pub(super) fn after_line(&self) -> String {
+    pub(crate) fn after_line(&self) -> String {
         format!(
             "session {} pam_jit.so {} after",
             self.control(),
@@ -67,7 +72,7 @@ impl Mode {
     }
 
     /// The mode that `line` says, where it is one that we write, to the letter.
-    pub(super) fn in_line(line: &str) -> Option<Mode> {
+    pub(crate) fn in_line(line: &str) -> Option<Mode> {
         let mode = Self::from_words(line.split_once(" pam_jit.so ")?.1)?;
         [mode.account_line(), mode.before_line(), mode.after_line()]
             .iter()
@@ -76,7 +81,7 @@ impl Mode {
     }
 
     /// One word for lists: `monitor`, `enforce` or `provisional`.
-    pub(crate) fn word(&self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self {
             Mode::Monitor => "monitor",
             Mode::Enforce => "enforce",
