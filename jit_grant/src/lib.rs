@@ -9,6 +9,7 @@ mod decide;
 mod enrolment;
 mod envelope;
 mod fingerprint;
+mod host_state;
 mod key;
 mod name;
 mod refusal;
@@ -23,10 +24,11 @@ pub use decide::{Allowed, Credential, Decision, Query, deadline, decide, holders
 pub use enrolment::{EnrolmentToken, NotAToken, Possession, Secret};
 pub use envelope::{DocumentRefused, NotSigned};
 pub use fingerprint::{Fingerprint, FingerprintError};
+pub use host_state::{GateChange, GateMode, Gates, HostState};
 pub use key::{KeyError, PublicKey, SigningKey, TrustedKeys};
 pub use name::{
     ChainHead, GrantId, HostId, HostName, Login, NameError, Nonce, Principal, RequestId, RoleName,
-    SecretHash, TokenId, UserTokenId,
+    SecretHash, Service, TokenId, UserTokenId,
 };
 pub use refusal::Refusal;
 pub use rotation::NextKey;

@@ -85,6 +85,10 @@ fn base64url(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b == b'-' || b == b'_'
 }
 
+fn service_byte(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"._@-".contains(&b)
+}
+
 fn numbered(text: &str, letter: char) -> bool {
     text.strip_prefix(letter).is_some_and(|digits| {
         (1..=15).contains(&digits.len())
@@ -114,6 +118,11 @@ name_type! {
     /// A host's identity, given by the server at enrolment: the audience of what is signed for it.
     HostId, "host id", "h and 32 hexadecimal digits",
     |t| t.strip_prefix('h').is_some_and(|hex| hex.len() == 32 && hex.bytes().all(lower_hex))
+}
+name_type! {
+    /// A PAM service: the name of a file in /etc/pam.d.
+    Service, "PAM service", "1 to 64 of a-z A-Z 0-9 . _ @ -, not beginning with .",
+    |t| shaped(t, 64, |b| b != b'.' && service_byte(b), service_byte)
 }
 name_type! {
     /// What may be asked for.

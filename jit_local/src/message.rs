@@ -259,6 +259,9 @@ pub mod sync {
         /// The certificates that the server's has to come from, in PEM; for `https://…`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub ca: Option<String>,
+        /// How this host stands, for the server beside the nonce (`jit-state+jwt`). None where that can't be said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub state: Option<String>,
     }
 
     /// Parameters of [`WORD`].

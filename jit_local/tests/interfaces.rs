@@ -318,6 +318,7 @@ fn sync_messages_agree_with_their_description() {
         revision: 1,
         more_servers: vec![text()],
         ca: Some(text()),
+        state: Some(text()),
     };
     let taken = sync::Taken {
         taken: false,

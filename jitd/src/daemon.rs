@@ -18,6 +18,7 @@ use crate::accounts::Accounts;
 use crate::boot;
 use crate::clock::Clock;
 use crate::config::{ConfigError, Settings};
+use crate::gates::Watched;
 use crate::grants::{Grants, Places};
 use crate::handlers::{Files, Host, READING_AT_ONCE, Shown};
 use crate::host_key;
@@ -106,6 +107,7 @@ pub async fn run(config: &Path, sockets: Sockets) -> Result<(), DaemonError> {
     let alarm = Alarm::new().map_err(needs("a timer"))?;
     tokio::spawn(Arc::clone(&host).watch_freshness(alarm));
     tokio::spawn(Arc::clone(&host).end_half_open());
+    tokio::spawn(Arc::clone(&host).watch_gates());
     for (listener, socket) in sockets.0 {
         let listener = Listener::new(listener).map_err(needs("a listening socket"))?;
         tokio::spawn(serve(listener, socket, Arc::clone(&host)));
@@ -165,6 +167,11 @@ async fn start(config: &Path) -> Result<Arc<Host<Sessions>>, DaemonError> {
         reading: Arc::new(Semaphore::new(READING_AT_ONCE)),
         shown: Shown::default(),
         refusals: Mutex::default(),
+        gates: Arc::new(Watched::new(
+            PathBuf::from("/etc/pam.d"),
+            state.join("gates.json"),
+            &places.boot_id,
+        )),
     };
     let host = Arc::new(take_up(host, &places.run).await?);
     let revision = host.grants.overview().revision;

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use crate::accounts::{Account, Accounts};
 use crate::clock::{Clock, Set};
 use crate::config::Settings;
+use crate::gates::Watched;
 use crate::grants::{Grants, Places};
 use crate::handlers::{Files, Hold, Host, READING_AT_ONCE, Shown};
 use crate::peer::Peer;
@@ -308,6 +309,7 @@ fn host(directory: &Path, events: Option<&Path>, clock: Clock) -> Host<Fake> {
         reading: Arc::new(Semaphore::new(READING_AT_ONCE)),
         shown: Shown::default(),
         refusals: Mutex::default(),
+        gates: Arc::new(Watched::new(at("pam.d"), at("gates.json"), "boot-1")),
     }
 }
 

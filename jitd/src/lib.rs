@@ -13,6 +13,7 @@ pub mod config;
 pub mod daemon;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod gates;
 pub mod grants;
 pub mod handlers;
 pub mod host_key;

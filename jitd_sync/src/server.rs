@@ -6,7 +6,6 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use tokio::time::timeout;
 
 use crate::error::SyncError;
@@ -77,14 +76,25 @@ impl Server {
         outcome
     }
 
-    /// A signed word for `nonce`.
-    pub(crate) async fn word(&self, token: &str, nonce: &str) -> Result<String, SyncError> {
+    /// A signed word for `nonce`. `state` is how the host stands, in its own signed words.
+    pub(crate) async fn word(
+        &self,
+        token: &str,
+        nonce: &str,
+        state: Option<&str>,
+    ) -> Result<String, SyncError> {
+        #[derive(Serialize)]
+        struct Question<'a> {
+            nonce: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            state: Option<&'a str>,
+        }
         #[derive(Deserialize)]
         struct Answer {
             word: String,
         }
         let call = async |url| {
-            let request = self.client.post(url).json(&json!({ "nonce": nonce }));
+            let request = self.client.post(url).json(&Question { nonce, state });
             let (status, body) = answer(request.bearer_auth(token)).await?;
             match status {
                 StatusCode::OK => parse::<Answer>(&body).map(|answer| answer.word),

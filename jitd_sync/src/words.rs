@@ -1,7 +1,7 @@
 //! Signed words: the server's sign of life, without which grants stop to count. Each answers a fresh nonce of jitd's, so none
 //! can be kept back and played later.
 
-use jit_local::message::sync::Taken;
+use jit_local::message::sync::{Hello, Taken};
 use tokio::time::timeout;
 
 use crate::complaint::Complaint;
@@ -35,12 +35,16 @@ enum Word {
 }
 
 async fn one(courier: &Courier) -> Result<Word, SyncError> {
-    let Some(nonce) = ask_for_nonce(courier).await? else {
+    let Some(hello) = ask_for_nonce(courier).await? else {
         return Ok(Word::EnrolledAnew);
     };
     let word = courier
         .server
-        .word(&courier.standing().token, &nonce)
+        .word(
+            &courier.standing().token,
+            &hello.nonce,
+            hello.state.as_deref(),
+        )
         .await?;
     let taken = courier.jitd.word(word).await?;
     // Taken or not, jitd has the time from it now, and makes its token by that.
@@ -60,9 +64,9 @@ async fn one(courier: &Courier) -> Result<Word, SyncError> {
     }
 }
 
-/// jitd's hello, noted, for its nonce. None: it speaks for another host or server.
-async fn ask_for_nonce(courier: &Courier) -> Result<Option<String>, SyncError> {
+/// jitd's hello, noted, for its nonce and what it says of its host. None: it speaks for another host or server.
+async fn ask_for_nonce(courier: &Courier) -> Result<Option<Hello>, SyncError> {
     let _turn = courier.turn.lock().await;
     let hello = courier.jitd.hello().await?;
-    Ok(courier.heard(&hello).then_some(hello.nonce))
+    Ok(courier.heard(&hello).then_some(hello))
 }

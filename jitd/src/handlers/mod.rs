@@ -2,6 +2,7 @@
 
 mod control;
 mod evidence;
+mod gates;
 mod paging;
 mod pam;
 mod refusals;
@@ -25,6 +26,7 @@ use crate::access::Method;
 use crate::accounts::{Account, Accounts};
 use crate::clock::Clock;
 use crate::config::{ConfigError, Settings};
+use crate::gates::Watched;
 use crate::grants::Grants;
 use crate::peer::Peer;
 use crate::record::{Record, Signer};
@@ -157,6 +159,8 @@ pub struct Host<S> {
     pub shown: Shown,
     /// What was refused of jitd-sync's documents.
     pub refusals: Mutex<Refusals>,
+    /// The gates of this host.
+    pub gates: Arc<Watched>,
 }
 
 /// Bundles that may be dealt with at once.
@@ -199,7 +203,7 @@ impl<S: Hold> Host<S> {
             Method::Reload => self.reload(peer).await.into(),
             Method::Enroll => self.enroll(call, peer).await.into(),
             Method::Gated => self.gated(call, peer).into(),
-            Method::Hello => self.hello().into(),
+            Method::Hello => self.hello().await.into(),
             Method::Bundle => self.bundle(received).await.into(),
             Method::Word => self.word(call).await.into(),
             Method::Keys => self.keys(call).await.into(),
@@ -332,6 +336,7 @@ impl<S> Host<S> {
             reading,
             shown,
             refusals,
+            gates,
         } = self;
         Host {
             files,
@@ -345,6 +350,7 @@ impl<S> Host<S> {
             reading,
             shown,
             refusals,
+            gates,
         }
     }
 }

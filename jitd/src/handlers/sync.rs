@@ -31,7 +31,7 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(200);
 
 impl<S: Hold> Host<S> {
     /// What jitd-sync needs to speak for this host.
-    pub(super) fn hello(&self) -> Reply {
+    pub(super) async fn hello(&self) -> Reply {
         let overview = self.grants.overview();
         let (Some(trust), Some(key)) = (overview.trust, self.key()) else {
             return Reply::failed(NOT_ENROLLED);
@@ -40,6 +40,7 @@ impl<S: Hold> Host<S> {
             Ok(nonce) => nonce,
             Err(error) => return failed(FAILED, &error.to_string()),
         };
+        let state = self.state(&trust, &key, &nonce).await;
         match HostToken::sign(&trust.host_id, &key, self.clock.now()) {
             Err(error) => failed(FAILED, &error.to_string()),
             Ok(token) => done(&Hello {
@@ -50,6 +51,7 @@ impl<S: Hold> Host<S> {
                 revision: overview.revision.unwrap_or(0),
                 more_servers: trust.more_servers.clone(),
                 ca: trust.ca.clone(),
+                state,
             }),
         }
     }

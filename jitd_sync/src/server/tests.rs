@@ -68,7 +68,11 @@ fn url(address: SocketAddr) -> String {
 }
 
 async fn why(server: &Server) -> String {
-    server.word("token", "nonce").await.unwrap_err().to_string()
+    server
+        .word("token", "nonce", None)
+        .await
+        .unwrap_err()
+        .to_string()
 }
 
 #[tokio::test]
@@ -76,7 +80,9 @@ async fn only_what_the_pinned_authority_vouches_for_is_listened_to() {
     let (ours, other) = (issuer(), issuer());
     let word = WORD.as_bytes();
     let right = serve(&ours, "localhost", [2020, 4000], word).await;
-    let answer = server(&ours, &[url(right)]).word("token", "nonce").await;
+    let answer = server(&ours, &[url(right)])
+        .word("token", "nonce", None)
+        .await;
     assert_eq!(answer.unwrap(), "w");
     for (issuer, name, years, said) in [
         (
@@ -113,7 +119,7 @@ async fn one_place_after_the_other_is_tried_until_one_answers() {
     assert!(why(&server).await.contains("not reached"));
     assert!(why(&server).await.contains("certificate is refused"));
     for _ in 0..2 {
-        assert_eq!(server.word("token", "nonce").await.unwrap(), "w");
+        assert_eq!(server.word("token", "nonce", None).await.unwrap(), "w");
     }
 }
 
@@ -128,8 +134,8 @@ async fn a_place_that_fails_or_talks_nonsense_makes_way_for_the_next() {
         let fails = serve(&ours, "localhost", [2020, 4000], answer).await;
         let right = serve(&ours, "localhost", [2020, 4000], WORD.as_bytes()).await;
         let server = server(&ours, &[url(fails), url(right)]);
-        assert!(server.word("token", "nonce").await.is_err());
-        assert_eq!(server.word("token", "nonce").await.unwrap(), "w");
+        assert!(server.word("token", "nonce", None).await.is_err());
+        assert_eq!(server.word("token", "nonce", None).await.unwrap(), "w");
     }
 }
 
@@ -157,7 +163,8 @@ async fn nonsense_over_tls_is_refused_within_bounds() {
     ] {
         let address = serve(&ours, "localhost", [2020, 4000], answer).await;
         let server = server(&ours, &[url(address)]);
-        let answered = tokio::time::timeout(Duration::from_secs(10), server.word("t", "n")).await;
+        let answered =
+            tokio::time::timeout(Duration::from_secs(10), server.word("t", "n", None)).await;
         assert!(answered.unwrap().is_err());
     }
 }

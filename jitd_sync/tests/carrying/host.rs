@@ -172,6 +172,7 @@ impl Host {
             revision: state.revision,
             more_servers: Vec::new(),
             ca: state.ca.clone(),
+            state: Some(format!("state-{}", state.hellos)),
         })
         .unwrap()
     }

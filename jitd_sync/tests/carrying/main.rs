@@ -110,11 +110,21 @@ async fn every_word_answers_a_fresh_nonce_and_renews_the_token() {
     site.play(pace, async {
         let mut seen = Vec::new();
         while seen.len() < 5 {
-            if let Asked::Word { token, nonce } = site.upstream.asked().await {
+            if let Asked::Word {
+                token,
+                nonce,
+                state,
+            } = site.upstream.asked().await
+            {
                 assert_eq!(
                     token.trim_start_matches("token-"),
                     nonce.trim_start_matches("nonce-"),
                     "the newest token"
+                );
+                assert_eq!(
+                    state.trim_start_matches("state-"),
+                    nonce.trim_start_matches("nonce-"),
+                    "how the host stands now"
                 );
                 assert!(!seen.contains(&nonce));
                 seen.push(nonce);

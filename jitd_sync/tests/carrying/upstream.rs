@@ -18,8 +18,14 @@ use tokio::task::AbortHandle;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
-    Stream { held: u64 },
-    Word { token: String, nonce: String },
+    Stream {
+        held: u64,
+    },
+    Word {
+        token: String,
+        nonce: String,
+        state: String,
+    },
 }
 
 #[derive(Clone)]
@@ -190,8 +196,13 @@ async fn word(
         let mut takes_from = upstream.0.takes_from.lock().unwrap();
         *takes_from = (*takes_from).min(number(&token) + 1);
     }
-    let nonce = body["nonce"].as_str().unwrap().to_owned();
-    upstream.0.said.send(Asked::Word { token, nonce }).unwrap();
+    let [nonce, state] = ["nonce", "state"].map(|key| body[key].as_str().unwrap().to_owned());
+    let asked = Asked::Word {
+        token,
+        nonce,
+        state,
+    };
+    upstream.0.said.send(asked).unwrap();
     Json(json!({ "word": "a.word.signed" }))
 }
 

@@ -175,6 +175,10 @@ async fn jitd_sync_learns_who_it_speaks_for_once_there_is_a_key_and_a_server() {
         jit_grant::HostToken::verify(hello.token.as_bytes(), fixture.clock.now(), |_| Some(key))
             .unwrap();
     assert_eq!(token.host, crate::fixture::host_id());
+    let nonce = hello.nonce.parse().unwrap();
+    let state = hello.state.unwrap();
+    let state = jit_grant::HostState::verify(state.as_bytes(), &token.host, &nonce, key).unwrap();
+    assert_eq!(state.version, env!("CARGO_PKG_VERSION"));
     let word = json!({ "word": fixture.word(&hello.nonce, 0) });
     let taken: jit_local::message::sync::Taken = control(&fixture, Method::Word, word.clone(), 0)
         .await

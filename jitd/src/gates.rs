@@ -1,0 +1,219 @@
+//! The gates of this host: which PAM services have lines of ours, and what these do. An upgrade, a tool or a hand can take them out, and
+//! PAM asks nobody then: so they are looked at whenever their folder changes and with every question to the server (T8).
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jit_gate::{BootId, Mode, State};
+use jit_grant::{GateChange, GateMode, Gates, HostState, Service};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::timeout;
+
+use crate::atomic;
+use crate::clock::Clock;
+use crate::session::Ready;
+
+/// A look that takes longer has found nothing: the folder hangs.
+const LOOKING_TIME: Duration = Duration::from_secs(1);
+/// Of a file so many bytes are read, and of the folder so many files.
+const MOST_BYTES: u64 = 64 * 1024;
+const MOST_FILES: usize = 512;
+
+/// Where the gates are, and how they were when last looked at.
+#[derive(Debug)]
+pub struct Watched {
+    folder: PathBuf,
+    kept: PathBuf,
+    boot: Option<BootId>,
+    last: Mutex<Option<Gates>>,
+    /// One look at a time, so that changes are told in their order.
+    turn: AsyncMutex<()>,
+}
+
+/// What a look found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// How the gates are.
+    pub gates: Gates,
+    /// What is different from the look before, also where another jitd had it.
+    pub changes: Vec<GateChange>,
+}
+
+impl Watched {
+    /// The gates in `folder`, and what `kept`, a file of jitd's own, has of the last look.
+    #[must_use]
+    pub fn new(folder: PathBuf, kept: PathBuf, boot_id: &str) -> Self {
+        let last = match atomic::read(&kept, MOST_BYTES) {
+            Ok(text) => serde_json::from_slice(&text)
+                .inspect_err(|error| tracing::warn!("{}: {error}", kept.display()))
+                .ok(),
+            Err(_) => None,
+        };
+        Self {
+            folder,
+            kept,
+            boot: boot_id.parse().ok(),
+            last: Mutex::new(last),
+            turn: AsyncMutex::default(),
+        }
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Gates>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks now. `clock` says which enforcements have gone by.
+    ///
+    /// # Errors
+    /// Where the folder can't be read in time.
+    pub async fn look(self: &Arc<Self>, clock: &Clock) -> io::Result<Look> {
+        let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+        let _turn = timeout(LOOKING_TIME, self.turn.lock())
+            .await
+            .map_err(late)?;
+        let watched = Arc::clone(self);
+        let now = clock.boot().as_secs();
+        let look = tokio::task::spawn_blocking(move || watched.read(now));
+        let gates = timeout(LOOKING_TIME, look)
+            .await
+            .map_err(late)?
+            .map_err(io::Error::other)??;
+        let before = self.last().replace(gates.clone());
+        let changes = GateChange::between(&before.unwrap_or_default(), &gates);
+        if !changes.is_empty() {
+            self.keep(&gates).await;
+        }
+        Ok(Look { gates, changes })
+    }
+
+    /// Where it can't be kept, the jitd that starts next tells of the same changes once more.
+    async fn keep(&self, gates: &Gates) {
+        let kept = self.kept.clone();
+        let written = match serde_json::to_vec(gates) {
+            Ok(text) => tokio::task::spawn_blocking(move || atomic::write(&kept, &text)).await,
+            Err(error) => Ok(Err(error.into())),
+        };
+        match written {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("{}: {error}", self.kept.display()),
+            Err(error) => tracing::warn!("{}: {error}", self.kept.display()),
+        }
+    }
+
+    fn read(&self, boot_seconds: u64) -> io::Result<Gates> {
+        let files = match fs::read_dir(&self.folder) {
+            Ok(files) => files,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Gates::new()),
+            Err(error) => return Err(error),
+        };
+        let mut gates = Gates::new();
+        for file in files.take(MOST_FILES) {
+            let file = file?;
+            let Some(service) = service(&file.file_name()) else {
+                continue;
+            };
+            if gates.len() < HostState::MAX_GATES
+                && let Some(mode) = self.mode(&file.path(), boot_seconds)
+            {
+                gates.insert(service, mode);
+            }
+        }
+        Ok(gates)
+    }
+
+    /// What the lines of ours in a file do. None: there are none, also where the file can't be read, which PAM could not either.
+    fn mode(&self, path: &Path, boot_seconds: u64) -> Option<GateMode> {
+        match jit_gate::state(&text(path).ok()?) {
+            State::Ungated => None,
+            State::Damaged(_) => Some(GateMode::Damaged),
+            State::Gated(Mode::Monitor) => Some(GateMode::Monitor),
+            State::Gated(Mode::Enforce) => Some(GateMode::Enforce),
+            State::Gated(Mode::Provisional { until, boot }) => {
+                let lasts = self.boot.as_ref() == Some(&boot) && boot_seconds < until;
+                Some(if lasts {
+                    GateMode::Provisional
+                } else {
+                    GateMode::Monitor
+                })
+            }
+        }
+    }
+}
+
+/// The service of a file's name. Temporary files and what package tools leave beside a file are none that PAM is asked for.
+fn service(name: &OsStr) -> Option<Service> {
+    let name = name.to_str()?;
+    let leftover = [".dpkg-", ".ucf-", ".rpmnew", ".rpmsave"];
+    if leftover.iter().any(|part| name.contains(part)) {
+        return None;
+    }
+    name.parse().ok()
+}
+
+/// The beginning of a file, which may be a link as PAM follows it.
+fn text(path: &Path) -> io::Result<Vec<u8>> {
+    let file: File = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut text = Vec::new();
+    file.take(MOST_BYTES).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// Tells of changes in the folder.
+pub(crate) struct Changes {
+    folder: PathBuf,
+    inotify: Ready<Inotify>,
+}
+
+impl Changes {
+    /// # Errors
+    /// Where the kernel has no inotify instance or watch left.
+    pub(crate) fn of(watched: &Watched) -> io::Result<Self> {
+        let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
+        let changes = Self {
+            folder: watched.folder.clone(),
+            inotify: Ready::new(Inotify::init(flags)?)?,
+        };
+        changes.watch()?;
+        Ok(changes)
+    }
+
+    /// A folder put in the place of the one before is another one to the kernel: so this is done after each change.
+    fn watch(&self) -> io::Result<()> {
+        let inside = AddWatchFlags::IN_CLOSE_WRITE
+            | AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_MOVE;
+        let itself = AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF;
+        self.inotify
+            .get()
+            .add_watch(&self.folder, inside | itself)?;
+        Ok(())
+    }
+
+    /// Waits for the next, and takes all that came with it.
+    ///
+    /// # Errors
+    /// Where there is no folder to watch any more.
+    pub(crate) async fn next(&self) -> io::Result<()> {
+        self.inotify
+            .take(|inotify| inotify.read_events().ok())
+            .await;
+        while self.inotify.get().read_events().is_ok() {}
+        self.watch()
+    }
+}
+
+#[cfg(test)]
+mod tests;

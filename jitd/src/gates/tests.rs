@@ -1,0 +1,142 @@
+use super::*;
+use crate::clock::Set;
+use jiff::Timestamp;
+
+const BOOT: &str = "3f2b9a50-6d1c-4c55-9e0e-0123456789ab";
+const STACK: &[u8] = b"auth required pam_unix.so\n";
+
+struct Place {
+    _folder: tempfile::TempDir,
+    services: PathBuf,
+    kept: PathBuf,
+    readings: Arc<Set>,
+    clock: Clock,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let readings = Set::at(Timestamp::UNIX_EPOCH, Duration::from_secs(1000));
+        let place = Self {
+            services: folder.path().join("pam.d"),
+            kept: folder.path().join("gates.json"),
+            clock: Clock::on(readings.clone(), None),
+            _folder: folder,
+            readings,
+        };
+        fs::create_dir(&place.services).unwrap();
+        place
+    }
+
+    fn watched(&self) -> Arc<Watched> {
+        Arc::new(Watched::new(self.services.clone(), self.kept.clone(), BOOT))
+    }
+
+    fn gate(&self, service: &str, mode: &Mode) {
+        self.write(service, &jit_gate::gate(STACK, mode).unwrap());
+    }
+
+    fn write(&self, service: &str, text: &[u8]) {
+        fs::write(self.services.join(service), text).unwrap();
+    }
+
+    async fn changes(
+        &self,
+        watched: &Arc<Watched>,
+    ) -> Vec<(String, Option<GateMode>, Option<GateMode>)> {
+        let look = watched.look(&self.clock).await.unwrap();
+        let changes = look.changes.into_iter();
+        changes
+            .map(|change| (change.service.to_string(), change.was, change.is))
+            .collect()
+    }
+}
+
+#[tokio::test]
+async fn what_changed_is_told_once_also_by_the_next_daemon() {
+    let place = Place::new();
+    place.gate("sshd", &Mode::Enforce);
+    place.gate("su", &Mode::Monitor);
+    place.write("login", STACK);
+    let watched = place.watched();
+    let found = [
+        ("sshd".to_owned(), None, Some(GateMode::Enforce)),
+        ("su".to_owned(), None, Some(GateMode::Monitor)),
+    ];
+    assert_eq!(place.changes(&watched).await, found);
+    assert_eq!(place.changes(&watched).await, []);
+    let later = place.watched();
+    assert_eq!(place.changes(&later).await, []);
+    // As a package does that brings its own file along.
+    place.write("sshd", STACK);
+    let lost = [("sshd".to_owned(), Some(GateMode::Enforce), None)];
+    assert_eq!(place.changes(&place.watched()).await, lost);
+    assert_eq!(place.changes(&place.watched()).await, []);
+}
+
+#[tokio::test]
+async fn an_enforcement_that_nobody_confirmed_is_weaker_once_its_time_or_boot_is_over() {
+    let place = Place::new();
+    let until = |boot: &str| Mode::Provisional {
+        until: 1060,
+        boot: boot.parse().unwrap(),
+    };
+    place.gate("sshd", &until(BOOT));
+    place.gate("su", &until("00000000-0000-0000-0000-000000000000"));
+    let watched = place.watched();
+    let gates = watched.look(&place.clock).await.unwrap().gates;
+    assert_eq!(
+        gates.into_values().collect::<Vec<_>>(),
+        [GateMode::Provisional, GateMode::Monitor]
+    );
+    place.readings.pass(Duration::from_secs(60));
+    let over = [(
+        "sshd".to_owned(),
+        Some(GateMode::Provisional),
+        Some(GateMode::Monitor),
+    )];
+    assert_eq!(place.changes(&watched).await, over);
+}
+
+#[tokio::test]
+async fn a_gate_that_was_tampered_with_is_damaged_and_what_pam_does_not_read_is_none() {
+    let place = Place::new();
+    let whole = jit_gate::gate(STACK, &Mode::Enforce).unwrap();
+    let line_out: Vec<u8> = whole
+        .split_inclusive(|b| *b == b'\n')
+        .filter(|line| !line.starts_with(b"account"))
+        .flatten()
+        .copied()
+        .collect();
+    place.write("sshd", &line_out);
+    for leftover in ["su.dpkg-old", "su.ucf-dist", ".su.swp", "su~"] {
+        place.write(leftover, &whole);
+    }
+    nix::unistd::mkfifo(&place.services.join("pipe"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    let gates = place.watched().look(&place.clock).await.unwrap().gates;
+    assert_eq!(
+        gates.into_iter().collect::<Vec<_>>(),
+        [("sshd".parse().unwrap(), GateMode::Damaged)]
+    );
+    fs::remove_dir_all(&place.services).unwrap();
+    assert_eq!(
+        place.watched().look(&place.clock).await.unwrap().gates,
+        Gates::new()
+    );
+}
+
+#[tokio::test]
+async fn changes_are_told_of_also_in_a_folder_that_took_the_place_of_the_first() {
+    let place = Place::new();
+    let changes = Changes::of(&place.watched()).unwrap();
+    place.gate("sshd", &Mode::Enforce);
+    changes.next().await.unwrap();
+    let aside = place.services.with_extension("old");
+    fs::rename(&place.services, &aside).unwrap();
+    fs::create_dir(&place.services).unwrap();
+    changes.next().await.unwrap();
+    place.gate("sshd", &Mode::Monitor);
+    changes.next().await.unwrap();
+    fs::remove_dir_all(&place.services).unwrap();
+    while changes.next().await.is_ok() {}
+}

@@ -1,0 +1,74 @@
+//! How the gates are: in the record when they change, and in the host's own words to the server (T8).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jit_grant::{Gates, HostState, Nonce, SigningKey};
+use tracing::warn;
+
+use super::Host;
+use crate::gates::Changes;
+use crate::trust::Trust;
+
+/// From one change of the folder to the next look: whoever changes it all the time has so many looks and no more.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+
+impl<S: Send + Sync + 'static> Host<S> {
+    /// Looks at the gates whenever their folder changes, for as long as the daemon runs.
+    pub(crate) async fn watch_gates(self: Arc<Self>) {
+        let watched = Changes::of(&self.gates);
+        self.look_at_gates().await;
+        let gone = match watched {
+            Err(error) => error,
+            Ok(changes) => loop {
+                if let Err(error) = changes.next().await {
+                    break error;
+                }
+                self.look_at_gates().await;
+                tokio::time::sleep(BETWEEN_LOOKS).await;
+            },
+        };
+        warn!("changes of the gates are seen with each heartbeat only: {gone}");
+        self.look_at_gates().await;
+    }
+
+    /// How the gates are now; what is different from the last look is recorded. None where they can't be looked at.
+    async fn look_at_gates(&self) -> Option<Gates> {
+        let look = self.gates.look(&self.clock).await;
+        let look = look
+            .inspect_err(|error| warn!("the gates can't be looked at: {error}"))
+            .ok()?;
+        for change in look.changes {
+            if change.is_weaker() {
+                let word = |mode: Option<jit_grant::GateMode>| {
+                    mode.map_or("not gated", |mode| mode.word())
+                };
+                warn!(
+                    "the gate of {} is weaker: it was {} and is {}; jitctl gate and jitctl enforce put it back",
+                    change.service,
+                    word(change.was),
+                    word(change.is)
+                );
+            }
+            self.note("gate.changed", change);
+        }
+        Some(look.gates)
+    }
+
+    /// How this host stands, signed beside the question that has `nonce`. None where that can't be said: the server notices.
+    pub(super) async fn state(
+        &self,
+        trust: &Trust,
+        key: &SigningKey,
+        nonce: &Nonce,
+    ) -> Option<String> {
+        let state = HostState {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            gates: self.look_at_gates().await?,
+        };
+        state
+            .sign(&trust.host_id, nonce, self.clock.now(), key)
+            .inspect_err(|error| warn!("how this host stands can't be signed: {error}"))
+            .ok()
+    }
+}
