@@ -13,6 +13,7 @@ use jit_grant::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::alarm::Alarm;
 use crate::directory::GroupName;
 use crate::label::{LabelKey, LabelValue};
 use crate::ssh_key::SshKey;
@@ -192,6 +193,22 @@ pub enum Event {
         /// The mistakes, each with file, line and key; at most ten of them.
         mistakes: Vec<String>,
     },
+    /// Something that an administrator has to look at.
+    Alarm {
+        /// The host that it is about. None: this server.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<HostName>,
+        /// What gave cause.
+        alarm: Alarm,
+        /// Alarms of this cause and host before it that are not in the record, for their number.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        left_out: u64,
+    },
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Event {
@@ -223,6 +240,7 @@ impl Event {
             Self::Unlocked { .. } => "unlocked",
             Self::PolicyTaken { .. } => "policy_taken",
             Self::PolicyRefused { .. } => "policy_refused",
+            Self::Alarm { .. } => "alarm",
         }
     }
 

@@ -7,6 +7,7 @@
 //! | what may be asked, and who approves | [`policy`] |
 //! | requests and grants as a state machine | [`workflow`] |
 //! | what happened, and where it is kept | [`event`], [`store`] |
+//! | what an administrator has to look at | [`alarm`] |
 //! | the one writer | [`server`] |
 //! | what a host is told | [`bundles`], [`streams`] |
 //! | how it is called | [`api`], [`listen`], [`tls`] |
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod alarm;
 pub mod api;
 pub mod bundles;
 pub mod cli;

@@ -1,5 +1,6 @@
 //! The one writer. What it is told to do becomes events; they are on disk before anybody hears of them.
 
+mod alarms;
 mod enrolment;
 mod host_lines;
 mod rotation;
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 use jit_grant::{Bundle, HostId, Nonce, Principal, PublicKey, Word};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
 
+use crate::alarm;
 use crate::bundles;
 use crate::clock::Clock;
 use crate::error::Error;
@@ -56,6 +58,7 @@ struct Writer {
     last_seq: u64,
     /// The policy event recorded last, so that a restart records nothing new.
     policy: Option<Event>,
+    alarms: alarm::Bound,
 }
 
 /// A signed bundle and its revision.
@@ -112,7 +115,11 @@ impl Server {
             signer,
             policy: Mutex::new(PolicyFile::new(policy_path)),
             known: RwLock::new(known),
-            writer: Arc::new(AsyncMutex::new(Writer { last_seq, policy })),
+            writer: Arc::new(AsyncMutex::new(Writer {
+                last_seq,
+                policy,
+                alarms: alarm::Bound::default(),
+            })),
             streams,
             uses: user_tokens::Uses::default(),
             changes: watch::Sender::new(last_seq),

@@ -317,6 +317,80 @@ async fn a_gap_in_a_hosts_chain_is_refused_with_the_number_that_is_due() {
     );
 }
 
+#[tokio::test]
+async fn what_is_refused_of_a_chain_and_what_is_lost_is_an_alarm_that_no_flood_fills_the_record_with()
+ {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let host = running.populate().await;
+    let path = "/v1/host/events";
+    let lines = chain(4);
+    let gap = json!({ "lines": lines[2..], "checkpoint": checkpoint(&host, &lines) });
+    for _ in 0..50 {
+        host.post(&running.server, path, gap.clone()).await.is(409);
+    }
+    let forged = json!({ "lines": lines, "checkpoint": "x" });
+    host.post(&running.server, path, forged).await.is(409);
+    let mut lost = vec![
+        json!({ "at": "2026-11-22T12:00:00Z", "kind": "record.lost", "after": 0, "dropped_before": 7 }),
+    ];
+    lost[0]["seq"] = json!(9);
+    let lost = vec![json!({ "event": lost[0], "prev": "0".repeat(64) }).to_string()];
+    let signed = Checkpoint {
+        host: host.id.clone(),
+        seq: 9,
+        head: hash(&lost[0]).parse().unwrap(),
+        at: "2026-11-22T12:00:01Z".parse().unwrap(),
+    };
+    let lost = json!({ "lines": lost, "checkpoint": signed.sign(&host.key).unwrap() });
+    assert_eq!(
+        host.post(&running.server, path, lost).await.is(200)["seq"],
+        9
+    );
+
+    let alarms = |record: Value| -> Vec<Value> {
+        let events = record["events"].as_array().unwrap().clone();
+        events
+            .into_iter()
+            .filter(|event| event["kind"] == "alarm")
+            .collect()
+    };
+    let record = running.as_("root").get("/v1/audit").await.is(200);
+    let told = alarms(record);
+    let of = |cause: &str| {
+        let told = told.iter().map(|event| &event["detail"]["alarm"]);
+        told.filter(|alarm| alarm["cause"] == cause)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of("chain_gap").len(), 10, "of 50");
+    assert_eq!(
+        of("chain_gap")[0],
+        &json!({ "cause": "chain_gap", "due": 1, "came": 3 })
+    );
+    assert_eq!(of("chain_refused").len(), 1);
+    assert_eq!(
+        of("record_lost"),
+        [&json!({ "cause": "record_lost", "after": 0, "next": 9 })]
+    );
+    assert_eq!(
+        (
+            &told[0]["subject"],
+            &told[0]["actor"],
+            &told[11]["detail"]["said"]
+        ),
+        (
+            &json!("web-1"),
+            &json!("@server"),
+            &json!("lines 1 to 8 of its event chain are lost")
+        )
+    );
+    let record = running.as_("alice").get("/v1/audit").await.is(200);
+    assert!(alarms(record).is_empty(), "the administrator's to see");
+    let hosts = async |name: &str| running.as_(name).get("/v1/hosts").await.is(200);
+    assert!(hosts("root").await[0]["last_alarm"].is_string());
+    assert_eq!(hosts("alice").await[0]["last_alarm"], Value::Null);
+}
+
 /// Lines as jitd writes them.
 fn chain(count: u64) -> Vec<String> {
     let login = json!({ "at": "2026-11-22T12:00:00Z", "kind": "login", "principal": "alice", "grant": "g1" });

@@ -276,6 +276,9 @@ pub(crate) enum Audit {
         /// Only events after this number
         #[arg(long, value_name = "NUMBER", default_value_t = 0)]
         after: u64,
+        /// Only alarms: gaps in a host's event chain, and whatever else an administrator has to look at
+        #[arg(long)]
+        alarms: bool,
     },
     /// Check this host's event chain: nothing in it was changed or taken out (root)
     Verify,

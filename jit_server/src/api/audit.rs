@@ -133,6 +133,7 @@ fn own(entry: Entry) -> EventView {
             Some(token.to_string())
         }
         Event::KeyRotated(rotated) => Some(rotated.next.kid()),
+        Event::Alarm { host, .. } => host.as_ref().map(ToString::to_string),
         event => event
             .request()
             .map(ToString::to_string)
@@ -144,6 +145,9 @@ fn own(entry: Entry) -> EventView {
         _ => Map::new(),
     };
     detail.remove("kind");
+    if let Event::Alarm { alarm, .. } = &entry.event {
+        detail.insert("said".to_owned(), alarm.to_string().into());
+    }
     EventView {
         seq: entry.seq,
         at: entry.at,

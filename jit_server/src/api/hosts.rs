@@ -99,6 +99,9 @@ pub(super) struct HostStanding {
     revision: u64,
     /// When it was last heard of, since this server runs.
     last_seen: Option<Timestamp>,
+    /// When it gave cause for an alarm last; to be seen by the administrator alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_alarm: Option<Timestamp>,
 }
 
 /// Enrols a host. The same name and key again answers the same; another key makes it another host.
@@ -170,14 +173,16 @@ pub(super) async fn list(
     Ok(axum::Json(
         hosts
             .into_iter()
-            .map(|host| standing(&server, host))
+            .map(|host| standing(&server, host, person.is_none()))
             .collect(),
     ))
 }
 
-fn standing(server: &Server, host: Host) -> HostStanding {
+fn standing(server: &Server, host: Host, with_alarms: bool) -> HostStanding {
     let (connected, last_seen) = server.streams().standing(&host.enrolled.host_id);
+    let last_alarm = server.look(|state| state.last_alarm(&host.enrolled.host_id));
     HostStanding {
+        last_alarm: last_alarm.filter(|_| with_alarms),
         revision: server.revision(&host.enrolled.host_id),
         name: host.enrolled.name.into(),
         host_id: host.enrolled.host_id.into(),

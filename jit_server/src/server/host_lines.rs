@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use jit_grant::{ChainHead, Checkpoint, GrantId, HostId};
+use jit_grant::{ChainHead, Checkpoint, GrantId, HostId, PublicKey};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::Server;
+use super::{Server, Writer};
+use crate::alarm::Alarm;
 use crate::error::Error;
 use crate::store::{HostHead, HostLine, HostLines, Kept};
 
@@ -38,8 +39,45 @@ impl Numbered {
     }
 }
 
+/// Why lines were refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Refused {
+    /// A line came where another was due.
+    Gap { due: u64, came: u64 },
+    /// They do not follow, or are not what the host signed.
+    Other(String),
+}
+
+impl Refused {
+    /// After line `stored`, for whoever sent them and for the record.
+    fn told(self, stored: u64) -> (Error, Alarm) {
+        match self {
+            Self::Gap { due, came } => {
+                let why = format!("line {came} came where line {due} was due");
+                (Error::Chain { stored, why }, Alarm::ChainGap { due, came })
+            }
+            Self::Other(why) => {
+                let alarm = Alarm::ChainRefused {
+                    stored,
+                    why: why.clone(),
+                };
+                (Error::Chain { stored, why }, alarm)
+            }
+        }
+    }
+}
+
+/// Lines that follow what is stored.
+#[derive(Debug, Default)]
+struct Following {
+    lines: Vec<HostLine>,
+    /// Before the first line that tells of a loss: the last line before it, and that line itself.
+    lost: Option<(u64, u64)>,
+}
+
 impl Server {
-    /// Keeps lines of `host` that follow what is stored; those stored already are skipped. Returns the number of the last stored.
+    /// Keeps lines of `host` that follow what is stored; those stored already are skipped. Returns the number of the last stored. What is
+    /// refused and what is lost is an alarm.
     ///
     /// # Errors
     /// [`Error::Chain`] at a gap, at a line that does not follow the one before, or with a checkpoint that does not fit;
@@ -57,36 +95,40 @@ impl Server {
             let name = name.ok_or(Error::UnknownHost)?;
             let stored = server.store.host_head(&host).await?;
             let at = stored.as_ref().map_or(0, |head| head.host_seq);
-            let chain = |why: String| Error::Chain { stored: at, why };
-            let signed = Checkpoint::verify(checkpoint.as_bytes(), &host, key)
-                .map_err(|error| chain(error.to_string()))?;
-            let new = following(stored, lines).map_err(&chain)?;
-            let Some(last) = new.last() else {
+            let following = match signed_and_following(&host, key, stored, lines, &checkpoint) {
+                Ok(following) => following,
+                Err(refused) => {
+                    let (error, alarm) = refused.told(at);
+                    server.raise_with(&mut writer, Some(name), alarm).await?;
+                    return Err(error);
+                }
+            };
+            let Some(last) = following.lines.last().map(|line| line.host_seq) else {
                 return Ok(at);
             };
-            if (signed.seq, &signed.head) != (last.host_seq, &last.head) {
-                return Err(chain(format!(
-                    "the host signed for line {}, these end with line {}",
-                    signed.seq, last.host_seq
-                )));
-            }
-            let last = last.host_seq;
-            let count = new.len() as u64;
             let batch = HostLines {
                 host_id: host,
-                host: name,
-                lines: new,
+                host: name.clone(),
+                lines: following.lines,
                 checkpoint,
             };
-            server
-                .store
-                .append_host_lines(writer.last_seq + 1, &batch)
-                .await?;
-            writer.last_seq += count;
-            server.changes.send_replace(writer.last_seq);
+            server.append_lines(&mut writer, &batch).await?;
+            if let Some((after, next)) = following.lost {
+                let alarm = Alarm::RecordLost { after, next };
+                server.raise_with(&mut writer, Some(name), alarm).await?;
+            }
             Ok(last)
         })
         .await
+    }
+
+    async fn append_lines(&self, writer: &mut Writer, batch: &HostLines) -> Result<(), Error> {
+        self.store
+            .append_host_lines(writer.last_seq + 1, batch)
+            .await?;
+        writer.last_seq += batch.lines.len() as u64;
+        self.changes.send_replace(writer.last_seq);
+        Ok(())
     }
 }
 
@@ -104,30 +146,57 @@ impl Server {
     }
 }
 
+/// [`following`], checked to end with what the host signed.
+fn signed_and_following(
+    host: &HostId,
+    key: PublicKey,
+    stored: Option<HostHead>,
+    lines: Vec<String>,
+    checkpoint: &str,
+) -> Result<Following, Refused> {
+    let signed = Checkpoint::verify(checkpoint.as_bytes(), host, key)
+        .map_err(|error| Refused::Other(error.to_string()))?;
+    let following = following(stored, lines)?;
+    match following.lines.last() {
+        Some(last) if (signed.seq, &signed.head) != (last.host_seq, &last.head) => {
+            Err(Refused::Other(format!(
+                "the host signed for line {}, these end with line {}",
+                signed.seq, last.host_seq
+            )))
+        }
+        _ => Ok(following),
+    }
+}
+
 /// Those of `lines` that come after `stored`, checked to follow it and one another.
-fn following(stored: Option<HostHead>, lines: Vec<String>) -> Result<Vec<HostLine>, String> {
+fn following(stored: Option<HostHead>, lines: Vec<String>) -> Result<Following, Refused> {
     let (mut seq, mut head) = match stored {
         Some(stored) => (stored.host_seq, stored.head.to_string()),
         None => (0, NO_LINE.to_owned()),
     };
-    let mut new = Vec::new();
+    let mut new = Following::default();
     for line in lines {
         let link: Link = serde_json::from_str(&line)
-            .map_err(|error| format!("a line can't be read: {error}"))?;
+            .map_err(|error| Refused::Other(format!("a line can't be read: {error}")))?;
         let number = link.event.seq;
-        if number <= seq && new.is_empty() {
+        if number <= seq && new.lines.is_empty() {
             continue;
         }
         let lost = link.event.tells_of_a_loss(seq);
         if number <= seq || (number != seq + 1 && !lost) {
-            return Err(format!("line {number} came where line {} was due", seq + 1));
+            let (due, came) = (seq + 1, number);
+            return Err(Refused::Gap { due, came });
         }
         if link.prev.as_str() != head && !lost {
-            return Err(format!("line {number} does not name the line before it"));
+            let why = format!("line {number} does not name the line before it");
+            return Err(Refused::Other(why));
         }
-        let hash = hash(&line)?;
+        if lost {
+            new.lost.get_or_insert((seq, number));
+        }
+        let hash = hash(&line).map_err(Refused::Other)?;
         (seq, head) = (number, hash.to_string());
-        new.push(HostLine {
+        new.lines.push(HostLine {
             host_seq: number,
             head: hash,
             line,
@@ -168,41 +237,41 @@ mod tests {
         })
     }
 
+    fn new(stored: Option<HostHead>, lines: &[String]) -> Vec<HostLine> {
+        following(stored, lines.to_vec()).unwrap().lines
+    }
+
     #[test]
     fn lines_that_follow_are_taken_and_stored_ones_skipped() {
         let all = chain(5);
-        let first = following(None, all[..3].to_vec()).unwrap();
+        let first = new(None, &all[..3]);
         assert_eq!(first.len(), 3);
-        let rest = following(head(&first[2]), all[1..].to_vec()).unwrap();
+        let rest = new(head(&first[2]), &all[1..]);
         assert_eq!(
             rest.iter().map(|line| line.host_seq).collect::<Vec<_>>(),
             [4, 5]
         );
-        assert!(
-            following(head(rest.last().unwrap()), all)
-                .unwrap()
-                .is_empty()
-        );
+        assert!(new(head(rest.last().unwrap()), &all).is_empty());
     }
 
     #[test]
     fn a_loss_that_the_host_tells_of_is_taken_and_nothing_else_may_skip_lines() {
-        let stored = following(None, chain(3)).unwrap();
+        let stored = new(None, &chain(3));
         let lost = |after: u64| {
             format!(
                 r#"{{"event":{{"seq":9,"kind":"record.lost","after":{after},"checkpoint":8}},"prev":"{NO_LINE}"}}"#
             )
         };
         let taken = following(head(&stored[2]), vec![lost(2)]).unwrap();
+        assert_eq!(taken.lost, Some((3, 9)));
+        let taken = taken.lines;
         assert_eq!(taken[0].host_seq, 9);
         assert!(
             following(head(&stored[2]), vec![lost(5)]).is_err(),
             "lines 4 and 5 are still there"
         );
         assert!(
-            following(head(&taken[0]), vec![lost(2)])
-                .unwrap()
-                .is_empty(),
+            new(head(&taken[0]), &[lost(2)]).is_empty(),
             "stored already"
         );
         assert!(
@@ -218,7 +287,8 @@ mod tests {
     fn a_gap_a_changed_line_and_a_foreign_beginning_are_refused() {
         let all = chain(4);
         assert!(following(None, all[1..].to_vec()).is_err());
-        assert!(following(None, vec![all[0].clone(), all[2].clone()]).is_err());
+        let gap = following(None, vec![all[0].clone(), all[2].clone()]);
+        assert_eq!(gap.unwrap_err(), Refused::Gap { due: 2, came: 3 });
         let mut changed = all.clone();
         changed[1] = changed[1].replace("login", "logout");
         assert!(following(None, changed).is_err());

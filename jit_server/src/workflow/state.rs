@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use jit_grant::{GrantId, HostName, Login, Principal, RequestId, RoleName};
+use jit_grant::{GrantId, HostId, HostName, Login, Principal, RequestId, RoleName};
 use serde::Serialize;
 
 use crate::directory::Directory;
@@ -30,6 +30,8 @@ pub struct State {
     unended: BTreeSet<u64>,
     pending: BTreeSet<u64>,
     locks: BTreeMap<Principal, Said>,
+    /// When each host gave cause for an alarm last.
+    alarms: BTreeMap<HostId, Timestamp>,
 }
 
 /// Where a request stands.
@@ -232,6 +234,12 @@ impl State {
         self.locks.iter()
     }
 
+    /// When `host` gave cause for an alarm last.
+    #[must_use]
+    pub fn last_alarm(&self, host: &HostId) -> Option<Timestamp> {
+        self.alarms.get(host).copied()
+    }
+
     /// The number of the request to come.
     #[must_use]
     pub fn next_request(&self) -> u64 {
@@ -259,7 +267,10 @@ impl State {
                 }
                 self.directory.set_host(host.clone(), entry.at);
             }
-            Event::HostRemoved { name, .. } => self.directory.remove_host(name),
+            Event::HostRemoved { name, host_id } => {
+                self.directory.remove_host(name);
+                self.alarms.remove(host_id);
+            }
             Event::TokenMade(made) => self.tokens.made(made.clone()),
             Event::EnrolmentRefused { token, .. } => self.tokens.refused(token),
             Event::TokenExpired { token } => self.tokens.expired(token),
@@ -280,6 +291,11 @@ impl State {
             Event::Locked { principal, reason } => self.locked(principal, reason, entry),
             Event::Unlocked { principal } => {
                 self.locks.remove(principal);
+            }
+            Event::Alarm { host, .. } => {
+                let host = host.as_ref().and_then(|name| self.directory.host(name));
+                let id = host.map(|host| host.enrolled.host_id.clone());
+                self.alarms.extend(id.map(|id| (id, entry.at)));
             }
             Event::PolicyTaken { .. } | Event::PolicyRefused { .. } => {}
         }

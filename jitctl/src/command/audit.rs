@@ -19,8 +19,8 @@ const PAGE: u32 = 500;
 /// More pages than this are not followed: a server that never ends.
 const MOST_PAGES: u32 = 10_000;
 
-/// Prints the trail after number `after`, page by page.
-pub(super) async fn list(here: &Here, mut after: u64) -> Result<Exit, Error> {
+/// Prints the trail after number `after`, page by page; with `alarms` nothing else of it.
+pub(super) async fn list(here: &Here, mut after: u64, alarms: bool) -> Result<Exit, Error> {
     let server = here.server()?;
     let mut all: Vec<Value> = Vec::new();
     for _ in 0..MOST_PAGES {
@@ -28,7 +28,8 @@ pub(super) async fn list(here: &Here, mut after: u64) -> Result<Exit, Error> {
             .get(&format!("/v1/audit?after={after}&limit={PAGE}"))
             .await?;
         let page: AuditPage = server.parse(&answer)?;
-        all.extend(page.events);
+        let wanted = |event: &Value| !alarms || event["kind"] == "alarm";
+        all.extend(page.events.into_iter().filter(wanted));
         match page.next.filter(|next| *next > after) {
             Some(next) => after = next,
             None => break,
@@ -62,7 +63,11 @@ pub(super) async fn list(here: &Here, mut after: u64) -> Result<Exit, Error> {
     here.screen.table(
         &["NUMBER", "WHEN", "WHERE", "WHO", "WHAT", "ABOUT", "DETAIL"],
         &rows,
-        "Nothing has happened.",
+        if alarms {
+            "No alarms."
+        } else {
+            "Nothing has happened."
+        },
     );
     if shown.len() < events.len() {
         here.screen.note(format!(

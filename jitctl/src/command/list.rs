@@ -10,6 +10,9 @@ use crate::error::{Error, Exit};
 use crate::server::{Grant, Host, Locked, Request, Role};
 use crate::words::span;
 
+/// For so long a host is marked that gave cause for an alarm.
+const ALARM_SHOWN: SignedDuration = SignedDuration::from_hours(24);
+
 pub(super) async fn run(here: &Here, what: List) -> Result<Exit, Error> {
     match what {
         List::Roles => roles(here).await?,
@@ -166,13 +169,18 @@ async fn hosts(here: &Here) -> Result<(), Error> {
     let header = ["HOST", "ID", "STATE", "SEEN", "ENROLLED"];
     let row = |host: &Host| {
         let state = if host.connected { "connected" } else { "away" };
+        let lately = |at: &Timestamp| here.now.wall.duration_since(*at) < ALARM_SHOWN;
+        let state = match host.last_alarm.filter(lately) {
+            Some(at) => format!("{state}, alarm {}", times.ago(at)),
+            None => state.to_owned(),
+        };
         let seen = host
             .last_seen
             .map_or_else(|| "never".to_owned(), |at| times.ago(at));
         vec![
             host.name.clone(),
             host.host_id.clone(),
-            state.to_owned(),
+            state,
             seen,
             times.local(host.enrolled_at),
         ]

@@ -196,6 +196,9 @@ pub(crate) struct Host {
     pub(crate) connected: bool,
     #[serde(default)]
     pub(crate) last_seen: Option<Timestamp>,
+    /// When it gave cause for an alarm last.
+    #[serde(default)]
+    pub(crate) last_alarm: Option<Timestamp>,
 }
 
 /// The answer to an enrolment.

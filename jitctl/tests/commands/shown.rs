@@ -314,6 +314,35 @@ fn the_audit_trail_is_read_page_by_page() {
 }
 
 #[test]
+fn alarms_can_be_listed_alone_and_mark_their_hosts_for_a_day() {
+    let host = Host::new().with_server();
+    let alarm = json!({ "seq": 5, "at": "2026-11-20T10:05:00Z", "origin": "server", "actor": "@server", "kind": "alarm", "subject": "web1",
+        "detail": { "host": "web1", "alarm": { "cause": "record_lost", "after": 3, "next": 9 }, "said": "lines 4 to 8 of its event chain are lost" } });
+    let other = json!({ "seq": 4, "at": "2026-11-20T10:05:00Z", "origin": "server", "actor": "bob", "kind": "released", "subject": "g1", "detail": {} });
+    host.server_says(
+        "GET /v1/audit?after=0&limit=500",
+        200,
+        json!({ "events": [other, alarm], "next": null }),
+    );
+    insta::assert_snapshot!(host.jitctl(&["audit", "list", "--alarms"]).out, @r"
+    NUMBER  WHEN              WHERE   WHO      WHAT   ABOUT  DETAIL
+    5       2026-11-20 10:05  server  @server  alarm  web1   lines 4 to 8 of its event chain are lost
+    ");
+    let listed = |name: &str, last_alarm: String| json!({ "name": name, "host_id": "h1", "enrolled_at": "2026-11-20T10:05:00Z", "connected": true, "last_alarm": last_alarm });
+    host.server_says(
+        "GET /v1/hosts",
+        200,
+        json!([
+            listed("web1", in_minutes(-2 * 60)),
+            listed("web2", in_minutes(-25 * 60))
+        ]),
+    );
+    let out = host.jitctl(&["list", "hosts"]).out;
+    let states: Vec<_> = out.lines().map(|line| line.contains("alarm")).collect();
+    assert_eq!(states, [false, true, false], "{out}");
+}
+
+#[test]
 fn codes_are_explained() {
     let said = Host::new().jitctl(&["explain", "JIT-101"]).out;
     let code = jit_grant::Code::NoGrant;

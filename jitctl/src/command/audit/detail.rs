@@ -45,6 +45,7 @@ pub(in crate::command) fn detail(event: &Event, times: &Times) -> String {
         ("", "extended") => fields.extended(),
         ("", "locked") => fields.text("reason").map(str::to_owned),
         ("", "user_set") => fields.user(),
+        ("", "alarm") => fields.alarm(),
         _ => None,
     };
     told.unwrap_or_else(|| times.localized(&plain(event, of)))
@@ -191,6 +192,16 @@ impl Fields<'_> {
             count => format!("{count} keys"),
         };
         Some(format!("login {}{groups}, {keys}", self.text("login")?))
+    }
+
+    fn alarm(&self) -> Option<String> {
+        let left_out = self.number("left_out");
+        let left_out = left_out.map(|count| format!(" ({count} more since the last one)"));
+        Some(format!(
+            "{}{}",
+            self.text("said")?,
+            left_out.unwrap_or_default()
+        ))
     }
 
     /// What was to be entered, from where, and as whom where that is somebody else.
@@ -341,6 +352,18 @@ mod tests {
         );
         let user = json!({ "name": "bob", "login": "deploy", "groups": ["engineers"], "keys": ["ssh-ed25519 AAAA"] });
         assert_eq!(told("user_set", user), "login deploy, in engineers, 1 key");
+    }
+
+    #[test]
+    fn an_alarm_is_told_in_the_servers_words_with_how_many_were_left_out() {
+        let mut alarm = json!({ "host": "web-1", "alarm": { "cause": "chain_gap", "due": 2, "came": 4 },
+            "said": "line 4 of its event chain came where line 2 was due, and was refused" });
+        assert_eq!(
+            told("alarm", alarm.clone()),
+            "line 4 of its event chain came where line 2 was due, and was refused"
+        );
+        alarm["left_out"] = json!(500);
+        assert!(told("alarm", alarm).ends_with("refused (500 more since the last one)"));
     }
 
     #[test]

@@ -1,0 +1,186 @@
+//! What an administrator has to look at: each cause is a variant with fields of its own, and nothing else raises one.
+//!
+//! A host, or whoever is in its jitd-sync's place, can give cause without end, and the record is kept for ever. So of one cause
+//! [`MOST`] an hour and host are recorded, and the next one after that has the number of those left out.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+use jit_grant::HostName;
+use serde::{Deserialize, Serialize};
+
+/// Alarms of one cause and host in the record …
+const MOST: u32 = 10;
+/// … in so long.
+const WITHIN: SignedDuration = SignedDuration::from_hours(1);
+
+/// What gave cause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "cause", rename_all = "snake_case")]
+pub enum Alarm {
+    /// Lines of a host's event chain came where others were due, and were refused. The host sends those due next, unless somebody on
+    /// the way holds them back.
+    ChainGap {
+        /// The line that was due.
+        due: u64,
+        /// The line that came.
+        came: u64,
+    },
+    /// Lines of a host's event chain do not follow what is stored, or are not what the host signed. They were refused: somebody changed
+    /// them, there or on the way.
+    ChainRefused {
+        /// The last line stored.
+        stored: u64,
+        /// What is wrong.
+        why: String,
+    },
+    /// A host says itself that lines of its event chain are gone: dropped to make room, or lost with its disk.
+    RecordLost {
+        /// The last line before the loss.
+        after: u64,
+        /// The next one that there is.
+        next: u64,
+    },
+}
+
+impl Alarm {
+    /// The name of its cause, as in JSON.
+    #[must_use]
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::ChainGap { .. } => "chain_gap",
+            Self::ChainRefused { .. } => "chain_refused",
+            Self::RecordLost { .. } => "record_lost",
+        }
+    }
+}
+
+impl fmt::Display for Alarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ChainGap { due, came } => write!(
+                f,
+                "line {came} of its event chain came where line {due} was due, and was refused"
+            ),
+            Self::ChainRefused { stored, why } => write!(
+                f,
+                "what came after line {stored} of its event chain was refused: {why}"
+            ),
+            Self::RecordLost { after, next } if *next <= after + 1 => f.write_str(
+                "lines of its event chain that are stored here are lost on the host itself",
+            ),
+            Self::RecordLost { after, next } => write!(
+                f,
+                "lines {} to {} of its event chain are lost",
+                after + 1,
+                next - 1
+            ),
+        }
+    }
+}
+
+/// How many alarms were recorded of late.
+#[derive(Debug, Default)]
+pub(crate) struct Bound {
+    hours: HashMap<(Option<HostName>, &'static str), Hour>,
+}
+
+#[derive(Debug)]
+struct Hour {
+    began: Timestamp,
+    recorded: u32,
+    left_out: u64,
+}
+
+impl Bound {
+    /// There is cause for `alarm` at `now`. Some: it is to be recorded, with the number of those of this cause and host that were not
+    /// since the last one that was.
+    pub(crate) fn another(
+        &mut self,
+        host: Option<&HostName>,
+        alarm: &Alarm,
+        now: Timestamp,
+    ) -> Option<u64> {
+        let hour = self
+            .hours
+            .entry((host.cloned(), alarm.cause()))
+            .or_insert(Hour {
+                began: now,
+                recorded: 0,
+                left_out: 0,
+            });
+        if now.duration_since(hour.began) >= WITHIN {
+            (hour.began, hour.recorded) = (now, 0);
+        }
+        if hour.recorded < MOST {
+            hour.recorded += 1;
+            return Some(std::mem::take(&mut hour.left_out));
+        }
+        hour.left_out += 1;
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NOON: Timestamp = Timestamp::constant(1_795_608_000, 0);
+    const GAP: Alarm = Alarm::ChainGap { due: 2, came: 4 };
+
+    fn refused() -> Alarm {
+        Alarm::ChainRefused {
+            stored: 1,
+            why: "the signature does not fit".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_flood_is_recorded_by_its_number_and_hides_no_other_cause_and_no_other_host() {
+        let (web, db) = ("web-1".parse().unwrap(), "db-1".parse().unwrap());
+        let mut bound = Bound::default();
+        for _ in 0..MOST {
+            assert_eq!(bound.another(Some(&web), &GAP, NOON), Some(0));
+        }
+        for _ in 0..500 {
+            assert_eq!(bound.another(Some(&web), &GAP, NOON), None);
+        }
+        assert_eq!(bound.another(Some(&web), &refused(), NOON), Some(0));
+        assert_eq!(bound.another(Some(&db), &GAP, NOON), Some(0));
+        assert_eq!(bound.another(None, &GAP, NOON), Some(0));
+        let later = NOON + WITHIN;
+        assert_eq!(bound.another(Some(&web), &GAP, later), Some(500));
+        assert_eq!(bound.another(Some(&web), &GAP, later), Some(0));
+    }
+
+    #[test]
+    fn the_name_of_a_cause_is_the_one_in_json() {
+        let lost = Alarm::RecordLost { after: 3, next: 9 };
+        for alarm in [GAP, refused(), lost] {
+            let json = serde_json::to_value(&alarm).unwrap();
+            assert_eq!(json["cause"], alarm.cause());
+            assert_eq!(serde_json::from_value::<Alarm>(json).unwrap(), alarm);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn none_goes_uncounted_and_no_more_are_recorded_than_the_hours_allow(waits in prop::collection::vec(0_i64..1_000, 0..400)) {
+            let mut bound = Bound::default();
+            let (mut now, mut recorded, mut counted) = (NOON, 0, 0);
+            for wait in &waits {
+                now += SignedDuration::from_secs(*wait);
+                if let Some(left_out) = bound.another(None, &GAP, now) {
+                    recorded += 1;
+                    counted += left_out + 1;
+                }
+            }
+            let left = bound.hours.values().map(|hour| hour.left_out).sum::<u64>();
+            prop_assert_eq!(counted + left, waits.len() as u64);
+            let hours = now.duration_since(NOON).as_hours() + 1;
+            prop_assert!(recorded <= hours * i64::from(MOST), "{} in {} h", recorded, hours);
+        }
+    }
+}
