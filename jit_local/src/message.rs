@@ -119,6 +119,18 @@ pub mod control {
         pub sessions: usize,
         /// False when events can't be written to disk.
         pub recording: bool,
+        /// Gates that became weaker otherwise than by jitctl.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub lost_gates: Vec<LostGate>,
+    }
+
+    /// A gate that is weaker than it was.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct LostGate {
+        /// The PAM service.
+        pub service: String,
+        /// What its gate did before: `enforce`, `provisional`, `monitor`.
+        pub was: String,
     }
 
     /// Parameters of [`SESSIONS`].

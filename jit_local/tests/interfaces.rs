@@ -246,6 +246,10 @@ fn control_messages_agree_with_their_description() {
         keys_refused: Some(text()),
         sessions: 1,
         recording: true,
+        lost_gates: vec![control::LostGate {
+            service: text(),
+            was: text(),
+        }],
     };
     declared.agrees(&declared.types["Session"], &session);
     declared.agrees(&declared.replies["Status"], &status);

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
-use jit_grant::HostName;
+use jit_grant::{GateChange, GateMode, HostName};
 use serde::{Deserialize, Serialize};
 
 /// Alarms of one cause and host in the record …
@@ -42,6 +42,15 @@ pub enum Alarm {
         /// The next one that there is.
         next: u64,
     },
+    /// A gate of a host lets in whom it kept out before, or may: its lines were taken out, damaged, or only watch (T8).
+    GateWeaker(GateChange),
+    /// A host that said how it stands with each question says so no more, or not in its own words: whoever is in its jitd-sync's place
+    /// may be hiding it.
+    StateWithheld {
+        /// What is wrong with what came. None: nothing came.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
 }
 
 impl Alarm {
@@ -52,6 +61,8 @@ impl Alarm {
             Self::ChainGap { .. } => "chain_gap",
             Self::ChainRefused { .. } => "chain_refused",
             Self::RecordLost { .. } => "record_lost",
+            Self::GateWeaker(_) => "gate_weaker",
+            Self::StateWithheld { .. } => "state_withheld",
         }
     }
 }
@@ -76,6 +87,24 @@ impl fmt::Display for Alarm {
                 after + 1,
                 next - 1
             ),
+            Self::GateWeaker(GateChange { service, was, is }) => {
+                let word = |mode: &Option<GateMode>| mode.map_or("not gated", GateMode::word);
+                write!(
+                    f,
+                    "the gate of {service} is weaker: it was {} and is {}",
+                    word(was),
+                    word(is)
+                )
+            }
+            Self::StateWithheld { why: None } => {
+                f.write_str("it says no more how its gates are, as it did before")
+            }
+            Self::StateWithheld { why: Some(why) } => {
+                write!(
+                    f,
+                    "what came as its word on how its gates are is not to be believed: {why}"
+                )
+            }
         }
     }
 }
@@ -158,7 +187,13 @@ mod tests {
     #[test]
     fn the_name_of_a_cause_is_the_one_in_json() {
         let lost = Alarm::RecordLost { after: 3, next: 9 };
-        for alarm in [GAP, refused(), lost] {
+        let weaker = Alarm::GateWeaker(GateChange {
+            service: "sshd".parse().unwrap(),
+            was: Some(GateMode::Enforce),
+            is: None,
+        });
+        let withheld = Alarm::StateWithheld { why: None };
+        for alarm in [GAP, refused(), lost, weaker, withheld] {
             let json = serde_json::to_value(&alarm).unwrap();
             assert_eq!(json["cause"], alarm.cause());
             assert_eq!(serde_json::from_value::<Alarm>(json).unwrap(), alarm);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use jit_grant::{HostId, HostName, Login, Principal};
+use jit_grant::{Gates, HostId, HostName, Login, Principal};
 use serde::{Deserialize, Serialize};
 
 use crate::event::{HostEnrolled, UserSet};
@@ -63,6 +63,17 @@ pub struct Host {
     pub enrolled: HostEnrolled,
     /// When.
     pub at: Timestamp,
+    /// How it stands, once it has said so.
+    pub standing: Option<Standing>,
+}
+
+/// How a host stands, as it says itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// jitd's version.
+    pub version: String,
+    /// Its gates.
+    pub gates: Gates,
 }
 
 /// The users and hosts.
@@ -96,8 +107,19 @@ impl Directory {
         self.remove_host(&enrolled.name);
         self.names
             .insert(enrolled.host_id.clone(), enrolled.name.clone());
-        self.hosts
-            .insert(enrolled.name.clone(), Host { enrolled, at });
+        let host = Host {
+            enrolled,
+            at,
+            standing: None,
+        };
+        self.hosts.insert(host.enrolled.name.clone(), host);
+    }
+
+    /// Takes in how the host of that identity stands.
+    pub fn set_standing(&mut self, id: &HostId, standing: Standing) {
+        if let Some(host) = self.names.get(id).and_then(|name| self.hosts.get_mut(name)) {
+            host.standing = Some(standing);
+        }
     }
 
     /// Takes in that there is no host of that name any more.

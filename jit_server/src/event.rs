@@ -14,7 +14,7 @@ use jit_grant::{
 use serde::{Deserialize, Serialize};
 
 use crate::alarm::Alarm;
-use crate::directory::GroupName;
+use crate::directory::{GroupName, Standing};
 use crate::label::{LabelKey, LabelValue};
 use crate::ssh_key::SshKey;
 use crate::text::{Comment, Reason, Ticket};
@@ -87,6 +87,16 @@ pub enum Event {
         name: HostName,
         /// Its identity.
         host_id: HostId,
+    },
+    /// A host stands differently than it did, as it says itself.
+    HostState {
+        /// Its name.
+        name: HostName,
+        /// Its identity.
+        host_id: HostId,
+        /// How it stands.
+        #[serde(flatten)]
+        standing: Standing,
     },
     /// An enrolment token was made.
     TokenMade(TokenMade),
@@ -219,6 +229,7 @@ impl Event {
             Self::UserSet(_) => "user_set",
             Self::HostEnrolled(_) => "host_enrolled",
             Self::HostRemoved { .. } => "host_removed",
+            Self::HostState { .. } => "host_state",
             Self::TokenMade(_) => "token_made",
             Self::EnrolmentRefused { .. } => "enrolment_refused",
             Self::TokenExpired { .. } => "token_expired",

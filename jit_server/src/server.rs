@@ -4,6 +4,7 @@ mod alarms;
 mod enrolment;
 mod host_lines;
 mod rotation;
+mod standing;
 mod user_tokens;
 
 use std::collections::HashMap;
@@ -41,6 +42,7 @@ pub struct Server {
     writer: Arc<AsyncMutex<Writer>>,
     streams: Streams,
     uses: user_tokens::Uses,
+    heard: standing::Heard,
     changes: watch::Sender<u64>,
     stopping: watch::Sender<bool>,
 }
@@ -122,6 +124,7 @@ impl Server {
             })),
             streams,
             uses: user_tokens::Uses::default(),
+            heard: standing::Heard::default(),
             changes: watch::Sender::new(last_seq),
             stopping: watch::Sender::new(false),
         });

@@ -4,10 +4,12 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Host, Running, read};
 use hyper::Method;
 use hyper::body::Bytes;
-use jit_grant::{Checkpoint, HostToken, Nonce, SigningKey, Word};
+use jit_grant::{Checkpoint, GateMode, HostState, HostToken, Nonce, SigningKey, Word};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -67,6 +69,111 @@ async fn the_servers_word_answers_this_nonce_at_this_revision() {
         (word.nonce, word.revision),
         (nonce, running.server.revision(&host.id))
     );
+}
+
+#[tokio::test]
+async fn t8_a_gate_that_is_weaker_and_a_standing_that_is_withheld_are_alarms_and_words_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let host = running.populate().await;
+    // A host of before, which does not speak of its gates.
+    asks_for_word(&running, &host, None).await;
+    let first = [("sshd", GateMode::Enforce), ("su", GateMode::Enforce)];
+    asks_for_word(&running, &host, Some(&first)).await;
+    asks_for_word(&running, &host, Some(&first)).await;
+    let standing = of_kind(&running, "host_state").await;
+    assert_eq!(standing.len(), 1, "once");
+    assert_eq!(
+        (&standing[0]["subject"], &standing[0]["detail"]["gates"]),
+        (
+            &json!("web-1"),
+            &json!({ "sshd": "enforce", "su": "enforce" })
+        )
+    );
+    assert_eq!(of_kind(&running, "alarm").await.len(), 0);
+
+    let weaker = [("su", GateMode::Monitor), ("sudo", GateMode::Enforce)];
+    asks_for_word(&running, &host, Some(&weaker)).await;
+    assert_eq!(of_kind(&running, "host_state").await.len(), 1, "too soon");
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(20)).await;
+    tokio::time::resume();
+    asks_for_word(&running, &host, Some(&weaker)).await;
+    let said = |alarms: &[Value]| -> Vec<String> {
+        let said = alarms.iter().map(|alarm| &alarm["detail"]["said"]);
+        said.map(|said| said.as_str().unwrap().to_owned()).collect()
+    };
+    let told = [
+        "the gate of sshd is weaker: it was enforce and is not gated",
+        "the gate of su is weaker: it was enforce and is monitor",
+    ];
+    assert_eq!(said(&of_kind(&running, "alarm").await), told);
+
+    for _ in 0..3 {
+        asks_for_word(&running, &host, None).await;
+    }
+    let replayed = Nonce::generate().unwrap();
+    let state = state(&host, &replayed, &first);
+    let question = json!({ "nonce": Nonce::generate().unwrap(), "state": state });
+    let path = "/v1/host/word";
+    host.post(&running.server, path, question).await.is(200);
+    let alarms = said(&of_kind(&running, "alarm").await);
+    assert_eq!(alarms.len(), 3, "{alarms:?}");
+    assert_eq!(
+        alarms[2],
+        "it says no more how its gates are, as it did before"
+    );
+    // It speaks again, and then what speaks is not the host.
+    asks_for_word(&running, &host, Some(&weaker)).await;
+    let question = json!({ "nonce": Nonce::generate().unwrap(), "state": state });
+    host.post(&running.server, path, question).await.is(200);
+    let alarms = said(&of_kind(&running, "alarm").await);
+    assert!(
+        alarms.len() == 4 && alarms[3].contains("not to be believed"),
+        "{alarms:?}"
+    );
+
+    let hosts = async |name: &str| running.as_(name).get("/v1/hosts").await.is(200);
+    assert_eq!(
+        hosts("root").await[0]["gates"],
+        json!({ "su": "monitor", "sudo": "enforce" })
+    );
+    assert_eq!(hosts("alice").await[0]["gates"], Value::Null);
+    running.stop().await;
+    let running = Running::start(folder.path()).await;
+    asks_for_word(&running, &host, Some(&weaker)).await;
+    assert_eq!(
+        of_kind(&running, "alarm").await.len(),
+        4,
+        "a restart knows it"
+    );
+}
+
+async fn asks_for_word(running: &Running, host: &Host, gates: Option<&[(&str, GateMode)]>) {
+    let nonce = Nonce::generate().unwrap();
+    let state = gates.map(|gates| state(host, &nonce, gates));
+    let question = json!({ "nonce": nonce, "state": state });
+    let answer = host.post(&running.server, "/v1/host/word", question).await;
+    assert!(answer.is(200)["word"].is_string());
+}
+
+fn state(host: &Host, nonce: &Nonce, gates: &[(&str, GateMode)]) -> String {
+    let gate = |(service, mode): &(&str, GateMode)| (service.parse().unwrap(), *mode);
+    let state = HostState {
+        version: "0.1.0".to_owned(),
+        gates: gates.iter().map(gate).collect(),
+    };
+    let now = "2026-11-22T12:00:00Z".parse().unwrap();
+    state.sign(&host.id, nonce, now, &host.key).unwrap()
+}
+
+async fn of_kind(running: &Running, kind: &str) -> Vec<Value> {
+    let record = running.as_("root").get("/v1/audit").await.is(200);
+    let events = record["events"].as_array().unwrap().iter();
+    events
+        .filter(|event| event["kind"] == kind)
+        .cloned()
+        .collect()
 }
 
 #[tokio::test]

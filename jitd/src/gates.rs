@@ -12,6 +12,7 @@ use std::time::Duration;
 use jit_gate::{BootId, Mode, State};
 use jit_grant::{GateChange, GateMode, Gates, HostState, Service};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::timeout;
 
@@ -31,9 +32,33 @@ pub struct Watched {
     folder: PathBuf,
     kept: PathBuf,
     boot: Option<BootId>,
-    last: Mutex<Option<Gates>>,
+    last: Mutex<Last>,
     /// One look at a time, so that changes are told in their order.
     turn: AsyncMutex<()>,
+}
+
+/// What is known from the last look; kept on disk, so that a change while no jitd runs is one, too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Last {
+    gates: Gates,
+    /// Gates that became weaker otherwise than by jitctl, and how they were.
+    lost: Gates,
+}
+
+impl Last {
+    /// Takes in what a look found; gives what is different.
+    fn look(&mut self, gates: Gates) -> Vec<GateChange> {
+        let changes = GateChange::between(&self.gates, &gates);
+        for change in changes.iter().filter(|change| change.is_weaker()) {
+            if let Some(was) = change.was {
+                self.lost.entry(change.service.clone()).or_insert(was);
+            }
+        }
+        self.lost
+            .retain(|service, was| gates.get(service).is_none_or(|is| is < was));
+        self.gates = gates;
+        changes
+    }
 }
 
 /// What a look found.
@@ -52,8 +77,8 @@ impl Watched {
         let last = match atomic::read(&kept, MOST_BYTES) {
             Ok(text) => serde_json::from_slice(&text)
                 .inspect_err(|error| tracing::warn!("{}: {error}", kept.display()))
-                .ok(),
-            Err(_) => None,
+                .unwrap_or_default(),
+            Err(_) => Last::default(),
         };
         Self {
             folder,
@@ -64,8 +89,28 @@ impl Watched {
         }
     }
 
-    fn last(&self) -> MutexGuard<'_, Option<Gates>> {
+    fn last(&self) -> MutexGuard<'_, Last> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gates that became weaker otherwise than by jitctl, and how they were.
+    #[must_use]
+    pub fn lost(&self) -> Gates {
+        self.last().lost.clone()
+    }
+
+    /// jitctl has changed these: what is weaker there is meant to be.
+    pub async fn meant(&self, services: &[String]) {
+        let last = {
+            let mut last = self.last();
+            let before = last.lost.len();
+            last.lost
+                .retain(|service, _| !services.iter().any(|name| name == service.as_str()));
+            (last.lost.len() < before).then(|| last.clone())
+        };
+        if let Some(last) = last {
+            self.keep(&last).await;
+        }
     }
 
     /// Looks now. `clock` says which enforcements have gone by.
@@ -84,18 +129,20 @@ impl Watched {
             .await
             .map_err(late)?
             .map_err(io::Error::other)??;
-        let before = self.last().replace(gates.clone());
-        let changes = GateChange::between(&before.unwrap_or_default(), &gates);
+        let (changes, last) = {
+            let mut last = self.last();
+            (last.look(gates.clone()), last.clone())
+        };
         if !changes.is_empty() {
-            self.keep(&gates).await;
+            self.keep(&last).await;
         }
         Ok(Look { gates, changes })
     }
 
     /// Where it can't be kept, the jitd that starts next tells of the same changes once more.
-    async fn keep(&self, gates: &Gates) {
+    async fn keep(&self, last: &Last) {
         let kept = self.kept.clone();
-        let written = match serde_json::to_vec(gates) {
+        let written = match serde_json::to_vec(last) {
             Ok(text) => tokio::task::spawn_blocking(move || atomic::write(&kept, &text)).await,
             Err(error) => Ok(Err(error.into())),
         };

@@ -9,7 +9,7 @@ use jit_tests::host::{Host, Options};
 use jit_tests::image::Release;
 use jit_tests::site::Site;
 use jit_tests::ssh::Ssh;
-use jit_tests::wait::Deadline;
+use jit_tests::wait::{self, Deadline};
 use jit_tests::{packages, people, promises};
 
 fn main() -> ExitCode {
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         an_installed_host_runs_its_daemons_and_nothing_failed,
         installing_again_changes_nothing,
         an_upgrade_keeps_mode_grants_and_sessions,
+        t8_a_package_that_brings_its_own_pam_file_is_told_on_the_terminal_and_upstream,
         a_host_reboots_with_everything_up,
         removing_an_enforcing_host_ungates_it_first_and_lets_people_in,
         installed_again_after_removal_it_watches_and_refuses_nobody,
@@ -116,6 +117,67 @@ fn an_upgrade_keeps_mode_grants_and_sessions(site: &Site) -> Result<()> {
     site.revoke(&granted.grant)?;
     site.wait_until_gone("sleep 740[12]", Deadline::seconds(4))?;
     nothing_failed(&site.host)
+}
+
+/// A package with a PAM file of its own, which `version` of it changes.
+fn install_probe(host: &Host, version: &str) -> Result<String> {
+    let script = format!(
+        r#"
+        rm -rf /root/probe; mkdir -p /root/probe/DEBIAN /root/probe/etc/pam.d
+        printf 'Package: probe\nVersion: {version}\nArchitecture: all\nMaintainer: nobody <nobody@localhost>\nDescription: probe\n' \
+            > /root/probe/DEBIAN/control
+        echo /etc/pam.d/probe > /root/probe/DEBIAN/conffiles
+        printf '# {version}\naccount required pam_permit.so\n' > /root/probe/etc/pam.d/probe
+        dpkg-deb --root-owner-group --build /root/probe /root/probe.deb >&2
+        dpkg --force-confnew --install /root/probe.deb 2>&1
+    "#
+    );
+    host.sh(&script)
+}
+
+fn t8_a_package_that_brings_its_own_pam_file_is_told_on_the_terminal_and_upstream(
+    site: &Site,
+) -> Result<()> {
+    let host = &site.host;
+    install_probe(host, "1")?;
+    host.run(&["jitctl", "gate", "probe"])?.succeeded()?;
+    let listed = || host.command(&["jitctl", "list", "hosts"]).text();
+    let upstream = |what: &str, here: &dyn Fn(&str) -> bool| {
+        // How the host stands goes up with each heartbeat; a fresh jitd-sync begins with one.
+        host.sh("systemctl restart jitd-sync.service")?;
+        wait::eventually(what, Deadline::seconds(40), || {
+            Ok(here(&listed()?).then_some(()))
+        })
+    };
+    upstream("the new gate upstream", &|hosts| {
+        hosts.contains("1 monitor")
+    })?;
+    let said = install_probe(host, "2")?;
+    ensure!(
+        said.contains("gates became weaker, and not by jitctl: probe (was monitor)"),
+        "nothing on the terminal: {said}"
+    );
+    let record = host.sh("cat /var/lib/jit/events/*")?;
+    ensure!(
+        record.contains(r#""kind":"gate.changed","service":"probe","was":"monitor""#),
+        "not in the host's record"
+    );
+    upstream("an alarm upstream", &|hosts| hosts.contains("alarm"))?;
+    let alarms = ["jitctl", "audit", "list", "--alarms"];
+    let alarms = host.command(&alarms).text()?;
+    ensure!(
+        alarms.contains("the gate of probe is weaker: it was monitor and is not gated"),
+        "{alarms}"
+    );
+    let doctor = host.run(&["jitctl", "doctor"])?;
+    ensure!(
+        doctor.code == Some(1) && doctor.said("gates became weaker"),
+        "{doctor}"
+    );
+    host.run(&["jitctl", "ungate", "probe"])?.succeeded()?;
+    let status = host.command(&["jitctl", "status"]).text()?;
+    ensure!(!status.contains("Gates lost"), "{status}");
+    host.sh("dpkg --purge probe").map(drop)
 }
 
 fn a_host_reboots_with_everything_up(site: &Site) -> Result<()> {

@@ -127,7 +127,7 @@ fn own(entry: Entry) -> EventView {
             Some(principal.to_string())
         }
         Event::HostEnrolled(host) => Some(host.name.to_string()),
-        Event::HostRemoved { name, .. } => Some(name.to_string()),
+        Event::HostRemoved { name, .. } | Event::HostState { name, .. } => Some(name.to_string()),
         Event::TokenMade(made) => Some(made.token.to_string()),
         Event::EnrolmentRefused { token, .. } | Event::TokenExpired { token } => {
             Some(token.to_string())

@@ -13,6 +13,7 @@ use futures_util::stream::unfold;
 use jit_grant::{HostId, Nonce};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::Problem;
@@ -24,6 +25,8 @@ use crate::streams::Listening;
 
 /// A quiet stream says so often that it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// So long a word waits for how its host stands to be recorded. It is recorded also after that.
+const RECORDING_TIME: Duration = Duration::from_secs(1);
 /// Lines of a host's event chain in one call, bytes together at most.
 pub(super) const MAX_EVENTS: usize = 256 * 1024;
 
@@ -143,6 +146,8 @@ pub(super) struct Question {
     /// jitd's nonce.
     #[schema(value_type = String)]
     nonce: Nonce,
+    /// `jit-state+jwt` with that nonce: how the host stands. Hosts of before send none.
+    state: Option<String>,
 }
 
 /// The answer.
@@ -152,7 +157,7 @@ pub(super) struct WordView {
     word: String,
 }
 
-/// The server's signed word: alive, and at this revision.
+/// The server's signed word: alive, and at this revision. With the question comes how the host stands; the answer does not depend on it.
 #[utoipa::path(post, path = "/v1/host/word", tag = "hosts", request_body = Question, responses(
     (status = 200, body = WordView),
     (status = 401, body = Problem, content_type = "application/problem+json"),
@@ -162,8 +167,15 @@ pub(super) async fn word(
     HostAskingTheTime(host): HostAskingTheTime,
     input::Json(question): input::Json<Question>,
 ) -> Result<Json<WordView>, Problem> {
+    let Question { nonce, state } = question;
+    let heard = server.hear_standing(&host, &nonce, state.as_deref());
+    match timeout(RECORDING_TIME, heard).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%host, "how it stands was not recorded: {error}"),
+        Err(_) => tracing::error!(%host, "how it stands is not recorded yet: the disk is slow"),
+    }
     Ok(Json(WordView {
-        word: server.word(&host, question.nonce)?,
+        word: server.word(&host, nonce)?,
     }))
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use jiff::Timestamp;
-use jit_grant::{HostName, PublicKey};
+use jit_grant::{Gates, HostName, PublicKey};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -102,6 +102,14 @@ pub(super) struct HostStanding {
     /// When it gave cause for an alarm last; to be seen by the administrator alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_alarm: Option<Timestamp>,
+    /// jitd's version there, as the host says itself; for the administrator alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    /// The PAM services with a gate, and what it does (`enforce`, `provisional`, `monitor`, `damaged`), as the host says itself; for the
+    /// administrator alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    gates: Option<Gates>,
 }
 
 /// Enrols a host. The same name and key again answers the same; another key makes it another host.
@@ -178,11 +186,15 @@ pub(super) async fn list(
     ))
 }
 
-fn standing(server: &Server, host: Host, with_alarms: bool) -> HostStanding {
+fn standing(server: &Server, host: Host, for_administrator: bool) -> HostStanding {
     let (connected, last_seen) = server.streams().standing(&host.enrolled.host_id);
     let last_alarm = server.look(|state| state.last_alarm(&host.enrolled.host_id));
+    let said = host.standing.filter(|_| for_administrator);
+    let (version, gates) = said.map(|said| (said.version, said.gates)).unzip();
     HostStanding {
-        last_alarm: last_alarm.filter(|_| with_alarms),
+        last_alarm: last_alarm.filter(|_| for_administrator),
+        version,
+        gates,
         revision: server.revision(&host.enrolled.host_id),
         name: host.enrolled.name.into(),
         host_id: host.enrolled.host_id.into(),

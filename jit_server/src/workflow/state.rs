@@ -271,6 +271,9 @@ impl State {
                 self.directory.remove_host(name);
                 self.alarms.remove(host_id);
             }
+            Event::HostState {
+                host_id, standing, ..
+            } => self.directory.set_standing(host_id, standing.clone()),
             Event::TokenMade(made) => self.tokens.made(made.clone()),
             Event::EnrolmentRefused { token, .. } => self.tokens.refused(token),
             Event::TokenExpired { token } => self.tokens.expired(token),

@@ -74,14 +74,19 @@ pub(super) fn ungate(here: &Here, services: &[String]) -> Result<Exit, Error> {
     })
 }
 
-/// Notes the change in jitd's record. PAM reads the files, so that the change counts whether jitd is there or not.
+/// Notes the change in jitd's record. PAM reads the files, so that the change counts whether jitd is there or not. Also where
+/// nothing is left to change: something else may have taken the lines out, and now it is meant.
 pub(super) fn tell_daemon(here: &Here, what: &str, plan: &Plan, detail: &str) {
-    if plan.changes.is_empty() {
+    let mut services = plan.services();
+    if ["ungate", "monitor"].contains(&what) {
+        services.extend(plan.unchanged.iter().cloned());
+    }
+    if services.is_empty() {
         return;
     }
     let change = Gated {
         what: what.to_owned(),
-        services: plan.services(),
+        services,
         detail: detail.to_owned(),
     };
     if let Err(error) = here.daemon().gated(&change) {

@@ -1,5 +1,7 @@
 //! `jitctl list`.
 
+use std::collections::BTreeMap;
+
 use clap::ValueEnum;
 use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
@@ -166,7 +168,7 @@ async fn grants(here: &Here, active: bool) -> Result<(), Error> {
 
 async fn hosts(here: &Here) -> Result<(), Error> {
     let times = here.times();
-    let header = ["HOST", "ID", "STATE", "SEEN", "ENROLLED"];
+    let header = ["HOST", "ID", "STATE", "GATES", "SEEN", "ENROLLED"];
     let row = |host: &Host| {
         let state = if host.connected { "connected" } else { "away" };
         let lately = |at: &Timestamp| here.now.wall.duration_since(*at) < ALARM_SHOWN;
@@ -181,6 +183,7 @@ async fn hosts(here: &Here) -> Result<(), Error> {
             host.name.clone(),
             host.host_id.clone(),
             state,
+            host.gates.as_ref().map(gates).unwrap_or_default(),
             seen,
             times.local(host.enrolled_at),
         ]
@@ -193,6 +196,19 @@ async fn hosts(here: &Here) -> Result<(), Error> {
         "No host is enrolled. On each: jitctl enroll --server ADDRESS",
     )
     .await
+}
+
+/// How many services have which mode, such as `6 enforce, 2 monitor`.
+fn gates(gates: &BTreeMap<String, String>) -> String {
+    let mut modes = BTreeMap::new();
+    for mode in gates.values() {
+        *modes.entry(mode.as_str()).or_insert(0) += 1;
+    }
+    if modes.is_empty() {
+        return "none".to_owned();
+    }
+    let words = modes.iter().map(|(mode, count)| format!("{count} {mode}"));
+    words.collect::<Vec<_>>().join(", ")
 }
 
 async fn locks(here: &Here) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use jit_local::message::control;
+use jit_local::message::control::{self, LostGate};
 use serde_json::json;
 
 use super::Here;
@@ -169,5 +169,24 @@ fn pairs(status: &control::Status) -> Vec<(&'static str, String)> {
         ("jitd", status.version.clone()),
     ];
     pairs.extend(key.map(|key| ("Server key", key)));
+    pairs.extend(lost(status).map(|(what, remedy)| ("Gates lost", format!("{what}: {remedy}"))));
     pairs
+}
+
+/// Gates that became weaker otherwise than by jitctl, and what to do about it. None where there are none.
+pub(crate) fn lost(status: &control::Status) -> Option<(String, String)> {
+    if status.lost_gates.is_empty() {
+        return None;
+    }
+    let gate = |gate: &LostGate| clean(&format!("{} (was {})", gate.service, gate.was));
+    let gates: Vec<String> = status.lost_gates.iter().map(gate).collect();
+    let services = status.lost_gates.iter().map(|gate| clean(&gate.service));
+    let services: Vec<String> = services.collect();
+    let services = services.join(" ");
+    Some((
+        format!("weaker, and not by jitctl: {}", gates.join(", ")),
+        format!(
+            "jitctl gate {services} && jitctl enforce; or, if it was meant, jitctl ungate {services}"
+        ),
+    ))
 }

@@ -8,6 +8,7 @@ use jit_local::message::control::Status;
 
 use super::Finding;
 use crate::command::Here;
+use crate::command::status::lost;
 use crate::trust::{Trust, machine_id};
 
 pub(super) fn findings(here: &Here) -> Vec<Finding> {
@@ -89,6 +90,13 @@ fn standing(status: &Status) -> Vec<Finding> {
             "jitd",
             format!("no grant counts: no word from the server{code}"),
             "systemctl status jit-server jitd-sync; journalctl -u jitd-sync",
+        ));
+    }
+    if let Some((what, remedy)) = lost(status) {
+        findings.push(Finding::error(
+            "pam",
+            format!("gates became {what}"),
+            remedy,
         ));
     }
     if !status.recording {

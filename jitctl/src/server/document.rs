@@ -1,6 +1,8 @@
 //! What the server's API answers with, as far as jitctl shows it. Fields that are not known here are ignored; `--json` prints
 //! answers as they came.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -199,6 +201,9 @@ pub(crate) struct Host {
     /// When it gave cause for an alarm last.
     #[serde(default)]
     pub(crate) last_alarm: Option<Timestamp>,
+    /// What its gates do, by service. None: it did not say, or it is not for the caller to know.
+    #[serde(default)]
+    pub(crate) gates: Option<BTreeMap<String, String>>,
 }
 
 /// The answer to an enrolment.

@@ -320,6 +320,37 @@ fn enrolment_refuses_a_key_that_its_id_does_not_name_and_changes_nothing() {
 }
 
 #[test]
+fn t8_gates_that_something_else_made_weaker_are_shown_with_what_to_do() {
+    let host = Host::enrolled();
+    let mut status = status();
+    status["lost_gates"] =
+        json!([{ "service": "sshd", "was": "enforce" }, { "service": "su", "was": "monitor" }]);
+    host.daemon_says("Status", status);
+    let said = host.jitctl(&["status"]).out;
+    let line = "Gates lost  weaker, and not by jitctl: sshd (was enforce), su (was monitor): jitctl gate sshd su && jitctl enforce";
+    assert!(said.contains(line), "{said}");
+    let doctor = host.jitctl(&["doctor"]);
+    assert!(
+        doctor.code == 1 && doctor.out.contains("gates became weaker"),
+        "{}",
+        doctor.out
+    );
+}
+
+#[test]
+fn ungating_what_has_lost_its_lines_tells_jitd_that_it_is_meant() {
+    let host = Host::enrolled();
+    host.jitctl(&["ungate", "su"]);
+    let daemon = host.daemon.lock().expect("a lock");
+    let (method, said) = daemon.calls.last().expect("a call");
+    assert_eq!(method, "io.jit.Control.Gated");
+    assert_eq!(
+        (&said["what"], &said["services"]),
+        (&json!("ungate"), &json!(["su", "su-l"]))
+    );
+}
+
+#[test]
 fn status_shows_server_and_services() {
     let host = Host::enrolled();
     host.jitctl(&["gate", "sshd", "su"]);

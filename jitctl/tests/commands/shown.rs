@@ -343,6 +343,30 @@ fn alarms_can_be_listed_alone_and_mark_their_hosts_for_a_day() {
 }
 
 #[test]
+fn root_sees_how_the_gates_of_hosts_are() {
+    let host = Host::new().with_server();
+    let listed = |name: &str, gates: serde_json::Value| json!({ "name": name, "host_id": "h1", "enrolled_at": "2026-11-20T10:05:00Z", "gates": gates });
+    host.server_says(
+        "GET /v1/hosts",
+        200,
+        json!([
+            listed(
+                "web1",
+                json!({ "sshd": "enforce", "su": "monitor", "sudo": "enforce" })
+            ),
+            listed("web2", json!({})),
+            listed("web3", json!(null)),
+        ]),
+    );
+    insta::assert_snapshot!(host.jitctl(&["list", "hosts"]).out, @r"
+    HOST  ID  STATE  GATES                 SEEN   ENROLLED
+    web1  h1  away   2 enforce, 1 monitor  never  2026-11-20 10:05
+    web2  h1  away   none                  never  2026-11-20 10:05
+    web3  h1  away                         never  2026-11-20 10:05
+    ");
+}
+
+#[test]
 fn codes_are_explained() {
     let said = Host::new().jitctl(&["explain", "JIT-101"]).out;
     let code = jit_grant::Code::NoGrant;

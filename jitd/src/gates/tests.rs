@@ -140,3 +140,34 @@ async fn changes_are_told_of_also_in_a_folder_that_took_the_place_of_the_first()
     fs::remove_dir_all(&place.services).unwrap();
     while changes.next().await.is_ok() {}
 }
+
+#[tokio::test]
+async fn what_something_else_than_jitctl_made_weaker_is_lost_until_it_is_back_or_meant() {
+    let place = Place::new();
+    let services = ["sshd", "su", "sudo"];
+    for service in services {
+        place.gate(service, &Mode::Enforce);
+    }
+    let watched = place.watched();
+    place.changes(&watched).await;
+    assert!(watched.lost().is_empty());
+    place.write("sshd", STACK);
+    place.gate("su", &Mode::Monitor);
+    place.write("sudo", STACK);
+    place.changes(&watched).await;
+    // A package's second file, and half of what was there.
+    place.gate("sshd", &Mode::Monitor);
+    place.changes(&watched).await;
+    let names = |watched: &Watched| -> Vec<String> {
+        let lost = watched.lost().into_iter();
+        lost.map(|(service, was)| format!("{service} {}", was.word()))
+            .collect()
+    };
+    let enforced = services.map(|service| format!("{service} enforce"));
+    assert_eq!(names(&watched), enforced);
+    watched.meant(&["sudo".to_owned(), "cron".to_owned()]).await;
+    place.gate("sshd", &Mode::Enforce);
+    place.changes(&watched).await;
+    assert_eq!(names(&watched), ["su enforce"]);
+    assert_eq!(names(&place.watched()), ["su enforce"], "kept on disk");
+}

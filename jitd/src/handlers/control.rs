@@ -1,9 +1,9 @@
 //! `ctl.sock`: what people and administrators ask.
 
-use jit_grant::{NameError, Possession};
+use jit_grant::{GateMode, Gates, NameError, Possession, Service};
 use jit_local::call::{Call, Reply, ServiceError};
 use jit_local::message::control::{
-    Enroll, Enrolling, FAILED, Gated, Page, Prove, Session, Status, Whoami,
+    Enroll, Enrolling, FAILED, Gated, LostGate, Page, Prove, Session, Status, Whoami,
 };
 use serde::Serialize;
 
@@ -23,6 +23,10 @@ struct By {
 
 impl<S: Hold> Host<S> {
     pub(super) async fn status(&self, peer: &Peer) -> Reply {
+        if peer.uid == 0 {
+            // Not for everybody: whoever asks without end would keep others from looking.
+            self.look_at_gates().await;
+        }
         let overview = self.grants.overview();
         let trust = overview.trust.as_ref();
         let milliseconds =
@@ -41,6 +45,7 @@ impl<S: Hold> Host<S> {
             keys_refused: overview.keys_refused.map(|code| code.to_string()),
             sessions: self.visible_to(peer).await.len(),
             recording: self.record.on_disk(),
+            lost_gates: lost_gates(self.gates.lost()),
         })
     }
 
@@ -125,7 +130,7 @@ impl<S: Hold> Host<S> {
         done(&Enroll { public_key, proof })
     }
 
-    pub(super) fn gated(&self, call: &Call, peer: &Peer) -> Reply {
+    pub(super) async fn gated(&self, call: &Call, peer: &Peer) -> Reply {
         #[derive(Serialize)]
         struct Noted {
             what: String,
@@ -138,6 +143,11 @@ impl<S: Hold> Host<S> {
             Ok(gated) => gated,
             Err(error) => return error.into(),
         };
+        // How they are now is looked at first, so that it is this change that is meant and none after it.
+        self.look_at_gates().await;
+        if ["ungate", "monitor"].contains(&gated.what.as_str()) {
+            self.gates.meant(&gated.services).await;
+        }
         let short = |text: String| text.chars().take(512).collect::<String>();
         let noted = Noted {
             what: short(gated.what),
@@ -157,6 +167,14 @@ impl<S: Hold> Host<S> {
             session: self.sessions.containing(peer).map(|session| session.id),
         }
     }
+}
+
+fn lost_gates(lost: Gates) -> Vec<LostGate> {
+    let gate = |(service, was): (Service, GateMode)| LostGate {
+        service: service.into(),
+        was: was.word().to_owned(),
+    };
+    lost.into_iter().map(gate).collect()
 }
 
 fn possession(prove: Prove) -> Result<Possession, NameError> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jit_grant::{Gates, HostState, Nonce, SigningKey};
+use jit_grant::{GateMode, Gates, HostState, Nonce, SigningKey};
 use tracing::warn;
 
 use super::Host;
@@ -33,16 +33,14 @@ impl<S: Send + Sync + 'static> Host<S> {
     }
 
     /// How the gates are now; what is different from the last look is recorded. None where they can't be looked at.
-    async fn look_at_gates(&self) -> Option<Gates> {
+    pub(super) async fn look_at_gates(&self) -> Option<Gates> {
         let look = self.gates.look(&self.clock).await;
         let look = look
             .inspect_err(|error| warn!("the gates can't be looked at: {error}"))
             .ok()?;
         for change in look.changes {
             if change.is_weaker() {
-                let word = |mode: Option<jit_grant::GateMode>| {
-                    mode.map_or("not gated", |mode| mode.word())
-                };
+                let word = |mode: Option<GateMode>| mode.map_or("not gated", GateMode::word);
                 warn!(
                     "the gate of {} is weaker: it was {} and is {}; jitctl gate and jitctl enforce put it back",
                     change.service,

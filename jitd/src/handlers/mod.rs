@@ -202,7 +202,7 @@ impl<S: Hold> Host<S> {
             Method::Whoami => self.whoami(peer).into(),
             Method::Reload => self.reload(peer).await.into(),
             Method::Enroll => self.enroll(call, peer).await.into(),
-            Method::Gated => self.gated(call, peer).into(),
+            Method::Gated => self.gated(call, peer).await.into(),
             Method::Hello => self.hello().await.into(),
             Method::Bundle => self.bundle(received).await.into(),
             Method::Word => self.word(call).await.into(),

@@ -46,6 +46,8 @@ pub(in crate::command) fn detail(event: &Event, times: &Times) -> String {
         ("", "locked") => fields.text("reason").map(str::to_owned),
         ("", "user_set") => fields.user(),
         ("", "alarm") => fields.alarm(),
+        ("", "host_state") => fields.standing(),
+        ("gate", "changed") => fields.gate(),
         _ => None,
     };
     told.unwrap_or_else(|| times.localized(&plain(event, of)))
@@ -145,6 +147,27 @@ impl Fields<'_> {
     fn gating(&self) -> Option<String> {
         let services = self.list("services").join(" ");
         Some(format!("{services}: {}", self.text("detail")?))
+    }
+
+    /// How a host says that it stands.
+    fn standing(&self) -> Option<String> {
+        let gates = self.of.get("gates")?.as_object()?;
+        let gate =
+            |(service, mode): (&String, &Value)| Some(format!("{service} {}", mode.as_str()?));
+        let gates = gates.iter().filter_map(gate).collect::<Vec<_>>().join(", ");
+        let gates = if gates.is_empty() { "none" } else { &gates };
+        Some(format!("jitd {}, gates: {gates}", self.text("version")?))
+    }
+
+    /// A gate that became different.
+    fn gate(&self) -> Option<String> {
+        let mode = |name: &str| self.text(name).unwrap_or("not gated");
+        Some(format!(
+            "{}: was {}, is {}",
+            self.text("service")?,
+            mode("was"),
+            mode("is")
+        ))
     }
 
     fn requested(&self) -> Option<String> {
@@ -364,6 +387,24 @@ mod tests {
         );
         alarm["left_out"] = json!(500);
         assert!(told("alarm", alarm).ends_with("refused (500 more since the last one)"));
+    }
+
+    #[test]
+    fn how_gates_are_is_told_by_service() {
+        let state = json!({ "name": "web-1", "host_id": "h1", "version": "0.1.0", "gates": { "sshd": "enforce", "su": "monitor" } });
+        assert_eq!(
+            told("host_state", state),
+            "jitd 0.1.0, gates: sshd enforce, su monitor"
+        );
+        let none = json!({ "name": "web-1", "host_id": "h1", "version": "0.1.0", "gates": {} });
+        assert_eq!(told("host_state", none), "jitd 0.1.0, gates: none");
+        assert_eq!(
+            told(
+                "gate.changed",
+                json!({ "service": "sshd", "was": "enforce" })
+            ),
+            "sshd: was enforce, is not gated"
+        );
     }
 
     #[test]

@@ -1,0 +1,137 @@
+//! How hosts say that they stand, with each question for the server's word: recorded where it is different, and an alarm where a gate is
+//! weaker (T8).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jit_grant::{GateChange, HostId, HostName, HostState, Nonce};
+use tokio::time::Instant;
+
+use super::Server;
+use crate::alarm::Alarm;
+use crate::directory::Standing;
+use crate::error::Error;
+use crate::event::{Actor, Event};
+
+/// From one recorded change of a host's standing to the next, so that a host can't fill the record. It says how it stands every 30 s, so
+/// that what is passed over comes again; its own chain has all of it.
+const BETWEEN: Duration = Duration::from_secs(20);
+
+/// What is remembered of hosts' words beside the record.
+#[derive(Debug, Default)]
+pub(super) struct Heard(Mutex<HashMap<HostId, Last>>);
+
+#[derive(Debug, Default)]
+struct Last {
+    recorded: Option<Instant>,
+    withheld: bool,
+}
+
+impl Heard {
+    fn hosts(&self) -> MutexGuard<'_, HashMap<HostId, Last>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing to be believed came from `host`. True where that is new.
+    fn withholds(&self, host: &HostId) -> bool {
+        let mut hosts = self.hosts();
+        !std::mem::replace(&mut hosts.entry(host.clone()).or_default().withheld, true)
+    }
+
+    fn speaks(&self, host: &HostId) {
+        if let Some(last) = self.hosts().get_mut(host) {
+            last.withheld = false;
+        }
+    }
+
+    /// Whether something new of `host` may be recorded now; then it counts as done.
+    fn may_record(&self, host: &HostId) -> bool {
+        let mut hosts = self.hosts();
+        let last = hosts.entry(host.clone()).or_default();
+        let may = last.recorded.is_none_or(|at| at.elapsed() >= BETWEEN);
+        if may {
+            last.recorded = Some(Instant::now());
+        }
+        may
+    }
+
+    fn keep_only(&self, known: impl Fn(&HostId) -> bool) {
+        self.hosts().retain(|host, _| known(host));
+    }
+}
+
+impl Server {
+    /// Takes what came as `host`'s own word on how it stands, beside the question that had `nonce`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownHost`], or that what is different could not be kept.
+    pub async fn hear_standing(
+        self: &Arc<Self>,
+        host: &HostId,
+        nonce: &Nonce,
+        said: Option<&str>,
+    ) -> Result<(), Error> {
+        let key = self.host_key(host).ok_or(Error::UnknownHost)?;
+        let known = self.look(|state| {
+            let known = state.directory.host_by_id(host)?;
+            Some((known.enrolled.name.clone(), known.standing.clone()))
+        });
+        let (name, before) = known.ok_or(Error::UnknownHost)?;
+        let said = said.map(|document| HostState::verify(document.as_bytes(), host, nonce, key));
+        let why = match said {
+            Some(Ok(HostState { version, gates })) => {
+                let now = Standing { version, gates };
+                self.heard.speaks(host);
+                return self.stands(host, name, before, now).await;
+            }
+            Some(Err(refused)) => Some(refused.to_string()),
+            // A jitd of before does not speak of it.
+            None if before.is_none() => return Ok(()),
+            None => None,
+        };
+        if !self.heard.withholds(host) {
+            return Ok(());
+        }
+        self.raise(Some(name), Alarm::StateWithheld { why }).await
+    }
+
+    async fn stands(
+        self: &Arc<Self>,
+        host: &HostId,
+        name: HostName,
+        before: Option<Standing>,
+        now: Standing,
+    ) -> Result<(), Error> {
+        if before.as_ref() == Some(&now) || !self.heard.may_record(host) {
+            return Ok(());
+        }
+        let weaker: Vec<GateChange> = before.map_or_else(Vec::new, |before| {
+            let changes = GateChange::between(&before.gates, &now.gates).into_iter();
+            changes.filter(GateChange::is_weaker).collect()
+        });
+        let event = Event::HostState {
+            name: name.clone(),
+            host_id: host.clone(),
+            standing: now,
+        };
+        self.uninterrupted(move |server, mut writer| async move {
+            server.look(|state| {
+                let known = |host: &HostId| state.directory.host_by_id(host).is_some();
+                server.heard.keep_only(known);
+            });
+            // First: the record must not have it as known before the alarm is in it.
+            for change in weaker {
+                server
+                    .raise_with(&mut writer, Some(name.clone()), Alarm::GateWeaker(change))
+                    .await?;
+            }
+            let at = server.now();
+            server
+                .keep(&mut writer, at, Actor::Server, vec![event])
+                .await
+                .map(drop)
+        })
+        .await
+    }
+}
