@@ -12,7 +12,7 @@ use crate::image::Release;
 use crate::net::Network;
 use crate::packages;
 use crate::people;
-use crate::run::Outcome;
+use crate::run::{Inside, Outcome};
 use crate::site::{GATED, find};
 use crate::ssh::Ssh;
 use crate::wait::{self, Deadline};
@@ -53,7 +53,7 @@ impl Fleet {
     /// Any of it failed.
     pub fn enforcing(release: Release) -> Result<Self> {
         packages::built("jitd").and_then(|_| packages::built("jit-server"))?;
-        let network = Network::new(&["server", "web1", "web2"])?;
+        let network = Network::new(&["server", "web1", "web2", "desk"])?;
         let boot = |name: &str| -> Result<Host> {
             let host = Host::boot(release, &network.options(name))?;
             people::settle(&host).context("settling people")?;
@@ -84,6 +84,45 @@ impl Fleet {
             host.run(&["jitctl", "enforce", "--confirm"])?.succeeded()?;
         }
         Ok(fleet)
+    }
+
+    /// A machine of `person`'s own, from which the hosts and the server can be reached: with jitctl, logged in to the server with a token, and
+    /// an ssh key that the hosts know.
+    ///
+    /// # Errors
+    /// Any of it failed.
+    pub fn desk(&self, person: &str) -> Result<Host> {
+        let desk = Host::boot(self.server.release(), &self.network.options("desk"))?;
+        people::settle(&desk).context("settling people")?;
+        packages::install(&desk, &packages::built("jitd")?)?.succeeded()?;
+        let home = format!("/home/{person}");
+        let key = desk.read(&format!("{home}/.ssh/id_ed25519.pub"))?;
+        let mut known = String::new();
+        for host in self.gated() {
+            let own = host.read(&format!("{home}/.ssh/authorized_keys"))?;
+            host.write(&format!("{home}/.ssh/authorized_keys"), "0600", own + &key)?;
+            host.sh(&format!("chown {person}: {home}/.ssh/authorized_keys"))?;
+            let host_key = host.read("/etc/ssh/ssh_host_ed25519_key.pub")?;
+            known += &format!("{} {}\n", host.name(), host_key.trim());
+        }
+        desk.write("/etc/ssh/ssh_known_hosts", "0644", known)?;
+        desk.write(
+            "/etc/jit-server-ca.crt",
+            "0644",
+            self.server.read("/etc/jit-server/ca.crt")?,
+        )?;
+        Ok(desk)
+    }
+
+    /// `person` logs in to the server from `desk`, with a token that was made there.
+    ///
+    /// # Errors
+    /// Either fails.
+    pub fn log_in(&self, desk: &Host, person: &str) -> Result<Outcome> {
+        let make = ["jit-server", "user", "token", person, "--for", "8h"];
+        let token = self.server.command(&make).text()?;
+        let login = ["login", "--server", URL, "--ca", "/etc/jit-server-ca.crt"];
+        at(desk, person, &login).input(token).run()?.succeeded()
     }
 
     /// The gated hosts.
@@ -251,6 +290,14 @@ pub fn wait_until_current(host: &Host) -> Result<()> {
     )
 }
 
+/// jitctl as a person on a host that is not the server's.
+#[must_use]
+pub fn at<'h>(host: &'h Host, person: &str, arguments: &[&str]) -> Inside<'h> {
+    let command = host.command(&["jitctl"]).words(arguments.iter().copied());
+    let home = format!("/home/{person}");
+    command.user(person).environment("HOME", &home)
+}
+
 /// Tries until `person` gets into `host`; gives how long after `since` the attempt began that did.
 ///
 /// # Errors
@@ -261,16 +308,23 @@ pub fn wait_until_in(
     since: Instant,
     within: Duration,
 ) -> Result<Duration> {
+    wait_until_lets_in(&Ssh::new(host, person), since, within)
+}
+
+/// The same of a connection, wherever it begins.
+///
+/// # Errors
+/// It began later than `within` after it.
+pub fn wait_until_lets_in(ssh: &Ssh<'_>, since: Instant, within: Duration) -> Result<Duration> {
     loop {
         let tried = since.elapsed();
-        let attempt = Ssh::new(host, person).run("true")?;
+        let attempt = ssh.clone().run("true")?;
         if attempt.code == Some(0) {
             return Ok(tried);
         }
         ensure!(
             tried < within,
-            "{tried:.1?} later {person} is still not let into {}: {attempt}",
-            host.name()
+            "{tried:.1?} later nobody is let in: {attempt}"
         );
     }
 }

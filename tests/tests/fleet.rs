@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use jit_tests::fleet::{Fleet, URL, enroll, wait_until_current, wait_until_in};
+use jit_tests::fleet::{Fleet, URL, at, enroll, wait_until_current, wait_until_in};
 use jit_tests::group::Promise;
 use jit_tests::host::Host;
-use jit_tests::promises;
-use jit_tests::run::{Inside, Running};
+use jit_tests::run::Running;
 use jit_tests::ssh::Ssh;
 use jit_tests::wait::{self, Deadline};
+use jit_tests::{packages, promises};
 use serde_json::Value;
 
 /// From the healing of a link to what was said meanwhile.
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         a_wrong_authority_and_a_wrong_name_are_refused_at_enrolment,
         a_server_of_another_authority_is_not_listened_to,
         a_restarted_server_is_found_again,
+        a_server_that_is_upgraded_or_removed_and_installed_again_is_found_again,
         what_was_said_during_a_cut_holds_within_2_s_of_its_healing,
         t24_after_a_reboot_without_the_server_nothing_counts_until_it_has_spoken,
         jitd_sync_stays_small,
@@ -124,13 +125,6 @@ fn people_ask_and_approve_from_any_host_with_a_token_until_it_is_revoked(
     Ok(())
 }
 
-/// jitctl as a person on a host that is not the server's.
-fn at<'h>(host: &'h Host, person: &str, arguments: &[&str]) -> Inside<'h> {
-    let command = host.command(&["jitctl"]).words(arguments.iter().copied());
-    let home = format!("/home/{person}");
-    command.user(person).environment("HOME", &home)
-}
-
 fn a_token_is_used_once_and_both_are_on_record(fleet: &Fleet) -> Result<()> {
     // /root/token is the one that web2 enrolled with. It is for that name, and it is used.
     enroll(&fleet.web2, URL, "/root/ca.crt")?.succeeded()?;
@@ -211,6 +205,33 @@ fn a_restarted_server_is_found_again(fleet: &Fleet) -> Result<()> {
     let grant = fleet.grant("alice", &fleet.web1)?;
     wait_until_in(&fleet.web1, "alice", restarted, Duration::from_secs(5))?;
     fleet.revoke(&grant)
+}
+
+fn a_server_that_is_upgraded_or_removed_and_installed_again_is_found_again(
+    fleet: &Fleet,
+) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let built = packages::built("jit-server")?;
+    let later = packages::raised(&built, folder.path())?;
+    let grant = fleet.grant("alice", &fleet.web1)?;
+    wait_until_in(&fleet.web1, "alice", Instant::now(), Duration::from_secs(1))?;
+    let session = login(&fleet.web1, "alice")?;
+    packages::install(&fleet.server, &later)?.succeeded()?;
+    fleet.grant("bob", &fleet.web1)?;
+    wait_until_in(&fleet.web1, "bob", Instant::now(), Duration::from_secs(5))?;
+    packages::apt(&fleet.server, &["remove", "jit-server"])?.succeeded()?;
+    packages::install(&fleet.server, &built)?.succeeded()?;
+    ensure!(
+        session.alive()?,
+        "a session ended with the server's package"
+    );
+    fleet.revoke(&grant)?;
+    let deadline = Deadline::seconds(40);
+    ensure!(
+        session.ended(deadline)?,
+        "the host does not hear the server that was installed again"
+    );
+    Ok(())
 }
 
 fn what_was_said_during_a_cut_holds_within_2_s_of_its_healing(fleet: &Fleet) -> Result<()> {

@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use jit_tests::fleet::{Fleet, wait_until_in};
+use jit_tests::fleet::{Fleet, at, wait_until_in, wait_until_lets_in};
 use jit_tests::host::Host;
 use jit_tests::image::Release;
 use jit_tests::run::Running;
 use jit_tests::ssh::Ssh;
 use jit_tests::story::Story;
 use jit_tests::wait::{self, Deadline};
+use serde_json::Value;
 
 use crate::shown;
 
@@ -58,15 +59,33 @@ fn one_host(story: &mut Story, fleet: &Fleet) {
             said.into_iter().collect()
         },
     );
+    let mut desk = None;
     story.step(
-        // Fleet::json is where a machine of the person's own comes in.
-        "bob asks for web1, carol approves (both on the server's host: people's own machines have no tokens yet)",
-        "jitctl request operator --host web1 --for 10m --reason …   # as bob, on server\n      jitctl approve …   # as carol, on server\n      ssh bob@web1",
+        "bob has a machine of his own, and logs in to the server from there",
+        "jit-server user token bob   # as root, on server: bob gets what it prints, and ca.crt\n      jitctl login --server https://server:7443 --ca ca.crt   # as bob, on desk",
+        "the server knows him by the token",
+        || {
+            let desk = desk.insert(fleet.desk("bob")?);
+            let login = fleet.log_in(desk, "bob")?;
+            ensure!(login.said("You are bob"), "{login}");
+            let hosts = at(desk, "bob", &["list", "hosts"]).run()?;
+            Ok(shown(login)? + &shown(hosts.succeeded()?)?)
+        },
+    );
+    story.step(
+        "bob asks for web1 there, carol approves",
+        "jitctl request operator --host web1 --for 10m --reason …   # as bob, on desk\n      jitctl approve …   # as carol, on server\n      ssh web1   # as bob, on desk",
         "in within 1 s of the approval",
         || {
-            fleet.grant("bob", &fleet.web1)?;
+            let desk = desk.as_ref().context("no desk")?;
+            let ask = ["request", "operator", "--host", "web1", "--for", "10m"];
+            let ask = at(desk, "bob", &ask).words(["--reason", "rotate the logs", "--json"]);
+            let asked: Value = serde_json::from_str(&ask.run()?.stdout)?;
+            let request = asked["id"].as_str().context("no request")?;
+            fleet.json("carol", &["approve", request])?;
             let approved = Instant::now();
-            let tried = wait_until_in(&fleet.web1, "bob", approved, IN_WITHIN)?;
+            let ssh = Ssh::new(desk, "bob").to("web1");
+            let tried = wait_until_lets_in(&ssh, approved, IN_WITHIN)?;
             let inside = approved.elapsed();
             Ok(format!(
                 "in and out again {inside:.1?} after the approval, by an attempt begun {tried:.0?} after it"
