@@ -1,0 +1,128 @@
+//! Who makes a grant, and how long it may be.
+
+use super::*;
+
+proptest! {
+    #[test]
+    fn no_grant_without_the_approvals_its_role_needs(steps in any_steps()) {
+        let (history, _) = History::of(&steps);
+        let policy = policy();
+        for grant in history.state.grants() {
+            let request = history.state.request(&grant.request).unwrap();
+            let rule = &policy.roles[&grant.role];
+            let by: BTreeSet<&Principal> = request.approvals.iter().map(|given| &given.by).collect();
+            prop_assert_eq!(by.len(), request.approvals.len(), "nobody counts twice");
+            prop_assert!(by.len() >= rule.count as usize);
+            prop_assert!(!by.contains(&grant.principal), "nobody approves his own");
+            prop_assert!(by.iter().all(|by| rule.approvers.users.contains(by)));
+            prop_assert!(request.state == RequestState::Approved);
+        }
+    }
+
+    #[test]
+    fn no_grant_is_longer_than_what_was_asked_and_each_approver_allowed(steps in any_steps()) {
+        let (history, _) = History::of(&steps);
+        for grant in history.state.grants() {
+            let request = history.state.request(&grant.request).unwrap();
+            let more: i64 = history.extensions(&grant.id).map(|by| i64::from(by.for_seconds)).sum();
+            let lasts = grant.expires.duration_since(grant.not_before).as_secs() - more;
+            prop_assert!(lasts > 0 && lasts <= i64::from(request.asked.for_seconds));
+            prop_assert!(request.approvals.iter().all(|given| lasts <= i64::from(given.for_seconds)));
+            prop_assert!(request.asked.for_seconds <= 3_600);
+        }
+    }
+}
+
+#[test]
+fn a_request_needs_its_approvals_and_then_opens_every_host_asked_for() {
+    let mut history = History::new();
+    history.wants(begin(), 0, ask("two", 600)).unwrap();
+    history.wants(begin(), 1, approve(1, Some(300))).unwrap();
+    assert_eq!(history.state.grants().count(), 0);
+    assert_eq!(
+        history.wants(begin(), 1, approve(1, None)),
+        Err(WorkflowError::AlreadyApproved(request_id(1)))
+    );
+    history.wants(begin(), 2, approve(1, None)).unwrap();
+    let grants: Vec<_> = history.state.grants().collect();
+    assert_eq!(
+        grants
+            .iter()
+            .map(|grant| grant.host.as_str())
+            .collect::<Vec<_>>(),
+        ["web-1", "web-2"]
+    );
+    assert!(
+        grants
+            .iter()
+            .all(|grant| grant.expires == after(begin(), 300))
+    );
+}
+
+#[test]
+fn nobody_approves_his_own_request() {
+    let mut history = History::new();
+    history.wants(begin(), 1, ask("one", 600)).unwrap();
+    assert_eq!(
+        history.wants(begin(), 1, approve(1, None)),
+        Err(WorkflowError::OwnRequest(request_id(1)))
+    );
+}
+
+#[test]
+fn the_administrator_is_no_principal() {
+    let mut history = History::new();
+    history.wants(begin(), 0, ask("one", 600)).unwrap();
+    let administrator = PEOPLE.len();
+    assert!(matches!(
+        history.wants(begin(), administrator, approve(1, None)),
+        Err(WorkflowError::NoUser(_))
+    ));
+    assert!(matches!(
+        history.wants(begin(), administrator, ask("one", 600)),
+        Err(WorkflowError::NoUser(_))
+    ));
+}
+
+#[test]
+fn an_approval_by_somebody_who_may_no_longer_approve_does_not_count() {
+    let mut history = History::new();
+    history.wants(begin(), 0, ask("two", 600)).unwrap();
+    history.wants(begin(), 1, approve(1, None)).unwrap();
+    let without_bob = POLICY.replace(
+        r#"["bob", "carol", "dave"], count = 2"#,
+        r#"["carol", "dave"], count = 2"#,
+    );
+    let policy = check_text("policy.toml", &without_bob).unwrap();
+    let events = command(
+        &history.state,
+        &policy,
+        begin(),
+        &actor(2),
+        approve(1, None),
+    )
+    .unwrap();
+    assert!(matches!(events.as_slice(), [Event::Approved(_)]));
+}
+
+#[test]
+fn a_request_that_the_policy_no_longer_covers_can_not_be_approved() {
+    let mut history = History::new();
+    history.wants(begin(), 0, ask("one", 3_000)).unwrap();
+    for changed in [
+        POLICY.replace("longest = \"1h\"", "longest = \"10m\""),
+        POLICY.replace(r#"["alice", "bob", "erin"]"#, r#"["erin"]"#),
+    ] {
+        let policy = check_text("policy.toml", &changed).unwrap();
+        assert!(matches!(
+            command(
+                &history.state,
+                &policy,
+                begin(),
+                &actor(2),
+                approve(1, None)
+            ),
+            Err(WorkflowError::Policy(_))
+        ));
+    }
+}
