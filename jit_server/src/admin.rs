@@ -1,5 +1,6 @@
 //! The administrator's commands: clients of the running server.
 
+mod loss;
 mod user_token;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::cli::{ListOptions, NewToken, NewUser, RemoveHost};
+use crate::cli::{ListOptions, NewToken, NewUser, RemoveHost, RemoveUser};
 use crate::client::Client;
 use crate::error::Error;
 use crate::label::Label;
@@ -88,6 +89,12 @@ fn described(user: &User, all: &[User]) -> String {
             sharing.join(", ")
         ));
     }
+    if let Some(Lock { by, reason, .. }) = &user.lock {
+        let name = &user.name;
+        text.push_str(&format!(
+            "  locked by {by}: {reason}; `jitctl unlock {name}` ends it\n"
+        ));
+    }
     text
 }
 
@@ -147,6 +154,41 @@ pub async fn list_users(options: ListOptions, out: &mut impl Write) -> Result<()
         ]);
     }
     say(out, &trimmed(table))
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct RemovedUser {
+    name: String,
+    lost: loss::Loss,
+    lock: Option<Lock>,
+}
+
+/// `jit-server user remove`.
+///
+/// # Errors
+/// Where the server refuses.
+pub async fn remove_user(
+    user: RemoveUser,
+    now: Timestamp,
+    out: &mut impl Write,
+) -> Result<(), Error> {
+    let client = Client::new(&user.reach.socket);
+    let removed: RemovedUser = client.delete(&format!("/v1/users/{}", user.name)).await?;
+    if user.json {
+        return print_json(out, &removed);
+    }
+    let RemovedUser { name, lost, lock } = removed;
+    let mut text = format!("{name} is no user of this server any more\n");
+    let lost = lost.lines(now);
+    if !lost.is_empty() {
+        text.push_str(&format!("ended with it:\n{lost}"));
+    }
+    if lock.is_some() {
+        text.push_str(&format!(
+            "the lock of {name} stays, also where that name is added again; `jitctl unlock {name}` ends it\n"
+        ));
+    }
+    say(out, &text)
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -285,12 +327,21 @@ pub async fn rotate_key(options: ListOptions, out: &mut impl Write) -> Result<()
 
 /// How long before `now` something was, in the largest unit that fits.
 fn ago(at: Timestamp, now: Timestamp) -> String {
-    let seconds = now.duration_since(at).max(SignedDuration::ZERO).as_secs();
+    format!("{} ago", span(now.duration_since(at)))
+}
+
+/// How long after `now` something ends.
+fn left(end: Timestamp, now: Timestamp) -> String {
+    span(end.duration_since(now))
+}
+
+fn span(time: SignedDuration) -> String {
+    let seconds = time.max(SignedDuration::ZERO).as_secs();
     match seconds {
-        0..60 => format!("{seconds} s ago"),
-        60..3_600 => format!("{} min ago", seconds / 60),
-        3_600..86_400 => format!("{} h ago", seconds / 3_600),
-        _ => format!("{} days ago", seconds / 86_400),
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
     }
 }
 

@@ -11,6 +11,7 @@ mod key;
 mod left_behind;
 mod limits;
 mod locks;
+mod loss;
 mod meta;
 mod problem;
 mod remote;
@@ -58,6 +59,7 @@ fn described() -> OpenApiRouter<Arc<Server>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(meta::whoami))
         .routes(routes!(users::list, users::set))
+        .routes(routes!(users::remove))
         .routes(routes!(user_tokens::list, user_tokens::make))
         .routes(routes!(user_tokens::revoke))
         .routes(routes!(locks::list))

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use jit_grant::{Action, Allow, Approval, Bundle, HostId, RequestNote};
+use jit_grant::{Action, Allow, Approval, Bundle, HostId, Login, Principal, RequestNote};
 
 use crate::directory::Host;
-use crate::event::{Event, UserSet};
+use crate::event::Event;
 use crate::workflow::{Grant, Request, State};
 
 /// The revision after `last`: at least the time, so that a server restored from an older copy never falls behind its hosts.
@@ -45,18 +45,30 @@ pub fn touched(state: &State, events: &[Event], now: Timestamp) -> BTreeSet<Host
                 let hosts = his.filter_map(|grant| state.directory.host(&grant.host));
                 ids.extend(hosts.map(|host| host.enrolled.host_id.clone()));
             }
-            Event::UserSet(user) => ids.extend(concerned_by_user(state, user, now)),
+            Event::UserSet(user) => {
+                ids.extend(concerned_by_user(state, &user.name, Some(&user.login), now));
+            }
+            Event::UserRemoved { name, .. } => {
+                ids.extend(concerned_by_user(state, name, None, now));
+            }
             _ => {}
         }
     }
     ids
 }
 
-/// A user's keys are in his own grants, and whether a login is shared in those of everybody who has it.
-fn concerned_by_user(state: &State, user: &UserSet, now: Timestamp) -> BTreeSet<HostId> {
-    let before = state.directory.user(&user.name).map(|before| &before.login);
+/// A user's keys are in his own grants, and whether a login is shared in those of everybody who has it. `login` is the one that he has
+/// from now on.
+fn concerned_by_user(
+    state: &State,
+    name: &Principal,
+    login: Option<&Login>,
+    now: Timestamp,
+) -> BTreeSet<HostId> {
+    let before = state.directory.user(name).map(|before| &before.login);
     let concerned = state.live_grants(now).filter(|grant| {
-        grant.principal == user.name || grant.login == user.login || Some(&grant.login) == before
+        let shared = [login, before].contains(&Some(&grant.login));
+        grant.principal == *name || shared
     });
     let hosts = concerned.filter_map(|grant| state.directory.host(&grant.host));
     hosts.map(|host| host.enrolled.host_id.clone()).collect()

@@ -28,7 +28,7 @@ pub enum Command {
     Init(InitOptions),
     /// Run the server (systemd does this)
     Serve(ServeOptions),
-    /// Add and list users, and make tokens for them. As root
+    /// Add, list and remove users, and make tokens for them. As root
     #[command(subcommand)]
     User(UserCommand),
     /// List and remove hosts, and make tokens that hosts enrol with
@@ -137,6 +137,8 @@ pub enum UserCommand {
     Add(NewUser),
     /// List the users
     List(ListOptions),
+    /// Remove a user: what is granted to him ends at once, what he asked is withdrawn, and his tokens count no more
+    Remove(RemoveUser),
     /// Make a token that a user is known by on other machines: `jitctl login`. It is printed this once
     Token(UserTokenOptions),
 }
@@ -155,6 +157,19 @@ pub struct NewUser {
     /// A file with the user's public ssh keys, such as id_ed25519.pub, or - for standard input; may be given again
     #[arg(long = "key", value_name = "FILE")]
     pub keys: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where the server is.
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// A user to remove.
+#[derive(Debug, Args)]
+pub struct RemoveUser {
+    /// The user
+    pub name: Principal,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

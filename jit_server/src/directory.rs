@@ -102,6 +102,11 @@ impl Directory {
         self.users.insert(user.name.clone(), user);
     }
 
+    /// Takes in that there is no user of that name any more.
+    pub fn remove_user(&mut self, name: &Principal) {
+        self.users.remove(name);
+    }
+
     /// Takes in a host; an older one of the same name is no longer known.
     pub fn set_host(&mut self, enrolled: HostEnrolled, at: Timestamp) {
         self.remove_host(&enrolled.name);

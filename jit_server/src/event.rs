@@ -79,6 +79,14 @@ impl TryFrom<String> for Actor {
 pub enum Event {
     /// A user was added, or became different.
     UserSet(UserSet),
+    /// A user was removed: his grants and tokens ended, what he asked was withdrawn, and what he approved counts no more where it is not
+    /// decided yet. A lock stays. Whoever has the name later has nothing of it.
+    UserRemoved {
+        /// The name that he had.
+        name: Principal,
+        /// Why his grants were revoked.
+        reason: Reason,
+    },
     /// A host was enrolled; it takes the place of an older one of the same name.
     HostEnrolled(HostEnrolled),
     /// A host is no longer known.
@@ -227,6 +235,7 @@ impl Event {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::UserSet(_) => "user_set",
+            Self::UserRemoved { .. } => "user_removed",
             Self::HostEnrolled(_) => "host_enrolled",
             Self::HostRemoved { .. } => "host_removed",
             Self::HostState { .. } => "host_state",

@@ -2,7 +2,7 @@
 //!
 //! | idea | module |
 //! |---|---|
-//! | who and what is known | [`directory`], [`label`] |
+//! | who and what is known, and what a change of that ends | [`directory`], [`label`], [`loss`] |
 //! | which hosts may come in, and who calls over the network | [`enrolment`], [`user_token`] |
 //! | what may be asked, and who approves | [`policy`] |
 //! | requests and grants as a state machine | [`workflow`] |
@@ -30,6 +30,7 @@ pub mod init;
 pub mod key_chain;
 pub mod label;
 pub mod listen;
+pub mod loss;
 pub mod policy;
 pub mod serve;
 pub mod server;

@@ -63,20 +63,16 @@ fn run(command: Command, out: &mut impl Write) -> anyhow::Result<ExitCode> {
 }
 
 async fn run_async(command: Command, out: &mut impl Write) -> Result<(), Error> {
+    let now = WallClock::starting_at(jiff::Timestamp::UNIX_EPOCH).now();
     match command {
         Command::Init(options) => init::init(options, out).await,
         Command::Prepare(options) => init::prepare(options, out).await,
         Command::Serve(options) => serve::serve(options).await,
         Command::User(UserCommand::Add(new)) => admin::add_user(new, out).await,
         Command::User(UserCommand::List(options)) => admin::list_users(options, out).await,
-        Command::User(UserCommand::Token(options)) => {
-            let now = WallClock::starting_at(jiff::Timestamp::UNIX_EPOCH).now();
-            admin::user_token(options, now, out).await
-        }
-        Command::Host(HostCommand::List(options)) => {
-            let now = WallClock::starting_at(jiff::Timestamp::UNIX_EPOCH).now();
-            admin::list_hosts(options, now, out).await
-        }
+        Command::User(UserCommand::Remove(user)) => admin::remove_user(user, now, out).await,
+        Command::User(UserCommand::Token(options)) => admin::user_token(options, now, out).await,
+        Command::Host(HostCommand::List(options)) => admin::list_hosts(options, now, out).await,
         Command::Host(HostCommand::Token(new)) => admin::make_token(new, out).await,
         Command::Host(HostCommand::Remove(host)) => admin::remove_host(host, out).await,
         Command::Key(KeyCommand::Rotate(options)) => admin::rotate_key(options, out).await,

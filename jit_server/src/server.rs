@@ -6,6 +6,7 @@ mod host_lines;
 mod rotation;
 mod standing;
 mod user_tokens;
+mod users;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use crate::alarm;
 use crate::bundles;
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::event::{Actor, Entry, Event, UserSet};
+use crate::event::{Actor, Entry, Event};
 use crate::policy::{Change, Policy, PolicyFile};
 use crate::signer::Signer;
 use crate::store::{Kept, Loaded, Store};
@@ -222,29 +223,6 @@ impl Server {
                 return Ok(Vec::new());
             }
             server.keep(&mut writer, now, actor, events).await
-        })
-        .await
-    }
-
-    /// Adds a user, or makes it different.
-    ///
-    /// # Errors
-    /// That it could not be kept.
-    pub async fn set_user(self: &Arc<Self>, user: UserSet) -> Result<(), Error> {
-        self.uninterrupted(move |server, mut writer| async move {
-            if server.look(|state| state.directory.user(&user.name) == Some(&user)) {
-                return Ok(());
-            }
-            let now = server.now();
-            server
-                .keep(
-                    &mut writer,
-                    now,
-                    Actor::Administrator,
-                    vec![Event::UserSet(user)],
-                )
-                .await?;
-            Ok(())
         })
         .await
     }

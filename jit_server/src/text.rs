@@ -78,6 +78,13 @@ text_type! {
     /// Why somebody asks, denies or revokes.
     Reason, "reason", 3, 500
 }
+impl Reason {
+    /// One of the server's own, which need no look at what is in them.
+    pub(crate) fn ours(text: &'static str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
 text_type! {
     /// What an approver adds.
     Comment, "comment", 1, 500

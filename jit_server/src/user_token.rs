@@ -23,6 +23,8 @@ pub enum End {
     Revoked,
     /// Its user was locked.
     Locked,
+    /// Its user was removed.
+    Removed,
 }
 
 /// Why a token makes nobody known.
@@ -88,11 +90,11 @@ impl UserTokens {
         });
     }
 
-    /// Takes in that `user` was locked at `at`: none of his tokens comes back.
-    pub fn end_of(&mut self, user: &Principal, at: Timestamp) {
+    /// Takes in that `user` was locked or removed at `at`: none of his tokens comes back.
+    pub fn end_of(&mut self, user: &Principal, end: End, at: Timestamp) {
         let his = self.tokens.values_mut();
         for token in his.filter(|token| token.made.user == *user && token.counts(at)) {
-            token.end = Some(End::Locked);
+            token.end = Some(end);
         }
     }
 
@@ -146,6 +148,7 @@ impl UserTokens {
         let why = match token.end {
             Some(End::Revoked) => "was revoked",
             Some(End::Locked) => "ended when that user was locked",
+            Some(End::Removed) => "ended when that user was removed",
             Some(End::Expired) => "is over",
             None if now >= token.made.expires => "is over",
             None => return Ok(&token.made),
@@ -210,7 +213,7 @@ mod tests {
     fn a_lock_ends_all_tokens_of_that_user_and_a_later_one_counts() {
         let mut tokens = tokens();
         let alice = "alice".parse().unwrap();
-        tokens.end_of(&alice, at(10));
+        tokens.end_of(&alice, End::Locked, at(10));
         assert!(tokens.admit(&hash("a"), at(11)).is_err());
         assert!(tokens.admit(&hash("b"), at(11)).is_ok());
         tokens.made(made("u3", "alice", "c"), at(12));

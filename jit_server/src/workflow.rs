@@ -10,6 +10,7 @@ mod extend;
 mod laws;
 mod lock;
 mod state;
+mod user;
 
 pub use command::{Ask, Command, command, lapsed};
 pub use error::{Because, WorkflowError};

@@ -180,3 +180,29 @@ async fn user_token_prints_a_token_once_and_lists_and_revokes_it() {
         assert_eq!(run(folder.path(), wrong).await.status.code(), Some(2));
     }
 }
+
+#[tokio::test]
+async fn user_remove_says_what_ended_with_the_user() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let request = running.as_("alice").asks(600).await;
+    running.as_("bob").approves(&request).await;
+    run(folder.path(), &["user", "token", "alice"]).await;
+    let because = serde_json::json!({ "reason": "she left" });
+    let root = running.as_("root");
+    root.post("/v1/users/carol/lock", because).await.is(200);
+    let removed = run(folder.path(), &["user", "remove", "alice"]).await;
+    let said = text(&removed.stdout);
+    assert!(
+        said.starts_with("alice is no user of this server any more\nended with it:\n  grant g1 of alice: web-admin on web-1 as alice, 9 min left\n  token u1 of alice, 29 days left\n"),
+        "{said}"
+    );
+    let removed = run(folder.path(), &["user", "remove", "carol"]).await;
+    let said = text(&removed.stdout);
+    assert!(said.contains("the lock of carol stays"), "{said}");
+    let added = run(folder.path(), &["user", "add", "carol", "--login", "carol"]).await;
+    assert!(text(&added.stdout).contains("locked by @administrator: she left"));
+    let again = run(folder.path(), &["user", "remove", "alice"]).await;
+    assert_eq!(again.status.code(), Some(3), "{again:?}");
+}

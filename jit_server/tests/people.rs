@@ -46,14 +46,6 @@ async fn away<'a>(running: &Running, elsewhere: &'a Elsewhere, user: &str) -> Aw
     Away { elsewhere, token }
 }
 
-async fn delete(root: &Person, path: &str) -> Answer {
-    read(
-        root.send(Method::DELETE, path, &[], Default::default())
-            .await,
-    )
-    .await
-}
-
 async fn recorded(who: &Person, kind: &str) -> Vec<Value> {
     let record = who.get("/v1/audit").await.is(200);
     let events = record["events"].as_array().unwrap().iter();
@@ -117,6 +109,7 @@ async fn a_token_never_makes_an_administrator() {
         (Method::GET, "/v1/users/root/tokens"),
         (Method::POST, "/v1/users/root/tokens"),
         (Method::DELETE, "/v1/users/root/tokens/u1"),
+        (Method::DELETE, "/v1/users/root"),
         (Method::DELETE, "/v1/hosts/web-1"),
         (Method::POST, "/v1/hosts/tokens"),
     ] {
@@ -162,11 +155,11 @@ async fn a_revoked_token_counts_no_more_also_on_a_connection_that_it_opened() {
         (&json!("u1"), &json!("127.0.0.1"))
     );
     let path = "/v1/users/alice/tokens/u1";
-    delete(&root, "/v1/users/bob/tokens/u1")
+    root.delete("/v1/users/bob/tokens/u1")
         .await
         .refuses(404, "no-user-token");
-    delete(&root, path).await.is(200);
-    delete(&root, path).await.refuses(404, "no-user-token");
+    root.delete(path).await.is(200);
+    root.delete(path).await.refuses(404, "no-user-token");
     call().await.refuses(401, "bad-token");
     for _ in 0..30 {
         alice.get("/v1/whoami").await.refuses(401, "bad-token");
@@ -269,7 +262,7 @@ async fn tokens_are_bounded_in_number_and_time() {
         .await
         .refuses(429, "too-many-tokens");
     made(&root, "bob", 60).await;
-    delete(&root, "/v1/users/alice/tokens/u3").await.is(200);
+    root.delete("/v1/users/alice/tokens/u3").await.is(200);
     made(&root, "alice", 60).await;
     root.post("/v1/users/eve/tokens", body)
         .await
@@ -333,4 +326,74 @@ async fn one_persons_calls_are_bounded_and_another_does_not_feel_it() {
     answer.refuses(429, "too-many-calls");
     let (_, answer) = call(&bob.token).await;
     answer.is(200);
+}
+
+#[tokio::test]
+async fn a_removed_user_is_nobody_at_once_and_the_name_added_again_has_nothing_of_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let host = running.populate().await;
+    let elsewhere = running.listen_elsewhere().await;
+    let root = running.as_("root");
+    let alice = away(&running, &elsewhere, "alice").await;
+    let request = running.as_("alice").asks(600).await;
+    running.as_("bob").approves(&request).await;
+    let mut stream = host.listen(&running.server, 0).await;
+    let before = host.verified(&running.server, &stream.next().await);
+    assert_eq!(before.grants.len(), 1);
+
+    let removed = root.delete("/v1/users/alice").await.is(200);
+    let lost = &removed["lost"];
+    assert_eq!(
+        (&lost["grants"][0]["id"], &lost["tokens"][0]["id"]),
+        (&json!("g1"), &json!("u1"))
+    );
+    let after = host.verified(&running.server, &stream.next().await);
+    assert!(after.grants.is_empty());
+    alice.get("/v1/whoami").await.refuses(401, "bad-token");
+    running
+        .as_("alice")
+        .get("/v1/roles")
+        .await
+        .refuses(403, "no-user");
+    root.delete("/v1/users/alice")
+        .await
+        .refuses(404, "unknown-user");
+    running
+        .as_("bob")
+        .delete("/v1/users/carol")
+        .await
+        .refuses(403, "not-administrator");
+
+    let again = json!({ "name": "alice", "login": "alice", "groups": ["developers"] });
+    root.post("/v1/users", again).await.is(201);
+    alice.get("/v1/whoami").await.refuses(401, "bad-token");
+    let refused = recorded(&root, "user_token_refused").await;
+    let why = refused[0]["detail"]["why"].as_str().unwrap();
+    assert_eq!(why, "ended when that user was removed");
+    let shown = running.as_("alice").get("/v1/grants/g1").await.is(200);
+    assert_eq!(
+        (&shown["state"], &shown["approvals"][0]["by"]),
+        (&json!("revoked"), &json!("bob"))
+    );
+    assert_eq!(running.as_("alice").asks(60).await, "r2");
+    assert_eq!(recorded(&root, "user_removed").await[0]["subject"], "alice");
+}
+
+#[tokio::test]
+async fn who_shares_a_login_with_a_removed_user_is_told_apart_by_his_key_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let host = running.populate().await;
+    let root = running.as_("root");
+    let other = json!({ "name": "dave", "login": "alice" });
+    root.post("/v1/users", other).await.is(201);
+    let request = running.as_("alice").asks(600).await;
+    running.as_("bob").approves(&request).await;
+    let mut stream = host.listen(&running.server, 0).await;
+    let before = host.verified(&running.server, &stream.next().await);
+    assert!(before.grants[0].shared);
+    root.delete("/v1/users/dave").await.is(200);
+    let after = host.verified(&running.server, &stream.next().await);
+    assert!(!after.grants[0].shared);
 }

@@ -112,7 +112,11 @@ fn concerns(known: &Known, policy: &Policy, caller: &Caller, event: &Event) -> b
         .and_then(|id| known.request(id));
     match event {
         Event::UserSet(user) => user.name == *name,
-        Event::Locked { principal, .. } | Event::Unlocked { principal } => principal == name,
+        Event::Locked { principal, .. }
+        | Event::Unlocked { principal }
+        | Event::UserRemoved {
+            name: principal, ..
+        } => principal == name,
         event if event.user_token().is_some_and(|(_, user)| user == name) => true,
         _ => request
             .is_some_and(|request| may_see(policy, caller, known.directory.user(name), request)),
@@ -123,9 +127,11 @@ fn own(entry: Entry) -> EventView {
     let kind = entry.event.kind().to_owned();
     let subject = match &entry.event {
         Event::UserSet(user) => Some(user.name.to_string()),
-        Event::Locked { principal, .. } | Event::Unlocked { principal } => {
-            Some(principal.to_string())
-        }
+        Event::Locked { principal, .. }
+        | Event::Unlocked { principal }
+        | Event::UserRemoved {
+            name: principal, ..
+        } => Some(principal.to_string()),
         Event::HostEnrolled(host) => Some(host.name.to_string()),
         Event::HostRemoved { name, .. } | Event::HostState { name, .. } => Some(name.to_string()),
         Event::TokenMade(made) => Some(made.token.to_string()),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use jit_grant::{Login, Principal};
 use serde::{Deserialize, Serialize};
@@ -11,8 +11,9 @@ use utoipa::ToSchema;
 
 use super::Problem;
 use super::caller::Administrator;
-use super::input::Json;
+use super::input::{self, Json};
 use super::locks::LockView;
+use super::loss::LossView;
 use crate::directory::GroupName;
 use crate::event::UserSet;
 use crate::server::Server;
@@ -99,6 +100,38 @@ pub(super) async fn set(
     server.set_user(user.clone()).await?;
     let answer = server.look(|state| User::of(&user, state));
     Ok((StatusCode::CREATED, axum::Json(answer)))
+}
+
+/// A user who is no longer known.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RemovedUser {
+    name: String,
+    /// What ended with that.
+    lost: LossView,
+    /// It stays, also where the name is added again. null: not locked.
+    lock: Option<LockView>,
+}
+
+/// Removes a user: what is granted ends at once, what was asked is withdrawn, tokens count no more. Nothing of it comes back with the name.
+#[utoipa::path(delete, path = "/v1/users/{name}", tag = "administration", params(
+    ("name" = String, Path, description = "the user's name"),
+), responses(
+    (status = 200, body = RemovedUser),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn remove(
+    State(server): State<Arc<Server>>,
+    _: Administrator,
+    Path(name): Path<String>,
+) -> Result<axum::Json<RemovedUser>, Problem> {
+    let name: Principal = input::id(name)?;
+    let lost = server.remove_user(name.clone()).await?;
+    Ok(axum::Json(RemovedUser {
+        lost: LossView::from(&lost),
+        lock: server.look(|state| state.lock(&name).map(LockView::from)),
+        name: name.to_string(),
+    }))
 }
 
 /// All users.

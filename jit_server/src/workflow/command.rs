@@ -80,6 +80,13 @@ pub enum Command {
         /// Whom.
         principal: Principal,
     },
+    /// To add a user, or make him different.
+    SetUser(UserSet),
+    /// To remove a user, and end all that he has.
+    RemoveUser {
+        /// Whom.
+        name: Principal,
+    },
 }
 
 /// What somebody asks for.
@@ -133,6 +140,8 @@ pub fn command(
         } => desk.extend(&grant, for_seconds, reason),
         Command::Lock { principal, reason } => desk.lock(principal, reason),
         Command::Unlock { principal } => desk.unlock(principal),
+        Command::SetUser(user) => desk.set_user(user),
+        Command::RemoveUser { name } => desk.remove_user(name),
     }
 }
 

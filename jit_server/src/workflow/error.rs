@@ -59,6 +59,9 @@ pub enum WorkflowError {
     /// Only administrators and those whom the policy names may lock.
     #[error("only an administrator or somebody whom may_lock in the policy names can do this")]
     MayNotLock,
+    /// Users are the administrator's.
+    #[error("only root on the server's machine may do this, at its socket")]
+    NotAdministrator,
     /// No such user.
     #[error("there is no user {0}; `jit-server user list` shows them")]
     UnknownUser(Principal),
@@ -172,6 +175,7 @@ impl WorkflowError {
             Self::MayNotRevoke(_) => ("may-not-revoke", Forbidden),
             Self::Locked { .. } => ("locked", Forbidden),
             Self::MayNotLock => ("may-not-lock", Forbidden),
+            Self::NotAdministrator => ("not-administrator", Forbidden),
             Self::UnknownUser(_) => ("unknown-user", Missing),
             Self::NotExtendable { .. } => ("not-extendable", Forbidden),
             Self::ExtensionTooLong { .. } => ("extension-too-long", Invalid),

@@ -4,6 +4,7 @@ mod approval;
 mod ends;
 mod extension;
 mod lock;
+mod removal;
 mod request;
 
 use std::collections::BTreeSet;
@@ -56,12 +57,16 @@ fn actor(person: usize) -> Actor {
 }
 
 fn user(name: &str, login: &str) -> Event {
-    Event::UserSet(UserSet {
+    Event::UserSet(user_set(name, login))
+}
+
+fn user_set(name: &str, login: &str) -> UserSet {
+    UserSet {
         name: name.parse().unwrap(),
         login: login.parse().unwrap(),
         groups: BTreeSet::new(),
         keys: BTreeSet::new(),
-    })
+    }
 }
 
 /// A history: what happened, and the state after it.
@@ -187,6 +192,16 @@ fn unlock(name: &str) -> Command {
     }
 }
 
+fn set_user(name: &str, login: &str) -> Command {
+    Command::SetUser(user_set(name, login))
+}
+
+fn remove_user(name: &str) -> Command {
+    Command::RemoveUser {
+        name: name.parse().unwrap(),
+    }
+}
+
 fn reason() -> Reason {
     Reason::try_from("because".to_owned()).unwrap()
 }
@@ -210,7 +225,11 @@ fn any_command() -> impl Strategy<Value = Command> {
         1 => requests.clone().prop_map(|grant| Command::Release { grant: grant_id(grant) }),
         4 => (requests, 0..1_500_u32).prop_map(|(grant, seconds)| extend(grant, seconds)),
         1 => (0..PEOPLE.len()).prop_map(|person| lock(PEOPLE[person])),
-        1 => (0..PEOPLE.len()).prop_map(|person| Command::Unlock { principal: PEOPLE[person].parse().unwrap() }),
+        1 => (0..PEOPLE.len()).prop_map(|person| unlock(PEOPLE[person])),
+        3 => (0..PEOPLE.len()).prop_map(|person| remove_user(PEOPLE[person])),
+        3 => (0..PEOPLE.len(), prop::bool::weighted(0.25)).prop_map(|(person, shared)| {
+            set_user(PEOPLE[person], if shared { "deploy" } else { PEOPLE[person] })
+        }),
     ]
 }
 

@@ -48,9 +48,11 @@ impl Desk<'_> {
         if *self.actor != Actor::Administrator && !self.policy.may_lock.include(self.user()?) {
             return Err(WorkflowError::MayNotLock);
         }
-        if self.state.directory.user(principal).is_none() {
+        let locked = self.state.lock(principal).is_some();
+        // The lock of a user who was removed stays until somebody ends it.
+        if !locked && self.state.directory.user(principal).is_none() {
             return Err(WorkflowError::UnknownUser(principal.clone()));
         }
-        Ok(self.state.lock(principal).is_some())
+        Ok(locked)
     }
 }

@@ -1,5 +1,7 @@
 //! What is so after all that happened.
 
+mod taken;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -261,6 +263,7 @@ impl State {
     pub fn apply(&mut self, entry: &Entry) {
         match &entry.event {
             Event::UserSet(user) => self.directory.set_user(user.clone()),
+            Event::UserRemoved { name, reason } => self.user_removed(name, reason, entry),
             Event::HostEnrolled(host) => {
                 if let Some(token) = &host.token {
                     self.tokens.used(token);
@@ -441,37 +444,6 @@ impl State {
         }
     }
 
-    fn locked(&mut self, principal: &Principal, reason: &Reason, entry: &Entry) {
-        if self.locks.contains_key(principal) {
-            return;
-        }
-        let said = Said {
-            by: entry.actor.clone(),
-            at: entry.at,
-            reason: reason.clone(),
-        };
-        self.locks.insert(principal.clone(), said.clone());
-        self.user_tokens.end_of(principal, entry.at);
-        let his = self.live_grants(entry.at);
-        let his = his.filter(|grant| grant.principal == *principal);
-        for id in his.map(|grant| grant.id.clone()).collect::<Vec<_>>() {
-            self.end(&id, Some(reason), entry);
-        }
-        let pending: Vec<RequestId> = self.pending().map(|r| r.asked.request.clone()).collect();
-        for id in pending {
-            let Some(request) = self.pending_mut(&id) else {
-                continue;
-            };
-            if request.asked.principal == *principal {
-                request.denied = Some(said.clone());
-                self.close(&id, RequestState::Denied, entry);
-            } else if request.approvals.iter().any(|given| given.by == *principal) {
-                request.approvals.retain(|given| given.by != *principal);
-                request.timeline.push(step(entry));
-            }
-        }
-    }
-
     /// Adds a line to a request's timeline.
     fn note(&mut self, id: &RequestId, entry: &Entry) {
         if let Some(request) = number(id.as_str()).and_then(|number| self.requests.get_mut(&number))
@@ -512,7 +484,10 @@ impl State {
 fn step(entry: &Entry) -> Step {
     let kind = entry.event.kind();
     let what = match &entry.event {
-        Event::Locked { principal, .. } => format!("{kind} {principal}"),
+        Event::Locked { principal, .. }
+        | Event::UserRemoved {
+            name: principal, ..
+        } => format!("{kind} {principal}"),
         Event::Extended(Extended { grant, expires, .. }) => {
             format!("{kind} {grant} until {expires:.0}")
         }

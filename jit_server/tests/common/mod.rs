@@ -276,6 +276,10 @@ impl Person {
         .await
     }
 
+    pub async fn delete(&self, path: &str) -> Answer {
+        read(self.send(Method::DELETE, path, &[], Bytes::new()).await).await
+    }
+
     /// Sends a request with more headers than the usual ones.
     pub async fn send(
         &self,

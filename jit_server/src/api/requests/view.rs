@@ -55,7 +55,7 @@ pub(super) struct StepView {
     /// A user, `@administrator` or `@server`.
     actor: String,
     /// requested, approved, granted, denied, withdrawn, lapsed, `revoked g1`, `released g1`, `extended g1 until …` (UTC),
-    /// `locked alice`.
+    /// `locked alice`, `user_removed alice`.
     what: String,
 }
 

@@ -1,0 +1,67 @@
+//! Locks and removals: events that end whatever somebody has.
+
+use jit_grant::{Principal, RequestId};
+
+use super::{RequestState, Said, State};
+use crate::event::Entry;
+use crate::text::Reason;
+use crate::user_token::End;
+
+impl State {
+    pub(super) fn locked(&mut self, principal: &Principal, reason: &Reason, entry: &Entry) {
+        if self.locks.contains_key(principal) {
+            return;
+        }
+        let said = Said {
+            by: entry.actor.clone(),
+            at: entry.at,
+            reason: reason.clone(),
+        };
+        self.locks.insert(principal.clone(), said.clone());
+        for id in self.take_from(principal, reason, End::Locked, entry) {
+            if let Some(request) = self.pending_mut(&id) {
+                request.denied = Some(said.clone());
+            }
+            self.close(&id, RequestState::Denied, entry);
+        }
+    }
+
+    /// His lock, where there is one, stays: adding him again must not undo it.
+    pub(super) fn user_removed(&mut self, name: &Principal, reason: &Reason, entry: &Entry) {
+        self.directory.remove_user(name);
+        for id in self.take_from(name, reason, End::Removed, entry) {
+            self.close(&id, RequestState::Withdrawn, entry);
+        }
+    }
+
+    /// Ends the grants and tokens of `principal`, and takes back what he approved where it is not decided yet. Gives what he asks for
+    /// and nobody has decided.
+    fn take_from(
+        &mut self,
+        principal: &Principal,
+        reason: &Reason,
+        end: End,
+        entry: &Entry,
+    ) -> Vec<RequestId> {
+        self.user_tokens.end_of(principal, end, entry.at);
+        let his = self.live_grants(entry.at);
+        let his = his.filter(|grant| grant.principal == *principal);
+        for id in his.map(|grant| grant.id.clone()).collect::<Vec<_>>() {
+            self.end(&id, Some(reason), entry);
+        }
+        let pending: Vec<RequestId> = self.pending().map(|r| r.asked.request.clone()).collect();
+        let mut asked = Vec::new();
+        for id in pending {
+            let Some(request) = self.pending_mut(&id) else {
+                continue;
+            };
+            if request.asked.principal == *principal {
+                asked.push(id);
+            } else if request.approvals.iter().any(|given| given.by == *principal) {
+                request.approvals.retain(|given| given.by != *principal);
+                request.timeline.push(super::step(entry));
+            }
+        }
+        asked
+    }
+}

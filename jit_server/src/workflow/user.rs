@@ -1,0 +1,37 @@
+//! Users as the administrator has them: added, changed, removed. What a removal ends is ended by the event itself, see
+//! [`State::apply`](super::State::apply): whoever is removed has nothing, and adding the name again brings nothing back.
+
+use jit_grant::Principal;
+
+use super::WorkflowError;
+use super::command::Desk;
+use crate::event::{Actor, Event, UserSet};
+use crate::text::Reason;
+
+impl Desk<'_> {
+    /// Nothing happens where the user is so already.
+    pub(super) fn set_user(&self, user: UserSet) -> Result<Vec<Event>, WorkflowError> {
+        self.check_administrator()?;
+        if self.state.directory.user(&user.name) == Some(&user) {
+            return Ok(Vec::new());
+        }
+        Ok(vec![Event::UserSet(user)])
+    }
+
+    pub(super) fn remove_user(&self, name: Principal) -> Result<Vec<Event>, WorkflowError> {
+        self.check_administrator()?;
+        if self.state.directory.user(&name).is_none() {
+            return Err(WorkflowError::UnknownUser(name));
+        }
+        let reason = Reason::ours("the user was removed");
+        Ok(vec![Event::UserRemoved { name, reason }])
+    }
+
+    fn check_administrator(&self) -> Result<(), WorkflowError> {
+        if *self.actor == Actor::Administrator {
+            Ok(())
+        } else {
+            Err(WorkflowError::NotAdministrator)
+        }
+    }
+}
