@@ -9,13 +9,23 @@ use crate::event::{Actor, Event, UserSet};
 use crate::text::Reason;
 
 impl Desk<'_> {
-    /// Nothing happens where the user is so already.
+    /// Nothing happens where the user is so already. What is granted for another login than the one he has from now on is revoked.
     pub(super) fn set_user(&self, user: UserSet) -> Result<Vec<Event>, WorkflowError> {
         self.check_administrator()?;
         if self.state.directory.user(&user.name) == Some(&user) {
             return Ok(Vec::new());
         }
-        Ok(vec![Event::UserSet(user)])
+        let live = self.state.live_grants(self.now);
+        let elsewhere =
+            live.filter(|grant| grant.principal == user.name && grant.login != user.login);
+        let mut events: Vec<Event> = elsewhere
+            .map(|grant| Event::Revoked {
+                grant: grant.id.clone(),
+                reason: Reason::ours("the user has another login now"),
+            })
+            .collect();
+        events.push(Event::UserSet(user));
+        Ok(events)
     }
 
     pub(super) fn remove_user(&self, name: Principal) -> Result<Vec<Event>, WorkflowError> {

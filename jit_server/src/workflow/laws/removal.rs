@@ -58,6 +58,22 @@ proptest! {
     }
 
     #[test]
+    fn nobody_has_a_login_that_is_not_his_any_more(steps in any_steps()) {
+        let mut history = History::new();
+        let mut now = begin();
+        let last = PEOPLE.map(|name| (0, PEOPLE.len(), set_user(name, "deploy")));
+        for (seconds, person, wanted) in steps.into_iter().chain(last) {
+            now = after(now, seconds);
+            history.time_passes(now);
+            let _ = history.wants(now, person, wanted);
+            for grant in history.state.live_grants(now) {
+                let user = history.state.directory.user(&grant.principal);
+                prop_assert_eq!(user.map(|user| &user.login), Some(&grant.login));
+            }
+        }
+    }
+
+    #[test]
     fn no_id_is_given_twice(steps in any_steps()) {
         let (history, _) = History::of(&steps);
         let mut requests = BTreeSet::new();
@@ -154,6 +170,21 @@ fn only_the_administrator_changes_and_removes_users() {
             Err(WorkflowError::NotAdministrator)
         );
     }
+}
+
+#[test]
+fn another_login_ends_what_was_granted_for_the_one_before() {
+    let mut history = granted("one");
+    let administrator = PEOPLE.len();
+    let before = history.entries.len();
+    history
+        .wants(begin(), administrator, set_user("alice", "alice"))
+        .unwrap();
+    assert_eq!(history.entries.len(), before, "she is so already");
+    history
+        .wants(begin(), administrator, set_user("alice", "deploy"))
+        .unwrap();
+    assert_eq!(history.state.live_grants(begin()).count(), 0);
 }
 
 #[test]
