@@ -1,5 +1,6 @@
 //! The administrator's commands: clients of the running server.
 
+mod host_token;
 mod loss;
 mod user_token;
 
@@ -13,12 +14,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::cli::{ListOptions, NewToken, NewUser, RemoveHost, RemoveUser};
+use crate::cli::{ListOptions, NewUser, RemoveHost, RemoveUser};
 use crate::client::Client;
 use crate::error::Error;
-use crate::label::Label;
 use crate::policy;
 
+pub use host_token::host_token;
 pub use user_token::user_token;
 
 const MAX_KEY_FILE: u64 = 256 * 1024;
@@ -245,46 +246,22 @@ fn labelled(labels: &BTreeMap<String, String>) -> String {
     labels.collect::<Vec<_>>().join(" ")
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Token {
-    id: String,
-    token: String,
-    expires: Timestamp,
-}
-
-/// `jit-server host token`. The token alone goes to `out`, so that it can be kept in a file.
-///
-/// # Errors
-/// Where the server refuses.
-pub async fn make_token(new: NewToken, out: &mut impl Write) -> Result<(), Error> {
-    let labels: BTreeMap<String, String> = new
-        .labels
-        .iter()
-        .map(|Label(key, value)| (key.to_string(), value.to_string()))
-        .collect();
-    if labels.len() < new.labels.len() {
-        return Err(Error::Setup("a label's key is given twice".to_owned()));
-    }
-    let body = json!({ "name": new.name, "labels": labels, "lapse_seconds": new.lapse_seconds, "uses": new.uses, "for_seconds": new.for_seconds });
-    let client = Client::new(&new.reach.socket);
-    let token: Token = client.post("/v1/hosts/tokens", &body).await?;
-    if new.json {
-        return print_json(out, &token);
-    }
-    say(out, &format!("{}\n", token.token))
-}
-
 #[derive(Debug, Deserialize)]
 struct Removed {
     name: String,
     revoked: Vec<String>,
+    token: Option<host_token::Listed>,
 }
 
 /// `jit-server host remove`.
 ///
 /// # Errors
 /// Where the server refuses.
-pub async fn remove_host(host: RemoveHost, out: &mut impl Write) -> Result<(), Error> {
+pub async fn remove_host(
+    host: RemoveHost,
+    now: Timestamp,
+    out: &mut impl Write,
+) -> Result<(), Error> {
     let client = Client::new(&host.reach.socket);
     let removed: Removed = client.delete(&format!("/v1/hosts/{}", host.name)).await?;
     let ended = match removed.revoked.as_slice() {
@@ -292,10 +269,11 @@ pub async fn remove_host(host: RemoveHost, out: &mut impl Write) -> Result<(), E
         revoked => format!("; ended with it: {}", revoked.join(", ")),
     };
     let name = removed.name;
-    say(
-        out,
-        &format!("{name} is no host of this server any more{ended}\n"),
-    )
+    let mut text = format!("{name} is no host of this server any more{ended}\n");
+    if let Some(token) = &removed.token {
+        text.push_str(&token.counts_on(now));
+    }
+    say(out, &text)
 }
 
 #[derive(Debug, Serialize, Deserialize)]

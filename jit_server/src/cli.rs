@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use jit_grant::{HostName, Login, Principal, UserTokenId};
+use jit_grant::{HostName, Login, Principal, TokenId, UserTokenId};
 
 use crate::directory::GroupName;
 use crate::duration;
@@ -31,7 +31,7 @@ pub enum Command {
     /// Add, list and remove users, and make tokens for them. As root
     #[command(subcommand)]
     User(UserCommand),
-    /// List and remove hosts, and make tokens that hosts enrol with
+    /// List and remove hosts, and make, list and revoke tokens that hosts enrol with
     #[command(subcommand)]
     Host(HostCommand),
     /// Change the key that signs
@@ -206,14 +206,14 @@ pub enum HostCommand {
     /// List the hosts that trust this server
     List(ListOptions),
     /// Make a token that hosts elsewhere enrol with: `jitctl enroll --token-file`. It is printed this once
-    Token(NewToken),
+    Token(HostTokenOptions),
     /// Forget a host: what was granted on it is revoked and ends, and it is served no more
     Remove(RemoveHost),
 }
 
-/// An enrolment token to make.
+/// An enrolment token to make, or what to do with those made.
 #[derive(Debug, Args)]
-pub struct NewToken {
+pub struct HostTokenOptions {
     /// The one name that it enrols, also in the place of a host that has it; any name that no host has, unless said
     #[arg(long, value_name = "HOST")]
     pub name: Option<HostName>,
@@ -229,6 +229,12 @@ pub struct NewToken {
     /// For how long it counts, such as 30m or 7d, at most 90d
     #[arg(long = "for", value_name = "TIME", value_parser = duration::seconds, default_value = "1h")]
     pub for_seconds: u32,
+    /// List the tokens that count, with their last uses, instead of making one
+    #[arg(long, conflicts_with_all = MAKING)]
+    pub list: bool,
+    /// Take this token away instead of making one; the hosts that it let in stay
+    #[arg(long, value_name = "ID", conflicts_with = "list", conflicts_with_all = MAKING)]
+    pub revoke: Option<TokenId>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -236,6 +242,9 @@ pub struct NewToken {
     #[command(flatten)]
     pub reach: Reach,
 }
+
+/// What says how an enrolment token is to be.
+const MAKING: [&str; 5] = ["name", "labels", "lapse_seconds", "uses", "for_seconds"];
 
 /// A host to remove.
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! Enrolment tokens: who may bring in which hosts, how many, and until when.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use jit_grant::{HostName, SecretHash, TokenId};
@@ -27,6 +28,9 @@ pub enum EnrolmentRefused {
     /// Its time is over.
     #[error("enrolment token {0} is over")]
     Over(TokenId),
+    /// An administrator took it away.
+    #[error("enrolment token {0} was revoked")]
+    Revoked(TokenId),
     /// As many hosts as it may have it has let in.
     #[error("enrolment token {0} has let in as many hosts as it may")]
     Used(TokenId),
@@ -56,10 +60,28 @@ impl EnrolmentRefused {
     pub fn token(&self) -> Option<&TokenId> {
         match self {
             Self::Unknown => None,
-            Self::Over(token) | Self::Used(token) => Some(token),
+            Self::Over(token) | Self::Revoked(token) | Self::Used(token) => Some(token),
             Self::OtherName { token, .. } | Self::Taken { token, .. } => Some(token),
         }
     }
+}
+
+/// How a token came to its end with uses left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Expired,
+    Revoked,
+}
+
+/// When and for what a token was used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Use {
+    /// When.
+    pub at: Timestamp,
+    /// The host that it let in.
+    pub host: HostName,
+    /// The address that it came from. None: the socket of the server's machine.
+    pub from: Option<IpAddr>,
 }
 
 /// An enrolment token and what became of it.
@@ -67,10 +89,25 @@ impl EnrolmentRefused {
 pub struct Token {
     /// As it was made.
     pub made: TokenMade,
+    /// When.
+    pub at: Timestamp,
     /// Hosts that it has let in.
     pub used: u32,
+    /// The last of them.
+    pub last_use: Option<Use>,
     refusals: u32,
-    expired: bool,
+    end: Option<End>,
+}
+
+impl Token {
+    /// Hosts that it lets in still at `now`; none where it is over or was revoked.
+    #[must_use]
+    pub fn uses_left(&self, now: Timestamp) -> u32 {
+        if self.end.is_some() || now >= self.made.expires {
+            return 0;
+        }
+        self.made.uses.saturating_sub(self.used)
+    }
 }
 
 /// All enrolment tokens there were.
@@ -81,19 +118,24 @@ pub struct Tokens {
 
 impl Tokens {
     /// Takes in a new one.
-    pub fn made(&mut self, made: TokenMade) {
+    pub fn made(&mut self, made: TokenMade, at: Timestamp) {
         let token = Token {
             made,
+            at,
             used: 0,
+            last_use: None,
             refusals: 0,
-            expired: false,
+            end: None,
         };
         self.tokens.insert(token.made.secret.clone(), token);
     }
 
     /// Takes in that one let a host in.
-    pub fn used(&mut self, id: &TokenId) {
-        self.change(id, |token| token.used += 1);
+    pub fn used(&mut self, id: &TokenId, by: Use) {
+        self.change(id, |token| {
+            token.used += 1;
+            token.last_use = Some(by);
+        });
     }
 
     /// Takes in that one did not.
@@ -103,7 +145,19 @@ impl Tokens {
 
     /// Takes in that one is over.
     pub fn expired(&mut self, id: &TokenId) {
-        self.change(id, |token| token.expired = true);
+        self.end(id, End::Expired);
+    }
+
+    /// Takes in that one was taken away.
+    pub fn revoked(&mut self, id: &TokenId) {
+        self.end(id, End::Revoked);
+    }
+
+    /// The first end stays.
+    fn end(&mut self, id: &TokenId, end: End) {
+        self.change(id, |token| {
+            token.end.get_or_insert(end);
+        });
     }
 
     fn change(&mut self, id: &TokenId, change: impl FnOnce(&mut Token)) {
@@ -121,14 +175,14 @@ impl Tokens {
 
     /// Those that still let a host in at `now`.
     pub fn open(&self, now: Timestamp) -> impl Iterator<Item = &Token> {
-        let open = move |token: &&Token| now < token.made.expires && token.used < token.made.uses;
-        self.tokens.values().filter(open)
+        let tokens = self.tokens.values();
+        tokens.filter(move |token| token.uses_left(now) > 0)
     }
 
     /// Those whose end is not in the record yet.
     pub fn lapsed(&self, now: Timestamp) -> impl Iterator<Item = &TokenId> {
         let lapsed = move |token: &&Token| {
-            now >= token.made.expires && token.used < token.made.uses && !token.expired
+            now >= token.made.expires && token.used < token.made.uses && token.end.is_none()
         };
         self.tokens
             .values()
@@ -149,11 +203,11 @@ impl Tokens {
         self.tokens.contains_key(secret)
     }
 
-    /// True where `id` is the token of that secret.
+    /// True where `id` is the token of that secret, and it was not revoked: the host that came with it is told the same again.
     #[must_use]
     pub fn is_of(&self, secret: &SecretHash, id: Option<&TokenId>) -> bool {
         let token = self.tokens.get(secret);
-        token.is_some_and(|token| Some(&token.made.token) == id)
+        token.is_some_and(|token| Some(&token.made.token) == id && token.end != Some(End::Revoked))
     }
 
     /// The token that lets a host of this `name` in at `now`; `taken` says that a host has the name.
@@ -169,6 +223,9 @@ impl Tokens {
     ) -> Result<&TokenMade, EnrolmentRefused> {
         let token = self.tokens.get(secret).ok_or(EnrolmentRefused::Unknown)?;
         let id = || token.made.token.clone();
+        if token.end == Some(End::Revoked) {
+            return Err(EnrolmentRefused::Revoked(id()));
+        }
         if now >= token.made.expires {
             return Err(EnrolmentRefused::Over(id()));
         }
@@ -200,7 +257,7 @@ mod tests {
     fn tokens(name: Option<&str>, uses: u32) -> (Tokens, SecretHash) {
         let secret: SecretHash = "a".repeat(64).parse().unwrap();
         let mut tokens = Tokens::default();
-        tokens.made(TokenMade {
+        let made = TokenMade {
             token: "e1".parse().unwrap(),
             secret: secret.clone(),
             name: name.map(|name| name.parse().unwrap()),
@@ -208,8 +265,17 @@ mod tests {
             lapse_seconds: None,
             uses,
             expires: at(100),
-        });
+        };
+        tokens.made(made, at(0));
         (tokens, secret)
+    }
+
+    fn by(host: &str) -> Use {
+        Use {
+            at: at(1),
+            host: host.parse().unwrap(),
+            from: None,
+        }
     }
 
     #[test]
@@ -219,7 +285,7 @@ mod tests {
         let id = "e1".parse().unwrap();
         for _ in 0..2 {
             assert!(tokens.admit(&secret, &name, false, at(1)).is_ok());
-            tokens.used(&id);
+            tokens.used(&id, by("web-1"));
         }
         assert_eq!(
             tokens.admit(&secret, &name, false, at(1)),
@@ -242,6 +308,30 @@ mod tests {
         let id = tokens.lapsed(at(100)).next().unwrap().clone();
         tokens.expired(&id);
         assert_eq!(tokens.lapsed(at(100)).count(), 0);
+    }
+
+    #[test]
+    fn a_revoked_token_lets_nobody_in_answers_nobody_again_and_does_not_expire_as_well() {
+        let (mut tokens, secret) = tokens(None, 2);
+        let (id, name) = ("e1".parse().unwrap(), "web-1".parse().unwrap());
+        tokens.used(&id, by("web-1"));
+        assert!(tokens.is_of(&secret, Some(&id)));
+        assert_eq!(tokens.open(at(1)).next().unwrap().uses_left(at(1)), 1);
+        tokens.revoked(&id);
+        assert_eq!(tokens.open(at(1)).count(), 0);
+        assert!(!tokens.is_of(&secret, Some(&id)));
+        for when in [1, 100] {
+            assert_eq!(
+                tokens.admit(&secret, &name, false, at(when)),
+                Err(EnrolmentRefused::Revoked(id.clone()))
+            );
+        }
+        assert_eq!(tokens.lapsed(at(100)).count(), 0);
+        tokens.expired(&id);
+        assert!(matches!(
+            tokens.admit(&secret, &name, false, at(100)),
+            Err(EnrolmentRefused::Revoked(_))
+        ));
     }
 
     #[test]

@@ -46,8 +46,15 @@ pub enum Error {
     #[error("there is no host {0}; `jit-server host list` shows which there are")]
     NoSuchHost(jit_grant::HostName),
     /// More enrolment tokens than may count at a time.
-    #[error("{0} enrolment tokens count already; wait until some are used or over")]
+    #[error(
+        "{0} enrolment tokens count already; `jit-server host token --list` shows them, --revoke ID ends one"
+    )]
     TooManyTokens(usize),
+    /// There is no such enrolment token, or it is over.
+    #[error(
+        "there is no enrolment token {0} that counts; `jit-server host token --list` shows which there are"
+    )]
+    NoSuchToken(jit_grant::TokenId),
     /// A user's token makes nobody known.
     #[error("{0}; root makes a token with `jit-server user token NAME` on the server")]
     UserToken(#[from] crate::user_token::UserTokenRefused),

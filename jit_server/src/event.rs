@@ -125,6 +125,11 @@ pub enum Event {
         /// Which.
         token: TokenId,
     },
+    /// An enrolment token was taken away.
+    TokenRevoked {
+        /// Which.
+        token: TokenId,
+    },
     /// Another key signs from now on.
     KeyRotated(KeyRotated),
     /// A token was made for a user.
@@ -242,6 +247,7 @@ impl Event {
             Self::TokenMade(_) => "token_made",
             Self::EnrolmentRefused { .. } => "enrolment_refused",
             Self::TokenExpired { .. } => "token_expired",
+            Self::TokenRevoked { .. } => "token_revoked",
             Self::KeyRotated(_) => "key_rotated",
             Self::UserTokenMade(_) => "user_token_made",
             Self::UserTokenRefused { .. } => "user_token_refused",

@@ -73,8 +73,8 @@ async fn run_async(command: Command, out: &mut impl Write) -> Result<(), Error> 
         Command::User(UserCommand::Remove(user)) => admin::remove_user(user, now, out).await,
         Command::User(UserCommand::Token(options)) => admin::user_token(options, now, out).await,
         Command::Host(HostCommand::List(options)) => admin::list_hosts(options, now, out).await,
-        Command::Host(HostCommand::Token(new)) => admin::make_token(new, out).await,
-        Command::Host(HostCommand::Remove(host)) => admin::remove_host(host, out).await,
+        Command::Host(HostCommand::Token(options)) => admin::host_token(options, now, out).await,
+        Command::Host(HostCommand::Remove(host)) => admin::remove_host(host, now, out).await,
         Command::Key(KeyCommand::Rotate(options)) => admin::rotate_key(options, out).await,
         Command::Policy(_) | Command::Generate(_) => Ok(()),
     }

@@ -27,7 +27,7 @@ use crate::store::{Kept, Loaded, Store};
 use crate::streams::Streams;
 use crate::workflow::{self, Command, State};
 
-pub use enrolment::{Enrolment, NewToken, WithToken};
+pub use enrolment::{Enrolment, NewToken, Removal, WithToken};
 pub use user_tokens::Use;
 
 /// Mistakes of a policy kept in one event at most.

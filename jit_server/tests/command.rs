@@ -206,3 +206,58 @@ async fn user_remove_says_what_ended_with_the_user() {
     let again = run(folder.path(), &["user", "remove", "alice"]).await;
     assert_eq!(again.status.code(), Some(3), "{again:?}");
 }
+
+#[tokio::test]
+async fn host_token_lists_and_revokes() {
+    let folder = tempfile::tempdir().unwrap();
+    let _running = Running::start(folder.path()).await;
+    let made = [
+        "host",
+        "token",
+        "--uses",
+        "9",
+        "--for",
+        "2d",
+        "--label",
+        "site=berlin",
+    ];
+    let token = text(&run(folder.path(), &made).await.stdout);
+    assert!(
+        token
+            .trim_end()
+            .parse::<jit_grant::EnrolmentToken>()
+            .is_ok()
+    );
+    let listed = run(folder.path(), &["host", "token", "--list"]).await;
+    let said = text(&listed.stdout);
+    for part in [
+        "e1",
+        "any free name",
+        "site=berlin",
+        "9 of 9",
+        "in 47 h",
+        "none yet",
+    ] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    let listed = run(folder.path(), &["host", "token", "--list", "--json"]).await;
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(listed[0]["uses_left"], 9);
+    let revoke = ["host", "token", "--revoke", "e1"];
+    let revoked = text(&run(folder.path(), &revoke).await.stdout);
+    assert!(
+        revoked.starts_with("enrolment token e1 counts no more"),
+        "{revoked}"
+    );
+    assert_eq!(run(folder.path(), &revoke).await.status.code(), Some(3));
+    let listed = run(folder.path(), &["host", "token", "--list"]).await;
+    assert_eq!(text(&listed.stdout), "no enrolment tokens that count\n");
+    for wrong in [
+        &["host", "token", "--list", "--revoke", "e1"][..],
+        &["host", "token", "--list", "--uses", "2"],
+        &["host", "token", "--revoke", "e1", "--name", "web-1"],
+        &["host", "token", "--revoke", "u1"],
+    ] {
+        assert_eq!(run(folder.path(), wrong).await.status.code(), Some(2));
+    }
+}

@@ -271,7 +271,10 @@ async fn a_removed_host_loses_its_stream_its_token_and_its_grants() {
     )
     .await
     .is(200);
-    assert_eq!(removed, json!({ "name": "web-1", "revoked": ["g1"] }));
+    assert_eq!(
+        removed,
+        json!({ "name": "web-1", "revoked": ["g1"], "token": null })
+    );
     let last = host.verified(&running.server, &stream.next().await);
     assert!(last.revision > granted.revision && last.grants.is_empty());
     assert!(stream.next_or_end().await.is_none());

@@ -111,6 +111,8 @@ async fn a_token_never_makes_an_administrator() {
         (Method::DELETE, "/v1/users/root/tokens/u1"),
         (Method::DELETE, "/v1/users/root"),
         (Method::DELETE, "/v1/hosts/web-1"),
+        (Method::GET, "/v1/hosts/tokens"),
+        (Method::DELETE, "/v1/hosts/tokens/e1"),
         (Method::POST, "/v1/hosts/tokens"),
     ] {
         let answer = named_root

@@ -135,9 +135,9 @@ fn own(entry: Entry) -> EventView {
         Event::HostEnrolled(host) => Some(host.name.to_string()),
         Event::HostRemoved { name, .. } | Event::HostState { name, .. } => Some(name.to_string()),
         Event::TokenMade(made) => Some(made.token.to_string()),
-        Event::EnrolmentRefused { token, .. } | Event::TokenExpired { token } => {
-            Some(token.to_string())
-        }
+        Event::EnrolmentRefused { token, .. }
+        | Event::TokenExpired { token }
+        | Event::TokenRevoked { token } => Some(token.to_string()),
         Event::KeyRotated(rotated) => Some(rotated.next.kid()),
         Event::Alarm { host, .. } => host.as_ref().map(ToString::to_string),
         event => event

@@ -1,21 +1,22 @@
 //! Enrolment over the network, and the tokens for it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use jiff::Timestamp;
-use jit_grant::{HostName, PublicKey, Secret};
+use jit_grant::{HostName, PublicKey, Secret, TokenId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::caller::Administrator;
 use super::hosts::Enrolled;
-use super::input::Json;
+use super::input::{self, Json};
 use super::{Problem, Remote};
-use crate::enrolment::{LONGEST_SECONDS, MOST_USES, SHORTEST_LAPSE};
+use crate::enrolment::{LONGEST_SECONDS, MOST_USES, SHORTEST_LAPSE, Token};
 use crate::label::{LabelKey, LabelValue, MOST_LABELS};
 use crate::server::{self, Server, WithToken};
 
@@ -93,6 +94,97 @@ pub(super) async fn make_token(
         expires: made.expires,
     };
     Ok((StatusCode::CREATED, axum::Json(view)))
+}
+
+/// An enrolment token that counts.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ListedToken {
+    /// What the record calls it.
+    id: String,
+    /// The one name that it enrols. null: any name that no host has.
+    name: Option<String>,
+    #[schema(value_type = BTreeMap<String, String>)]
+    labels: BTreeMap<LabelKey, LabelValue>,
+    /// Its hosts are removed when they are silent for so long. null: they stay.
+    lapse_seconds: Option<u32>,
+    /// So many hosts.
+    uses: u32,
+    /// So many hosts still.
+    uses_left: u32,
+    made_at: Timestamp,
+    expires: Timestamp,
+    /// null: it has let nobody in yet.
+    last_use: Option<TokenUse>,
+}
+
+/// When and for what an enrolment token was used.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TokenUse {
+    at: Timestamp,
+    /// The host that it let in.
+    host: String,
+    /// The address that it came from. null: the socket of the server's machine.
+    #[schema(value_type = Option<String>)]
+    from: Option<IpAddr>,
+}
+
+impl ListedToken {
+    pub(super) fn of(token: Token, now: Timestamp) -> Self {
+        let last_use = token.last_use.as_ref().map(|used| TokenUse {
+            at: used.at,
+            host: used.host.to_string(),
+            from: used.from,
+        });
+        Self {
+            uses_left: token.uses_left(now),
+            id: token.made.token.to_string(),
+            name: token.made.name.map(|name| name.to_string()),
+            labels: token.made.labels,
+            lapse_seconds: token.made.lapse_seconds,
+            uses: token.made.uses,
+            made_at: token.at,
+            expires: token.made.expires,
+            last_use,
+        }
+    }
+}
+
+/// An enrolment token that counts no more.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RevokedToken {
+    id: String,
+}
+
+/// The enrolment tokens that count, without their secrets.
+#[utoipa::path(get, path = "/v1/hosts/tokens", tag = "administration", responses(
+    (status = 200, body = Vec<ListedToken>),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn list_tokens(
+    State(server): State<Arc<Server>>,
+    _: Administrator,
+) -> axum::Json<Vec<ListedToken>> {
+    let now = server.now();
+    let tokens = server.tokens().into_iter();
+    axum::Json(tokens.map(|token| ListedToken::of(token, now)).collect())
+}
+
+/// Takes an enrolment token away: it lets nobody in from now on. The hosts that it let in stay.
+#[utoipa::path(delete, path = "/v1/hosts/tokens/{id}", tag = "administration", params(("id" = String, Path)), responses(
+    (status = 200, body = RevokedToken),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn revoke_token(
+    State(server): State<Arc<Server>>,
+    _: Administrator,
+    Path(id): Path<String>,
+) -> Result<axum::Json<RevokedToken>, Problem> {
+    let token: TokenId = input::id(id)?;
+    server.revoke_token(token.clone()).await?;
+    Ok(axum::Json(RevokedToken {
+        id: token.to_string(),
+    }))
 }
 
 /// A host that wants in.

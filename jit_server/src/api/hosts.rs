@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::Problem;
 use super::caller::{Administrator, Caller};
+use super::enrolment::ListedToken;
 use super::input::{self, Json};
 use crate::directory::Host;
 use crate::label::{LabelKey, LabelValue};
@@ -82,6 +83,8 @@ pub(super) struct Removed {
     name: String,
     /// The grants that ended with it.
     revoked: Vec<String>,
+    /// The enrolment token that it came with, where that lets in more hosts: it counts on until it is revoked. null: none does.
+    token: Option<ListedToken>,
 }
 
 /// A host as it stands.
@@ -141,10 +144,12 @@ pub(super) async fn remove(
     Path(name): Path<String>,
 ) -> Result<axum::Json<Removed>, Problem> {
     let name: HostName = input::id(name)?;
-    let revoked = server.remove_host(name.clone()).await?;
+    let removal = server.remove_host(name.clone()).await?;
+    let now = server.now();
     Ok(axum::Json(Removed {
         name: name.to_string(),
-        revoked: revoked.iter().map(ToString::to_string).collect(),
+        revoked: removal.revoked.iter().map(ToString::to_string).collect(),
+        token: removal.token.map(|token| ListedToken::of(token, now)),
     }))
 }
 

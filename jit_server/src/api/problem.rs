@@ -88,6 +88,7 @@ impl From<Error> for Problem {
             Error::Enrolment(_) => Self::forbidden(detail).code("enrolment-refused"),
             Error::NotProved(_) => Self::forbidden(detail).code("not-proved"),
             Error::NoSuchHost(_) => Self::missing(detail).code("no-host"),
+            Error::NoSuchToken(_) => Self::missing(detail).code("no-token"),
             Error::TooManyTokens(_) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, detail).code("too-many-tokens")
             }

@@ -10,7 +10,7 @@ use jit_grant::{
 };
 
 use super::{Server, Writer};
-use crate::enrolment::{EnrolmentRefused, MOST_TOKENS};
+use crate::enrolment::{EnrolmentRefused, MOST_TOKENS, Token};
 use crate::error::Error;
 use crate::event::{Actor, Event, HostEnrolled, TokenMade};
 use crate::label::{LabelKey, LabelValue};
@@ -57,6 +57,18 @@ pub struct NewToken {
     /// For so many seconds.
     pub for_seconds: u32,
 }
+
+/// What the removal of a host came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    /// The grants that ended with it.
+    pub revoked: Vec<GrantId>,
+    /// The enrolment token that it came with, where that lets in more hosts.
+    pub token: Option<Token>,
+}
+
+pub(crate) const REMOVED: &str = "the host was removed";
+const SILENT: &str = "the host fell silent";
 
 impl Server {
     /// Enrols a host of this machine's administrator. The same name with the same key again changes nothing; with another key it is
@@ -185,22 +197,60 @@ impl Server {
         .await
     }
 
+    /// The enrolment tokens that count, the oldest first.
+    #[must_use]
+    pub fn tokens(&self) -> Vec<Token> {
+        let now = self.now();
+        let mut tokens: Vec<Token> = self.look(|state| state.tokens.open(now).cloned().collect());
+        tokens.sort_by_key(|token| token.at);
+        tokens
+    }
+
+    /// Takes an enrolment token away. The hosts that it let in stay.
+    ///
+    /// # Errors
+    /// No such token that counts, or that it could not be kept.
+    pub async fn revoke_token(self: &Arc<Self>, token: TokenId) -> Result<(), Error> {
+        self.uninterrupted(move |server, mut writer| async move {
+            let now = server.now();
+            let counts =
+                server.look(|state| state.tokens.open(now).any(|open| open.made.token == token));
+            if !counts {
+                return Err(Error::NoSuchToken(token));
+            }
+            let event = Event::TokenRevoked { token };
+            server
+                .keep(&mut writer, now, Actor::Administrator, vec![event])
+                .await
+                .map(drop)
+        })
+        .await
+    }
+
     /// Forgets a host: its stream ends and its tokens count no more. What was granted on it is revoked, so that no later host of the
-    /// name has it; gives those grants. The host is told so where it listens.
+    /// name has it. The host is told so where it listens.
     ///
     /// # Errors
     /// No such host, or that it could not be kept.
-    pub async fn remove_host(self: &Arc<Self>, name: HostName) -> Result<Vec<GrantId>, Error> {
+    pub async fn remove_host(self: &Arc<Self>, name: HostName) -> Result<Removal, Error> {
         self.uninterrupted(move |server, mut writer| async move {
             let now = server.now();
-            let events = server.look(|state| removal(state, &name, "the host was removed", now))?;
+            let (events, token) = server.look(|state| {
+                let events = removal(state, &name, REMOVED, now)?;
+                let came_with = state.directory.host(&name);
+                let came_with = came_with.and_then(|host| host.enrolled.token.as_ref());
+                let mut open = state.tokens.open(now);
+                let token = open.find(|token| Some(&token.made.token) == came_with);
+                Ok::<_, Error>((events, token.cloned()))
+            })?;
             let kept = server
                 .keep(&mut writer, now, Actor::Administrator, events)
                 .await?;
-            Ok(kept
-                .iter()
-                .filter_map(|entry| entry.event.grant().cloned())
-                .collect())
+            let revoked = kept.iter().filter_map(|entry| entry.event.grant());
+            Ok(Removal {
+                revoked: revoked.cloned().collect(),
+                token,
+            })
         })
         .await
     }
@@ -213,9 +263,8 @@ impl Server {
             let lapsed = longest.zip(silent);
             lapsed.is_some_and(|(longest, silent)| silent.as_secs() >= u64::from(longest))
         });
-        let removals = silent.filter_map(|host| {
-            removal(state, &host.enrolled.name, "the host fell silent", now).ok()
-        });
+        let removals =
+            silent.filter_map(|host| removal(state, &host.enrolled.name, SILENT, now).ok());
         removals.flatten().collect()
     }
 
@@ -285,18 +334,21 @@ impl Server {
 }
 
 /// What removes a host: what is granted there ends first.
-fn removal(state: &State, name: &HostName, why: &str, now: Timestamp) -> Result<Vec<Event>, Error> {
+pub(crate) fn removal(
+    state: &State,
+    name: &HostName,
+    why: &'static str,
+    now: Timestamp,
+) -> Result<Vec<Event>, Error> {
     let host = state
         .directory
         .host(name)
         .ok_or_else(|| Error::NoSuchHost(name.clone()))?;
-    let reason =
-        Reason::try_from(why.to_owned()).map_err(|error| Error::Setup(error.to_string()))?;
     let granted = state.live_grants(now).filter(|grant| grant.host == *name);
     let mut events: Vec<Event> = granted
         .map(|grant| Event::Revoked {
             grant: grant.id.clone(),
-            reason: reason.clone(),
+            reason: Reason::ours(why),
         })
         .collect();
     events.push(Event::HostRemoved {

@@ -9,7 +9,7 @@ use jit_grant::{GrantId, HostId, HostName, Login, Principal, RequestId, RoleName
 use serde::Serialize;
 
 use crate::directory::Directory;
-use crate::enrolment::Tokens;
+use crate::enrolment::{Tokens, Use};
 use crate::event::{Actor, Approved, Denied, Entry, Event, Extended, Granted, Requested};
 use crate::key_chain::KeyChain;
 use crate::text::{Comment, Reason};
@@ -266,7 +266,9 @@ impl State {
             Event::UserRemoved { name, reason } => self.user_removed(name, reason, entry),
             Event::HostEnrolled(host) => {
                 if let Some(token) = &host.token {
-                    self.tokens.used(token);
+                    let (host, from) = (host.name.clone(), host.from);
+                    let at = entry.at;
+                    self.tokens.used(token, Use { at, host, from });
                 }
                 self.directory.set_host(host.clone(), entry.at);
             }
@@ -277,9 +279,10 @@ impl State {
             Event::HostState {
                 host_id, standing, ..
             } => self.directory.set_standing(host_id, standing.clone()),
-            Event::TokenMade(made) => self.tokens.made(made.clone()),
+            Event::TokenMade(made) => self.tokens.made(made.clone(), entry.at),
             Event::EnrolmentRefused { token, .. } => self.tokens.refused(token),
             Event::TokenExpired { token } => self.tokens.expired(token),
+            Event::TokenRevoked { token } => self.tokens.revoked(token),
             Event::KeyRotated(rotated) => self.keys.rotated(rotated.clone()),
             Event::UserTokenMade(made) => self.user_tokens.made(made.clone(), entry.at),
             Event::UserTokenRefused { token, .. } => self.user_tokens.refused(token),
