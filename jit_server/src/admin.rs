@@ -1,5 +1,6 @@
 //! The administrator's commands: clients of the running server.
 
+mod apply;
 mod host_token;
 mod loss;
 mod user_token;
@@ -19,6 +20,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::policy;
 
+pub use apply::{Applied, apply};
 pub use host_token::host_token;
 pub use user_token::user_token;
 

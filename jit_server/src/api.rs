@@ -1,5 +1,6 @@
 //! The HTTP API. One handler a request; every one of them is in the OpenAPI document, since both come from one list.
 
+mod apply;
 mod audit;
 mod caller;
 mod enrolment;
@@ -70,6 +71,7 @@ fn described() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(enrolment::list_tokens, enrolment::make_token))
         .routes(routes!(enrolment::revoke_token))
         .routes(routes!(enrolment::enrol))
+        .routes(routes!(apply::apply).layer(apply::files_limit()))
         .routes(routes!(key::rotate))
         .routes(routes!(roles::list))
         .routes(routes!(requests::list, requests::ask))

@@ -40,6 +40,9 @@ pub enum Command {
     /// Check the policy
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Make users, labels of hosts and policy as the files of a folder say: all of it or nothing. As root
+    #[command(after_long_help = FILES)]
+    Apply(ApplyOptions),
     /// What init runs as the user jit-server
     #[command(hide = true)]
     Prepare(PrepareOptions),
@@ -148,7 +151,7 @@ pub enum UserCommand {
 pub struct NewUser {
     /// The user's name; on the server's machine the account of this name is this user
     pub name: Principal,
-    /// The Unix account on hosts
+    /// The Unix account on hosts; what is granted for another one that the user had before is revoked
     #[arg(long, value_name = "LOGIN")]
     pub login: Login,
     /// A group that the policy may name; may be given again
@@ -266,6 +269,50 @@ pub enum KeyCommand {
 /// Options of lists.
 #[derive(Debug, Args)]
 pub struct ListOptions {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where the server is.
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+const FILES: &str = r#"The folder has some of these files. What a missing one would say stays as it is.
+
+policy.toml is the policy.
+
+users.toml has all users; whoever is not in it is removed:
+
+  [users.alice]
+  login = "alice"
+  groups = ["engineers"]
+  keys = ["ssh-ed25519 AAAA… alice@laptop"]
+
+hosts.toml has all labels of some hosts, by the names that they enrolled with; others stay as they are:
+
+  [hosts.web-1]
+  labels = { site = "berlin" }
+
+  [hosts.web-2]
+  remove = true
+
+Exit status: 0 everything is as the files say, 1 failed, or the files are wrong, 3 refused, 5 something would change (--dry-run)."#;
+
+/// Options of `apply`.
+#[derive(Debug, Args)]
+pub struct ApplyOptions {
+    /// The folder, such as a working copy of a Git repository
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Change nothing; tell what would change, and what people would lose by it
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Let so many users be removed, where that is more than half of them
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub allow_removals: usize,
+    /// The file that the server reads its policy from
+    #[arg(long, value_name = "FILE", default_value = Layout::POLICY)]
+    pub policy: PathBuf,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -9,6 +9,10 @@ use jit_grant::{Gates, HostId, HostName, Login, Principal};
 use serde::{Deserialize, Serialize};
 
 use crate::event::{HostEnrolled, UserSet};
+use crate::label::{LabelKey, LabelValue};
+
+/// Groups and keys of one user at most, each.
+pub const MOST_OF_USER: usize = 64;
 
 /// A group of users that the policy may name. Not a Unix group.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -59,7 +63,7 @@ impl fmt::Display for GroupName {
 /// A host that trusts this server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
-    /// As it was enrolled.
+    /// As it was enrolled, with the labels that it has now.
     pub enrolled: HostEnrolled,
     /// When.
     pub at: Timestamp,
@@ -131,6 +135,13 @@ impl Directory {
     pub fn remove_host(&mut self, name: &HostName) {
         if let Some(host) = self.hosts.remove(name) {
             self.names.remove(&host.enrolled.host_id);
+        }
+    }
+
+    /// Takes in the labels that a host has from now on.
+    pub fn label_host(&mut self, name: &HostName, labels: &BTreeMap<LabelKey, LabelValue>) {
+        if let Some(host) = self.hosts.get_mut(name) {
+            host.enrolled.labels = labels.clone();
         }
     }
 

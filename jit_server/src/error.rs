@@ -45,6 +45,17 @@ pub enum Error {
     /// There is no host of that name.
     #[error("there is no host {0}; `jit-server host list` shows which there are")]
     NoSuchHost(jit_grant::HostName),
+    /// More users would be removed than an accident should be able to.
+    #[error(
+        "this removes {removals} of {users} users, which is more than half; nothing was changed. Is {} whole? Then add --allow-removals {removals}",
+        crate::apply::USERS
+    )]
+    TooManyRemovals {
+        /// Users that would go.
+        removals: usize,
+        /// Users there are.
+        users: usize,
+    },
     /// More enrolment tokens than may count at a time.
     #[error(
         "{0} enrolment tokens count already; `jit-server host token --list` shows them, --revoke ID ends one"

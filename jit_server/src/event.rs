@@ -106,6 +106,13 @@ pub enum Event {
         #[serde(flatten)]
         standing: Standing,
     },
+    /// A host has these labels from now on.
+    HostLabelled {
+        /// Which.
+        name: HostName,
+        /// All of them.
+        labels: BTreeMap<LabelKey, LabelValue>,
+    },
     /// An enrolment token was made.
     TokenMade(TokenMade),
     /// A known enrolment token was shown and did not let the host in.
@@ -244,6 +251,7 @@ impl Event {
             Self::HostEnrolled(_) => "host_enrolled",
             Self::HostRemoved { .. } => "host_removed",
             Self::HostState { .. } => "host_state",
+            Self::HostLabelled { .. } => "host_labelled",
             Self::TokenMade(_) => "token_made",
             Self::EnrolmentRefused { .. } => "enrolment_refused",
             Self::TokenExpired { .. } => "token_expired",

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use jiff::Timestamp;
@@ -313,20 +313,56 @@ fn for_everybody() -> std::fs::Permissions {
 
 /// A file that anybody may read, whole or not at all.
 fn write_public(path: &Path, content: &str) -> Result<(), Error> {
-    let unfinished = path.with_extension("new");
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o644)
-        .open(&unfinished);
-    let written = file.and_then(|mut file| {
-        file.write_all(content.as_bytes())?;
-        file.set_permissions(for_everybody())?;
-        file.sync_all()?;
-        std::fs::rename(&unfinished, path)
-    });
-    written.map_err(Error::io(format!("writing {}", path.display())))
+    Unfinished::write(path, content)?.put_in_place()
+}
+
+/// A file that anybody may read, on disk beside the place that it is for. Dropped, it is gone.
+pub(crate) struct Unfinished {
+    beside: PathBuf,
+    place: PathBuf,
+    folder: std::fs::File,
+}
+
+impl Unfinished {
+    pub(crate) fn write(place: &Path, content: &str) -> Result<Self, Error> {
+        let writing = || format!("writing {}", place.display());
+        let folder = place.parent().filter(|path| *path != Path::new(""));
+        let folder = std::fs::File::open(folder.unwrap_or(Path::new(".")));
+        let folder = folder.map_err(Error::io(writing()))?;
+        let beside = place.with_extension("new");
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o644)
+            .open(&beside);
+        let unfinished = Self {
+            beside,
+            place: place.to_owned(),
+            folder,
+        };
+        let written = file.and_then(|mut file| {
+            file.write_all(content.as_bytes())?;
+            file.set_permissions(for_everybody())?;
+            file.sync_all()
+        });
+        written.map_err(Error::io(writing()))?;
+        Ok(unfinished)
+    }
+
+    /// Puts it in the place of what is there.
+    pub(crate) fn put_in_place(self) -> Result<(), Error> {
+        let put = std::fs::rename(&self.beside, &self.place);
+        let put = put.and_then(|()| self.folder.sync_all());
+        put.map_err(Error::io(format!("writing {}", self.place.display())))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // Nothing is there any more where it was put in place.
+        let _ = std::fs::remove_file(&self.beside);
+    }
 }
 
 /// Runs `command` to its end; gives what it printed.

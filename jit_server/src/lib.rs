@@ -5,6 +5,7 @@
 //! | who and what is known, and what a change of that ends | [`directory`], [`label`], [`loss`] |
 //! | which hosts may come in, and who calls over the network | [`enrolment`], [`user_token`] |
 //! | what may be asked, and who approves | [`policy`] |
+//! | all of that as files say it | [`apply`] |
 //! | requests and grants as a state machine | [`workflow`] |
 //! | what happened, and where it is kept | [`event`], [`store`] |
 //! | what an administrator has to look at | [`alarm`] |
@@ -17,6 +18,7 @@
 pub mod admin;
 pub mod alarm;
 pub mod api;
+pub mod apply;
 pub mod bundles;
 pub mod cli;
 pub mod client;

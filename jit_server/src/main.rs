@@ -1,13 +1,14 @@
 //! jit-server: approvals for just-in-time access.
 #![forbid(unsafe_code)]
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
+use jit_server::admin::Applied;
 use jit_server::cli::{
     Cli, Command, GenerateCommand, HostCommand, KeyCommand, PolicyCommand, UserCommand,
 };
@@ -17,6 +18,7 @@ use jit_server::{admin, init, serve};
 
 const FAILED: u8 = 1;
 const REFUSED: u8 = 3;
+const PENDING: u8 = 5;
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
@@ -54,15 +56,15 @@ fn run(command: Command, out: &mut impl Write) -> anyhow::Result<ExitCode> {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build();
-            runtime
+            return Ok(runtime
                 .context("starting")?
-                .block_on(run_async(other, out))?;
+                .block_on(run_async(other, out))?);
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn run_async(command: Command, out: &mut impl Write) -> Result<(), Error> {
+async fn run_async(command: Command, out: &mut impl Write) -> Result<ExitCode, Error> {
     let now = WallClock::starting_at(jiff::Timestamp::UNIX_EPOCH).now();
     match command {
         Command::Init(options) => init::init(options, out).await,
@@ -76,8 +78,24 @@ async fn run_async(command: Command, out: &mut impl Write) -> Result<(), Error> 
         Command::Host(HostCommand::Token(options)) => admin::host_token(options, now, out).await,
         Command::Host(HostCommand::Remove(host)) => admin::remove_host(host, now, out).await,
         Command::Key(KeyCommand::Rotate(options)) => admin::rotate_key(options, out).await,
+        Command::Apply(options) => {
+            let applied = admin::apply(options, now, colour(), out).await?;
+            return Ok(match applied {
+                Applied::Done => ExitCode::SUCCESS,
+                Applied::Wrong => ExitCode::from(FAILED),
+                Applied::Pending => ExitCode::from(PENDING),
+            });
+        }
         Command::Policy(_) | Command::Generate(_) => Ok(()),
     }
+    .map(|()| ExitCode::SUCCESS)
+}
+
+/// Only on a terminal and without NO_COLOR (no-color.org).
+fn colour() -> bool {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    std::io::stdout().is_terminal() && !plain
 }
 
 fn write_man_pages(directory: &Path) -> anyhow::Result<()> {

@@ -11,9 +11,11 @@ use jit_grant::{Action, HostName, Principal, RoleName};
 use crate::directory::{Directory, GroupName};
 use crate::event::UserSet;
 
+pub(crate) use file::read_text;
 pub use file::{Change, PolicyFile, read};
 pub use parse::check_text;
 pub use reader::Mistake;
+pub(crate) use reader::{Reader, Value};
 
 /// A policy in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! The one writer. What it is told to do becomes events; they are on disk before anybody hears of them.
 
 mod alarms;
+mod apply;
 mod enrolment;
 mod host_lines;
 mod rotation;
@@ -28,6 +29,7 @@ use crate::streams::Streams;
 use crate::workflow::{self, Command, State};
 
 pub use enrolment::{Enrolment, NewToken, Removal, WithToken};
+pub(crate) use enrolment::{REMOVED, removal};
 pub use user_tokens::Use;
 
 /// Mistakes of a policy kept in one event at most.

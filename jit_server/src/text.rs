@@ -119,6 +119,14 @@ fn one_line(
     }
 }
 
+/// Text of a file that others wrote, for a terminal: 500 characters at most, with U+FFFD in the place of hidden ones.
+pub(crate) fn shown(text: &str) -> String {
+    let shown = text.chars().take(500);
+    shown
+        .map(|c| if is_hidden(c) { '\u{fffd}' } else { c })
+        .collect()
+}
+
 /// Controls (C0, C1), bidirectional controls, characters of no width, fillers, tags and non-characters.
 fn is_hidden(c: char) -> bool {
     c.is_control()

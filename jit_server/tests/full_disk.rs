@@ -3,15 +3,17 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::BoxFuture;
 use jit_grant::{GrantId, HostId, HostName, Nonce, SigningKey, TrustedKeys, Word};
+use jit_server::apply::Wanted;
 use jit_server::clock::{Clock, WallClock};
 use jit_server::error::Error;
 use jit_server::event::{Actor, Entry, UserSet};
+use jit_server::policy::Policy;
 use jit_server::server::Server;
 use jit_server::signer;
 use jit_server::store::{HostHead, HostLines, Kept, Loaded, SqliteStore, Store, StoreError};
@@ -96,7 +98,8 @@ fn actor(name: &str) -> Actor {
 }
 
 #[tokio::test]
-async fn an_approval_or_rotation_that_can_not_be_kept_changes_nothing_and_can_be_made_again() {
+async fn an_approval_rotation_or_apply_that_can_not_be_kept_changes_nothing_and_can_be_made_again()
+{
     let folder = tempfile::tempdir().unwrap();
     let policy = folder.path().join("policy.toml");
     std::fs::write(&policy, common::POLICY).unwrap();
@@ -172,9 +175,24 @@ async fn an_approval_or_rotation_that_can_not_be_kept_changes_nothing_and_can_be
     let on_disk = signer::load(&signing_key).unwrap().public();
     assert_eq!(Some(on_disk), first.newest());
 
+    let wanted = Wanted {
+        policy: Some(Policy::default()),
+        users: Some(BTreeMap::new()),
+        ..Wanted::default()
+    };
+    let in_force = server.policy();
+    let applied = server.apply(wanted.clone(), 2).await;
+    assert!(matches!(applied, Err(Error::Store(_))), "{applied:?}");
+    assert_eq!(server.policy(), in_force);
+    assert_eq!(server.look(|state| state.directory.users().count()), 2);
+
     full.store(false, Ordering::Relaxed);
     let rotated = server.rotate_key().await.unwrap();
     assert!(rotated.seq == 1 && !signed_by_first(word()));
     server.execute(actor("bob"), approve).await.unwrap();
     assert_eq!(server.look(|state| state.grants().count()), 1);
+    let applied = server.apply(wanted, 2).await.unwrap();
+    assert_eq!(applied.lost.grants.len(), 1);
+    assert_eq!(server.look(|state| state.directory.users().count()), 0);
+    assert_eq!(*server.policy(), Policy::default());
 }

@@ -133,7 +133,9 @@ fn own(entry: Entry) -> EventView {
             name: principal, ..
         } => Some(principal.to_string()),
         Event::HostEnrolled(host) => Some(host.name.to_string()),
-        Event::HostRemoved { name, .. } | Event::HostState { name, .. } => Some(name.to_string()),
+        Event::HostRemoved { name, .. }
+        | Event::HostState { name, .. }
+        | Event::HostLabelled { name, .. } => Some(name.to_string()),
         Event::TokenMade(made) => Some(made.token.to_string()),
         Event::EnrolmentRefused { token, .. }
         | Event::TokenExpired { token }

@@ -93,7 +93,7 @@ pub(super) struct HostStanding {
     name: String,
     host_id: String,
     enrolled_at: Timestamp,
-    /// What its enrolment token said of it.
+    /// What its enrolment token said of it, or a file that was applied since.
     #[schema(value_type = BTreeMap<String, String>)]
     labels: BTreeMap<LabelKey, LabelValue>,
     /// True while it listens.

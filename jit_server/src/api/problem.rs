@@ -88,6 +88,9 @@ impl From<Error> for Problem {
             Error::Enrolment(_) => Self::forbidden(detail).code("enrolment-refused"),
             Error::NotProved(_) => Self::forbidden(detail).code("not-proved"),
             Error::NoSuchHost(_) => Self::missing(detail).code("no-host"),
+            Error::TooManyRemovals { .. } => {
+                Self::new(StatusCode::CONFLICT, detail).code("too-many-removals")
+            }
             Error::NoSuchToken(_) => Self::missing(detail).code("no-token"),
             Error::TooManyTokens(_) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, detail).code("too-many-tokens")

@@ -14,14 +14,11 @@ use super::caller::Administrator;
 use super::input::{self, Json};
 use super::locks::LockView;
 use super::loss::LossView;
-use crate::directory::GroupName;
+use crate::directory::{GroupName, MOST_OF_USER};
 use crate::event::UserSet;
 use crate::server::Server;
 use crate::ssh_key::SshKey;
 use crate::workflow::State as Known;
-
-/// Groups and keys of one user at most.
-const MOST: usize = 64;
 
 /// A user as it is to be.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -87,8 +84,8 @@ pub(super) async fn set(
     _: Administrator,
     Json(new): Json<NewUser>,
 ) -> Result<(StatusCode, axum::Json<User>), Problem> {
-    if new.groups.len() > MOST || new.keys.len() > MOST {
-        let detail = format!("a user has {MOST} groups and {MOST} keys at most");
+    if new.groups.len() > MOST_OF_USER || new.keys.len() > MOST_OF_USER {
+        let detail = format!("a user has {MOST_OF_USER} groups and {MOST_OF_USER} keys at most");
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
     }
     let user = UserSet {

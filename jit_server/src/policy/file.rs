@@ -58,6 +58,12 @@ impl PolicyFile {
         Arc::clone(&self.current)
     }
 
+    /// Takes `policy` into force before the file has it. Whoever calls this writes the file; until then a restart goes back to what it
+    /// has.
+    pub fn precede(&mut self, policy: Policy) {
+        self.current = Arc::new(policy);
+    }
+
     /// Looks whether the file has changed since the last time, and reads it where it has.
     pub fn look(&mut self) -> Change {
         let stamp = std::fs::metadata(&self.path)
@@ -105,7 +111,11 @@ pub fn read(path: &Path) -> Result<Policy, Vec<Mistake>> {
     }
 }
 
-fn read_text(path: &Path) -> Result<String, String> {
+/// The text of a file that only its owner may write, 1 MiB at most.
+///
+/// # Errors
+/// What is wrong with the file.
+pub(crate) fn read_text(path: &Path) -> Result<String, String> {
     let file = File::open(path).map_err(|error| format!("can't be opened: {error}"))?;
     let metadata = file
         .metadata()

@@ -24,16 +24,11 @@ pub fn check_text(file: &str, text: &str) -> Result<Policy, Vec<Mistake>> {
         reader.mistake(&error.span().unwrap_or(0..0), "", error.message());
     }
     let (roles, may_lock) = reader.document(table.get_ref());
-    reader.mistakes.sort_by_key(|mistake| mistake.line);
-    if reader.mistakes.is_empty() {
-        Ok(Policy {
-            hash: hash(text),
-            roles,
-            may_lock,
-        })
-    } else {
-        Err(reader.mistakes)
-    }
+    reader.end(Policy {
+        hash: hash(text),
+        roles,
+        may_lock,
+    })
 }
 
 /// SHA-256 of a policy's text, in hexadecimal.

@@ -4,16 +4,19 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::duration;
+use crate::text::shown;
 
 const LONGEST: u32 = 30 * super::parse::ONE_DAY;
+/// Mistakes of one file that are told; where there are so many, it is no file of ours.
+const MOST_MISTAKES: usize = 100;
 
-/// One thing that is wrong in a policy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// One thing that is wrong in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mistake {
     /// The file's name, as given.
     pub file: String,
@@ -35,17 +38,17 @@ impl fmt::Display for Mistake {
     }
 }
 
-pub(super) type Value<'i> = Spanned<DeValue<'i>>;
+pub(crate) type Value<'i> = Spanned<DeValue<'i>>;
 
 /// Reads values; what is wrong is noted in `mistakes`, and the value is None.
-pub(super) struct Reader<'t> {
+pub(crate) struct Reader<'t> {
     file: &'t str,
     text: &'t str,
-    pub(super) mistakes: Vec<Mistake>,
+    mistakes: Vec<Mistake>,
 }
 
 impl<'t> Reader<'t> {
-    pub(super) fn new(file: &'t str, text: &'t str) -> Self {
+    pub(crate) fn new(file: &'t str, text: &'t str) -> Self {
         Self {
             file,
             text,
@@ -53,7 +56,10 @@ impl<'t> Reader<'t> {
         }
     }
 
-    pub(super) fn mistake(&mut self, span: &Range<usize>, key: &str, problem: impl fmt::Display) {
+    pub(crate) fn mistake(&mut self, span: &Range<usize>, key: &str, problem: impl fmt::Display) {
+        if self.mistakes.len() >= MOST_MISTAKES {
+            return;
+        }
         let line = 1 + self
             .text
             .bytes()
@@ -63,12 +69,24 @@ impl<'t> Reader<'t> {
         self.mistakes.push(Mistake {
             file: self.file.to_owned(),
             line,
-            key: key.to_owned(),
-            problem: problem.to_string(),
+            key: shown(key),
+            problem: shown(&problem.to_string()),
         });
     }
 
-    pub(super) fn refuse_unknown(&mut self, table: &DeTable<'_>, path: &str, known: &[&str]) {
+    /// What was read, where nothing of it is wrong.
+    ///
+    /// # Errors
+    /// Every mistake, in the order of their lines.
+    pub(crate) fn end<T>(mut self, read: T) -> Result<T, Vec<Mistake>> {
+        if self.mistakes.is_empty() {
+            return Ok(read);
+        }
+        self.mistakes.sort_by_key(|mistake| mistake.line);
+        Err(self.mistakes)
+    }
+
+    pub(crate) fn refuse_unknown(&mut self, table: &DeTable<'_>, path: &str, known: &[&str]) {
         for key in table
             .keys()
             .filter(|key| !known.contains(&key.get_ref().as_ref()))
@@ -78,7 +96,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    pub(super) fn required<T>(
+    pub(crate) fn required<T>(
         &mut self,
         table: &DeTable<'_>,
         at: &Range<usize>,
@@ -94,7 +112,7 @@ impl<'t> Reader<'t> {
     }
 
     /// `None` where the key is not there, `Some(None)` where it is wrong.
-    pub(super) fn optional<T>(
+    pub(crate) fn optional<T>(
         &mut self,
         table: &DeTable<'_>,
         path: &str,
@@ -105,7 +123,7 @@ impl<'t> Reader<'t> {
         Some(read(self, value, &format!("{path}.{key}")))
     }
 
-    pub(super) fn table<'v, 'i>(
+    pub(crate) fn table<'v, 'i>(
         &mut self,
         value: &'v Value<'i>,
         path: &str,
@@ -114,12 +132,12 @@ impl<'t> Reader<'t> {
         self.of_type(table, value, path, "a table")
     }
 
-    pub(super) fn text<'v>(&mut self, value: &'v Value<'_>, path: &str) -> Option<&'v str> {
+    pub(crate) fn text<'v>(&mut self, value: &'v Value<'_>, path: &str) -> Option<&'v str> {
         let text = value.get_ref().as_str();
         self.of_type(text, value, path, "a string")
     }
 
-    pub(super) fn flag(&mut self, value: &Value<'_>, path: &str) -> Option<bool> {
+    pub(crate) fn flag(&mut self, value: &Value<'_>, path: &str) -> Option<bool> {
         let flag = value.get_ref().as_bool();
         self.of_type(flag, value, path, "true or false")
     }
@@ -142,8 +160,20 @@ impl<'t> Reader<'t> {
         found
     }
 
+    /// A string that `T` takes.
+    pub(crate) fn parsed<T: TryFrom<String, Error: fmt::Display>>(
+        &mut self,
+        value: &Value<'_>,
+        path: &str,
+    ) -> Option<T> {
+        let text = self.text(value, path)?.to_owned();
+        T::try_from(text)
+            .map_err(|error| self.mistake(&value.span(), path, error))
+            .ok()
+    }
+
     /// A list of strings, each of which `T` takes.
-    pub(super) fn list<T: Ord + TryFrom<String, Error: fmt::Display>>(
+    pub(crate) fn list<T: Ord + TryFrom<String, Error: fmt::Display>>(
         &mut self,
         value: &Value<'_>,
         path: &str,
@@ -153,22 +183,28 @@ impl<'t> Reader<'t> {
         let before = self.mistakes.len();
         let mut items = BTreeSet::new();
         for item in array.iter() {
-            match self
-                .text(item, path)
-                .map(|text| T::try_from(text.to_owned()))
-            {
-                Some(Ok(parsed)) => {
-                    items.insert(parsed);
-                }
-                Some(Err(error)) => self.mistake(&item.span(), path, error),
-                None => {}
-            }
+            items.extend(self.parsed::<T>(item, path));
         }
         (self.mistakes.len() == before).then_some(items)
     }
 
+    /// A list in which nothing is twice.
+    pub(crate) fn distinct<T: Ord + TryFrom<String, Error: fmt::Display>>(
+        &mut self,
+        value: &Value<'_>,
+        path: &str,
+    ) -> Option<BTreeSet<T>> {
+        let items = self.list(value, path)?;
+        let listed = value.get_ref().as_array().map_or(0, |array| array.len());
+        if items.len() < listed {
+            self.mistake(&value.span(), path, "has something twice");
+            return None;
+        }
+        Some(items)
+    }
+
     /// A list with something in it.
-    pub(super) fn filled<T: Ord + TryFrom<String, Error: fmt::Display>>(
+    pub(crate) fn filled<T: Ord + TryFrom<String, Error: fmt::Display>>(
         &mut self,
         value: &Value<'_>,
         path: &str,
@@ -186,7 +222,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Seconds, from a text such as `4h`, `90m`, `1d` or `1h 30m`.
-    pub(super) fn duration(&mut self, value: &Value<'_>, path: &str) -> Option<u32> {
+    pub(crate) fn duration(&mut self, value: &Value<'_>, path: &str) -> Option<u32> {
         let text = self.text(value, path)?;
         let seconds = duration::seconds(text).ok();
         let seconds = seconds.filter(|seconds| *seconds <= LONGEST);
@@ -201,7 +237,7 @@ impl<'t> Reader<'t> {
     }
 
     /// A whole number from 1 to `most`.
-    pub(super) fn number(&mut self, value: &Value<'_>, path: &str, most: u32) -> Option<u32> {
+    pub(crate) fn number(&mut self, value: &Value<'_>, path: &str, most: u32) -> Option<u32> {
         let number = value
             .get_ref()
             .as_integer()

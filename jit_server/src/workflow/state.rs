@@ -279,6 +279,7 @@ impl State {
             Event::HostState {
                 host_id, standing, ..
             } => self.directory.set_standing(host_id, standing.clone()),
+            Event::HostLabelled { name, labels } => self.directory.label_host(name, labels),
             Event::TokenMade(made) => self.tokens.made(made.clone(), entry.at),
             Event::EnrolmentRefused { token, .. } => self.tokens.refused(token),
             Event::TokenExpired { token } => self.tokens.expired(token),

@@ -1,0 +1,273 @@
+//! From how things are to how they are wanted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
+use jiff::Timestamp;
+use jit_grant::{HostName, Principal, RoleName};
+
+use super::{Wanted, WantedHost};
+use crate::error::Error;
+use crate::event::{Actor, Event, UserSet};
+use crate::label::{LabelKey, LabelValue};
+use crate::loss::Loss;
+use crate::policy::Policy;
+use crate::server::{REMOVED, removal};
+use crate::ssh_key::SshKey;
+use crate::workflow::{self, Command, State};
+
+/// What has to change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// One for each thing, in the order policy, users, hosts.
+    pub changes: Vec<Change>,
+    /// What people lose by it.
+    pub lost: Loss,
+    /// What is said of hosts that are not there.
+    pub warnings: Vec<String>,
+    /// What makes it so: all of these events or none.
+    pub events: Vec<Event>,
+    users: usize,
+    removals: usize,
+}
+
+/// One thing that is to be different.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Whether it comes, goes or becomes different.
+    pub sign: Sign,
+    /// What it is.
+    pub thing: Thing,
+    /// Its name.
+    pub name: String,
+    /// What of it is different, each in a few words.
+    pub details: Vec<String>,
+}
+
+/// Whether a thing comes, goes or becomes different.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// `+`
+    Added,
+    /// `~`
+    Changed,
+    /// `-`
+    Removed,
+}
+
+/// What changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thing {
+    /// The policy.
+    Policy,
+    /// A user.
+    User,
+    /// A host.
+    Host,
+}
+
+impl Plan {
+    /// How many removals of users have to be allowed expressly: all of them where they are more than half of the users, which is how
+    /// it looks when a wrong or cut file is applied.
+    #[must_use]
+    pub fn removals_to_allow(&self) -> Option<usize> {
+        (self.removals * 2 > self.users).then_some(self.removals)
+    }
+
+    /// Checks that so many removals of users as there are may be, where `allowed` are allowed expressly.
+    ///
+    /// # Errors
+    /// [`Error::TooManyRemovals`].
+    pub fn check_removals(&self, allowed: usize) -> Result<(), Error> {
+        match self.removals_to_allow() {
+            Some(removals) if removals > allowed => Err(Error::TooManyRemovals {
+                removals,
+                users: self.users,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What makes everything as `wanted` at `now`.
+///
+/// # Errors
+/// A rule against one of the changes.
+pub fn plan(
+    state: &State,
+    policy: &Policy,
+    wanted: &Wanted,
+    now: Timestamp,
+) -> Result<Plan, Error> {
+    let mut planner = Planner {
+        state,
+        policy,
+        now,
+        plan: Plan::default(),
+    };
+    if let Some(next) = &wanted.policy {
+        planner.policy(next);
+    }
+    if let Some(users) = &wanted.users {
+        planner.users(users)?;
+    }
+    for (name, host) in &wanted.hosts {
+        planner.host(name, host)?;
+    }
+    let mut plan = planner.plan;
+    plan.lost = Loss::of(state, &plan.events, now);
+    Ok(plan)
+}
+
+struct Planner<'a> {
+    state: &'a State,
+    policy: &'a Policy,
+    now: Timestamp,
+    plan: Plan,
+}
+
+impl Planner<'_> {
+    fn change(&mut self, sign: Sign, thing: Thing, name: impl Display, details: Vec<String>) {
+        let name = name.to_string();
+        self.plan.changes.push(Change {
+            sign,
+            thing,
+            name,
+            details,
+        });
+    }
+
+    fn policy(&mut self, next: &Policy) {
+        if next.hash == self.policy.hash {
+            return;
+        }
+        let names = |policy: &Policy| policy.roles.keys().cloned().collect();
+        let mut details = members(
+            "role",
+            &names(self.policy),
+            &names(next),
+            RoleName::to_string,
+        );
+        let changed = next.roles.iter().filter(|(name, role)| {
+            let before = self.policy.roles.get(name);
+            before.is_some_and(|before| before != *role)
+        });
+        details.extend(changed.map(|(name, _)| format!("~ role {name}")));
+        if next.may_lock != self.policy.may_lock {
+            details.push("~ may_lock".to_owned());
+        }
+        if details.is_empty() {
+            details.push("its text alone, no rule".to_owned());
+        }
+        self.change(Sign::Changed, Thing::Policy, super::POLICY, details);
+        self.plan.events.push(Event::PolicyTaken {
+            policy: next.hash.clone(),
+            roles: next.roles.len(),
+        });
+    }
+
+    fn users(&mut self, users: &BTreeMap<Principal, UserSet>) -> Result<(), Error> {
+        let state = self.state;
+        for user in users.values() {
+            let before = state.directory.user(&user.name);
+            if before == Some(user) {
+                continue;
+            }
+            let sign = before.map_or(Sign::Added, |_| Sign::Changed);
+            self.change(sign, Thing::User, &user.name, user_details(before, user));
+            self.wants(Command::SetUser(user.clone()))?;
+        }
+        let gone = state.directory.users();
+        for user in gone.filter(|user| !users.contains_key(&user.name)) {
+            let name = user.name.clone();
+            self.change(Sign::Removed, Thing::User, &name, Vec::new());
+            self.plan.removals += 1;
+            self.wants(Command::RemoveUser { name })?;
+        }
+        self.plan.users = state.directory.users().count();
+        Ok(())
+    }
+
+    fn host(&mut self, name: &HostName, wanted: &WantedHost) -> Result<(), Error> {
+        match (self.state.directory.host(name), wanted) {
+            (None, WantedHost::Removed) => {}
+            (None, WantedHost::Labelled(_)) => self.plan.warnings.push(format!(
+                "host {name} is not enrolled; apply again once it is, and it gets its labels"
+            )),
+            (Some(host), WantedHost::Labelled(labels)) => {
+                if host.enrolled.labels == *labels {
+                    return Ok(());
+                }
+                let pairs = |labels: &BTreeMap<LabelKey, LabelValue>| {
+                    let labels = labels.clone().into_iter();
+                    labels.collect::<BTreeSet<_>>()
+                };
+                let before = pairs(&host.enrolled.labels);
+                let details = members("label", &before, &pairs(labels), |(key, value)| {
+                    format!("{key}={value}")
+                });
+                self.change(Sign::Changed, Thing::Host, name, details);
+                self.plan.events.push(Event::HostLabelled {
+                    name: name.clone(),
+                    labels: labels.clone(),
+                });
+            }
+            (Some(host), WantedHost::Removed) => {
+                let token = host.enrolled.token.as_ref();
+                let mut open = self.state.tokens.open(self.now);
+                if let Some(token) = open.find(|open| Some(&open.made.token) == token) {
+                    let id = &token.made.token;
+                    self.plan.warnings.push(format!(
+                        "host {name} came with enrolment token {id}, which lets in more; `jit-server host token --revoke {id}` ends that"
+                    ));
+                }
+                self.change(Sign::Removed, Thing::Host, name, Vec::new());
+                let events = removal(self.state, name, REMOVED, self.now)?;
+                self.plan.events.extend(events);
+            }
+        }
+        Ok(())
+    }
+
+    fn wants(&mut self, wanted: Command) -> Result<(), Error> {
+        let administrator = Actor::Administrator;
+        let events = workflow::command(self.state, self.policy, self.now, &administrator, wanted)?;
+        self.plan.events.extend(events);
+        Ok(())
+    }
+}
+
+fn user_details(before: Option<&UserSet>, user: &UserSet) -> Vec<String> {
+    let mut details = match before {
+        None => vec![format!("login {}", user.login)],
+        Some(before) if before.login != user.login => {
+            vec![format!("login {} -> {}", before.login, user.login)]
+        }
+        Some(_) => Vec::new(),
+    };
+    let none = BTreeSet::new();
+    let groups = before.map_or(&none, |before| &before.groups);
+    details.extend(members("group", groups, &user.groups, ToString::to_string));
+    let none = BTreeSet::new();
+    let keys = before.map_or(&none, |before| &before.keys);
+    let fingerprint = |key: &SshKey| key.fingerprint().to_string();
+    details.extend(members("key", keys, &user.keys, fingerprint));
+    details
+}
+
+/// `- WHAT NAME` for what is not in `after`, `+ WHAT NAME` for what is only there.
+fn members<T: Ord>(
+    what: &str,
+    before: &BTreeSet<T>,
+    after: &BTreeSet<T>,
+    name: impl Fn(&T) -> String,
+) -> Vec<String> {
+    let gone = before.difference(after);
+    let gone = gone.map(|member| format!("- {what} {}", name(member)));
+    let new = after.difference(before);
+    let new = new.map(|member| format!("+ {what} {}", name(member)));
+    gone.chain(new).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! What a plan says and does.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::apply::{Texts, read};
+use crate::event::{Entry, HostEnrolled};
+
+const NAMES: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
+
+fn now() -> Timestamp {
+    "2026-11-22T12:00:00Z".parse().unwrap()
+}
+
+fn wanted(users: Option<&str>, hosts: Option<&str>) -> Wanted {
+    let texts = Texts {
+        users,
+        hosts,
+        ..Texts::default()
+    };
+    read(texts).unwrap()
+}
+
+fn planned(state: &State, wanted: &Wanted) -> Plan {
+    plan(state, &Policy::default(), wanted, now()).unwrap()
+}
+
+fn happen(state: &mut State, events: &[Event]) {
+    for event in events {
+        state.apply(&Entry {
+            seq: 1,
+            at: now(),
+            actor: Actor::Administrator,
+            event: event.clone(),
+        });
+    }
+}
+
+/// These users, and web-1 with the label `site=berlin`.
+fn state(users: &str) -> State {
+    let mut state = State::default();
+    let all = planned(&state, &wanted(Some(users), None));
+    happen(&mut state, &all.events);
+    let host = HostEnrolled {
+        name: "web-1".parse().unwrap(),
+        host_id: format!("h{}", "1".repeat(32)).parse().unwrap(),
+        public_key: String::new(),
+        labels: [(
+            "site".to_owned().try_into().unwrap(),
+            "berlin".to_owned().try_into().unwrap(),
+        )]
+        .into(),
+        lapse_seconds: None,
+        token: None,
+        from: None,
+    };
+    happen(&mut state, &[Event::HostEnrolled(host)]);
+    state
+}
+
+fn users(count: usize) -> String {
+    let users = NAMES.iter().take(count);
+    let users = users.map(|name| format!("[users.{name}]\nlogin = \"{name}\"\n"));
+    users.collect()
+}
+
+fn told(plan: &Plan) -> Vec<String> {
+    let changes = plan.changes.iter();
+    changes
+        .map(
+            |Change {
+                 sign,
+                 name,
+                 details,
+                 ..
+             }| format!("{sign:?} {name} {}", details.join(", ")),
+        )
+        .collect()
+}
+
+fn any_users() -> impl Strategy<Value = String> {
+    let user = (any::<bool>(), 0..3_u8, 0..3_u8);
+    proptest::collection::vec(user, NAMES.len()).prop_map(|users| {
+        let users = NAMES.iter().zip(users).filter(|(_, (there, ..))| *there);
+        let text = users.map(|(name, (_, login, groups))| {
+            let groups: Vec<String> = (0..groups).map(|n| format!("\"g{n}\"")).collect();
+            format!(
+                "[users.{name}]\nlogin = \"l{login}\"\ngroups = [{}]\n",
+                groups.join(", ")
+            )
+        });
+        text.collect()
+    })
+}
+
+fn any_hosts() -> impl Strategy<Value = &'static str> {
+    prop_oneof![
+        Just(""),
+        Just("[hosts.web-1]\nlabels = {}\n"),
+        Just("[hosts.web-1]\nlabels = { site = \"paris\" }\n[hosts.web-2]\nlabels = {}\n"),
+        Just("[hosts.web-1]\nremove = true\n[hosts.web-2]\nremove = true\n"),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn once_applied_everything_is_as_wanted_and_nothing_is_left_to_do(before in any_users(), after in any_users(), hosts in any_hosts()) {
+        let mut state = state(&before);
+        let wanted = wanted(Some(&after), Some(hosts));
+        let first = planned(&state, &wanted);
+        prop_assert_eq!(first.changes.is_empty(), first.events.is_empty());
+        happen(&mut state, &first.events);
+        let users: Vec<_> = state.directory.users().cloned().collect();
+        let all = wanted.users.clone().unwrap();
+        prop_assert_eq!(users, all.into_values().collect::<Vec<_>>());
+        let second = planned(&state, &wanted);
+        prop_assert_eq!((second.changes, second.events), (Vec::new(), Vec::new()));
+    }
+}
+
+#[test]
+fn a_plan_says_what_is_different_of_each_thing() {
+    let before =
+        "[users.alice]\nlogin = \"alice\"\ngroups = [\"a\", \"b\"]\n[users.bob]\nlogin = \"bob\"\n";
+    let after = "[users.alice]\nlogin = \"deploy\"\ngroups = [\"b\", \"c\"]\n[users.carol]\nlogin = \"carol\"\n";
+    let hosts =
+        "[hosts.web-1]\nlabels = { site = \"paris\", tier = \"1\" }\n[hosts.web-2]\nlabels = {}\n";
+    let plan = planned(&state(before), &wanted(Some(after), Some(hosts)));
+    assert_eq!(
+        told(&plan),
+        [
+            "Changed alice login alice -> deploy, - group a, + group c",
+            "Added carol login carol",
+            "Removed bob ",
+            "Changed web-1 - label site=berlin, + label site=paris, + label tier=1",
+        ]
+    );
+    assert_eq!(plan.warnings.len(), 1);
+    assert!(plan.warnings[0].starts_with("host web-2 is not enrolled"));
+}
+
+#[test]
+fn a_plan_says_which_roles_are_different() {
+    let policy = |text: &str| {
+        let texts = Texts {
+            policy: Some(text),
+            ..Texts::default()
+        };
+        read(texts).unwrap()
+    };
+    let role = |name: &str, longest: &str| {
+        format!(
+            "[roles.{name}]\nhosts = [\"*\"]\nactions = [\"ssh\"]\nlongest = \"{longest}\"\nmay_ask = {{ users = [\"a\"] }}\napprove = {{ users = [\"b\"] }}\n"
+        )
+    };
+    let before = policy(&(role("gone", "1h") + &role("same", "1h") + &role("changed", "1h")));
+    let before = before.policy.unwrap();
+    let text = role("same", "1h") + &role("changed", "2h") + &role("new", "1h");
+    let after = policy(&format!("may_lock = {{ users = [\"a\"] }}\n{text}"));
+    let made = plan(&State::default(), &before, &after, now()).unwrap();
+    assert_eq!(
+        told(&made),
+        ["Changed policy.toml - role gone, + role new, ~ role changed, ~ may_lock"]
+    );
+    let after = after.policy.unwrap();
+    let commented = policy(&format!("# why\nmay_lock = {{ users = [\"a\"] }}\n{text}"));
+    let made = plan(&State::default(), &after, &commented, now()).unwrap();
+    assert_eq!(told(&made), ["Changed policy.toml its text alone, no rule"]);
+}
+
+#[test]
+fn removing_more_than_half_of_the_users_must_be_allowed_by_number() {
+    for (before, after, to_allow) in [
+        (0, 0, None),
+        (6, 3, None),
+        (6, 2, Some(4)),
+        (2, 1, None),
+        (1, 0, Some(1)),
+        (5, 0, Some(5)),
+        (3, 6, None),
+    ] {
+        let plan = planned(&state(&users(before)), &wanted(Some(&users(after)), None));
+        assert_eq!(plan.removals_to_allow(), to_allow, "{before} to {after}");
+        let needed = to_allow.unwrap_or(0);
+        assert!(plan.check_removals(needed).is_ok());
+        assert_eq!(
+            plan.check_removals(needed.saturating_sub(1)).is_err(),
+            to_allow.is_some()
+        );
+    }
+    let without_the_file = planned(&state(&users(5)), &wanted(None, None));
+    assert_eq!(without_the_file, Plan::default());
+}
