@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         one_request_opens_one_host_and_not_the_other,
         a_lock_ends_sessions_on_both_hosts_at_once,
         people_ask_and_approve_from_any_host_with_a_token_until_it_is_revoked,
+        users_and_labels_are_applied_from_files,
         a_token_is_used_once_and_both_are_on_record,
         a_wrong_authority_and_a_wrong_name_are_refused_at_enrolment,
         a_server_of_another_authority_is_not_listened_to,
@@ -123,6 +124,79 @@ fn people_ask_and_approve_from_any_host_with_a_token_until_it_is_revoked(
         ensure!(record.contains(kind), "no {kind} in the record: {record}");
     }
     Ok(())
+}
+
+fn users_and_labels_are_applied_from_files(fleet: &Fleet) -> Result<()> {
+    let server = &fleet.server;
+    let grant = fleet.grant("alice", &fleet.web1)?;
+    wait_until_in(&fleet.web1, "alice", Instant::now(), Duration::from_secs(1))?;
+    let session = login(&fleet.web1, "alice")?;
+    server.sh(
+        "umask 022; mkdir /root/wanted; cp /etc/jit-server/policy.toml /root/before.toml
+        sed 's/longest = .1h./longest = \"2h\"/' /root/before.toml > /root/wanted/policy.toml",
+    )?;
+    let users = "[users.bob]\nlogin = \"bob\"\ngroups = [\"engineers\"]\n[users.carol]\nlogin = \"carol\"\ngroups = [\"approvers\"]\n";
+    let label = "[hosts.web1]\nlabels = { site = \"berlin\" }\n";
+    server.write("/root/wanted/users.toml", "0644", users)?;
+    server.write("/root/wanted/hosts.toml", "0644", label)?;
+    let apply = ["jit-server", "apply", "/root/wanted"];
+    let dry_run = || server.command(&apply).words(["--dry-run"]).run();
+
+    let dry = dry_run()?;
+    ensure!(dry.code == Some(5), "{dry}");
+    let lost = format!("grant {grant} of alice");
+    for part in [
+        "~ role operator",
+        "alice",
+        "+ label site=berlin",
+        lost.as_str(),
+    ] {
+        ensure!(dry.said(part), "no {part} in {dry}");
+    }
+    ensure!(session.alive()?, "a dry run ended a session");
+    let known = server.run(&["jit-server", "user", "list"])?;
+    ensure!(known.said("alice"), "{known}");
+
+    server.run(&apply)?.succeeded()?;
+    ensure!(
+        session.ended(Deadline::seconds(5))?,
+        "a session outlived its user"
+    );
+    Ssh::new(&fleet.web1, "alice")
+        .run("true")?
+        .refused_saying(&["JIT-101"])?;
+    let hosts = server.run(&["jit-server", "host", "list"])?;
+    ensure!(hosts.said("site=berlin"), "{hosts}");
+    let installed = server.sh("stat --format=%a:%U /etc/jit-server/policy.toml; cmp /etc/jit-server/policy.toml /root/wanted/policy.toml; ls /etc/jit-server")?;
+    ensure!(
+        installed.starts_with("644:root") && !installed.contains("new"),
+        "{installed}"
+    );
+    for again in [server.run(&apply)?, dry_run()?] {
+        ensure!(
+            again.code == Some(0) && again.said("nothing to do"),
+            "{again}"
+        );
+    }
+
+    // As before, with nothing of hers coming back with her name.
+    let alice = "[users.alice]\nlogin = \"alice\"\ngroups = [\"engineers\"]\n";
+    server.write("/root/wanted/users.toml", "0644", format!("{users}{alice}"))?;
+    server.write(
+        "/root/wanted/hosts.toml",
+        "0644",
+        "[hosts.web1]\nlabels = {}\n",
+    )?;
+    server.sh("mv /root/before.toml /root/wanted/policy.toml")?;
+    server.run(&apply)?.succeeded()?;
+    Ssh::new(&fleet.web1, "alice")
+        .run("true")?
+        .refused_saying(&["JIT-101"])?;
+    let anew = fleet.grant("alice", &fleet.web1)?;
+    ensure!(anew != grant, "{grant} is given twice");
+    wait_until_in(&fleet.web1, "alice", Instant::now(), Duration::from_secs(1))?;
+    fleet.revoke(&anew)?;
+    server.sh("rm -r /root/wanted").map(drop)
 }
 
 fn a_token_is_used_once_and_both_are_on_record(fleet: &Fleet) -> Result<()> {
