@@ -233,8 +233,35 @@ fn any_command() -> impl Strategy<Value = Command> {
     ]
 }
 
+/// What somebody wants who may: of wishes made at random few come to a grant, and laws about nothing always hold.
+fn likely() -> impl Strategy<Value = (usize, Command)> {
+    let asks = prop_oneof![Just(0_usize), Just(1), Just(4)];
+    let approves = 1..4_usize;
+    let (requests, grants) = (1..4_u64, 1..6_u64);
+    let role = prop_oneof![2 => Just("one"), 1 => Just("two")];
+    let administers = prop_oneof![
+        2 => (0..PEOPLE.len()).prop_map(|person| remove_user(PEOPLE[person])),
+        2 => (0..PEOPLE.len()).prop_map(|person| set_user(PEOPLE[person], "deploy")),
+        4 => (0..PEOPLE.len()).prop_map(|person| set_user(PEOPLE[person], PEOPLE[person])),
+        1 => (0..PEOPLE.len()).prop_map(|person| lock(PEOPLE[person])),
+        2 => (0..PEOPLE.len()).prop_map(|person| unlock(PEOPLE[person])),
+    ];
+    prop_oneof![
+        6 => (asks.clone(), role, 600..3_601_u32).prop_map(|(person, role, seconds)| (person, ask(role, seconds))),
+        12 => (approves, requests).prop_map(|(person, request)| (person, approve(request, None))),
+        4 => (asks, grants, 1..1_201_u32).prop_map(|(person, grant, seconds)| (person, extend(grant, seconds))),
+        3 => administers.prop_map(|wanted| (PEOPLE.len(), wanted)),
+    ]
+}
+
 fn any_steps() -> impl Strategy<Value = Vec<(u32, usize, Command)>> {
-    proptest::collection::vec((0..400_u32, 0..=PEOPLE.len(), any_command()), 0..40)
+    let wanted = prop_oneof![
+        3 => likely(),
+        1 => (0..=PEOPLE.len(), any_command()),
+    ];
+    let step =
+        (0..200_u32, wanted).prop_map(|(seconds, (person, wanted))| (seconds, person, wanted));
+    proptest::collection::vec(step, 0..40)
 }
 
 /// alice has g1 on web-1 (and g2 on web-2) for 10 minutes.

@@ -1,5 +1,8 @@
 //! Who makes a grant, and how long it may be.
 
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
 use super::*;
 
 proptest! {
@@ -31,6 +34,17 @@ proptest! {
             prop_assert!(request.asked.for_seconds <= 3_600);
         }
     }
+}
+
+#[test]
+fn laws_are_tried_on_histories_in_which_something_is_granted() {
+    let mut runner = TestRunner::deterministic();
+    let mut granted = || {
+        let steps = any_steps().new_tree(&mut runner).unwrap().current();
+        History::of(&steps).0.state.grants().count() > 0
+    };
+    let histories = (0..200).filter(|_| granted()).count();
+    assert!(histories > 50, "{histories} of 200");
 }
 
 #[test]
