@@ -88,6 +88,7 @@ fn described() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(sessions::list))
         .routes(routes!(audit::list))
         .routes(routes!(host_side::stream))
+        .routes(routes!(host_side::bundle))
         .routes(routes!(host_side::word))
         .routes(routes!(host_side::events).layer(host_side::events_limit()))
 }

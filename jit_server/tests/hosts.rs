@@ -6,7 +6,8 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Host, Running, read};
+use common::{Host, Running, Stream, read};
+use http_body_util::BodyExt;
 use hyper::Method;
 use hyper::body::Bytes;
 use jit_grant::{Checkpoint, GateMode, HostState, HostToken, Nonce, SigningKey, Word};
@@ -43,6 +44,94 @@ async fn revisions_rise_across_a_restart_and_past_what_a_host_holds() {
             > first + 1,
         "as after a restored backup"
     );
+}
+
+#[tokio::test]
+async fn a_stream_says_at_once_that_it_is_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let host = running.populate().await;
+    let held = running.server.revision(&host.id);
+    let authorization = host.authorization(&running.server);
+    let held = held.to_string();
+    let headers = [
+        ("authorization", authorization.as_str()),
+        ("last-event-id", held.as_str()),
+    ];
+    let path = "/v1/host/stream";
+    let answer = host.door.send(Method::GET, path, &headers, Bytes::new());
+    let mut body = answer.await.into_body();
+    // The next sign of life comes after 15 s.
+    let first = tokio::time::timeout(Duration::from_secs(10), body.frame());
+    let first = first.await.unwrap().unwrap().unwrap();
+    assert!(first.data_ref().unwrap().starts_with(b":"));
+}
+
+#[tokio::test]
+async fn asked_for_one_bundle_the_server_answers_as_soon_as_there_is_a_newer_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let host = running.populate().await;
+    let mut answer = Stream::of(host.asks_for_newer(&running.server, 0, 0).await);
+    let first = host.verified(&running.server, &answer.next().await);
+    assert!(
+        answer.next_or_end().await.is_none(),
+        "whole after one bundle"
+    );
+    let request = running.as_("alice").asks(60).await;
+    let bob = running.as_("bob");
+    let (waited, _) = tokio::join!(
+        host.asks_for_newer(&running.server, first.revision, 25),
+        async {
+            let root = running.as_("root");
+            // Not before it waits.
+            while root.get("/v1/hosts").await.is(200)[0]["connected"] == false {}
+            bob.approves(&request).await
+        }
+    );
+    let newer = host.verified(&running.server, &Stream::of(waited).next().await);
+    assert!(newer.revision > first.revision && newer.grants.len() == 1);
+}
+
+#[tokio::test]
+async fn asked_for_one_bundle_the_server_waits_no_longer_than_it_is_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let host = running.populate().await;
+    let held = running.server.revision(&host.id);
+    let began = tokio::time::Instant::now();
+    let answer = host.asks_for_newer(&running.server, held, 1).await;
+    assert_eq!(answer.status(), 204);
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    running
+        .as_("root")
+        .get("/v1/host/bundle")
+        .await
+        .refuses(401, "no-token");
+    let headers = [("authorization", &*host.authorization(&running.server))];
+    for wrong in ["after=x", "wait=-1", "before=1"] {
+        let path = format!("/v1/host/bundle?{wrong}");
+        let answer = host.door.send(Method::GET, &path, &headers, Bytes::new());
+        assert_eq!(answer.await.status(), 400, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn a_removed_host_that_asks_for_bundles_one_by_one_is_told_that_nothing_is_granted() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let host = running.populate().await;
+    let held = running.server.revision(&host.id);
+    let root = running.as_("root");
+    let (waited, _) = tokio::join!(host.asks_for_newer(&running.server, held, 25), async {
+        while root.get("/v1/hosts").await.is(200)[0]["connected"] == false {}
+        let remove = root.send(Method::DELETE, "/v1/hosts/web-1", &[], Bytes::new());
+        read(remove.await).await.is(200)
+    });
+    let last = host.verified(&running.server, &Stream::of(waited).next().await);
+    assert!(last.revision > held && last.grants.is_empty());
+    let again = host.asks_for_newer(&running.server, last.revision, 25);
+    read(again.await).await.refuses(401, "bad-token");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Host, Person, Running, SseEvent};
+use common::{Host, Person, Running, SseEvent, Stream};
 use hyper::Method;
 use jit_grant::{NextKey, PublicKey, SigningKey, TrustedKeys};
 use serde_json::json;
@@ -50,6 +50,22 @@ async fn a_host_that_slept_through_two_rotations_and_a_restart_walks_the_chain()
     follow(&mut host, &stream.next().await);
     assert_eq!(host.trusted.newest(), Some(next));
     host.verified(&running.server, &stream.next().await);
+}
+
+#[tokio::test]
+async fn a_host_that_asks_for_bundles_one_by_one_is_led_to_the_next_key_before_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let mut host = running.populate().await;
+    let held = running.server.revision(&host.id);
+    let next = rotate(&running.as_("root")).await;
+    let mut answer = Stream::of(host.asks_for_newer(&running.server, held, 0).await);
+    follow(&mut host, &answer.next().await);
+    assert_eq!(host.trusted.newest(), Some(next));
+    let bundle = host.verified(&running.server, &answer.next().await);
+    assert!(answer.next_or_end().await.is_none());
+    let nothing = host.asks_for_newer(&running.server, bundle.revision, 0);
+    assert_eq!(nothing.await.status(), 204, "not even keys");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What hosts call: the stream of their bundles, the server's word, their own events.
+//! What hosts call: their bundles, as a stream or one by one, the server's word, their own events.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
-use futures_util::Stream;
-use futures_util::stream::unfold;
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{iter, once, unfold};
+use futures_util::{Stream, StreamExt};
 use jit_grant::{HostId, Nonce};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Problem;
 use super::caller::{HostAskingTheTime, HostCaller};
-use super::input;
+use super::input::{self, Parameters};
 use crate::error::Error;
 use crate::server::{Server, SignedBundle};
 use crate::streams::Listening;
@@ -27,12 +28,15 @@ use crate::streams::Listening;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// So long a word waits for how its host stands to be recorded. It is recorded also after that.
 const RECORDING_TIME: Duration = Duration::from_secs(1);
+/// A call for one bundle waits no longer. Seconds.
+const LONGEST_WAIT: u64 = 25;
 /// Lines of a host's event chain in one call, bytes together at most.
 pub(super) const MAX_EVENTS: usize = 256 * 1024;
 
 /// The host's bundles as Server-Sent Events: `bundle`, its revision as id, a compact JWS as data; before the first bundle that a next
 /// key signed `keys`, the documents that lead to that key (`jit-next-key+jwt`), one a line. The newest bundle comes at once where
-/// the host holds an older one (`Last-Event-ID`), and each newer one as soon as it is made.
+/// the host holds an older one (`Last-Event-ID`), and each newer one as soon as it is made. A comment comes at once and whenever there was
+/// nothing else for 15 s, so that a host notices an answer that is held back on its way.
 #[utoipa::path(get, path = "/v1/host/stream", tag = "hosts", params(
     ("Last-Event-ID" = Option<u64>, Header, description = "the revision that the host holds"),
 ), responses(
@@ -45,22 +49,59 @@ pub(super) async fn stream(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let held = held_revision(&headers)?;
-    server.overtake(host.clone(), held).await?;
-    let newest = server.streams().listen(&host).ok_or(Error::UnknownHost)?;
-    let stopping = server.stopping();
-    let listener = Listener {
-        server,
-        host,
-        held,
-        newest,
-        stopping,
-        keys_sent: 0,
-        over: false,
-    };
+    let listener = Listener::of(server, host, held).await?;
     let events = unfold(listener, |mut listener| async move {
-        Some((Ok(listener.next().await?), listener))
+        Some((listener.next().await?, listener))
     });
+    let open = once(async { Event::default().comment("open") });
+    let events = open.chain(events).map(Ok);
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+/// Which bundle, and how long to wait for it.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Newer {
+    /// The revision that the host holds.
+    #[serde(default)]
+    after: u64,
+    /// Seconds; a longer wait than 25 is one of 25.
+    #[serde(default)]
+    wait: u64,
+}
+
+impl Newer {
+    fn time(&self) -> Duration {
+        Duration::from_secs(self.wait.min(LONGEST_WAIT))
+    }
+}
+
+/// One bundle newer than the host's, for where streams don't get through: what a stream would say, as the same events, and then the
+/// answer ends. The keys that lead to the bundle's come before it each time.
+#[utoipa::path(get, path = "/v1/host/bundle", tag = "hosts", params(Newer), responses(
+    (status = 200, content_type = "text/event-stream", body = String),
+    (status = 204, description = "nothing newer came while it waited"),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json", description = "the server stops"),
+))]
+pub(super) async fn bundle(
+    State(server): State<Arc<Server>>,
+    HostCaller(host): HostCaller,
+    Parameters(newer): Parameters<Newer>,
+) -> Result<Response, Problem> {
+    let mut listener = Listener::of(server, host, newer.after).await?;
+    let waited = timeout(newer.time(), listener.newer()).await;
+    if !matches!(waited, Ok(Some(()))) {
+        return if *listener.stopping.borrow() {
+            Err(Error::Stopping.into())
+        } else {
+            Ok(StatusCode::NO_CONTENT.into_response())
+        };
+    }
+    let bundle = listener.server.bundle(&listener.host);
+    let events = [listener.keys(), listener.event(bundle)];
+    let events = events.into_iter().flatten().map(Ok::<_, Infallible>);
+    Ok(Sse::new(iter(events)).into_response())
 }
 
 fn held_revision(headers: &HeaderMap) -> Result<u64, Problem> {
@@ -84,6 +125,40 @@ struct Listener {
 }
 
 impl Listener {
+    async fn of(server: Arc<Server>, host: HostId, held: u64) -> Result<Self, Problem> {
+        server.overtake(host.clone(), held).await?;
+        let newest = server.streams().listen(&host).ok_or(Error::UnknownHost)?;
+        let stopping = server.stopping();
+        Ok(Self {
+            server,
+            host,
+            held,
+            newest,
+            stopping,
+            keys_sent: 0,
+            over: false,
+        })
+    }
+
+    /// Waits until there is a newer bundle, or the last one of a host that is not known any more. None: the server stops, or the host
+    /// listens anew.
+    async fn newer(&mut self) -> Option<()> {
+        while self.newest.revision()? <= self.held {
+            if !self.changed().await? {
+                break;
+            }
+        }
+        Some(())
+    }
+
+    /// Waits for news; false where the host is not known any more. None: the server stops.
+    async fn changed(&mut self) -> Option<bool> {
+        tokio::select! {
+            changed = self.newest.changed() => Some(changed.is_some()),
+            _ = self.stopping.wait_for(|stopping| *stopping) => None,
+        }
+    }
+
     /// The next bundle or keys. None when the stream is over: the server stops, the host has newer streams, or it was told that it is not known
     /// any more.
     async fn next(&mut self) -> Option<Event> {
@@ -97,11 +172,7 @@ impl Listener {
             if let Some(bundle) = bundle {
                 return self.event(bundle);
             }
-            let known = tokio::select! {
-                changed = self.newest.changed() => changed.is_some(),
-                _ = self.stopping.wait_for(|stopping| *stopping) => return None,
-            };
-            if !known {
+            if !self.changed().await? {
                 return self.event(Err(Error::UnknownHost));
             }
         }
@@ -216,4 +287,17 @@ pub(super) async fn events(
 /// A larger body than others may send.
 pub(super) fn events_limit() -> DefaultBodyLimit {
     DefaultBodyLimit::max(MAX_EVENTS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_for_one_bundle_waits_no_longer_than_25_s() {
+        for (wait, time) in [(0, 0), (25, 25), (26, 25), (u64::MAX, 25)] {
+            let newer = Newer { after: 0, wait };
+            assert_eq!(newer.time().as_secs(), time);
+        }
+    }
 }

@@ -103,6 +103,7 @@ impl From<Error> for Problem {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, detail).code("too-many-tokens")
             }
             Error::UnknownHost => Self::new(StatusCode::UNAUTHORIZED, detail).code("unknown-host"),
+            Error::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).code("stopping"),
             other => {
                 // What is inside is for the administrator's log, not for whoever happens to call.
                 tracing::error!("a call failed: {other}");

@@ -412,6 +412,21 @@ impl Host {
         Stream::of(response)
     }
 
+    /// Asks for a bundle newer than `after`, waiting for so many seconds.
+    pub async fn asks_for_newer(
+        &self,
+        server: &Server,
+        after: u64,
+        wait: u64,
+    ) -> Response<Incoming> {
+        let authorization = self.authorization(server);
+        let headers = [("authorization", authorization.as_str())];
+        let path = format!("/v1/host/bundle?after={after}&wait={wait}");
+        self.door
+            .send(Method::GET, &path, &headers, Bytes::new())
+            .await
+    }
+
     /// What a bundle says, verified as jitd does it.
     pub fn verified(&self, server: &Server, event: &SseEvent) -> Bundle {
         let bundle = Bundle::verify(
