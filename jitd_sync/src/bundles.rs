@@ -12,6 +12,9 @@ use crate::courier::Courier;
 use crate::error::SyncError;
 use crate::event_stream::Event;
 
+/// Bytes of the documents that lead from key to key: what a call to jitd holds.
+const KEYS_BYTES: usize = 48 * 1024;
+
 /// Keeps a stream open. A bundle that jitd does not take is asked for again later: its clock or the server's may be set by then.
 pub(crate) async fn carry(courier: &Courier) -> Infallible {
     let (mut backoff, mut complaint) = (courier.pace.backoff(), Complaint::default());
@@ -60,6 +63,9 @@ async fn follow(courier: &Courier, backoff: &mut Backoff) -> Result<(), SyncErro
 
 /// The bundle that comes next may be signed by the newest of them, so it waits for jitd's answer.
 async fn deliver_keys(courier: &Courier, event: &Event) -> Result<(), SyncError> {
+    if event.data.len() > KEYS_BYTES {
+        return Err(SyncError::TooLong(KEYS_BYTES));
+    }
     let chain = event.data.lines().map(str::to_owned).collect();
     match courier.jitd.keys(chain).await? {
         Taken { taken: true, .. } => {

@@ -21,6 +21,13 @@ pub(crate) enum StreamError {
     NotText,
 }
 
+/// A line longer than this gets room for the longest at once: grown bit by bit it would be held twice whenever it is moved, while room
+/// that nothing was written to costs no memory.
+const LONG: usize = 64 * 1024;
+
+/// Bytes of an event's type and of its id, which is a revision.
+const SHORT_FIELD: usize = 64;
+
 /// Takes bytes as they come, gives events. After an error it must not be fed again.
 #[derive(Debug)]
 pub(crate) struct EventStream {
@@ -54,18 +61,16 @@ impl EventStream {
                 return Ok(None);
             }
             let line = std::mem::take(&mut self.line);
-            let line = str::from_utf8(&line).map_err(|_| StreamError::NotText)?;
-            let line = if std::mem::replace(&mut self.first_line, false) {
-                line.strip_prefix('\u{feff}').unwrap_or(line)
-            } else {
-                line
-            };
+            let mut line = String::from_utf8(line).map_err(|_| StreamError::NotText)?;
+            if std::mem::take(&mut self.first_line) && line.starts_with('\u{feff}') {
+                line.remove(0);
+            }
             if line.is_empty() {
                 if let Some(event) = self.dispatch() {
                     return Ok(Some(event));
                 }
             } else {
-                self.field(line);
+                self.field(line)?;
             }
         }
         Ok(None)
@@ -80,6 +85,9 @@ impl EventStream {
         let part = &input[..end.unwrap_or(input.len())];
         if self.held() + part.len() > self.limit {
             return Err(StreamError::TooLong(self.limit));
+        }
+        if self.line.len() + part.len() > LONG {
+            self.line.reserve_exact(self.limit - self.line.len());
         }
         self.line.extend_from_slice(part);
         match end {
@@ -103,22 +111,33 @@ impl EventStream {
             + self.data.as_ref().map_or(0, String::len)
     }
 
-    fn field(&mut self, line: &str) {
-        let (name, value) = line.split_once(':').unwrap_or((line, ""));
+    fn field(&mut self, mut line: String) -> Result<(), StreamError> {
+        let (name, value) = line.split_once(':').unwrap_or((&line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match name {
+            "event" | "id" if value.len() > SHORT_FIELD => {
+                return Err(StreamError::TooLong(SHORT_FIELD));
+            }
             "event" => self.name = value.to_owned(),
             "data" => match &mut self.data {
                 Some(data) => {
+                    if data.len() + value.len() >= LONG {
+                        data.reserve_exact(self.limit - data.len());
+                    }
                     data.push('\n');
                     data.push_str(value);
                 }
-                None => self.data = Some(value.to_owned()),
+                None => {
+                    // A bundle is one line of megabytes: it stays where it is and is not held twice.
+                    line.drain(..line.len() - value.len());
+                    self.data = Some(line);
+                }
             },
             "id" if !value.contains('\0') => self.id = value.to_owned(),
             // A comment, `retry`, or what a later server may send.
             _ => {}
         }
+        Ok(())
     }
 
     fn dispatch(&mut self) -> Option<Event> {
@@ -200,6 +219,15 @@ mod tests {
     #[test]
     fn an_event_without_its_end_is_no_event() {
         assert_eq!(all(100, &[b"event: bundle\ndata: a.b.c\n"]).unwrap(), []);
+    }
+
+    #[test]
+    fn a_type_or_id_that_is_none_fails_the_stream_before_it_is_held() {
+        for field in ["event", "id"] {
+            let text = format!("{field}: {}\n", "x".repeat(65));
+            let told = all(1000, &[text.as_bytes()]);
+            assert_eq!(told, Err(StreamError::TooLong(64)));
+        }
     }
 
     #[test]
