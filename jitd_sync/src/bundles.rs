@@ -1,64 +1,85 @@
-//! Bundles: from the server's stream to jitd, each as soon as it comes.
+//! Bundles: from the server to jitd, each as soon as it is made, by whichever way gets through.
 
 use std::convert::Infallible;
 
 use jit_local::message::sync::Taken;
-use tokio::time::{Instant, sleep};
-use tracing::info;
+use tokio::time::sleep;
+use tracing::{info, warn};
 
 use crate::backoff::Backoff;
 use crate::complaint::Complaint;
 use crate::courier::Courier;
 use crate::error::SyncError;
 use crate::event_stream::Event;
+use crate::{one_by_one, streamed};
 
 /// Bytes of the documents that lead from key to key: what a call to jitd holds.
 const KEYS_BYTES: usize = 48 * 1024;
 
-/// Keeps a stream open. A bundle that jitd does not take is asked for again later: its clock or the server's may be set by then.
+/// Follows the server's stream, and asks for bundles one by one while streams don't get through.
 pub(crate) async fn carry(courier: &Courier) -> Infallible {
-    let (mut backoff, mut complaint) = (courier.pace.backoff(), Complaint::default());
+    let mut tries = Tries::of(courier);
+    let mut stream = None;
     loop {
-        let began = Instant::now();
-        if let Err(error) = follow(courier, &mut backoff).await {
-            if began.elapsed() > courier.pace.longest_wait {
-                // It went well for long.
-                backoff.reset();
-                complaint.settled();
-            }
-            complaint.about(&error);
-            if error.may_be_for_the_time() {
-                courier.shut_out.set(true);
-                courier.word_wanted.notify_one();
-            }
-            sleep(courier.pace.wait_after(&error, &mut backoff)).await;
-        }
+        let why = streamed::follow(&mut tries, stream).await;
+        warn!(
+            "streams don't get through from the server: {why}; from now on bundles are asked for one by one, \
+             and a stream again after about {} min",
+            courier.pace.stream_again.as_secs() / 60
+        );
+        stream = one_by_one::ask(&mut tries).await;
+        info!("following a stream of the server again");
     }
 }
 
-/// Follows one stream to its end. Ok: it should begin anew at once.
-async fn follow(courier: &Courier, backoff: &mut Backoff) -> Result<(), SyncError> {
-    let standing = courier.standing();
-    let mut stream = courier
-        .server
-        .stream(&standing.token, standing.held, courier.pace.silence)
-        .await?;
-    courier.word_wanted.notify_one();
-    loop {
-        let event = tokio::select! {
-            event = stream.next() => event?,
-            () = courier.stream_stale.notified() => return Ok(()),
-        };
-        match event.name.as_str() {
-            "bundle" => {
-                deliver(courier, &event).await?;
-                backoff.reset();
-            }
-            "keys" => deliver_keys(courier, &event).await?,
-            // What a later server may send.
-            _ => {}
+/// The errand's failures so far.
+pub(crate) struct Tries<'c> {
+    pub(crate) courier: &'c Courier,
+    backoff: Backoff,
+    complaint: Complaint,
+}
+
+impl<'c> Tries<'c> {
+    fn of(courier: &'c Courier) -> Self {
+        Self {
+            courier,
+            backoff: courier.pace.backoff(),
+            complaint: Complaint::default(),
         }
     }
+
+    /// There was progress, so the next failure waits shortest again.
+    pub(crate) fn progressed(&mut self) {
+        self.backoff.reset();
+    }
+
+    /// It went well for long, so the next failure is news.
+    pub(crate) fn went_well(&mut self) {
+        self.backoff.reset();
+        self.complaint.settled();
+    }
+
+    /// Says what went wrong and waits until it may be tried again. A bundle that jitd does not take is asked for again, too: its clock
+    /// or the server's may be set by then.
+    pub(crate) async fn failed(&mut self, error: &SyncError) {
+        self.complaint.about(error);
+        if error.may_be_for_the_time() {
+            self.courier.shut_out.set(true);
+            self.courier.word_wanted.notify_one();
+        }
+        sleep(self.courier.pace.wait_after(error, &mut self.backoff)).await;
+    }
+}
+
+/// Hands to jitd what the server says; true for a bundle.
+pub(crate) async fn deliver(courier: &Courier, event: &Event) -> Result<bool, SyncError> {
+    let is_bundle = event.name == "bundle";
+    if is_bundle {
+        deliver_bundle(courier, event).await?;
+    } else {
+        deliver_keys(courier, event).await?;
+    }
+    Ok(is_bundle)
 }
 
 /// The bundle that comes next may be signed by the newest of them, so it waits for jitd's answer.
@@ -79,7 +100,7 @@ async fn deliver_keys(courier: &Courier, event: &Event) -> Result<(), SyncError>
     }
 }
 
-async fn deliver(courier: &Courier, event: &Event) -> Result<(), SyncError> {
+async fn deliver_bundle(courier: &Courier, event: &Event) -> Result<(), SyncError> {
     let revision = event
         .id
         .parse()

@@ -25,6 +25,16 @@ pub struct Pace {
     pub word_every: Duration,
     /// A stream silent for longer is given up; the server says something every 15 s.
     pub silence: Duration,
+    /// A stream that has said nothing for so long after it was asked for is doubted; the server says something at once.
+    pub first_sign: Duration,
+    /// The same later on; a sign of life is due every 15 s.
+    pub sign_of_life: Duration,
+    /// Streams that are cut sooner, several in a row, don't get through.
+    pub young: Duration,
+    /// While streams don't get through one is tried again after so long, give or take a quarter.
+    pub stream_again: Duration,
+    /// For how long the server is asked to wait for a newer bundle then.
+    pub poll_wait: Duration,
     /// The first wait after a failure; each further one doubles it.
     pub first_wait: Duration,
     /// The longest wait after failures.
@@ -39,6 +49,11 @@ impl Default for Pace {
         Self {
             word_every: Duration::from_secs(30),
             silence: Duration::from_secs(45),
+            first_sign: Duration::from_secs(4),
+            sign_of_life: Duration::from_secs(20),
+            young: Duration::from_secs(60),
+            stream_again: Duration::from_secs(600),
+            poll_wait: Duration::from_secs(25),
             first_wait: Duration::from_millis(200),
             longest_wait: Duration::from_secs(30),
             unreached_wait: Duration::from_millis(250),

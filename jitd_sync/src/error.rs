@@ -37,6 +37,17 @@ pub enum SyncError {
     /// The server said nothing for that long.
     #[error("server: silent for {} s", .0.as_secs())]
     Silent(Duration),
+    /// The server sent the bytes of one event, each in time, but all of them too slowly.
+    #[error("server: took longer than {} s for one event", .0.as_secs())]
+    Slow(Duration),
+    /// The server answers, but not by its stream.
+    #[error(
+        "server: its stream said nothing for {} s while another call was answered", .0.as_secs()
+    )]
+    HeldBack(Duration),
+    /// The server should have waited for something newer.
+    #[error("server: said at once that there is nothing newer")]
+    DidNotWait,
     /// The server refused.
     #[error("server: answered {status}: {detail}")]
     Refused {
@@ -95,11 +106,17 @@ impl SyncError {
                 | Self::NotTrusted(_)
                 | Self::Server(_)
                 | Self::Silent(_)
+                | Self::Slow(_)
                 | Self::TooLong(_)
                 | Self::Nonsense(_)
-                // A balancer with no server behind it, say.
-                | Self::Refused { status: 500.., .. }
+                // A balancer with no server behind it, say, or one that leads elsewhere.
+                | Self::Refused { status: 300..=399 | 500.., .. }
         )
+    }
+
+    /// The stream was ended from outside, and nothing that it said was wrong.
+    pub(crate) fn is_a_cut(&self) -> bool {
+        matches!(self, Self::Closed | Self::Server(_))
     }
 }
 

@@ -111,6 +111,11 @@ impl EventStream {
             + self.data.as_ref().map_or(0, String::len)
     }
 
+    /// True in the midst of an event or of a line.
+    pub(crate) fn is_midway(&self) -> bool {
+        !self.line.is_empty() || !self.name.is_empty() || self.data.is_some()
+    }
+
     fn field(&mut self, mut line: String) -> Result<(), StreamError> {
         let (name, value) = line.split_once(':').unwrap_or((&line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);

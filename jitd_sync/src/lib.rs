@@ -7,6 +7,7 @@
 //! |---|---|
 //! | what runs, and what it shares | `courier.rs` |
 //! | the three errands: bundles down, words down, events up | `bundles.rs`, `words.rs`, `events.rs` |
+//! | the two ways in which bundles come down | `streamed.rs`, `one_by_one.rs` |
 //! | what jitd is asked | `jitd.rs` |
 //! | where the server is, and whom it must be vouched for by | `place.rs` |
 //! | what the server is asked | `server.rs` |
@@ -22,8 +23,10 @@ mod error;
 mod event_stream;
 mod events;
 mod jitd;
+mod one_by_one;
 mod place;
 mod server;
+mod streamed;
 mod words;
 
 pub use error::SyncError;

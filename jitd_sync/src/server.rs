@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::SyncError;
 use crate::event_stream::{Event, EventStream, StreamError};
@@ -21,6 +21,12 @@ const ANSWER_BYTES: usize = 64 * 1024;
 /// Bytes of one event of the stream: the largest bundle that a host takes (4 MiB, `jit_grant::Bundle::MAX_BYTES`), its revision
 /// and the field names around it.
 const EVENT_BYTES: usize = 4 * 1024 * 1024 + 1024;
+
+/// Bytes of the stream since its last bundle or keys: the next one, and what a server says in a month to show that it lives.
+const IDLE_BYTES: usize = 2 * EVENT_BYTES;
+
+/// From the first byte of an event to its last.
+const EVENT_TIME: Duration = Duration::from_secs(120);
 
 /// The server, as this host reaches it.
 #[derive(Debug)]
@@ -59,6 +65,11 @@ impl Server {
             bases,
             turn: Cell::new(0),
         })
+    }
+
+    /// The place whose turn it is, by its number.
+    pub(crate) fn turn(&self) -> usize {
+        self.turn.get()
     }
 
     /// Calls `path` at the place whose turn it is. Where nothing is to be reached there, it is the next one's turn.
@@ -148,16 +159,31 @@ impl Server {
             let request = request
                 .header(ACCEPT, "text/event-stream")
                 .header("last-event-id", held);
-            opened(within(ANSWER_TIME, request.send()).await??).await
+            opened(within(ANSWER_TIME.min(silence), request.send()).await??).await
         };
         let response = self.try_in_turn("stream", call).await?;
-        Ok(Stream {
-            response,
-            silence,
-            events: EventStream::new(EVENT_BYTES),
-            chunk: Vec::new(),
-            used: 0,
-        })
+        Ok(Stream::of(response, silence))
+    }
+
+    /// What a stream would say, once: a bundle newer than revision `after`. The server waits for one. None: it waited in vain.
+    pub(crate) async fn newer(
+        &self,
+        token: &str,
+        after: u64,
+        wait: Duration,
+        silence: Duration,
+    ) -> Result<Option<Stream>, SyncError> {
+        let call = async |url| {
+            let request = self.client.get(url).bearer_auth(token);
+            let response = within(wait + ANSWER_TIME, request.send()).await??;
+            if response.status() == StatusCode::NO_CONTENT {
+                return Ok(None);
+            }
+            opened(response).await.map(Some)
+        };
+        let path = format!("bundle?after={after}&wait={}", wait.as_secs());
+        let response = self.try_in_turn(&path, call).await?;
+        Ok(response.map(|response| Stream::of(response, silence)))
     }
 }
 
@@ -168,27 +194,75 @@ pub(crate) struct Stream {
     events: EventStream,
     chunk: Vec<u8>,
     used: usize,
+    /// Bytes since the last event that was of use.
+    idle: usize,
+    /// When the event that has not ended yet began.
+    midway: Option<Instant>,
 }
 
 impl Stream {
-    /// The next event. Dropping the future half-way loses nothing.
-    pub(crate) async fn next(&mut self) -> Result<Event, SyncError> {
-        loop {
+    fn of(response: Response, silence: Duration) -> Self {
+        Self {
+            response,
+            silence,
+            events: EventStream::new(EVENT_BYTES),
+            chunk: Vec::new(),
+            used: 0,
+            idle: 0,
+            midway: None,
+        }
+    }
+
+    /// True once it has said anything.
+    pub(crate) fn was_heard(&self) -> bool {
+        self.used > 0
+    }
+
+    /// The next bundle or keys. None: the server says something else, so it is there. Dropping the future half-way loses nothing.
+    pub(crate) async fn next(&mut self) -> Result<Option<Event>, SyncError> {
+        if let Some(event) = self.take()? {
+            return Ok(Some(event));
+        }
+        let chunk = match self.midway {
+            None => within(self.silence, self.response.chunk()).await??,
+            Some(began) => timeout_at(
+                began + EVENT_TIME,
+                within(self.silence, self.response.chunk()),
+            )
+            .await
+            .map_err(|_| SyncError::Slow(EVENT_TIME))???,
+        };
+        self.chunk = chunk.ok_or(SyncError::Closed)?.into();
+        self.used = 0;
+        self.idle += self.chunk.len();
+        self.take()
+    }
+
+    /// The next event of use in what has come.
+    fn take(&mut self) -> Result<Option<Event>, SyncError> {
+        while self.used < self.chunk.len() {
             let mut rest = &self.chunk[self.used..];
             let event = self.events.take(&mut rest);
             self.used = self.chunk.len() - rest.len();
             match event {
-                Ok(Some(event)) => return Ok(event),
-                Ok(None) => {}
+                Ok(Some(event)) if matches!(event.name.as_str(), "bundle" | "keys") => {
+                    (self.idle, self.midway) = (0, None);
+                    return Ok(Some(event));
+                }
+                // What a later server may send, or the end of what came.
+                Ok(_) => {}
                 Err(StreamError::TooLong(limit)) => return Err(SyncError::TooLong(limit)),
                 Err(error @ StreamError::NotText) => {
                     return Err(SyncError::Nonsense(error.to_string()));
                 }
             }
-            let chunk = within(self.silence, self.response.chunk()).await??;
-            self.chunk = chunk.ok_or(SyncError::Closed)?.into();
-            self.used = 0;
         }
+        if self.idle > IDLE_BYTES {
+            return Err(SyncError::TooLong(IDLE_BYTES));
+        }
+        let midway = self.events.is_midway();
+        self.midway = midway.then(|| self.midway.unwrap_or_else(Instant::now));
+        Ok(None)
     }
 }
 

@@ -169,6 +169,42 @@ async fn nonsense_over_tls_is_refused_within_bounds() {
     }
 }
 
+/// A stream that says this, a byte a second.
+fn slow(said: &'static str) -> Stream {
+    let bytes = futures_util::stream::unfold(said.bytes(), |mut rest| async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Some((Ok::<_, std::io::Error>(vec![rest.next()?]), rest))
+    });
+    let response = axum::http::Response::new(reqwest::Body::wrap_stream(bytes));
+    Stream::of(response.into(), Duration::from_secs(45))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_comes_byte_by_byte_is_waited_for_in_bounds() {
+    let began = Instant::now();
+    let mut never = slow(Box::leak("x".repeat(1000).into_boxed_str()));
+    let error = loop {
+        if let Err(error) = never.next().await {
+            break error;
+        }
+    };
+    assert!(matches!(error, SyncError::Slow(EVENT_TIME)), "{error}");
+    assert!(began.elapsed() <= EVENT_TIME + Duration::from_secs(2));
+    // What is whole in time may come as slowly, and as often, as it likes.
+    let mut lives = slow(Box::leak(": alive\n\n".repeat(50).into_boxed_str()));
+    for _ in 0..450 {
+        assert!(lives.next().await.unwrap().is_none());
+    }
+    assert!(matches!(lives.next().await, Err(SyncError::Closed)));
+    let mut bundle = slow("event: bundle\nid: 7\ndata: a.b.c\n\n");
+    let event = loop {
+        if let Some(event) = bundle.next().await.unwrap() {
+            break event;
+        }
+    };
+    assert_eq!((event.id.as_str(), event.data.as_str()), ("7", "a.b.c"));
+}
+
 #[test]
 fn the_largest_bundle_that_a_host_takes_fits_an_event() {
     let around = "event: bundle\nid: 18446744073709551615\ndata: \n\n".len();

@@ -17,7 +17,7 @@ use jitd_sync::courier::{self, Pace};
 use tempfile::TempDir;
 
 use host::{Host, Offered};
-use upstream::{Asked, Upstream};
+use upstream::{Asked, Fate, Upstream};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,6 +44,16 @@ impl Site {
         self.folder.path().join(name)
     }
 
+    /// What the server is asked next, words aside.
+    async fn stream_or_bundle(&self) -> Asked {
+        loop {
+            match self.upstream.asked().await {
+                Asked::Word { .. } => {}
+                asked => return asked,
+            }
+        }
+    }
+
     /// Plays `story` while jitd-sync runs.
     async fn play(&self, pace: Pace, story: impl Future<Output = ()>) {
         let socket = self.path("sync.sock");
@@ -59,6 +69,11 @@ fn eager() -> Pace {
     Pace {
         word_every: PATIENCE * 10,
         silence: PATIENCE * 10,
+        first_sign: PATIENCE * 10,
+        sign_of_life: PATIENCE * 10,
+        young: Duration::ZERO,
+        stream_again: PATIENCE * 10,
+        poll_wait: Duration::from_secs(25),
         first_wait: Duration::from_millis(5),
         longest_wait: Duration::from_millis(20),
         unreached_wait: Duration::from_millis(20),
@@ -236,14 +251,159 @@ async fn recorded_events_go_up_in_order_and_go_on_where_the_server_says() {
 }
 
 #[tokio::test]
-async fn an_event_without_end_is_cut_off_and_the_stream_begun_anew() {
+async fn what_comes_without_end_is_cut_off_and_the_stream_begun_anew() {
+    for endless in ["x", ":\n", "data: x\n\n", "data:\n"] {
+        let site = Site::new();
+        site.play(eager(), async {
+            site.upstream.asked_for_stream(0).await;
+            site.upstream.flood_until_cut_off(endless).await;
+            site.upstream.asked_for_stream(0).await;
+            site.upstream.send_bundle("7.b.c");
+            site.host.offered_bundle().await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn keys_that_no_chain_can_have_are_not_carried() {
     let site = Site::new();
     site.play(eager(), async {
         site.upstream.asked_for_stream(0).await;
-        site.upstream.flood_until_cut_off().await;
+        site.upstream.send_keys(&vec![""; 1024 * 1024]);
         site.upstream.asked_for_stream(0).await;
         site.upstream.send_bundle("7.b.c");
-        site.host.offered_bundle().await;
+        loop {
+            match site.host.offered().await {
+                Offered::Bundle(_) => break,
+                other => assert_eq!(other, Offered::Word),
+            }
+        }
+    })
+    .await;
+}
+
+/// Doubts a stream soon, and tries none again.
+fn doubting() -> Pace {
+    Pace {
+        first_sign: Duration::from_millis(50),
+        ..eager()
+    }
+}
+
+#[tokio::test]
+async fn while_streams_are_held_back_bundles_are_asked_for_one_by_one() {
+    let site = Site::new();
+    site.upstream.streams_are(Fate::HeldBack);
+    site.play(doubting(), async {
+        site.upstream.asked_for_stream(0).await;
+        // Whether the server answers at all, and then in earnest.
+        site.upstream.asked_for_bundle(0, 0).await;
+        site.upstream.asked_for_bundle(0, 25).await;
+        for revision in [7, 8] {
+            let bundle = format!("{revision}.b.c");
+            site.upstream.has_bundle(&bundle);
+            assert_eq!(site.host.offered_bundle().await, bundle);
+            site.host.offered_word().await;
+            site.upstream.asked_for_bundle(revision, 25).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stream_that_gets_through_later_is_followed_again() {
+    let site = Site::new();
+    site.upstream.streams_are(Fate::HeldBack);
+    let pace = Pace {
+        stream_again: Duration::from_millis(100),
+        ..doubting()
+    };
+    site.play(pace, async {
+        site.upstream.asked_for_bundle(0, 0).await;
+        site.upstream.asked_for_bundle(0, 25).await;
+        // Tried again in vain, while bundles still come.
+        site.upstream.asked_for_stream(0).await;
+        site.upstream.has_bundle("7.b.c");
+        assert_eq!(site.host.offered_bundle().await, "7.b.c");
+        site.upstream.streams_are(Fate::GetThrough);
+        loop {
+            site.upstream.asked_for_stream(7).await;
+            if site.upstream.try_to_send_bundle("8.b.c") {
+                break;
+            }
+        }
+        assert_eq!(site.host.offered_bundle().await, "8.b.c");
+        site.upstream.send_bundle("9.b.c");
+        assert_eq!(site.host.offered_bundle().await, "9.b.c");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn where_streams_are_cut_again_and_again_bundles_are_asked_for_one_by_one() {
+    let site = Site::new();
+    site.upstream.streams_are(Fate::CutYoung);
+    let pace = Pace {
+        young: PATIENCE,
+        ..eager()
+    };
+    site.play(pace, async {
+        for _ in 0..3 {
+            assert_eq!(site.stream_or_bundle().await, Asked::Stream { held: 0 });
+        }
+        let wanted = Asked::Bundle { after: 0, wait: 25 };
+        assert_eq!(site.stream_or_bundle().await, wanted);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn where_calls_that_last_are_cut_as_well_the_server_waits_less() {
+    let site = Site::new();
+    site.upstream.streams_are(Fate::NothingLasts);
+    site.play(doubting(), async {
+        site.upstream.asked_for_bundle(0, 0).await;
+        for wait in [25, 12, 6] {
+            site.upstream.asked_for_bundle(0, wait).await;
+        }
+        site.upstream.has_bundle("7.b.c");
+        assert_eq!(site.host.offered_bundle().await, "7.b.c");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_answers_nothing_is_not_taken_for_one_whose_stream_is_held_back() {
+    let site = Site::new();
+    site.upstream.streams_are(Fate::AllHeldBack);
+    let pace = Pace {
+        silence: Duration::from_millis(200),
+        ..doubting()
+    };
+    site.play(pace, async {
+        site.upstream.asked_for_bundle(0, 0).await;
+        site.upstream.streams_are(Fate::GetThrough);
+        // It was the server, and it is back.
+        site.upstream.asked_for_stream(0).await;
+        site.upstream.send_bundle("7.b.c");
+        assert_eq!(site.host.offered_bundle().await, "7.b.c");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refused_word_has_everything_sent_anew_also_where_streams_are_held_back() {
+    let site = Site::new();
+    site.upstream.streams_are(Fate::HeldBack);
+    site.play(doubting(), async {
+        site.upstream.asked_for_bundle(0, 0).await;
+        site.upstream.has_bundle("7.b.c");
+        site.upstream.asked_for_bundle(7, 25).await;
+        site.host.refuse_words(true);
+        site.upstream.has_bundle("8.b.c");
+        site.upstream.asked_for_bundle(8, 25).await;
+        site.upstream.asked_for_bundle(0, 25).await;
     })
     .await;
 }

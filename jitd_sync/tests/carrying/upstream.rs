@@ -1,11 +1,14 @@
 //! A server that streams what it is told to and remembers what it was asked.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
+use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -13,8 +16,9 @@ use axum::{Json, Router};
 use futures_util::stream::poll_fn;
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
@@ -26,6 +30,24 @@ pub(crate) enum Asked {
         nonce: String,
         state: String,
     },
+    Bundle {
+        after: u64,
+        wait: u64,
+    },
+}
+
+/// What somebody on the way makes of answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    GetThrough,
+    /// Streams are held back until they are whole, which they never are.
+    HeldBack,
+    /// Streams end once they have said something.
+    CutYoung,
+    /// As held back, and what else lasts for a second is cut.
+    NothingLasts,
+    /// Nothing is answered.
+    AllHeldBack,
 }
 
 #[derive(Clone)]
@@ -36,6 +58,10 @@ struct Inner {
     said: mpsc::UnboundedSender<Asked>,
     heard: tokio::sync::Mutex<mpsc::UnboundedReceiver<Asked>>,
     stream: Mutex<Option<mpsc::Sender<Bytes>>>,
+    /// What becomes of streams on their way.
+    fate: Mutex<Fate>,
+    /// The bundle that whoever asks for one is told.
+    newest: watch::Sender<String>,
     /// Tokens below this one are over.
     takes_from: Mutex<u64>,
     events: Mutex<Vec<String>>,
@@ -52,6 +78,8 @@ impl Upstream {
             said,
             heard: tokio::sync::Mutex::new(heard),
             stream: Mutex::default(),
+            fate: Mutex::new(Fate::GetThrough),
+            newest: watch::Sender::new(String::new()),
             takes_from: Mutex::default(),
             events: Mutex::default(),
             more_events: Notify::new(),
@@ -59,6 +87,7 @@ impl Upstream {
         }));
         let routes = Router::new()
             .route("/v1/host/stream", get(stream))
+            .route("/v1/host/bundle", get(bundle))
             .route("/v1/host/word", post(word))
             .route("/v1/host/events", post(events))
             .with_state(upstream.clone());
@@ -97,16 +126,43 @@ impl Upstream {
         }
     }
 
+    pub(crate) async fn asked_for_bundle(&self, after: u64, wait: u64) {
+        let wanted = Asked::Bundle { after, wait };
+        loop {
+            let asked = self.asked().await;
+            if matches!(asked, Asked::Bundle { .. }) {
+                assert_eq!(asked, wanted);
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn streams_are(&self, fate: Fate) {
+        *self.0.fate.lock().unwrap() = fate;
+    }
+
+    /// Whoever asks for a bundle is told this one.
+    pub(crate) fn has_bundle(&self, bundle: &str) {
+        self.0.newest.send_replace(bundle.to_owned());
+    }
+
     pub(crate) fn forget_what_was_asked(&self) {
         let mut heard = self.0.heard.try_lock().unwrap();
         while heard.try_recv().is_ok() {}
     }
 
     pub(crate) fn send_bundle(&self, bundle: &str) {
+        assert!(self.try_to_send_bundle(bundle));
+    }
+
+    /// False where nobody follows a stream.
+    pub(crate) fn try_to_send_bundle(&self, bundle: &str) -> bool {
         let revision = bundle.split('.').next().unwrap();
         let text = format!(": alive\n\nevent: bundle\nid: {revision}\ndata: {bundle}\n\n");
         let stream = self.0.stream.lock().unwrap();
-        stream.as_ref().unwrap().try_send(text.into()).unwrap();
+        stream
+            .as_ref()
+            .is_some_and(|stream| stream.try_send(text.into()).is_ok())
     }
 
     pub(crate) fn send_keys(&self, chain: &[&str]) {
@@ -116,16 +172,13 @@ impl Upstream {
         stream.as_ref().unwrap().try_send(text.into()).unwrap();
     }
 
-    /// Sends one event that never ends, until nobody takes it any more.
-    pub(crate) async fn flood_until_cut_off(&self) {
+    /// Sends this over and over, until nobody takes it any more.
+    pub(crate) async fn flood_until_cut_off(&self, with: &str) {
         let stream = self.0.stream.lock().unwrap().clone().unwrap();
+        let part = Bytes::from(with.repeat(65536 / with.len()));
         let mut sent = 0;
-        while stream
-            .send(Bytes::from_static(&[b'x'; 65536]))
-            .await
-            .is_ok()
-        {
-            sent += 65536;
+        while stream.send(part.clone()).await.is_ok() {
+            sent += part.len();
             assert!(sent < 64 * 1024 * 1024, "still taken after {sent} bytes");
         }
     }
@@ -160,6 +213,14 @@ async fn stream(State(upstream): State<Upstream>, headers: HeaderMap) -> Respons
         return StatusCode::UNAUTHORIZED.into_response();
     }
     let held = headers["last-event-id"].to_str().unwrap().parse().unwrap();
+    let fate = *upstream.0.fate.lock().unwrap();
+    if fate != Fate::GetThrough {
+        upstream.0.said.send(Asked::Stream { held }).unwrap();
+        if fate != Fate::CutYoung {
+            return pending().await;
+        }
+        return ([("content-type", "text/event-stream")], ": open\n\n").into_response();
+    }
     let (sender, mut receiver) = mpsc::channel(4);
     *upstream.0.stream.lock().unwrap() = Some(sender);
     upstream.0.said.send(Asked::Stream { held }).unwrap();
@@ -173,6 +234,34 @@ async fn stream(State(upstream): State<Upstream>, headers: HeaderMap) -> Respons
         Body::from_stream(parts),
     )
         .into_response()
+}
+
+async fn bundle(
+    State(upstream): State<Upstream>,
+    Query(newer): Query<HashMap<String, u64>>,
+) -> Response {
+    let (after, wait) = (newer["after"], newer["wait"]);
+    let mut newest = upstream.0.newest.subscribe();
+    let _ = upstream.0.said.send(Asked::Bundle { after, wait });
+    let fate = *upstream.0.fate.lock().unwrap();
+    if fate == Fate::AllHeldBack {
+        return pending().await;
+    }
+    let revision = |bundle: &str| -> u64 { bundle.split('.').next().unwrap().parse().unwrap_or(0) };
+    let seconds = if fate == Fate::NothingLasts { 1 } else { wait };
+    let newer = newest.wait_for(|bundle| revision(bundle) > after);
+    match timeout(Duration::from_secs(seconds), newer).await {
+        Ok(bundle) => {
+            let bundle = bundle.unwrap().clone();
+            let event = format!(
+                "event: bundle\nid: {}\ndata: {bundle}\n\n",
+                revision(&bundle)
+            );
+            ([("content-type", "text/event-stream")], event).into_response()
+        }
+        Err(_) if wait > seconds => StatusCode::GATEWAY_TIMEOUT.into_response(),
+        Err(_) => StatusCode::NO_CONTENT.into_response(),
+    }
 }
 
 fn token(headers: &HeaderMap) -> &str {
