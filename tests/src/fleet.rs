@@ -12,7 +12,7 @@ use crate::image::Release;
 use crate::net::Network;
 use crate::packages;
 use crate::people;
-use crate::run::{Inside, Outcome};
+use crate::run::{Inside, Outcome, Running};
 use crate::site::{GATED, find};
 use crate::ssh::Ssh;
 use crate::wait::{self, Deadline};
@@ -52,10 +52,24 @@ impl Fleet {
     /// # Errors
     /// Any of it failed.
     pub fn enforcing(release: Release) -> Result<Self> {
+        Self::set_up(release, false)
+    }
+
+    /// The same, and nginx is installed on the server's host.
+    ///
+    /// # Errors
+    /// Any of it failed.
+    pub fn with_a_balancer(release: Release) -> Result<Self> {
+        Self::set_up(release, true)
+    }
+
+    fn set_up(release: Release, balancer: bool) -> Result<Self> {
         packages::built("jitd").and_then(|_| packages::built("jit-server"))?;
         let network = Network::new(&["server", "web1", "web2", "desk"])?;
         let boot = |name: &str| -> Result<Host> {
-            let host = Host::boot(release, &network.options(name))?;
+            let mut options = network.options(name);
+            options.balancer = balancer && name == "server";
+            let host = Host::boot(release, &options)?;
             people::settle(&host).context("settling people")?;
             packages::install_both(&host)?;
             Ok(host)
@@ -270,6 +284,37 @@ pub fn enroll(host: &Host, url: &str, authority: &str) -> Result<Outcome> {
         "--ca",
         authority,
     ])
+}
+
+/// A login that stays until it is ended.
+///
+/// # Errors
+/// It is refused.
+pub fn login(host: &Host, person: &str) -> Result<Running> {
+    let login = Ssh::new(host, person).start("echo in; sleep 7002")?;
+    login.says("in", Deadline::seconds(10))?;
+    Ok(login)
+}
+
+/// What jitd-sync says on `host` from now on.
+///
+/// # Errors
+/// The journal can't be read.
+pub fn journal(host: &Host) -> Result<Running> {
+    let place = host.sh("journalctl --sync; journalctl --lines=0 --show-cursor")?;
+    let cursor = place.trim().rsplit(' ').next().unwrap_or_default();
+    let after = format!("--after-cursor={cursor}");
+    let follow = [
+        "journalctl",
+        "--follow",
+        "--no-tail",
+        "--output=cat",
+        "--unit=jitd-sync",
+        &after,
+    ];
+    host.command(&follow)
+        .within(Duration::from_secs(120))
+        .start()
 }
 
 /// Waits until grants count on `host`.

@@ -57,6 +57,8 @@ pub struct Options {
     pub network: Option<PathBuf>,
     /// More lines for /etc/hosts.
     pub known_hosts: String,
+    /// With nginx, set up for nothing.
+    pub balancer: bool,
 }
 
 /// A booted host. Dropped, it is gone with everything on it.
@@ -93,7 +95,11 @@ impl Host {
     /// The machine can't boot hosts, or this one did not come up; the error has the end of its console.
     pub fn boot(release: Release, options: &Options) -> Result<Self> {
         machine::ready()?;
-        let base = image::base(release)?;
+        let base = if options.balancer {
+            image::with_a_balancer(release)?
+        } else {
+            image::base(release)?
+        };
         let name = options.name.clone().unwrap_or_else(|| "host".to_owned());
         let (folder, cgroup) = places(release)?;
         let reaper = reaper(&cgroup, &folder)?;

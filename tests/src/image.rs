@@ -67,6 +67,15 @@ pub fn with_a_kernel(release: Release) -> Result<PathBuf> {
     kept(release, &format!("{}-machine", release.name()), &packages)
 }
 
+/// The same with nginx.
+///
+/// # Errors
+/// As [`base`].
+pub fn with_a_balancer(release: Release) -> Result<PathBuf> {
+    let packages = format!("{PACKAGES},nginx");
+    kept(release, &format!("{}-balancer", release.name()), &packages)
+}
+
 fn kept(release: Release, name: &str, packages: &str) -> Result<PathBuf> {
     let images = machine::target().join("images");
     fs::create_dir_all(&images).with_context(|| format!("making {}", images.display()))?;

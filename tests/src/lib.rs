@@ -17,12 +17,14 @@
 //! | jit-server's interface, as the administrator | `api.rs` |
 //! | a host with jit installed, enrolled and gated | `site.rs`, `looking.rs`, `harm.rs` |
 //! | something else than jitd behind its socket | `impostor.rs` |
+//! | something else than jit-server at its address | `stand_in.rs`, `authority.rs` |
 //! | somebody who speaks to the sockets directly | `intruder.rs`, `bin/peer.rs` |
 //! | promises kept by hosts of both releases, in parallel | `group.rs` |
 //! | a story told step by step | `story.rs` |
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod authority;
 pub mod fleet;
 pub mod group;
 mod harm;
@@ -41,6 +43,7 @@ pub mod people;
 pub mod run;
 pub mod site;
 pub mod ssh;
+pub mod stand_in;
 pub mod story;
 pub mod terminal;
 pub mod virtual_machine;

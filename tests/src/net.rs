@@ -1,11 +1,14 @@
 //! Links between hosts: one network namespace a host, joined by a bridge in a namespace of its own, so that nothing of the
 //! machine outside is touched. A link can be cut and mended.
 
-use std::fs;
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use nix::sched::{CloneFlags, setns};
 
 use crate::host::Options;
 use crate::machine;
@@ -72,6 +75,7 @@ impl Network {
             name: Some(host.to_owned()),
             network: Some(Path::new(NAMESPACES).join(self.namespace(host))),
             known_hosts: known,
+            balancer: false,
         }
     }
 
@@ -95,6 +99,22 @@ impl Network {
             "-n {} link set {host} up",
             self.namespace("switch")
         ))
+    }
+
+    /// Listens at a port of the host's, from this process: for what stands in for a program of that host.
+    ///
+    /// # Errors
+    /// There is no such link, or somebody listens there.
+    pub fn listen(&self, host: &str, port: u16) -> Result<TcpListener> {
+        let namespace = Path::new(NAMESPACES).join(self.namespace(host));
+        // A thread may go into another network; what it opens there stays there.
+        let listening = thread::spawn(move || -> Result<TcpListener> {
+            let namespace = File::open(&namespace)
+                .with_context(|| format!("opening {}", namespace.display()))?;
+            setns(namespace, CloneFlags::CLONE_NEWNET).context("entering the network")?;
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).context("listening")
+        });
+        listening.join().map_err(|_| anyhow!("panicked"))?
     }
 
     fn namespace(&self, host: &str) -> String {

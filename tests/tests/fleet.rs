@@ -5,10 +5,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use jit_tests::fleet::{Fleet, URL, at, enroll, wait_until_current, wait_until_in};
+use jit_tests::fleet::{Fleet, URL, at, enroll, journal, login, wait_until_current, wait_until_in};
 use jit_tests::group::Promise;
 use jit_tests::host::Host;
-use jit_tests::run::Running;
 use jit_tests::ssh::Ssh;
 use jit_tests::wait::{self, Deadline};
 use jit_tests::{packages, promises};
@@ -68,13 +67,6 @@ fn a_lock_ends_sessions_on_both_hosts_at_once(fleet: &Fleet) -> Result<()> {
         .run(&["jitctl", "unlock", "bob"])?
         .succeeded()
         .map(drop)
-}
-
-/// A login that stays until it is ended.
-fn login(host: &Host, person: &str) -> Result<Running> {
-    let login = Ssh::new(host, person).start("echo in; sleep 7002")?;
-    login.says("in", Deadline::seconds(10))?;
-    Ok(login)
 }
 
 fn people_ask_and_approve_from_any_host_with_a_token_until_it_is_revoked(
@@ -253,24 +245,6 @@ fn trust(host: &Host, text: &str) -> Result<()> {
     host.write("/etc/jit/trust.json", "0644", text)?;
     host.sh("systemctl restart jitd.service jitd-sync.service")
         .map(drop)
-}
-
-/// What jitd-sync says from now on.
-fn journal(host: &Host) -> Result<Running> {
-    let place = host.sh("journalctl --sync; journalctl --lines=0 --show-cursor")?;
-    let cursor = place.trim().rsplit(' ').next().unwrap_or_default();
-    let after = format!("--after-cursor={cursor}");
-    let follow = [
-        "journalctl",
-        "--follow",
-        "--no-tail",
-        "--output=cat",
-        "--unit=jitd-sync",
-        &after,
-    ];
-    host.command(&follow)
-        .within(Duration::from_secs(120))
-        .start()
 }
 
 fn a_restarted_server_is_found_again(fleet: &Fleet) -> Result<()> {
