@@ -226,9 +226,12 @@ pub(super) async fn enrol(
             name,
             key,
             proof,
-            from: remote.map(|Extension(remote)| remote.peer()),
+            from: remote.as_ref().map(|Extension(remote)| remote.peer()),
         })
         .await?;
+    if let Some(Extension(remote)) = remote {
+        remote.was_of_use();
+    }
     Ok((
         StatusCode::CREATED,
         axum::Json(Enrolled::for_a_token(enrolment)),

@@ -15,10 +15,11 @@ use super::{Peer, Problem, Remote};
 const CONNECTIONS: usize = 32;
 /// Connections of all accounts but root at most.
 const ALL_CONNECTIONS: usize = 512;
-/// Calls of one account within a moment at most …
-const BURST: f64 = 200.0;
-/// … and each second in the long run.
-const CALLS_A_SECOND: f64 = 100.0;
+/// Calls of one account.
+pub(super) const CALLS: Rate = Rate {
+    burst: 200.0,
+    a_second: 100.0,
+};
 /// More accounts than this and idle ones are forgotten.
 const ACCOUNTS_REMEMBERED: usize = 1_024;
 
@@ -34,26 +35,45 @@ struct Account {
     allowance: Allowance,
 }
 
-/// Calls that somebody may still make: so many at a time, and so many each second in the long run.
+/// How often somebody may do something: so many times within a moment, and so many each second in the long run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rate {
+    pub(super) burst: f64,
+    pub(super) a_second: f64,
+}
+
+/// How often somebody may still do it.
 #[derive(Debug)]
 pub(super) struct Allowance {
+    rate: Rate,
     left: f64,
     counted: Instant,
 }
 
 impl Allowance {
-    pub(super) fn full(now: Instant) -> Self {
+    pub(super) fn full(rate: Rate, now: Instant) -> Self {
         Self {
-            left: BURST,
+            rate,
+            left: rate.burst,
             counted: now,
         }
     }
 
-    /// Counts a call. False where there was none left.
+    /// True where nothing of it is used.
+    pub(super) fn is_full(&self, now: Instant) -> bool {
+        self.left_at(now) >= self.rate.burst
+    }
+
+    /// True where nothing of it is left.
+    pub(super) fn is_used_up(&self, now: Instant) -> bool {
+        self.left_at(now) < 1.0
+    }
+
+    /// Counts one. False where there was none left.
     pub(super) fn take(&mut self, now: Instant) -> bool {
+        let may = !self.is_used_up(now);
         self.left = self.left_at(now);
         self.counted = now;
-        let may = self.left >= 1.0;
         if may {
             self.left -= 1.0;
         }
@@ -62,7 +82,7 @@ impl Allowance {
 
     fn left_at(&self, now: Instant) -> f64 {
         let since = now.saturating_duration_since(self.counted);
-        (self.left + since.as_secs_f64() * CALLS_A_SECOND).min(BURST)
+        (self.left + since.as_secs_f64() * self.rate.a_second).min(self.rate.burst)
     }
 }
 
@@ -87,13 +107,12 @@ impl Limits {
             .map(|(_, account)| account.connections)
             .sum();
         if accounts.len() > ACCOUNTS_REMEMBERED {
-            accounts.retain(|_, account| {
-                account.connections > 0 || account.allowance.left_at(now) < BURST
-            });
+            accounts
+                .retain(|_, account| account.connections > 0 || !account.allowance.is_full(now));
         }
         let account = accounts.entry(uid).or_insert(Account {
             connections: 0,
-            allowance: Allowance::full(now),
+            allowance: Allowance::full(CALLS, now),
         });
         if uid != 0 && (account.connections >= CONNECTIONS || all >= ALL_CONNECTIONS) {
             return None;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::StatusCode;
@@ -10,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Problem;
-use super::limits::Allowance;
+use super::limits::{Allowance, CALLS, Rate};
 
 /// Connections at most.
 const CONNECTIONS: usize = 16_384;
@@ -18,6 +19,13 @@ const CONNECTIONS: usize = 16_384;
 const STRANGERS: usize = 1_024;
 /// … and those of one address. Many hosts may share one.
 const STRANGERS_OF_ADDRESS: usize = 256;
+/// Connections of one address that came to nothing: nobody was known on them. Each costs TLS all the same, about a millisecond.
+const WASTED: Rate = Rate {
+    burst: 1_024.0,
+    a_second: 50.0,
+};
+/// Addresses at most for which that is counted.
+const WASTERS: usize = 4_096;
 /// Calls of a connection without a token that counts.
 const CALLS_OF_STRANGER: u32 = 4;
 /// Connections of one host or user at most; a host needs three.
@@ -43,6 +51,8 @@ struct Counts {
     all: usize,
     strangers: usize,
     addresses: HashMap<IpAddr, usize>,
+    /// Of addresses whose connections came to nothing of late.
+    wasted: HashMap<IpAddr, Allowance>,
     known: HashMap<Whose, OfOne>,
 }
 
@@ -58,6 +68,7 @@ pub struct Remote {
     limits: Arc<RemoteLimits>,
     peer: IpAddr,
     calls: Mutex<u32>,
+    was_of_use: AtomicBool,
     whose: watch::Sender<Option<Whose>>,
 }
 
@@ -67,14 +78,16 @@ impl RemoteLimits {
     }
 
     /// Lets a connection from `peer` in. None where there are too many already.
-    pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Arc<Remote>> {
+    pub fn admit(self: &Arc<Self>, peer: IpAddr, now: Instant) -> Option<Arc<Remote>> {
         let peer = peer.to_canonical();
         let address = counted(peer);
         let mut counts = self.counts();
         let here = counts.addresses.get(&address).copied().unwrap_or(0);
+        let wasted = counts.wasted.get(&address);
         if counts.all >= CONNECTIONS
             || counts.strangers >= STRANGERS
             || here >= STRANGERS_OF_ADDRESS
+            || wasted.is_some_and(|wasted| wasted.is_used_up(now))
         {
             return None;
         }
@@ -85,6 +98,7 @@ impl RemoteLimits {
             limits: Arc::clone(self),
             peer,
             calls: Mutex::new(0),
+            was_of_use: AtomicBool::new(false),
             whose: watch::Sender::new(None),
         }))
     }
@@ -99,6 +113,23 @@ impl Counts {
             if *here == 0 {
                 self.addresses.remove(&address);
             }
+        }
+    }
+
+    /// A connection from `peer` came to nothing. Where too many addresses are counted already, a new one is not.
+    fn waste(&mut self, peer: IpAddr, now: Instant) {
+        if self.wasted.len() >= WASTERS {
+            self.wasted.retain(|_, wasted| !wasted.is_full(now));
+        }
+        let (address, room) = (counted(peer), self.wasted.len() < WASTERS);
+        let wasted = if room {
+            let fresh = || Allowance::full(WASTED, now);
+            Some(self.wasted.entry(address).or_insert_with(fresh))
+        } else {
+            self.wasted.get_mut(&address)
+        };
+        if let Some(wasted) = wasted {
+            wasted.take(now);
         }
     }
 
@@ -140,6 +171,11 @@ impl Remote {
     #[must_use]
     pub fn peer(&self) -> IpAddr {
         self.peer
+    }
+
+    /// It was of use though nobody is known on it: it brought a host in.
+    pub(super) fn was_of_use(&self) {
+        self.was_of_use.store(true, Ordering::Relaxed);
     }
 
     /// Resolves when a token that counts was shown.
@@ -193,7 +229,7 @@ impl Remote {
             }
             let fresh = || OfOne {
                 connections: 0,
-                allowance: Allowance::full(now),
+                allowance: Allowance::full(CALLS, now),
             };
             counts
                 .known
@@ -217,7 +253,12 @@ impl Drop for Remote {
         let mut counts = self.limits.counts();
         counts.all = counts.all.saturating_sub(1);
         match &*self.whose.borrow() {
-            None => counts.no_stranger(self.peer),
+            None => {
+                counts.no_stranger(self.peer);
+                if !self.was_of_use.load(Ordering::Relaxed) {
+                    counts.waste(self.peer, Instant::now());
+                }
+            }
             Some(whose) => counts.not_of(whose),
         }
     }
@@ -225,6 +266,8 @@ impl Drop for Remote {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn host(digit: &str) -> Whose {
@@ -235,17 +278,58 @@ mod tests {
     fn strangers_of_one_address_do_not_keep_others_out() {
         let limits = Arc::new(RemoteLimits::default());
         let (one, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let now = Instant::now();
         let held: Vec<_> = (0..STRANGERS_OF_ADDRESS)
-            .map(|_| limits.admit(one).unwrap())
+            .map(|_| limits.admit(one, now).unwrap())
             .collect();
-        assert!(limits.admit(one).is_none());
-        assert!(limits.admit(other).is_some());
+        assert!(limits.admit(one, now).is_none());
+        assert!(limits.admit(other, now).is_some());
         drop(held);
-        assert!(limits.admit(one).is_some());
+        assert!(limits.admit(one, now).is_some());
         assert!(
             limits.counts().addresses.is_empty() && limits.counts().all == 0,
             "nothing lasts"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_connects_for_nothing_again_and_again_is_turned_away_and_hosts_beside_him_are_not()
+    {
+        let limits = Arc::new(RemoteLimits::default());
+        let (one, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let wasted = |tries: usize, at: IpAddr| {
+            let admitted = |_: &usize| limits.admit(at, Instant::now()).is_some();
+            (0..tries).filter(admitted).count()
+        };
+        assert_eq!(wasted(5_000, one), 1_024);
+        assert_eq!(wasted(100, other), 100);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(wasted(5_000, one), 100);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let now = Instant::now();
+        for number in 0..5_000 {
+            let remote = limits.admit(one, now).unwrap();
+            if number % 2 == 0 {
+                let host = format!("h{number:032}").parse().unwrap();
+                remote.is_of(&Whose::Host(host), now).unwrap();
+            } else {
+                remote.was_of_use();
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_addresses_connect_for_nothing_so_many_are_counted() {
+        let limits = Arc::new(RemoteLimits::default());
+        let waste = |number: u32| {
+            let address = IpAddr::V4((number + 0x0a00_0000).into());
+            drop(limits.admit(address, Instant::now()).unwrap());
+        };
+        (0..10_000).for_each(waste);
+        assert_eq!(limits.counts().wasted.len(), WASTERS);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        waste(10_001);
+        assert_eq!(limits.counts().wasted.len(), 1, "nothing lasts");
     }
 
     #[test]
@@ -265,14 +349,14 @@ mod tests {
         let (address, now) = ("192.0.2.1".parse().unwrap(), Instant::now());
         let mut held = Vec::new();
         for number in 0..2 * STRANGERS_OF_ADDRESS {
-            let remote = limits.admit(address).unwrap();
+            let remote = limits.admit(address, now).unwrap();
             remote
                 .is_of(&Whose::Host(format!("h{number:032}").parse().unwrap()), now)
                 .unwrap();
             held.push(remote);
         }
         let mine: Vec<_> = (0..=CONNECTIONS_OF_ONE)
-            .map(|_| limits.admit(address).unwrap())
+            .map(|_| limits.admit(address, now).unwrap())
             .collect();
         let known = mine
             .iter()
@@ -289,10 +373,8 @@ mod tests {
     #[test]
     fn whoever_was_known_makes_few_calls_with_tokens_that_do_not_count() {
         let limits = Arc::new(RemoteLimits::default());
-        let (remote, now) = (
-            limits.admit("192.0.2.1".parse().unwrap()).unwrap(),
-            Instant::now(),
-        );
+        let now = Instant::now();
+        let remote = limits.admit("192.0.2.1".parse().unwrap(), now).unwrap();
         assert!(remote.called(now).is_ok());
         let alice = Whose::User("alice".parse().unwrap());
         remote.is_of(&alice, now).unwrap();
@@ -309,18 +391,14 @@ mod tests {
     fn a_stranger_makes_few_calls_and_a_host_no_more_than_its_allowance() {
         let limits = Arc::new(RemoteLimits::default());
         let now = Instant::now();
-        let remote = limits.admit("192.0.2.1".parse().unwrap()).unwrap();
+        let remote = limits.admit("192.0.2.1".parse().unwrap(), now).unwrap();
         assert_eq!((0..10).filter(|_| remote.called(now).is_ok()).count(), 4);
         remote.is_of(&host("1"), now).unwrap();
         // Whatever they ask for, with a token or without.
         let called = |remote: &Remote| (0..1_000).filter(|_| remote.called(now).is_ok()).count();
         assert_eq!(called(&remote), 199);
-        let other = limits.admit("192.0.2.1".parse().unwrap()).unwrap();
+        let other = limits.admit("192.0.2.1".parse().unwrap(), now).unwrap();
         assert!(other.is_of(&host("1"), now).is_err(), "on any connection");
-        assert!(
-            remote
-                .called(now + std::time::Duration::from_secs(1))
-                .is_ok()
-        );
+        assert!(remote.called(now + Duration::from_secs(1)).is_ok());
     }
 }

@@ -80,7 +80,7 @@ impl Door {
             };
             match accepted {
                 Ok((stream, address)) => {
-                    let Some(remote) = limits.admit(address.ip()) else {
+                    let Some(remote) = limits.admit(address.ip(), Instant::now()) else {
                         continue;
                     };
                     let connection = Connection {
