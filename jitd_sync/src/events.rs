@@ -10,21 +10,26 @@ use crate::courier::Courier;
 use crate::error::SyncError;
 use crate::server::Stored;
 
-/// Hands events over as they are recorded. Which ones the server has, it says itself: from 0 on, it skips what it knows.
+/// Hands events over as they are recorded. Which ones the server has, it says itself.
 pub(crate) async fn carry(courier: &Courier) -> Infallible {
     let (mut backoff, mut complaint) = (courier.pace.backoff(), Complaint::default());
-    let mut last = 0;
+    let mut known = None;
     loop {
-        match hand_over(courier, last).await {
-            Ok(Some(Stored::UpTo(seq))) if seq != last => {
-                last = seq;
+        let last = known.unwrap_or_default();
+        let outcome = match known {
+            Some(last) => hand_over(courier, last).await,
+            None => ask(courier).await,
+        };
+        match outcome {
+            Ok(Some(Stored::UpTo(seq))) if known != Some(seq) => {
+                known = Some(seq);
                 backoff.reset();
                 complaint.settled();
                 continue;
             }
-            Ok(Some(Stored::OnlyUpTo(seq))) if seq != last => {
+            Ok(Some(Stored::OnlyUpTo(seq))) if known != Some(seq) => {
                 info!("the server has this host's events up to {seq} only, not up to {last}");
-                last = seq;
+                known = Some(seq);
             }
             Ok(Some(_)) => warn!("the server did not take this host's events after {last}"),
             Ok(None) => backoff.reset(),
@@ -41,6 +46,14 @@ pub(crate) async fn carry(courier: &Courier) -> Infallible {
         }
         sleep(backoff.wait(fastrand::f64())).await;
     }
+}
+
+/// How far the server has this host's events: it is handed none. A server of before refuses that with the same answer.
+async fn ask(courier: &Courier) -> Result<Option<Stored>, SyncError> {
+    let token = courier.standing().token;
+    let stored = courier.server.events(&token, &[], Some("")).await?;
+    let (Stored::UpTo(seq) | Stored::OnlyUpTo(seq)) = stored;
+    Ok(Some(Stored::UpTo(seq)))
 }
 
 /// None: there was nothing to hand over.

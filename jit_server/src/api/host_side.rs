@@ -254,7 +254,8 @@ pub(super) async fn word(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Lines {
-    /// As written, oldest first, each naming the hash of the one before.
+    /// As written, oldest first, each naming the hash of the one before. With none the answer is how far the chain is stored, and the
+    /// checkpoint is not looked at.
     lines: Vec<String>,
     /// `jit-events+jwt` over the chain up to the last of them.
     checkpoint: String,

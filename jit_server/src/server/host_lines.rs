@@ -29,13 +29,16 @@ struct Numbered {
     kind: String,
     /// Of a loss: the last line that the host still has.
     after: Option<u64>,
+    /// Of a loss that made room: the first line that the host still has.
+    dropped_before: Option<u64>,
 }
 
 impl Numbered {
     /// jitd found lines of its own gone (a disk that failed, a hand that deleted) and says so in the next one. That line may
     /// come after a gap; where the host still has lines that are not stored, those are due first.
     fn tells_of_a_loss(&self, stored: u64) -> bool {
-        self.kind == LOST && self.after.is_some_and(|after| after <= stored)
+        let due_is_gone = self.dropped_before.is_none_or(|first| first > stored + 1);
+        self.kind == LOST && self.after.is_some_and(|after| after <= stored) && due_is_gone
     }
 }
 
@@ -76,8 +79,8 @@ struct Following {
 }
 
 impl Server {
-    /// Keeps lines of `host` that follow what is stored; those stored already are skipped. Returns the number of the last stored. What is
-    /// refused and what is lost is an alarm.
+    /// Keeps lines of `host` that follow what is stored; those stored already are skipped. Returns the number of the last stored, which is all
+    /// that is asked for with no lines. What is refused and what is lost is an alarm.
     ///
     /// # Errors
     /// [`Error::Chain`] at a gap, at a line that does not follow the one before, or with a checkpoint that does not fit;
@@ -94,6 +97,9 @@ impl Server {
                 server.look(|state| Some(state.directory.host_by_id(&host)?.enrolled.name.clone()));
             let name = name.ok_or(Error::UnknownHost)?;
             let stored = server.store.host_head(&host).await?;
+            if lines.is_empty() {
+                return Ok(stored.map_or(0, |head| head.host_seq));
+            }
             let at = stored.as_ref().map_or(0, |head| head.host_seq);
             let following = match signed_and_following(&host, key, stored, lines, &checkpoint) {
                 Ok(following) => following,
@@ -270,6 +276,16 @@ mod tests {
             following(head(&stored[2]), vec![lost(5)]).is_err(),
             "lines 4 and 5 are still there"
         );
+        let dropped = |first: u64| {
+            let before = format!(r#""dropped_before":{first},"checkpoint""#);
+            following(
+                head(&stored[2]),
+                vec![lost(0).replace(r#""checkpoint""#, &before)],
+            )
+        };
+        assert!(dropped(3).is_err(), "line 4 is still there");
+        assert!(dropped(4).is_err(), "line 4 is still there");
+        assert_eq!(dropped(5).unwrap().lost, Some((3, 9)));
         assert!(
             new(head(&taken[0]), &[lost(2)]).is_empty(),
             "stored already"

@@ -70,6 +70,8 @@ struct Told {
     seq: u64,
     /// The last line that whoever missed the dropped ones has.
     after: u64,
+    /// The first line that was left then.
+    dropped_before: u64,
 }
 
 #[derive(Serialize)]
@@ -298,9 +300,11 @@ impl Inner {
             Some(first) if first > after + 1 => first,
             _ => return Ok(after),
         };
-        let told = self
-            .told
-            .filter(|told| told.after <= after && told.seq >= dropped_before);
+        // The server takes it only for lines that were gone already when it was told.
+        let covers = |told: &Told| {
+            (told.after..told.dropped_before - 1).contains(&after) && told.seq >= dropped_before
+        };
+        let told = self.told.filter(covers);
         if let Some(told) = told {
             return Ok(told.seq - 1);
         }
@@ -310,7 +314,11 @@ impl Inner {
         };
         self.write_to_disk(at, "record.lost", &lost)?;
         let seq = self.chain.seq;
-        self.told = Some(Told { seq, after });
+        self.told = Some(Told {
+            seq,
+            after,
+            dropped_before,
+        });
         Ok(seq - 1)
     }
 

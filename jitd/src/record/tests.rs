@@ -227,6 +227,19 @@ fn a_loss_is_told_of_once_to_all_who_missed_the_same() {
 }
 
 #[test]
+fn a_loss_that_was_told_of_says_nothing_of_lines_that_were_dropped_after_it() {
+    let place = Place::new();
+    let (record, first) = rotated(&place);
+    let (lines, _) = record.read_after(0, u64::MAX, 32 * 1024).unwrap();
+    assert_eq!(event(&lines[0])["dropped_before"], first);
+    drop_oldest(&place);
+    let (lines, _) = record.read_after(first, u64::MAX, 32 * 1024).unwrap();
+    let lost = event(&lines[0]);
+    assert_eq!(lost["after"], first, "{lost}");
+    assert!(lost["dropped_before"].as_u64() > Some(first + 1), "{lost}");
+}
+
+#[test]
 fn a_server_that_has_what_was_dropped_reads_on_as_if_nothing_were_gone() {
     let place = Place::new();
     let (record, first) = rotated(&place);
