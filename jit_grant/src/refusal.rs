@@ -66,7 +66,7 @@ impl Refusal {
     #[must_use]
     pub fn with_detail(self, detail: &str) -> Self {
         Self {
-            detail: Some(clean(detail, 120)),
+            detail: Some(clean(detail, 160)),
             ..self
         }
     }

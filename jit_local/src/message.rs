@@ -115,6 +115,9 @@ pub mod control {
         /// The keys of the server were last refused: the code that says why. A bundle or word that is taken after that ends it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub keys_refused: Option<String>,
+        /// What keeps jitd-sync from hearing the server, in its words. A word that is taken ends it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub trouble: Option<String>,
         /// Live sessions and elevations that the caller may see: all of them for root, for others their own.
         pub sessions: usize,
         /// False when events can't be written to disk.
@@ -247,6 +250,9 @@ pub mod sync {
     /// `io.jit.Sync.Events`: recorded events after a number; the reply waits until there is one, at most 30 s. Parameters: [`After`];
     /// reply: [`Events`].
     pub const EVENTS: &str = "io.jit.Sync.Events";
+    /// `io.jit.Sync.Trouble`: what keeps jitd-sync from hearing the server, to be shown and not to be acted on. Parameters: [`Trouble`];
+    /// no reply's parameters.
+    pub const TROUBLE: &str = "io.jit.Sync.Trouble";
     /// `io.jit.Sync.NotEnrolled`: there is no server yet. No parameters.
     pub const NOT_ENROLLED: &str = "io.jit.Sync.NotEnrolled";
     /// `io.jit.Sync.Failed`: it could not be done on this host. Parameters: [`Failed`](super::Failed).
@@ -281,6 +287,13 @@ pub mod sync {
     pub struct Word {
         /// `jit-word+jwt`.
         pub word: String,
+    }
+
+    /// Parameters of [`TROUBLE`].
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct Trouble {
+        /// In words; jitd keeps the first 300 characters.
+        pub what: String,
     }
 
     /// Parameters of [`KEYS`].

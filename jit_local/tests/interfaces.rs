@@ -244,6 +244,7 @@ fn control_messages_agree_with_their_description() {
         current: true,
         code: Some(text()),
         keys_refused: Some(text()),
+        trouble: Some(text()),
         sessions: 1,
         recording: true,
         lost_gates: vec![control::LostGate {
@@ -311,6 +312,7 @@ fn sync_messages_agree_with_their_description() {
             sync::BUNDLE,
             sync::WORD,
             sync::KEYS,
+            sync::TROUBLE,
             sync::EVENTS,
         ],
     );
@@ -333,6 +335,8 @@ fn sync_messages_agree_with_their_description() {
     declared.agrees(&declared.calls["Word"], &sync::Word { word: text() });
     let chain = vec![text()];
     declared.agrees(&declared.calls["Keys"], &sync::Keys { chain });
+    declared.agrees(&declared.calls["Trouble"], &sync::Trouble { what: text() });
+    assert!(declared.replies["Trouble"].is_empty());
     declared.agrees(&declared.replies["Word"], &taken);
     declared.agrees(&declared.replies["Keys"], &taken);
     declared.agrees(&declared.calls["Events"], &sync::After { seq: 1 });

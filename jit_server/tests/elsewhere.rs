@@ -200,7 +200,7 @@ async fn a_token_lets_in_what_it_says_and_nothing_else() {
         "/v1/host/stream",
     )
     .await;
-    read(refused).await.refuses(401, "bad-token");
+    read(refused).await.refuses(401, "unknown-host");
     // A key that the host has not, and a token of another server.
     let key = new();
     let stolen = json!({ "secret": "A".repeat(43), "name": "a-5", "public_key": key.public(), "proof": "a.b.c" });
@@ -286,7 +286,7 @@ async fn a_removed_host_loses_its_stream_its_token_and_its_grants() {
         "/v1/host/stream",
     )
     .await;
-    read(refused).await.refuses(401, "bad-token");
+    read(refused).await.refuses(401, "unknown-host");
     read(
         root.send(Method::DELETE, "/v1/hosts/web-1", &[], Default::default())
             .await,

@@ -59,10 +59,11 @@ pub enum Method {
     Bundle,
     Word,
     Keys,
+    Trouble,
     Events,
 }
 
-const TABLE: [(&str, Socket, Who, Method); 15] = [
+const TABLE: [(&str, Socket, Who, Method); 16] = [
     (pam::ACCOUNT, Socket::Pam, Who::Root, Method::Account),
     (pam::OPEN_BEFORE, Socket::Pam, Who::Root, Method::OpenBefore),
     (pam::OPEN_AFTER, Socket::Pam, Who::Root, Method::OpenAfter),
@@ -87,6 +88,7 @@ const TABLE: [(&str, Socket, Who, Method); 15] = [
     (sync::BUNDLE, Socket::Sync, Who::Anyone, Method::Bundle),
     (sync::WORD, Socket::Sync, Who::Anyone, Method::Word),
     (sync::KEYS, Socket::Sync, Who::Anyone, Method::Keys),
+    (sync::TROUBLE, Socket::Sync, Who::Anyone, Method::Trouble),
     (sync::EVENTS, Socket::Sync, Who::Anyone, Method::Events),
 ];
 

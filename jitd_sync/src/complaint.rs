@@ -17,18 +17,19 @@ pub(crate) struct Complaint {
 }
 
 impl Complaint {
-    /// Says what went wrong, unless it was said a moment ago.
-    pub(crate) fn about(&mut self, error: &SyncError) {
+    /// Says what went wrong, unless it was said a moment ago. True where it said so.
+    pub(crate) fn about(&mut self, error: &SyncError) -> bool {
         let text = error.to_string();
         let now = Instant::now();
         let said =
             |(last, at): &(String, Instant)| *last == text && now.duration_since(*at) < AGAIN;
         if self.last.as_ref().is_some_and(said) {
             debug!("{text}");
-        } else {
-            warn!("{text}");
-            self.last = Some((text, now));
+            return false;
         }
+        warn!("{text}");
+        self.last = Some((text, now));
+        true
     }
 
     /// It works again: the next failure is news.

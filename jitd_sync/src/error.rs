@@ -98,6 +98,14 @@ impl SyncError {
         matches!(self, Self::Unreachable(_))
     }
 
+    /// It lies between this host and its server, not in jitd, and is no mere request to come back later.
+    pub(crate) fn keeps_the_server_away(&self) -> bool {
+        !matches!(
+            self,
+            Self::Jitd(_) | Self::NotTaken { .. } | Self::Refused { status: 429, .. }
+        )
+    }
+
     /// Another place of the server may do better.
     pub(crate) fn is_for_the_next(&self) -> bool {
         matches!(

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jit_local::call::Nothing;
 use jit_local::client;
 use jit_local::limits::EVENTS_WAIT;
-use jit_local::message::sync::{self, After, Events, Hello, Keys, Taken, Word};
+use jit_local::message::sync::{self, After, Events, Hello, Keys, Taken, Trouble, Word};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -65,6 +65,14 @@ impl Jitd {
     /// Offers the documents that lead from key to key of the server's.
     pub(crate) async fn keys(&self, chain: Vec<String>) -> Result<Taken, SyncError> {
         self.call(sync::KEYS, Keys { chain }, CALL_TIME).await
+    }
+
+    /// Says what keeps the server from being heard, for people to read.
+    pub(crate) async fn trouble(&self, what: String) -> Result<(), SyncError> {
+        let Nothing {} = self
+            .call(sync::TROUBLE, Trouble { what }, CALL_TIME)
+            .await?;
+        Ok(())
     }
 
     /// Events recorded after number `seq`; waits for one, and may come back with none.

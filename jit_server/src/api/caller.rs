@@ -1,16 +1,18 @@
 //! Who calls: the account at the other end of the socket, over the network a user by his token, or a host by its own.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request};
 use axum::http::{StatusCode, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use jit_grant::{DocumentRefused, HostId, HostToken, Principal, UserToken};
+use jit_grant::{DocumentRefused, HostId, HostToken, Principal, PublicKey, UserToken};
 use tokio::time::Instant;
 
 use super::remote::Whose;
 use super::{Problem, Remote};
+use crate::error::Error;
 use crate::event::Actor;
 use crate::server::Server;
 
@@ -166,10 +168,9 @@ impl FromRequestParts<Arc<Server>> for HostCaller {
 
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
         let now = server.now();
-        let token = HostToken::verify(bearer(parts, HOSTS_SHOW)?, now, |host| {
-            server.host_key(host)
-        });
-        let token = token.map_err(|error| bad_token(&error))?;
+        let token = shown_by_host(parts, server, |shown, key_of| {
+            HostToken::verify(shown, now, key_of)
+        })?;
         known(parts, &token.host)?;
         server.streams().saw(&token.host, now);
         Ok(Self(token.host))
@@ -186,10 +187,9 @@ impl FromRequestParts<Arc<Server>> for HostAskingTheTime {
 
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
         let now = server.now();
-        let token = HostToken::verify_of_any_age(bearer(parts, HOSTS_SHOW)?, now, |host| {
-            server.host_key(host)
-        });
-        let token = token.map_err(|error| bad_token(&error))?;
+        let token = shown_by_host(parts, server, |shown, key_of| {
+            HostToken::verify_of_any_age(shown, now, key_of)
+        })?;
         // An old one may come from whoever found it.
         if now < token.expires {
             known(parts, &token.host)?;
@@ -221,9 +221,28 @@ fn bearer<'a>(parts: &'a Parts, missing: &str) -> Result<&'a [u8], Problem> {
         .ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, missing).code("no-token"))
 }
 
-fn bad_token(error: &DocumentRefused) -> Problem {
-    let detail = format!("the host's token is refused: {error}");
-    Problem::new(StatusCode::UNAUTHORIZED, detail).code("bad-token")
+/// The token that a host shows, as `verify` believes it. A host that this server does not know is told just that: it must enrol again.
+fn shown_by_host(
+    parts: &Parts,
+    server: &Server,
+    verify: impl FnOnce(
+        &[u8],
+        &dyn Fn(&HostId) -> Option<PublicKey>,
+    ) -> Result<HostToken, DocumentRefused>,
+) -> Result<HostToken, Problem> {
+    let unknown = Cell::new(false);
+    let key_of = |host: &HostId| {
+        let key = server.host_key(host);
+        unknown.set(key.is_none());
+        key
+    };
+    verify(bearer(parts, HOSTS_SHOW)?, &key_of).map_err(|error| {
+        if unknown.get() {
+            return Error::UnknownHost.into();
+        }
+        let detail = format!("the host's token is refused: {error}");
+        Problem::new(StatusCode::UNAUTHORIZED, detail).code("bad-token")
+    })
 }
 
 #[cfg(test)]

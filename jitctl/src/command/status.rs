@@ -16,6 +16,9 @@ use crate::words::{clean, span};
 /// How long the server is asked after the caller's lock: the rest does not depend on it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// A word comes every 30 s; this is four of them missing.
+const MISSING: Duration = Duration::from_secs(120);
+
 pub(super) async fn run(here: &Here) -> Result<Exit, Error> {
     let services = gated(here)?;
     let daemon = here.daemon().status();
@@ -30,7 +33,7 @@ pub(super) async fn run(here: &Here) -> Result<Exit, Error> {
             here.screen.say("");
         }
         if let Ok(status) = &daemon {
-            here.screen.pairs(&pairs(status));
+            here.screen.pairs(&pairs(here, status));
             here.screen.say("");
         }
         let rows: Vec<_> = services
@@ -122,15 +125,31 @@ fn words(seconds: u64) -> String {
     span(SignedDuration::try_from(Duration::from_secs(seconds)).unwrap_or(SignedDuration::MAX))
 }
 
-fn pairs(status: &control::Status) -> Vec<(&'static str, String)> {
+/// When the server was heard last; where words are missing, since when.
+fn heard(here: &Here, status: &control::Status) -> String {
+    let Some(ago) = status.heard_ms_ago.map(Duration::from_millis) else {
+        let up = words(here.now.boot_seconds);
+        return format!("nothing heard since this host started ({up} ago)");
+    };
+    let since = SignedDuration::try_from(ago)
+        .ok()
+        .and_then(|ago| here.now.wall.checked_sub(ago).ok());
+    match since.filter(|_| ago >= MISSING) {
+        Some(since) => format!(
+            "nothing heard since {} ({} ago)",
+            here.times().local(since),
+            words(ago.as_secs())
+        ),
+        None => format!("heard {} ago", words(ago.as_secs())),
+    }
+}
+
+fn pairs(here: &Here, status: &control::Status) -> Vec<(&'static str, String)> {
     let enrolled = match (&status.host, &status.host_id) {
         (Some(host), Some(id)) => format!("{host} ({id})"),
         _ => "not enrolled: jitctl enroll --server unix:/run/jit-server/api.sock".to_owned(),
     };
-    let heard = status.heard_ms_ago.map_or_else(
-        || "not heard since this host started".to_owned(),
-        |ms| format!("heard {} ago", words(ms / 1000)),
-    );
+    let heard = heard(here, status);
     let count = match (&status.code, status.current) {
         (_, true) => format!(
             "{} held, revision {}",
@@ -170,6 +189,13 @@ fn pairs(status: &control::Status) -> Vec<(&'static str, String)> {
     ];
     pairs.extend(key.map(|key| ("Server key", key)));
     pairs.extend(lost(status).map(|(what, remedy)| ("Gates lost", format!("{what}: {remedy}"))));
+    // Somewhere else's words: of an errand of jitd-sync's, and of the server in it.
+    pairs.extend(
+        status
+            .trouble
+            .as_deref()
+            .map(|what| ("Trouble", clean(what))),
+    );
     pairs
 }
 

@@ -379,6 +379,38 @@ fn status_shows_server_and_services() {
 }
 
 #[test]
+fn status_says_since_when_a_silent_server_was_not_heard_and_what_is_in_the_way() {
+    let host = Host::enrolled();
+    let mut status = crate::support::status();
+    status["heard_ms_ago"] = json!(4_320_000);
+    status["current"] = json!(false);
+    status["code"] = json!("JIT-111");
+    status["trouble"] = json!("server: answered 401: this host is not enrolled here\u{1b}[2J");
+    host.daemon_says("Status", status.clone());
+    let out = host.jitctl(&["status"]).out;
+    let line = |name: &str| {
+        let found = out.lines().find(|line| line.starts_with(name));
+        found.unwrap_or_else(|| panic!("no {name}: {out}"))
+    };
+    let server = line("Server");
+    assert!(
+        server.contains("api.sock, nothing heard since ") && server.ends_with(" (1 h 12 min ago)"),
+        "{server}"
+    );
+    assert_eq!(
+        line("Trouble"),
+        "Trouble   server: answered 401: this host is not enrolled here[2J"
+    );
+    status["heard_ms_ago"] = json!(null);
+    host.daemon_says("Status", status);
+    let out = host.jitctl(&["status"]).out;
+    assert!(
+        out.contains("nothing heard since this host started ("),
+        "{out}"
+    );
+}
+
+#[test]
 fn status_with_jitd_away_still_shows_the_services_and_exits_1() {
     let host = Host::new();
     host.jitctl(&["gate", "sshd"]);

@@ -4,6 +4,7 @@
 //! hold back a revocation.
 
 mod freshness;
+mod silence;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use crate::clock::Clock;
 use crate::session::{Judge, Standing};
 use crate::trust::{Trust, TrustError};
 use freshness::Freshness;
+use silence::silence;
 use store::Store;
 pub use types::{Overview, Places, Taken};
 
@@ -51,6 +53,8 @@ struct State {
     freshness: Freshness,
     /// The server's keys were refused, and nothing of the server's was taken since.
     keys_refused: Option<Code>,
+    /// What keeps jitd-sync from hearing the server, as it says.
+    trouble: Option<String>,
 }
 
 impl Grants {
@@ -70,6 +74,7 @@ impl Grants {
             highest: 0,
             freshness: Freshness::default(),
             keys_refused: None,
+            trouble: None,
         };
         Arc::new(Self {
             clock,
@@ -109,6 +114,7 @@ impl Grants {
         (state.bundle, state.highest) = (None, 0);
         state.freshness.clear();
         state.keys_refused = None;
+        state.trouble = None;
         trust.and_then(|trust| self.read_back(&mut state, &trust).err())
     }
 
@@ -164,6 +170,7 @@ impl Grants {
         let held = state.bundle.as_ref().map_or(0, |bundle| bundle.revision);
         state.freshness.hear(&word, held)?;
         state.keys_refused = None;
+        state.trouble = None;
         self.changed.notify_one();
         self.keep_heard(&state);
         Ok(())
@@ -333,7 +340,9 @@ impl Grants {
         let state = self.lock();
         match (&state.bundle, state.check(self.clock.boot())) {
             (Some(bundle), Ok(())) => decide(bundle, &query),
-            (_, Err(code)) => Decision::Refuse(Refusal::because(code).to(query.action)),
+            (_, Err(code)) => {
+                Decision::Refuse(state.not_counting(code, &self.clock).to(query.action))
+            }
             (None, Ok(())) => {
                 Decision::Refuse(Refusal::because(Code::NotEnrolled).to(query.action))
             }
@@ -396,6 +405,11 @@ impl Grants {
         self.changed.notified().await;
     }
 
+    /// jitd-sync says what keeps it from hearing the server.
+    pub fn in_trouble(&self, what: String) {
+        self.lock().trouble = Some(what);
+    }
+
     /// How things stand.
     #[must_use]
     pub fn overview(&self) -> Overview {
@@ -415,6 +429,7 @@ impl Grants {
             max_staleness: state.max_staleness,
             code: state.check(now).err(),
             keys_refused: state.keys_refused,
+            trouble: state.trouble.clone(),
         }
     }
 
@@ -441,6 +456,26 @@ impl State {
         match &self.trust {
             Some(now) if now.host_id == trust.host_id && now.keys == trust.keys => Ok(()),
             _ => Err(DocumentRefused::OtherAudience(trust.host_id.to_string())),
+        }
+    }
+
+    /// The refusal where no grant counts; for want of word, it says since when.
+    fn not_counting(&self, code: Code, clock: &Clock) -> Refusal {
+        let refusal = Refusal::because(code);
+        let now = clock.boot();
+        let silent = match code {
+            Code::Stale => self
+                .freshness
+                .heard()
+                .map(|heard| now.saturating_sub(heard.made_at)),
+            Code::NoWord => Some(now),
+            _ => None,
+        };
+        match (&self.trust, silent) {
+            (Some(trust), Some(silent)) => {
+                refusal.with_detail(&silence(&trust.server, clock.now(), silent))
+            }
+            _ => refusal,
         }
     }
 

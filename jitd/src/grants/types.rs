@@ -57,4 +57,6 @@ pub struct Overview {
     pub code: Option<Code>,
     /// Why the server's keys were last refused, where nothing of the server's was taken since.
     pub keys_refused: Option<Code>,
+    /// What keeps jitd-sync from hearing the server, as it says.
+    pub trouble: Option<String>,
 }

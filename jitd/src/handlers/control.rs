@@ -43,6 +43,7 @@ impl<S: Hold> Host<S> {
             current: overview.code.is_none(),
             code: overview.code.map(|code| code.to_string()),
             keys_refused: overview.keys_refused.map(|code| code.to_string()),
+            trouble: overview.trouble,
             sessions: self.visible_to(peer).await.len(),
             recording: self.record.on_disk(),
             lost_gates: lost_gates(self.gates.lost()),

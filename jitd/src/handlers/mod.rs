@@ -192,6 +192,10 @@ impl<S: Hold> Host<S> {
         received: Received,
         peer: &Peer,
     ) -> Answer {
+        // Also of a method that has no parameters: the version is among them.
+        if let Err(error) = call.parameters::<Nothing>() {
+            return Reply::from(error).into();
+        }
         match method {
             Method::Account => self.account(call, peer).await,
             Method::OpenBefore => self.open_before(call, peer).await,
@@ -207,6 +211,7 @@ impl<S: Hold> Host<S> {
             Method::Bundle => self.bundle(received).await.into(),
             Method::Word => self.word(call).await.into(),
             Method::Keys => self.keys(call).await.into(),
+            Method::Trouble => self.trouble(call).into(),
             Method::Events => self.events(call).await.into(),
         }
     }

@@ -10,11 +10,13 @@ use std::time::Duration;
 use jit_grant::{Bundle, Code, DocumentRefused, HostToken};
 use jit_local::call::{Call, Reply, ServiceError};
 use jit_local::limits::EVENTS_WAIT;
-use jit_local::message::sync::{After, Events, FAILED, Hello, Keys, NOT_ENROLLED, Taken, Word};
+use jit_local::message::sync::{
+    After, Events, FAILED, Hello, Keys, NOT_ENROLLED, Taken, Trouble, Word,
+};
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Hold, Host, done, failed};
+use super::{Hold, Host, done, failed, nothing};
 use crate::grants;
 use crate::record::Checkpoint;
 use crate::server::Received;
@@ -25,6 +27,9 @@ const EVENTS_BYTES: usize = 24 * 1024;
 
 /// A descriptor that can't be read in this time is given up.
 const READING_TIME: Duration = Duration::from_secs(5);
+
+/// Characters of what jitd-sync says keeps it from hearing the server.
+const TROUBLE_CHARACTERS: usize = 300;
 
 /// After a refusal the next document on that connection waits so long: a lying jitd-sync can't keep the daemon busy at full speed.
 const REFUSED_PAUSE: Duration = Duration::from_millis(200);
@@ -182,6 +187,18 @@ impl<S: Hold> Host<S> {
                 self.refuse_document("word.refused", &refused).await
             }
             _ => self.refuse_document("word.refused", &refused).await,
+        }
+    }
+
+    /// Remembers what keeps jitd-sync from hearing the server, for `jitctl status`.
+    pub(super) fn trouble(&self, call: &Call) -> Reply {
+        match call.parameters::<Trouble>() {
+            Ok(trouble) => {
+                let first = trouble.what.chars().take(TROUBLE_CHARACTERS).collect();
+                self.grants.in_trouble(first);
+                nothing()
+            }
+            Err(error) => error.into(),
         }
     }
 

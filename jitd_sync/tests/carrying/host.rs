@@ -5,10 +5,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use jit_local::call::{Call, Reply};
+use jit_local::call::{Call, Nothing, Reply};
 use jit_local::descriptor;
 use jit_local::frame::{Decoder, encode};
-use jit_local::message::sync::{self, After, Events, Hello, Keys, Taken};
+use jit_local::message::sync::{self, After, Events, Hello, Keys, Taken, Trouble};
 use rustix::fs::{SealFlags, fcntl_get_seals};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
@@ -31,6 +31,7 @@ struct Inner {
     state: Mutex<State>,
     recorded: Notify,
     restart: Notify,
+    troubled: Notify,
     said: mpsc::UnboundedSender<Offered>,
     heard: tokio::sync::Mutex<mpsc::UnboundedReceiver<Offered>>,
 }
@@ -45,6 +46,7 @@ struct State {
     refuse_bundles: bool,
     refuse_words: bool,
     sealed: bool,
+    trouble: Option<String>,
 }
 
 impl Host {
@@ -59,6 +61,7 @@ impl Host {
             state: Mutex::new(state),
             recorded: Notify::new(),
             restart: Notify::new(),
+            troubled: Notify::new(),
             said,
             heard: tokio::sync::Mutex::new(heard),
         }));
@@ -87,6 +90,17 @@ impl Host {
 
     pub(crate) async fn said_not_enrolled(&self) {
         while self.offered().await != Offered::NotEnrolled {}
+    }
+
+    /// What it is told next that keeps the server from being heard.
+    pub(crate) async fn told_of_trouble(&self) -> String {
+        loop {
+            let troubled = self.0.troubled.notified();
+            if let Some(what) = self.0.state.lock().unwrap().trouble.take() {
+                return what;
+            }
+            troubled.await;
+        }
     }
 
     pub(crate) fn last_bundle_was_sealed(&self) -> bool {
@@ -150,6 +164,7 @@ impl Host {
                 let chain = call.parameters::<Keys>().unwrap().chain;
                 self.taken(Offered::Keys(chain), false)
             }
+            sync::TROUBLE => self.trouble(call.parameters::<Trouble>().unwrap().what),
             sync::EVENTS => self.events(call.parameters::<After>().unwrap().seq).await,
             other => panic!("{other}"),
         };
@@ -192,6 +207,12 @@ impl Host {
     fn word(&self) -> Reply {
         let refuse = self.0.state.lock().unwrap().refuse_words;
         self.taken(Offered::Word, refuse)
+    }
+
+    fn trouble(&self, what: String) -> Reply {
+        self.0.state.lock().unwrap().trouble = Some(what);
+        self.0.troubled.notify_one();
+        Reply::done(&Nothing {}).unwrap()
     }
 
     fn taken(&self, what: Offered, refuse: bool) -> Reply {

@@ -116,6 +116,22 @@ async fn a_bundle_reaches_jitd_as_it_was_signed_in_a_file_that_nobody_can_change
 }
 
 #[tokio::test]
+async fn jitd_is_told_what_keeps_the_server_from_being_heard() {
+    let site = Site::new();
+    let pace = Pace {
+        word_every: Duration::from_millis(5),
+        ..eager()
+    };
+    site.play(pace, async {
+        site.host.offered_word().await;
+        site.upstream.stop();
+        let what = site.host.told_of_trouble().await;
+        assert!(what.starts_with("server: "), "{what}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn every_word_answers_a_fresh_nonce_and_renews_the_token() {
     let site = Site::new();
     let pace = Pace {

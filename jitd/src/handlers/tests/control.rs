@@ -91,6 +91,30 @@ async fn status_says_how_the_host_stands_with_its_server() {
         (status.current, status.code.as_deref()),
         (false, Some("JIT-111"))
     );
+    let refused = account(&fixture, &pam("sshd", "ada"), 0).await;
+    let message = refused.message.unwrap();
+    assert!(
+        message.contains("nothing heard from ") && message.contains("(1 h 0 min ago) (JIT-111)"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn a_call_of_a_later_version_is_not_answered_with_or_without_parameters() {
+    let fixture = ada().await;
+    let call = Call::parse(
+        r#"{"method":"x","parameters":{"protocol":2,"service":"sshd","user":"ada","enforce":true}}"#,
+    );
+    let (call, root) = (call.unwrap(), caller(0));
+    for method in [Method::Status, Method::Hello, Method::Account] {
+        let answer = fixture
+            .host
+            .answer(method, &call, Received::default(), &root);
+        assert_eq!(
+            answer.await.reply.error.as_deref(),
+            Some("org.varlink.service.InvalidParameter")
+        );
+    }
 }
 
 #[tokio::test]
