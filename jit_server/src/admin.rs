@@ -3,6 +3,7 @@
 mod apply;
 mod host_token;
 mod loss;
+mod restored;
 mod user_token;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::policy;
 
 pub use apply::{Applied, apply};
 pub use host_token::host_token;
+pub use restored::restored;
 pub use user_token::user_token;
 
 const MAX_KEY_FILE: u64 = 256 * 1024;

@@ -51,6 +51,13 @@ pub enum Alarm {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<String>,
     },
+    /// A host was told more than this server's database knows: an older copy of it was put back.
+    ServerOlder {
+        /// The revision that the host holds.
+        held: u64,
+        /// The last one known here.
+        known: u64,
+    },
 }
 
 impl Alarm {
@@ -63,6 +70,7 @@ impl Alarm {
             Self::RecordLost { .. } => "record_lost",
             Self::GateWeaker(_) => "gate_weaker",
             Self::StateWithheld { .. } => "state_withheld",
+            Self::ServerOlder { .. } => "server_older",
         }
     }
 }
@@ -77,6 +85,10 @@ impl fmt::Display for Alarm {
             Self::ChainRefused { stored, why } => write!(
                 f,
                 "what came after line {stored} of its event chain was refused: {why}"
+            ),
+            Self::ServerOlder { held, .. } => write!(
+                f,
+                "it holds revision {held}, of which this server knows nothing: an older copy of the database was put back; see `jit-server restored`"
             ),
             Self::RecordLost { after, next } if *next <= after + 1 => f.write_str(
                 "lines of its event chain that are stored here are lost on the host itself",
@@ -187,13 +199,14 @@ mod tests {
     #[test]
     fn the_name_of_a_cause_is_the_one_in_json() {
         let lost = Alarm::RecordLost { after: 3, next: 9 };
+        let older = Alarm::ServerOlder { held: 9, known: 3 };
         let weaker = Alarm::GateWeaker(GateChange {
             service: "sshd".parse().unwrap(),
             was: Some(GateMode::Enforce),
             is: None,
         });
         let withheld = Alarm::StateWithheld { why: None };
-        for alarm in [GAP, refused(), lost, weaker, withheld] {
+        for alarm in [GAP, refused(), lost, weaker, withheld, older] {
             let json = serde_json::to_value(&alarm).unwrap();
             assert_eq!(json["cause"], alarm.cause());
             assert_eq!(serde_json::from_value::<Alarm>(json).unwrap(), alarm);

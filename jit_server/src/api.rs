@@ -17,6 +17,7 @@ mod meta;
 mod problem;
 mod remote;
 mod requests;
+mod restored;
 mod roles;
 mod sessions;
 mod user_tokens;
@@ -73,6 +74,8 @@ fn described() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(enrolment::enrol))
         .routes(routes!(apply::apply).layer(apply::files_limit()))
         .routes(routes!(key::rotate))
+        .routes(routes!(restored::show, restored::declare))
+        .routes(routes!(restored::confirm))
         .routes(routes!(roles::list))
         .routes(routes!(requests::list, requests::ask))
         .routes(routes!(requests::show))

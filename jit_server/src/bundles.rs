@@ -45,6 +45,10 @@ pub fn touched(state: &State, events: &[Event], now: Timestamp) -> BTreeSet<Host
                 let hosts = his.filter_map(|grant| state.directory.host(&grant.host));
                 ids.extend(hosts.map(|host| host.enrolled.host_id.clone()));
             }
+            Event::Restored(_) => {
+                let hosts = state.directory.hosts();
+                ids.extend(hosts.map(|host| host.enrolled.host_id.clone()));
+            }
             Event::UserSet(user) => {
                 ids.extend(concerned_by_user(state, &user.name, Some(&user.login), now));
             }

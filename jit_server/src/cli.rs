@@ -37,6 +37,8 @@ pub enum Command {
     /// Change the key that signs
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Show whether an older copy of the database was put back, and what is known to differ; let people ask and approve again. As root
+    Restored(RestoredOptions),
     /// Check the policy
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -97,6 +99,9 @@ pub struct ServeOptions {
     /// Database and signing key
     #[arg(long, value_name = "DIR", default_value = Layout::STATE)]
     pub state: PathBuf,
+    /// How far the record had come on this machine; a database that does not come as far is an older copy
+    #[arg(long, value_name = "DIR", default_value = Layout::MARK)]
+    pub mark: PathBuf,
     /// The policy
     #[arg(long, value_name = "FILE", default_value = Layout::POLICY)]
     pub policy: PathBuf,
@@ -264,6 +269,23 @@ pub struct RemoveHost {
 pub enum KeyCommand {
     /// Make the next key and sign with it from now on; hosts follow by themselves. As root
     Rotate(ListOptions),
+}
+
+/// Options of `restored`.
+#[derive(Debug, Args)]
+pub struct RestoredOptions {
+    /// What the copy does not know is seen to: people may ask and approve again
+    #[arg(long, conflicts_with = "declare")]
+    pub confirm: bool,
+    /// An older copy was put back and the server could not notice, as with a snapshot of the whole machine: end all grants and tokens
+    #[arg(long)]
+    pub declare: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where the server is.
+    #[command(flatten)]
+    pub reach: Reach,
 }
 
 /// Options of lists.

@@ -110,15 +110,25 @@ impl Token {
     }
 }
 
+/// The number in an id such as `e17`.
+fn number(id: &str) -> u64 {
+    id.get(1..)
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(0)
+}
+
 /// All enrolment tokens there were.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tokens {
     tokens: BTreeMap<SecretHash, Token>,
+    /// The highest number given, or to be given to none.
+    last: u64,
 }
 
 impl Tokens {
     /// Takes in a new one.
     pub fn made(&mut self, made: TokenMade, at: Timestamp) {
+        self.last = self.last.max(number(made.token.as_str()));
         let token = Token {
             made,
             at,
@@ -167,10 +177,18 @@ impl Tokens {
             .map(change);
     }
 
+    /// Takes in that none lets anybody in any more, and that numbers go on above `number`.
+    pub fn end_all(&mut self, number: u64) {
+        for token in self.tokens.values_mut() {
+            token.end.get_or_insert(End::Expired);
+        }
+        self.last = self.last.max(number);
+    }
+
     /// The number of the token to come.
     #[must_use]
-    pub fn next(&self) -> usize {
-        self.tokens.len() + 1
+    pub fn next(&self) -> u64 {
+        self.last + 1
     }
 
     /// Those that still let a host in at `now`.
@@ -226,7 +244,7 @@ impl Tokens {
         if token.end == Some(End::Revoked) {
             return Err(EnrolmentRefused::Revoked(id()));
         }
-        if now >= token.made.expires {
+        if token.end.is_some() || now >= token.made.expires {
             return Err(EnrolmentRefused::Over(id()));
         }
         if token.used >= token.made.uses {

@@ -98,6 +98,11 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// A revision that no server of ours made.
+    #[error(
+        "revision {0} is further ahead than any that this server makes; is this host's state damaged?"
+    )]
+    NotARevision(u64),
     /// The daemon is going down or a task of it failed.
     #[error("jit-server is stopping; ask again in a moment")]
     Stopping,

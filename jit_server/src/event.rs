@@ -223,6 +223,11 @@ pub enum Event {
         /// The mistakes, each with file, line and key; at most ten of them.
         mistakes: Vec<String>,
     },
+    /// An older copy of the database was put back. Grants, undecided requests and tokens have ended, since any of them may have been taken
+    /// away after the copy was made; and nobody may ask or approve until that is confirmed.
+    Restored(Restored),
+    /// An administrator has seen to what the copy does not know.
+    RestoreConfirmed,
     /// Something that an administrator has to look at.
     Alarm {
         /// The host that it is about. None: this server.
@@ -274,6 +279,8 @@ impl Event {
             Self::Unlocked { .. } => "unlocked",
             Self::PolicyTaken { .. } => "policy_taken",
             Self::PolicyRefused { .. } => "policy_refused",
+            Self::Restored(_) => "restored",
+            Self::RestoreConfirmed => "restore_confirmed",
             Self::Alarm { .. } => "alarm",
         }
     }
@@ -398,6 +405,22 @@ pub struct UserTokenMade {
     pub secret: SecretHash,
     /// From this instant on it counts no more.
     pub expires: Timestamp,
+}
+
+/// An older copy of the database that was put back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// The last number in the copy's record, hosts' lines among it.
+    pub copy_seq: u64,
+    /// When the server's own last event in it was.
+    pub copy_at: Timestamp,
+    /// The last number that this machine knows of. None: it knows of none, or an administrator says that the copy was put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<u64>,
+    /// Ids of requests, grants and tokens go on above this, so that none is given twice.
+    pub ids_above: u64,
+    /// Why what was open has ended.
+    pub reason: Reason,
 }
 
 /// What was asked.

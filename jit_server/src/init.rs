@@ -28,6 +28,8 @@ impl Layout {
     pub const USER: &str = "jit-server";
     /// Database and signing key.
     pub const STATE: &str = "/var/lib/jit-server";
+    /// How far the record had come on this machine: outside of what is backed up.
+    pub const MARK: &str = "/var/lib/jit-server-mark";
     /// The policy.
     pub const POLICY: &str = "/etc/jit-server/policy.toml";
     /// Where it answers.
@@ -58,6 +60,7 @@ pub async fn init(options: InitOptions, out: &mut impl Write) -> Result<(), Erro
     let user = steps.user(&options.user)?;
     let state = Path::new(Layout::STATE);
     steps.state_folder(state, &user)?;
+    steps.state_folder(Path::new(Layout::MARK), &user)?;
     let authority = steps.key_and_database(state, &user, &options.names)?;
     steps.policy(Path::new(Layout::POLICY))?;
     if let Some(authority) = &authority {

@@ -9,6 +9,7 @@
 //! | requests and grants as a state machine | [`workflow`] |
 //! | what happened, and where it is kept | [`event`], [`store`] |
 //! | what an administrator has to look at | [`alarm`] |
+//! | whether the database is an older copy | [`mark`] |
 //! | the one writer | [`server`] |
 //! | what a host is told | [`bundles`], [`streams`] |
 //! | how it is called | [`api`], [`listen`], [`tls`] |
@@ -33,6 +34,7 @@ pub mod key_chain;
 pub mod label;
 pub mod listen;
 pub mod loss;
+pub mod mark;
 pub mod policy;
 pub mod serve;
 pub mod server;

@@ -21,6 +21,7 @@ use crate::cli::ServeOptions;
 use crate::clock::Keeper;
 use crate::error::Error;
 use crate::listen::{self, SystemAccounts};
+use crate::mark::Mark;
 use crate::server::Server;
 use crate::signer;
 use crate::store::SqliteStore;
@@ -49,8 +50,9 @@ pub async fn serve(options: ServeOptions) -> Result<(), Error> {
     let listener = sockets.local(options.socket.as_deref())?;
     let elsewhere = sockets.tls(options.listen)?;
     let store = SqliteStore::open(&options.state.join("jit-server.db")).await?;
+    let mark = Mark::open(&options.mark)?;
     let mut keeper = None;
-    let server = Server::start(Box::new(store.clone()), key, options.policy, |last| {
+    let server = Server::start(Box::new(store.clone()), key, mark, options.policy, |last| {
         let (clock, its_keeper) = Keeper::start(options.state.join("time"), last);
         keeper = Some(its_keeper);
         Box::new(clock)

@@ -4,6 +4,7 @@ mod alarms;
 mod apply;
 mod enrolment;
 mod host_lines;
+mod restored;
 mod rotation;
 mod standing;
 mod user_tokens;
@@ -22,6 +23,7 @@ use crate::bundles;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::event::{Actor, Entry, Event};
+use crate::mark::Mark;
 use crate::policy::{Change, Policy, PolicyFile};
 use crate::signer::Signer;
 use crate::store::{Kept, Loaded, Store};
@@ -40,6 +42,7 @@ pub struct Server {
     clock: Box<dyn Clock>,
     store: Box<dyn Store>,
     signer: Signer,
+    mark: Mark,
     policy: Mutex<PolicyFile>,
     known: RwLock<Known>,
     writer: Arc<AsyncMutex<Writer>>,
@@ -76,13 +79,15 @@ pub struct SignedBundle {
 }
 
 impl Server {
-    /// Replays what was kept. `clock` is made from the time of the last event, which it must never go below.
+    /// Replays what was kept. `clock` is made from the time of the last event, which it must never go below. Where `mark` says that this is
+    /// an older copy, or nothing, see [`Event::Restored`].
     ///
     /// # Errors
     /// Where the record can't be read or written.
     pub async fn start(
         store: Box<dyn Store>,
         signer: Signer,
+        mark: Mark,
         policy_path: PathBuf,
         clock: impl FnOnce(Timestamp) -> Box<dyn Clock>,
     ) -> Result<Arc<Self>, Error> {
@@ -96,6 +101,7 @@ impl Server {
             revisions: revisions.into_iter().collect(),
         };
         let mut policy = None;
+        let copy = entries.last().map(|entry| (last_seq, entry.at));
         let mut last_at = Timestamp::UNIX_EPOCH;
         for entry in entries {
             known.state.apply(&entry);
@@ -118,6 +124,7 @@ impl Server {
             clock,
             store,
             signer,
+            mark,
             policy: Mutex::new(PolicyFile::new(policy_path)),
             known: RwLock::new(known),
             writer: Arc::new(AsyncMutex::new(Writer {
@@ -131,6 +138,7 @@ impl Server {
             changes: watch::Sender::new(last_seq),
             stopping: watch::Sender::new(false),
         });
+        server.check_mark(copy).await?;
         server.end_rotation().await?;
         server.look_at_policy().await?;
         Ok(server)
@@ -327,23 +335,6 @@ impl Server {
         self.known().revisions.get(host).copied().unwrap_or(0)
     }
 
-    /// Makes a new revision for a host that says it holds a newer one than ours: this server was restored from an older copy.
-    ///
-    /// # Errors
-    /// That it could not be kept.
-    pub async fn overtake(self: &Arc<Self>, host: HostId, held: u64) -> Result<(), Error> {
-        self.uninterrupted(move |server, mut writer| async move {
-            let last = server.revision(&host);
-            if held <= last {
-                return Ok(());
-            }
-            tracing::warn!(%host, held, ours = last, "a host holds a newer bundle than this server made; was the database restored?");
-            let revision = bundles::next_revision(last, server.now());
-            server.keep_all(&mut writer, Vec::new(), vec![(host, revision)]).await
-        })
-        .await
-    }
-
     /// The server's word to `host`: alive, at this revision, in answer to this nonce.
     ///
     /// # Errors
@@ -458,17 +449,21 @@ impl Server {
                 })
                 .collect()
         };
-        let numbered = (writer.last_seq + 1..).zip(events);
-        let entries: Vec<Entry> = numbered
-            .map(|(seq, event)| Entry {
-                seq,
-                at,
-                actor: actor.clone(),
-                event,
-            })
-            .collect();
+        let entries = Self::numbered(writer, at, &actor, events);
         self.keep_all(writer, entries.clone(), revisions).await?;
         Ok(entries)
+    }
+
+    /// Events as they come next in the record.
+    fn numbered(writer: &Writer, at: Timestamp, actor: &Actor, events: Vec<Event>) -> Vec<Entry> {
+        let numbered = (writer.last_seq + 1..).zip(events);
+        let entries = numbered.map(|(seq, event)| Entry {
+            seq,
+            at,
+            actor: actor.clone(),
+            event,
+        });
+        entries.collect()
     }
 
     /// Disk first, then memory, then the world.
@@ -479,6 +474,9 @@ impl Server {
         revisions: Vec<(HostId, u64)>,
     ) -> Result<(), Error> {
         self.store.append(&entries, &revisions).await?;
+        if let Some(last) = entries.last() {
+            self.mark.raise(last.seq);
+        }
         {
             let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
             for entry in &entries {

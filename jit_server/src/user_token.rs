@@ -25,6 +25,8 @@ pub enum End {
     Locked,
     /// Its user was removed.
     Removed,
+    /// An older copy of the server's database was put back: it may have been taken away since.
+    Restored,
 }
 
 /// Why a token makes nobody known.
@@ -58,16 +60,26 @@ impl Token {
     }
 }
 
+/// The number in an id such as `u17`.
+fn number(id: &str) -> u64 {
+    id.get(1..)
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(0)
+}
+
 /// All tokens of users there were, by what is kept of their secrets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserTokens {
     tokens: BTreeMap<SecretHash, Token>,
+    /// The highest number given, or to be given to none.
+    last: u64,
 }
 
 impl UserTokens {
     /// Takes in a new one.
     pub fn made(&mut self, made: UserTokenMade, at: Timestamp) {
         let secret = made.secret.clone();
+        self.last = self.last.max(number(made.token.as_str()));
         let token = Token {
             made,
             at,
@@ -98,6 +110,14 @@ impl UserTokens {
         }
     }
 
+    /// Takes in that an older copy of the database was put back: none counts any more, and numbers go on above `number`.
+    pub fn end_all(&mut self, number: u64) {
+        for token in self.tokens.values_mut() {
+            token.end.get_or_insert(End::Restored);
+        }
+        self.last = self.last.max(number);
+    }
+
     fn change(&mut self, id: &UserTokenId, change: impl FnOnce(&mut Token)) {
         self.tokens
             .values_mut()
@@ -107,8 +127,8 @@ impl UserTokens {
 
     /// The number of the token to come.
     #[must_use]
-    pub fn next(&self) -> usize {
-        self.tokens.len() + 1
+    pub fn next(&self) -> u64 {
+        self.last + 1
     }
 
     /// The tokens of `user` that count at `now`.
@@ -149,6 +169,7 @@ impl UserTokens {
             Some(End::Revoked) => "was revoked",
             Some(End::Locked) => "ended when that user was locked",
             Some(End::Removed) => "ended when that user was removed",
+            Some(End::Restored) => "ended when an older copy of the server's database was put back",
             Some(End::Expired) => "is over",
             None if now >= token.made.expires => "is over",
             None => return Ok(&token.made),

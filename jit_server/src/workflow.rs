@@ -9,9 +9,11 @@ mod extend;
 #[cfg(test)]
 mod laws;
 mod lock;
+mod restored;
 mod state;
 mod user;
 
 pub use command::{Ask, Command, command, lapsed};
 pub use error::{Because, WorkflowError};
+pub use restored::Unconfirmed;
 pub use state::{Ended, Given, Grant, GrantState, Request, RequestState, Said, State, Step};

@@ -123,6 +123,8 @@ fn two_servers_never_run_on_one_state() {
     let second = Command::new(program)
         .args(["serve", "--state", state, "--socket"])
         .arg(folder.path().join("s"))
+        .arg("--mark")
+        .arg(folder.path().join("mark"))
         .output()
         .unwrap();
     assert_eq!(second.status.code(), Some(1));

@@ -13,6 +13,7 @@ use jit_server::apply::Wanted;
 use jit_server::clock::{Clock, WallClock};
 use jit_server::error::Error;
 use jit_server::event::{Actor, Entry, UserSet};
+use jit_server::mark::Mark;
 use jit_server::policy::Policy;
 use jit_server::server::Server;
 use jit_server::signer;
@@ -117,6 +118,7 @@ async fn an_approval_rotation_or_apply_that_can_not_be_kept_changes_nothing_and_
     let server = Server::start(
         Box::new(disk),
         signer::load(&signing_key).unwrap(),
+        Mark::open(&folder.path().join("mark")).unwrap(),
         policy,
         clock,
     )

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         a_rotated_key_is_followed_at_once_and_after_a_sleep_through_two_rotations,
         a_token_made_before_a_rotation_still_brings_a_host_in,
         a_removed_host_ends_what_is_open_and_comes_back_with_a_token,
+        an_older_copy_of_the_database_brings_back_nothing_and_no_host_is_stuck,
         a_host_whose_image_has_a_token_enrols_itself_when_it_boots,
         a_cloned_machine_must_enrol_again_with_a_key_of_its_own,
     ];
@@ -318,7 +319,12 @@ fn t24_after_a_reboot_without_the_server_nothing_counts_until_it_has_spoken(
     host.reboot()?;
     Ssh::new(host, "alice")
         .run("true")?
-        .refused_saying(&["JIT-112"])?;
+        .refused_saying(&["JIT-112", "nothing heard from https://server:7443 since"])?;
+    let status = host.run(&["jitctl", "status"])?;
+    ensure!(
+        status.said("nothing heard since this host started") && status.said("Trouble"),
+        "{status}"
+    );
     fleet.network.mend("web1")?;
     wait_until_in(host, "alice", Instant::now(), CURRENT_WITHIN)?;
     fleet.revoke(&grant)
@@ -422,6 +428,7 @@ fn a_removed_host_ends_what_is_open_and_comes_back_with_a_token(fleet: &Fleet) -
         "a session outlived its host's removal"
     );
     log.says("answered 401", Deadline::seconds(10))?;
+    wait_until_unknown(host)?;
     fleet.carry(host, &["--label", "site=berlin"])?;
     enroll(host, URL, "/root/ca.crt")?.succeeded()?;
     wait_until_current(host)?;
@@ -433,6 +440,119 @@ fn a_removed_host_ends_what_is_open_and_comes_back_with_a_token(fleet: &Fleet) -
     let grant = fleet.grant("alice", host)?;
     wait_until_in(host, "alice", Instant::now(), Duration::from_secs(1))?;
     fleet.revoke(&grant)
+}
+
+/// As docs/fleet.md has it.
+const COPY: &str = "set -e
+    systemctl stop jit-server.socket jit-server-tls.socket jit-server.service
+    cp --archive /var/lib/jit-server /root/jit-server.copy
+    systemctl start jit-server-tls.socket jit-server.socket jit-server.service";
+const PUT_BACK: &str = "set -e
+    systemctl stop jit-server.socket jit-server-tls.socket jit-server.service
+    mv /var/lib/jit-server /root/jit-server.before
+    cp --archive /root/jit-server.copy /var/lib/jit-server
+    systemctl start jit-server-tls.socket jit-server.socket jit-server.service";
+
+fn an_older_copy_of_the_database_brings_back_nothing_and_no_host_is_stuck(
+    fleet: &Fleet,
+) -> Result<()> {
+    let (server, web1, web2) = (&fleet.server, &fleet.web1, &fleet.web2);
+    let taken_away = fleet.grant("alice", web1)?;
+    wait_until_in(web1, "alice", Instant::now(), Duration::from_secs(1))?;
+    server.sh(COPY)?;
+    fleet.revoke(&taken_away)?;
+    // web2 is another host for the server now, of which the copy does not know.
+    let anew = "rm /etc/jit/trust.json /var/lib/jit/host.key; systemctl restart jitd.service";
+    web2.sh(anew)?;
+    fleet.enrol(web2)?;
+    let after = fleet.grant("bob", web1)?;
+    wait_until_in(web1, "bob", Instant::now(), Duration::from_secs(5))?;
+    let session = login(web1, "bob")?;
+    let ahead = revision(web1)?;
+
+    server.sh(PUT_BACK)?;
+    ensure!(
+        session.ended(Deadline::seconds(10))?,
+        "a grant of which the server knows nothing goes on"
+    );
+    wait_until_current(web1)?;
+    ensure!(revision(web1)? > ahead, "the host was rolled back");
+    for person in ["alice", "bob"] {
+        Ssh::new(web1, person)
+            .run("true")?
+            .refused_saying(&["JIT-101"])?;
+    }
+    wait_until_unknown(web2)?;
+    let standing = server.run(&["jit-server", "restored"])?.succeeded()?;
+    for told in [
+        "Hosts that were told more: web1",
+        "Hosts not heard of since:  web2",
+    ] {
+        ensure!(standing.said(told), "{standing}");
+    }
+    let alarms = server.run(&["jitctl", "audit", "list", "--alarms"])?;
+    ensure!(
+        alarms.said("an older copy of the database was put back"),
+        "{alarms}"
+    );
+    let log = server.sh("journalctl --unit=jit-server --output=cat")?;
+    ensure!(log.contains("this database is an older copy"), "{log}");
+    let ask = [
+        "jitctl", "request", "operator", "--host", "web1", "--for", "10m", "--reason", "too soon",
+    ];
+    server
+        .command(&ask)
+        .user("alice")
+        .run()?
+        .refused_saying(&["older copy"])?;
+    // The host's chain goes on: its newest lines are stored, too.
+    wait::eventually("web1's events", Deadline::seconds(20), || {
+        let record = server
+            .command(&["jitctl", "--json", "audit", "list"])
+            .text()?;
+        Ok(record
+            .contains(&format!("\"grant\": \"{after}\""))
+            .then_some(()))
+    })?;
+
+    server
+        .run(&["jit-server", "restored", "--confirm"])?
+        .succeeded()?;
+    fleet.enrol(web2)?;
+    for host in fleet.gated() {
+        let grant = fleet.grant("alice", host)?;
+        ensure!(
+            grant.len() == "g10001".len(),
+            "{grant} may be an id of before"
+        );
+        wait_until_in(host, "alice", Instant::now(), Duration::from_secs(5))?;
+        fleet.revoke(&grant)?;
+    }
+    server
+        .sh("rm -r /root/jit-server.copy /root/jit-server.before")
+        .map(drop)
+}
+
+fn revision(host: &Host) -> Result<u64> {
+    let status = host.command(&["jitctl", "status", "--json"]).text()?;
+    let status: Value = serde_json::from_str(&status)?;
+    status["jitd"]["revision"]
+        .as_u64()
+        .with_context(|| format!("no revision in {status}"))
+}
+
+/// Waits until `host` says that its server does not know it, and what to do about that.
+fn wait_until_unknown(host: &Host) -> Result<()> {
+    wait::eventually(
+        "the host to say that it is unknown",
+        Deadline::seconds(10),
+        || {
+            let status = host.run(&["jitctl", "status"])?;
+            Ok(status
+                .said("not enrolled here, or was replaced; on that host run `jitctl enroll`")
+                .then_some(()))
+        },
+    )
 }
 
 fn a_host_whose_image_has_a_token_enrols_itself_when_it_boots(fleet: &Fleet) -> Result<()> {

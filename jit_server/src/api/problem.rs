@@ -102,6 +102,7 @@ impl From<Error> for Problem {
             Error::TooManyUserTokens(_) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, detail).code("too-many-tokens")
             }
+            Error::NotARevision(_) => Self::bad_request(detail).code("not-a-revision"),
             Error::UnknownHost => Self::new(StatusCode::UNAUTHORIZED, detail).code("unknown-host"),
             Error::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).code("stopping"),
             other => {

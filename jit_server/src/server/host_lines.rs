@@ -133,6 +133,7 @@ impl Server {
             .append_host_lines(writer.last_seq + 1, batch)
             .await?;
         writer.last_seq += batch.lines.len() as u64;
+        self.mark.raise(writer.last_seq);
         self.changes.send_replace(writer.last_seq);
         Ok(())
     }

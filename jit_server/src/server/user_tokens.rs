@@ -184,7 +184,7 @@ fn known(state: &State, user: &Principal) -> Result<(), Error> {
 }
 
 /// The number of the token that `user` may have now.
-fn may_have_another(state: &State, user: &Principal, now: Timestamp) -> Result<usize, Error> {
+fn may_have_another(state: &State, user: &Principal, now: Timestamp) -> Result<u64, Error> {
     known(state, user)?;
     if state.lock(user).is_some() {
         return Err(Error::LockedUser(user.clone()));

@@ -89,6 +89,16 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// True where it may come to access that is not there yet.
+    fn may_open(&self) -> bool {
+        matches!(
+            self,
+            Self::Ask(_) | Self::Approve { .. } | Self::Extend { .. }
+        )
+    }
+}
+
 /// What somebody asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
@@ -122,6 +132,9 @@ pub fn command(
         actor,
     };
     desk.check_not_locked()?;
+    if wanted.may_open() {
+        desk.check_not_restored()?;
+    }
     match wanted {
         Command::Ask(ask) => desk.ask(ask),
         Command::Approve {

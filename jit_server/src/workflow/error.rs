@@ -56,6 +56,14 @@ pub enum WorkflowError {
         /// Why.
         reason: Reason,
     },
+    /// An older copy of the database was put back.
+    #[error(
+        "an older copy of this server's database was put back, noticed {at:.0}; nobody may ask or approve until root there has seen to that: `jit-server restored`"
+    )]
+    Restored {
+        /// When it was noticed.
+        at: Timestamp,
+    },
     /// Only administrators and those whom the policy names may lock.
     #[error("only an administrator or somebody whom may_lock in the policy names can do this")]
     MayNotLock,
@@ -174,6 +182,7 @@ impl WorkflowError {
             Self::GrantEnded(_) => ("grant-ended", Conflict),
             Self::MayNotRevoke(_) => ("may-not-revoke", Forbidden),
             Self::Locked { .. } => ("locked", Forbidden),
+            Self::Restored { .. } => ("restored", Conflict),
             Self::MayNotLock => ("may-not-lock", Forbidden),
             Self::NotAdministrator => ("not-administrator", Forbidden),
             Self::UnknownUser(_) => ("unknown-user", Missing),

@@ -8,9 +8,11 @@ use jiff::Timestamp;
 use jit_grant::{GrantId, HostId, HostName, Login, Principal, RequestId, RoleName};
 use serde::Serialize;
 
+use super::Unconfirmed;
+use crate::alarm::Alarm;
 use crate::directory::Directory;
 use crate::enrolment::{Tokens, Use};
-use crate::event::{Actor, Approved, Denied, Entry, Event, Extended, Granted, Requested};
+use crate::event::{Actor, Approved, Denied, Entry, Event, Extended, Granted, Requested, Restored};
 use crate::key_chain::KeyChain;
 use crate::text::{Comment, Reason};
 use crate::user_token::{End, UserTokens};
@@ -34,6 +36,9 @@ pub struct State {
     locks: BTreeMap<Principal, Said>,
     /// When each host gave cause for an alarm last.
     alarms: BTreeMap<HostId, Timestamp>,
+    /// Ids go on above this.
+    ids_above: u64,
+    unconfirmed: Option<Unconfirmed>,
 }
 
 /// Where a request stands.
@@ -242,20 +247,24 @@ impl State {
         self.alarms.get(host).copied()
     }
 
+    /// The restoration that is not confirmed, where there is one.
+    #[must_use]
+    pub fn unconfirmed(&self) -> Option<&Unconfirmed> {
+        self.unconfirmed.as_ref()
+    }
+
     /// The number of the request to come.
     #[must_use]
     pub fn next_request(&self) -> u64 {
-        self.requests
-            .last_key_value()
-            .map_or(1, |(number, _)| number + 1)
+        let last = self.requests.last_key_value();
+        self.ids_above.max(last.map_or(0, |(number, _)| *number)) + 1
     }
 
     /// The number of the grant to come.
     #[must_use]
     pub fn next_grant(&self) -> u64 {
-        self.grants
-            .last_key_value()
-            .map_or(1, |(number, _)| number + 1)
+        let last = self.grants.last_key_value();
+        self.ids_above.max(last.map_or(0, |(number, _)| *number)) + 1
     }
 
     /// Takes in what happened. What does not fit the state changes nothing: [`command`](super::command) makes no such event,
@@ -302,11 +311,9 @@ impl State {
             Event::Unlocked { principal } => {
                 self.locks.remove(principal);
             }
-            Event::Alarm { host, .. } => {
-                let host = host.as_ref().and_then(|name| self.directory.host(name));
-                let id = host.map(|host| host.enrolled.host_id.clone());
-                self.alarms.extend(id.map(|id| (id, entry.at)));
-            }
+            Event::Restored(restored) => self.restored(restored, entry),
+            Event::RestoreConfirmed => self.unconfirmed = None,
+            Event::Alarm { host, alarm, .. } => self.alarmed(host.as_ref(), alarm, entry),
             Event::PolicyTaken { .. } | Event::PolicyRefused { .. } => {}
         }
     }
@@ -445,6 +452,46 @@ impl State {
                 request.grants.push(extended.grant.clone());
             }
             self.close(id, RequestState::Approved, entry);
+        }
+    }
+
+    fn restored(&mut self, restored: &Restored, entry: &Entry) {
+        let said = Said {
+            by: entry.actor.clone(),
+            at: entry.at,
+            reason: restored.reason.clone(),
+        };
+        let live = self.live_grants(entry.at).map(|grant| grant.id.clone());
+        for id in live.collect::<Vec<_>>() {
+            self.end(&id, Some(&restored.reason), entry);
+        }
+        let pending: Vec<RequestId> = self.pending().map(|r| r.asked.request.clone()).collect();
+        for id in pending {
+            if let Some(request) = self.pending_mut(&id) {
+                request.denied = Some(said.clone());
+            }
+            self.close(&id, RequestState::Denied, entry);
+        }
+        self.tokens.end_all(restored.ids_above);
+        self.user_tokens.end_all(restored.ids_above);
+        self.ids_above = self.ids_above.max(restored.ids_above);
+        self.unconfirmed = Some(Unconfirmed {
+            restored: restored.clone(),
+            at: entry.at,
+            by: entry.actor.clone(),
+            ahead: BTreeMap::new(),
+        });
+    }
+
+    fn alarmed(&mut self, host: Option<&HostName>, alarm: &Alarm, entry: &Entry) {
+        let Some(host) = host.and_then(|name| self.directory.host(name)) else {
+            return;
+        };
+        let enrolled = &host.enrolled;
+        self.alarms.insert(enrolled.host_id.clone(), entry.at);
+        if let (Some(unconfirmed), Alarm::ServerOlder { held, .. }) = (&mut self.unconfirmed, alarm)
+        {
+            unconfirmed.ahead.insert(enrolled.name.clone(), *held);
         }
     }
 

@@ -20,6 +20,7 @@ use jit_grant::{Bundle, EnrolmentToken, HostId, HostToken, Possession, SigningKe
 use jit_server::api::{self, Limits, Peer};
 use jit_server::clock::WallClock;
 use jit_server::listen::{self, Accounts};
+use jit_server::mark::Mark;
 use jit_server::server::Server;
 use jit_server::signer;
 use jit_server::store::SqliteStore;
@@ -93,7 +94,8 @@ impl Running {
             .unwrap();
         let clock =
             |last| -> Box<dyn jit_server::clock::Clock> { Box::new(WallClock::starting_at(last)) };
-        let server = Server::start(Box::new(store.clone()), key, policy, clock)
+        let mark = Mark::open(&folder.join("mark")).unwrap();
+        let server = Server::start(Box::new(store.clone()), key, mark, policy, clock)
             .await
             .unwrap();
         let limits = Arc::new(Limits::default());

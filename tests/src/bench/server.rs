@@ -155,6 +155,8 @@ fn serve(folder: &Path, address: SocketAddr) -> Result<Child> {
         .arg("serve")
         .arg("--state")
         .arg(folder)
+        .arg("--mark")
+        .arg(folder.join("mark"))
         .arg("--policy")
         .arg(folder.join("policy.toml"))
         .arg("--socket")
