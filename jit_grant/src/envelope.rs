@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::code::Code;
 use crate::key::{PublicKey, SigningKey};
+use crate::protocol::{self, Versioned};
 
 const ALGORITHM: &str = "EdDSA";
 /// Another clock than ours may be ahead by so many seconds.
@@ -48,6 +49,16 @@ pub enum DocumentRefused {
     /// Of another type, with another algorithm, or with a header that demands what we don't do.
     #[error("the document is not what was expected here: {0}")]
     WrongKind(String),
+    /// Of a version that this program does not know.
+    #[error(
+        "the document is of version {found}, and this program knows up to {known}; upgrade jit here"
+    )]
+    NewerVersion {
+        /// Its version.
+        found: u64,
+        /// The highest that is known here.
+        known: u64,
+    },
     /// Signed with a key that is not trusted here.
     #[error("the document names key {0:?}, which is not trusted here")]
     UnknownKey(String),
@@ -111,6 +122,7 @@ impl DocumentRefused {
             Self::KeyNotInChain(_) => Code::KeyNotInChain,
             Self::Unparsable(_) => Code::Unparsable,
             Self::WrongKind(_) => Code::WrongKind,
+            Self::NewerVersion { .. } => Code::NewerVersion,
             Self::UnknownKey(_) => Code::UnknownKey,
             Self::BadSignature => Code::BadSignature,
             Self::OtherAudience(_) => Code::OtherHost,
@@ -143,7 +155,7 @@ pub(crate) fn seal(
     let mut header = Header::new(Algorithm::EdDSA);
     header.typ = Some(kind.typ.to_owned());
     header.kid = Some(key.public().kid());
-    let document = jsonwebtoken::encode(&header, claims, key.private())
+    let document = jsonwebtoken::encode(&header, &Versioned::new(claims), key.private())
         .map_err(|error| NotSigned::Signer(error.to_string()))?;
     check_size(kind, document.len())?;
     Ok(document)
@@ -202,6 +214,7 @@ impl<'a> Sealed<'a> {
 
     /// What it says. To be believed only after [`Self::check_signature`].
     pub(crate) fn claims<'p, C: Deserialize<'p>>(&'p self) -> Result<C, DocumentRefused> {
+        protocol::check(&self.payload)?;
         serde_json::from_slice(&self.payload)
             .map_err(|error| unparsable(&format!("claims: {error}")))
     }

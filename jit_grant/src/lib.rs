@@ -12,6 +12,7 @@ mod fingerprint;
 mod host_state;
 mod key;
 mod name;
+mod protocol;
 mod refusal;
 mod rotation;
 mod signed;

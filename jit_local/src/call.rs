@@ -4,9 +4,10 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::frame::FrameError;
+use crate::protocol::{self, Versioned};
 
 /// A call: `{"method": …, "parameters": {…}}`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -32,7 +33,7 @@ impl Call {
     pub fn new(method: &str, parameters: &impl Serialize) -> Result<Self, FrameError> {
         Ok(Self {
             method: method.to_owned(),
-            parameters: Some(serde_json::value::to_raw_value(parameters)?),
+            parameters: Some(to_raw_value(&Versioned::new(parameters))?),
             more: false,
             oneway: false,
         })
@@ -56,6 +57,7 @@ impl Call {
             parameter: error.to_string(),
         };
         let object = an_object(text).map_err(invalid)?;
+        protocol::check(object).map_err(invalid)?;
         serde_json::from_str(object).map_err(|error| invalid(error.into()))
     }
 }
@@ -80,8 +82,13 @@ impl Reply {
     /// # Errors
     /// When `parameters` has no JSON form.
     pub fn done(parameters: &impl Serialize) -> Result<Self, FrameError> {
+        Self::as_it_is(&Versioned::new(parameters))
+    }
+
+    /// The same of a method that every Varlink service has, whose parameters are not ours to add to.
+    pub(crate) fn as_it_is(parameters: &impl Serialize) -> Result<Self, FrameError> {
         Ok(Self {
-            parameters: Some(serde_json::value::to_raw_value(parameters)?),
+            parameters: Some(to_raw_value(parameters)?),
             error: None,
             continues: false,
         })
@@ -120,7 +127,9 @@ impl Reply {
     /// When it doesn't have that shape.
     pub fn parameters<T: DeserializeOwned>(&self) -> Result<T, FrameError> {
         let text = self.parameters.as_ref().map_or("{}", |raw| raw.get());
-        Ok(serde_json::from_str(an_object(text)?)?)
+        let object = an_object(text)?;
+        protocol::check(object)?;
+        Ok(serde_json::from_str(object)?)
     }
 }
 
@@ -170,7 +179,7 @@ impl ServiceError {
 impl From<ServiceError> for Reply {
     fn from(error: ServiceError) -> Self {
         Self {
-            parameters: serde_json::value::to_raw_value(&error).ok(),
+            parameters: to_raw_value(&error).ok(),
             error: Some(error.name().to_owned()),
             continues: false,
         }
@@ -203,6 +212,28 @@ mod tests {
         assert_eq!(call.parameters::<pam::Call>().unwrap().user, "ada");
         let reply = Reply::parse(r#"{"new":{},"parameters":{"allow":true,"new":null}}"#).unwrap();
         assert!(reply.parameters::<pam::Verdict>().unwrap().allow);
+    }
+
+    #[test]
+    fn a_message_says_its_version_and_one_of_a_later_version_is_none() {
+        let call = Call::new("a.b.C", &Nothing {}).unwrap();
+        assert_eq!(call.parameters.as_ref().unwrap().get(), r#"{"protocol":1}"#);
+        let verdict = |protocol: &str| {
+            let text = format!(r#"{{"parameters":{{"allow":true{protocol}}}}}"#);
+            Reply::parse(&text).unwrap().parameters::<pam::Verdict>()
+        };
+        for known in ["", r#","protocol":1"#, r#","protocol":null"#] {
+            assert!(verdict(known).unwrap().allow, "{known}");
+        }
+        for unknown in ["0", "2", "-1", "\"1\"", "1.5", "18446744073709551616"] {
+            let unknown = format!(r#","protocol":{unknown}"#);
+            assert!(verdict(&unknown).is_err(), "{unknown}");
+        }
+        let later = Call::parse(r#"{"method":"a.b.C","parameters":{"protocol":2}}"#).unwrap();
+        assert!(matches!(
+            later.parameters::<Nothing>(),
+            Err(ServiceError::InvalidParameter { .. })
+        ));
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub struct Info {
 pub fn introspect(call: &Call, interface: Interface, version: &str) -> Option<Reply> {
     let method = call.method.strip_prefix("org.varlink.service.")?;
     let reply = match method {
-        "GetInfo" => Reply::done(&info(interface, version)).map_err(no_json),
+        "GetInfo" => Reply::as_it_is(&info(interface, version)).map_err(no_json),
         "GetInterfaceDescription" => describe(call, interface),
         _ => Err(ServiceError::MethodNotFound {
             method: call.method.clone(),
@@ -90,7 +90,7 @@ fn describe(call: &Call, interface: Interface) -> Result<Reply, ServiceError> {
         .ok_or(ServiceError::InterfaceNotFound {
             interface: wanted.interface,
         })?;
-    Reply::done(&Description {
+    Reply::as_it_is(&Description {
         description: found.description,
     })
     .map_err(no_json)

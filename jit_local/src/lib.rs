@@ -10,3 +10,4 @@ pub mod frame;
 pub mod interface;
 pub mod limits;
 pub mod message;
+mod protocol;

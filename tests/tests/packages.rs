@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     let promises: &[Promise<Site>] = promises![
         an_installed_host_runs_its_daemons_and_nothing_failed,
         installing_again_changes_nothing,
+        what_the_old_module_began_the_upgraded_daemon_decides_and_ends,
         an_upgrade_keeps_mode_grants_and_sessions,
         t8_a_package_that_brings_its_own_pam_file_is_told_on_the_terminal_and_upstream,
         a_host_reboots_with_everything_up,
@@ -87,6 +88,38 @@ fn installing_again_changes_nothing(site: &Site) -> Result<()> {
         .run("true")?
         .refused_saying(&["JIT-101"])
         .map(drop)
+}
+
+/// A sudo that waits for a password has its modules already, so an upgrade leaves it with the old one. Real is the old file that is still
+/// mapped, and its calls to the new jitd; both are of the same source, so how they differ is for the golden files of jit_local.
+fn what_the_old_module_began_the_upgraded_daemon_decides_and_ends(site: &Site) -> Result<()> {
+    let granted = site.open("alice", "operator", 600)?;
+    let mut login = Ssh::new(&site.host, "alice")
+        .open("sudo -k sh -c 'id -u; echo is the user; sleep 7403'")?;
+    login.sees("assword", Deadline::seconds(10))?;
+    let folder = tempfile::tempdir()?;
+    let later = packages::raised(&packages::built("jitd")?, folder.path())?;
+    packages::install(&site.host, &later)?.succeeded()?;
+    for program in ["sudo", "sshd"] {
+        let script = format!(
+            "for pid in $(pgrep {program}); do grep 'pam_jit.so (deleted)' /proc/$pid/maps || true; done"
+        );
+        ensure!(
+            !site.host.sh(&script)?.is_empty(),
+            "no {program} has the old module"
+        );
+    }
+    site.wait_until_current()?;
+    login.types(&people::password("alice"))?;
+    login.sees("is the user", Deadline::seconds(10))?;
+    site.wait_until_runs("sleep 7403", Deadline::seconds(5))?;
+    let held = site.admin(&["list", "sessions"])?;
+    ensure!(held.said("elevation"), "not held: {held}");
+    site.revoke(&granted.grant)?;
+    site.wait_until_gone("sleep 7403", Deadline::seconds(4))?;
+    // What was installed before, for whoever comes next.
+    packages::install_both(&site.host)?;
+    site.wait_until_current()
 }
 
 fn an_upgrade_keeps_mode_grants_and_sessions(site: &Site) -> Result<()> {
