@@ -7,6 +7,9 @@ use std::time::Duration;
 use jit_local::client::ClientError;
 use rustls::CertificateError;
 
+/// jitd's code where its bundle is older than what the server's word names.
+const NEWER_REVISION: &str = "JIT-212";
+
 /// Why an errand failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {
@@ -98,12 +101,14 @@ impl SyncError {
         matches!(self, Self::Unreachable(_))
     }
 
-    /// It lies between this host and its server, not in jitd, and is no mere request to come back later.
+    /// People have to know of it where it stays so. It is not jitd that is away, no request to come back later, and no word that came before
+    /// its bundle.
     pub(crate) fn keeps_the_server_away(&self) -> bool {
-        !matches!(
-            self,
-            Self::Jitd(_) | Self::NotTaken { .. } | Self::Refused { status: 429, .. }
-        )
+        match self {
+            Self::Jitd(_) | Self::Refused { status: 429, .. } => false,
+            Self::NotTaken { code, .. } => code != NEWER_REVISION,
+            _ => true,
+        }
     }
 
     /// Another place of the server may do better.

@@ -132,6 +132,17 @@ async fn jitd_is_told_what_keeps_the_server_from_being_heard() {
 }
 
 #[tokio::test]
+async fn jitd_is_told_that_people_should_know_why_it_takes_no_word() {
+    let site = Site::new();
+    site.play(eager(), async {
+        site.host.refuse_words(true);
+        let what = site.host.told_of_trouble().await;
+        assert!(what.contains("word (JIT-201)"), "{what}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn every_word_answers_a_fresh_nonce_and_renews_the_token() {
     let site = Site::new();
     let pace = Pace {
