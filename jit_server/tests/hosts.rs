@@ -6,13 +6,12 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Host, Running, Stream, read};
+use common::{Host, Running, Stream, chain, chain_of, checkpoint, hash, read};
 use http_body_util::BodyExt;
 use hyper::Method;
 use hyper::body::Bytes;
 use jit_grant::{Checkpoint, GateMode, HostState, HostToken, Nonce, SigningKey, Word};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 #[tokio::test]
 async fn a_host_that_is_up_to_date_hears_nothing_until_something_changes() {
@@ -582,42 +581,4 @@ async fn what_is_refused_of_a_chain_and_what_is_lost_is_an_alarm_that_no_flood_f
     let hosts = async |name: &str| running.as_(name).get("/v1/hosts").await.is(200);
     assert!(hosts("root").await[0]["last_alarm"].is_string());
     assert_eq!(hosts("alice").await[0]["last_alarm"], Value::Null);
-}
-
-/// Lines as jitd writes them.
-fn chain(count: u64) -> Vec<String> {
-    let login = json!({ "at": "2026-11-22T12:00:00Z", "kind": "login", "principal": "alice", "grant": "g1" });
-    chain_of((0..count).map(|_| login.clone()).collect())
-}
-
-fn chain_of(events: Vec<Value>) -> Vec<String> {
-    let mut prev = "0".repeat(64);
-    let mut lines = Vec::new();
-    for (seq, mut event) in (1..).zip(events) {
-        event["seq"] = json!(seq);
-        let line = json!({ "event": event, "prev": prev }).to_string();
-        prev = hash(&line);
-        lines.push(line);
-    }
-    lines
-}
-
-fn hash(line: &str) -> String {
-    Sha256::digest(line.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
-fn checkpoint(host: &Host, lines: &[String]) -> String {
-    let head = hash(lines.last().unwrap()).parse().unwrap();
-    let at = "2026-11-22T12:00:01Z".parse().unwrap();
-    Checkpoint {
-        host: host.id.clone(),
-        seq: lines.len() as u64,
-        head,
-        at,
-    }
-    .sign(&host.key)
-    .unwrap()
 }

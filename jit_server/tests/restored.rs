@@ -7,7 +7,7 @@ mod common;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-use common::{Host, Running, id};
+use common::{Host, Running, chain, checkpoint, id};
 use hyper::Method;
 use hyper::body::Bytes;
 use jit_grant::UserToken;
@@ -186,6 +186,45 @@ async fn what_was_taken_away_after_the_copy_does_not_come_back_and_no_host_is_st
     let running = meanwhile(running, |_| {}).await;
     assert_eq!(unconfirmed(&running).await, Value::Null);
     assert_eq!(of_kind(&record(&running).await, "restored").len(), 1);
+}
+
+#[tokio::test]
+async fn a_hosts_chain_goes_on_where_the_copy_ends_and_the_gap_is_an_alarm() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let host = running.populate().await;
+    let lines = chain(6);
+    let send = async |running: &Running, from: usize, to: usize| {
+        let batch =
+            json!({ "lines": lines[from..to], "checkpoint": checkpoint(&host, &lines[..to]) });
+        host.post(&running.server, "/v1/host/events", batch).await
+    };
+    send(&running, 0, 2).await.is(200);
+    let running = copied(running).await;
+    send(&running, 2, 5).await.is(200);
+    let running = put_back(running).await;
+    assert_ne!(
+        unconfirmed(&running).await,
+        Value::Null,
+        "lines of hosts show an older copy, too"
+    );
+    // jitd-sync goes on from where it was.
+    let refused = send(&running, 5, 6).await.is(409);
+    assert_eq!(refused["seq"], 2);
+    let asked = json!({ "lines": [], "checkpoint": "" });
+    let asked = host.post(&running.server, "/v1/host/events", asked).await;
+    assert_eq!(asked.is(200)["seq"], 2);
+    assert_eq!(send(&running, 2, 6).await.is(200)["seq"], 6);
+    let events = record(&running).await;
+    let alarms = of_kind(&events, "alarm");
+    assert_eq!(
+        alarms[0]["detail"]["alarm"],
+        json!({ "cause": "chain_gap", "due": 3, "came": 6 })
+    );
+    assert_eq!(alarms.len(), 1);
+    let numbers: std::collections::BTreeSet<_> =
+        events.iter().map(|event| event["seq"].as_u64()).collect();
+    assert_eq!(numbers.len(), events.len());
 }
 
 #[tokio::test]

@@ -320,11 +320,16 @@ fn t24_after_a_reboot_without_the_server_nothing_counts_until_it_has_spoken(
     Ssh::new(host, "alice")
         .run("true")?
         .refused_saying(&["JIT-112", "nothing heard from https://server:7443 since"])?;
-    let status = host.run(&["jitctl", "status"])?;
-    ensure!(
-        status.said("nothing heard since this host started") && status.said("Trouble"),
-        "{status}"
-    );
+    // A call that nobody answers takes its time to fail.
+    wait::eventually(
+        "the host to say what is in the way",
+        Deadline::seconds(30),
+        || {
+            let status = host.run(&["jitctl", "status"])?;
+            let silent = status.said("nothing heard since this host started");
+            Ok((silent && status.said("Trouble")).then_some(()))
+        },
+    )?;
     fleet.network.mend("web1")?;
     wait_until_in(host, "alice", Instant::now(), CURRENT_WITHIN)?;
     fleet.revoke(&grant)

@@ -16,7 +16,9 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use jit_grant::{Bundle, EnrolmentToken, HostId, HostToken, Possession, SigningKey, TrustedKeys};
+use jit_grant::{
+    Bundle, Checkpoint, EnrolmentToken, HostId, HostToken, Possession, SigningKey, TrustedKeys,
+};
 use jit_server::api::{self, Limits, Peer};
 use jit_server::clock::WallClock;
 use jit_server::listen::{self, Accounts};
@@ -30,6 +32,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -504,4 +507,42 @@ impl Stream {
                 .push_str(std::str::from_utf8(frame.data_ref()?).unwrap());
         }
     }
+}
+
+/// Lines as jitd writes them.
+pub fn chain(count: u64) -> Vec<String> {
+    let login = json!({ "at": "2026-11-22T12:00:00Z", "kind": "login", "principal": "alice", "grant": "g1" });
+    chain_of((0..count).map(|_| login.clone()).collect())
+}
+
+pub fn chain_of(events: Vec<Value>) -> Vec<String> {
+    let mut prev = "0".repeat(64);
+    let mut lines = Vec::new();
+    for (seq, mut event) in (1..).zip(events) {
+        event["seq"] = json!(seq);
+        let line = json!({ "event": event, "prev": prev }).to_string();
+        prev = hash(&line);
+        lines.push(line);
+    }
+    lines
+}
+
+pub fn hash(line: &str) -> String {
+    Sha256::digest(line.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+pub fn checkpoint(host: &Host, lines: &[String]) -> String {
+    let head = hash(lines.last().unwrap()).parse().unwrap();
+    let at = "2026-11-22T12:00:01Z".parse().unwrap();
+    Checkpoint {
+        host: host.id.clone(),
+        seq: lines.len() as u64,
+        head,
+        at,
+    }
+    .sign(&host.key)
+    .unwrap()
 }
