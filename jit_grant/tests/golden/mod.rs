@@ -1,5 +1,6 @@
 //! Golden files: messages and documents as one version wrote them, frozen. `JIT_GOLDEN=write cargo test -p jit_grant -p jit_local golden` adds
 //! those that are missing, and changes none.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::path::{Path, PathBuf};
 
@@ -131,7 +132,8 @@ fn with_unknown(value: &Value) -> Value {
     }
 }
 
-fn covers(at: &str, required: &Value, written: &Value) {
+/// Checks that `written` has all that is `required`, and of the same types.
+pub(crate) fn covers(at: &str, required: &Value, written: &Value) {
     match (required, written) {
         (Value::Object(required), Value::Object(written)) => {
             for (key, value) in required {
