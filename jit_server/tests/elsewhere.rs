@@ -412,6 +412,42 @@ async fn whoever_is_no_host_in_time_is_cut_off_and_hosts_stay() {
     );
 }
 
+#[tokio::test]
+async fn an_address_that_connects_for_nothing_is_turned_away_before_tls_and_its_hosts_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let host = running.populate().await;
+    let elsewhere = running.listen_elsewhere().await;
+    let path = "/v1/host/stream";
+    let listening = call(&running.server, &elsewhere, &host, Method::GET, path).await;
+    let mut stream = Stream::of(listening);
+    stream.next().await;
+    let flood = async {
+        loop {
+            for _ in 0..200 {
+                let mut nothing = TcpStream::connect(elsewhere.address).await.unwrap();
+                let _ = nothing.shutdown().await;
+                let _ = nothing.read_to_end(&mut Vec::new()).await;
+            }
+            if elsewhere.try_to_connect().await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), flood)
+        .await
+        .unwrap();
+    let request = running.as_("alice").asks(60).await;
+    running.as_("bob").approves(&request).await;
+    let told = host.verified(&running.server, &stream.next().await);
+    assert_eq!(told.grants.len(), 1);
+    // There is room again within a moment.
+    let back = async { while elsewhere.try_to_connect().await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(5), back)
+        .await
+        .unwrap();
+}
+
 trait Slow: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {}
 impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Slow for T {}
 
