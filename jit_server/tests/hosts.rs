@@ -130,7 +130,7 @@ async fn a_removed_host_that_asks_for_bundles_one_by_one_is_told_that_nothing_is
     let last = host.verified(&running.server, &Stream::of(waited).next().await);
     assert!(last.revision > held && last.grants.is_empty());
     let again = host.asks_for_newer(&running.server, last.revision, 25);
-    read(again.await).await.refuses(401, "bad-token");
+    read(again.await).await.refuses(401, "unknown-host");
 }
 
 #[tokio::test]
