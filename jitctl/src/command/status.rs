@@ -194,7 +194,7 @@ fn pairs(here: &Here, status: &control::Status) -> Vec<(&'static str, String)> {
         status
             .trouble
             .as_deref()
-            .map(|what| ("Trouble", clean(what))),
+            .map(|what| ("Trouble", format!("jitd-sync says: {}", clean(what)))),
     );
     pairs
 }

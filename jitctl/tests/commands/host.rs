@@ -399,7 +399,7 @@ fn status_says_since_when_a_silent_server_was_not_heard_and_what_is_in_the_way()
     );
     assert_eq!(
         line("Trouble"),
-        "Trouble   server: answered 401: this host is not enrolled here[2J"
+        "Trouble   jitd-sync says: server: answered 401: this host is not enrolled here[2J"
     );
     status["heard_ms_ago"] = json!(null);
     host.daemon_says("Status", status);
