@@ -14,6 +14,7 @@ use jit_grant::{GateChange, GateMode, Gates, HostState, Service};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::atomic;
@@ -22,6 +23,8 @@ use crate::session::Ready;
 
 /// A look that takes longer has found nothing: the folder hangs.
 const LOOKING_TIME: Duration = Duration::from_secs(1);
+/// So long a look waits for what it found to be on disk.
+const KEEPING_TIME: Duration = Duration::from_secs(1);
 /// Of a file so many bytes are read, and of the folder so many files.
 const MOST_BYTES: u64 = 64 * 1024;
 const MOST_FILES: usize = 512;
@@ -33,8 +36,10 @@ pub struct Watched {
     kept: PathBuf,
     boot: Option<BootId>,
     last: Mutex<Last>,
-    /// One look at a time, so that changes are told in their order.
-    turn: AsyncMutex<()>,
+    /// One look at a time, so that changes are told in their order. A folder that hangs keeps one thread, and no more.
+    turn: Arc<AsyncMutex<()>>,
+    /// The same of writing `kept`.
+    keeping: Arc<AsyncMutex<()>>,
 }
 
 /// What is known from the last look; kept on disk, so that a change while no jitd runs is one, too.
@@ -49,8 +54,14 @@ impl Last {
     /// Takes in what a look found; gives what is different.
     fn look(&mut self, gates: Gates) -> Vec<GateChange> {
         let changes = GateChange::between(&self.gates, &gates);
-        for change in changes.iter().filter(|change| change.is_weaker()) {
-            if let Some(was) = change.was {
+        for change in &changes {
+            let lapsed =
+                (change.was, change.is) == (Some(GateMode::Provisional), Some(GateMode::Monitor));
+            let full = self.lost.len() >= HostState::MAX_GATES;
+            if let Some(was) = change
+                .was
+                .filter(|_| change.is_weaker() && !lapsed && !full)
+            {
                 self.lost.entry(change.service.clone()).or_insert(was);
             }
         }
@@ -59,6 +70,10 @@ impl Last {
         self.gates = gates;
         changes
     }
+}
+
+fn late(_: Elapsed) -> io::Error {
+    io::ErrorKind::TimedOut.into()
 }
 
 /// What a look found.
@@ -78,14 +93,20 @@ impl Watched {
             Ok(text) => serde_json::from_slice(&text)
                 .inspect_err(|error| tracing::warn!("{}: {error}", kept.display()))
                 .unwrap_or_default(),
-            Err(_) => Last::default(),
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    tracing::warn!("{}: {error}", kept.display());
+                }
+                Last::default()
+            }
         };
         Self {
             folder,
             kept,
             boot: boot_id.parse().ok(),
             last: Mutex::new(last),
-            turn: AsyncMutex::default(),
+            turn: Arc::default(),
+            keeping: Arc::default(),
         }
     }
 
@@ -100,16 +121,15 @@ impl Watched {
     }
 
     /// jitctl has changed these: what is weaker there is meant to be.
-    pub async fn meant(&self, services: &[String]) {
-        let last = {
-            let mut last = self.last();
-            let before = last.lost.len();
-            last.lost
-                .retain(|service, _| !services.iter().any(|name| name == service.as_str()));
-            (last.lost.len() < before).then(|| last.clone())
+    pub async fn meant(self: &Arc<Self>, services: &[String]) {
+        let changed = {
+            let lost = &mut self.last().lost;
+            let before = lost.len();
+            lost.retain(|service, _| !services.iter().any(|name| name == service.as_str()));
+            lost.len() < before
         };
-        if let Some(last) = last {
-            self.keep(&last).await;
+        if changed {
+            self.keep().await;
         }
     }
 
@@ -118,38 +138,41 @@ impl Watched {
     /// # Errors
     /// Where the folder can't be read in time.
     pub async fn look(self: &Arc<Self>, clock: &Clock) -> io::Result<Look> {
-        let late = |_| io::Error::from(io::ErrorKind::TimedOut);
-        let _turn = timeout(LOOKING_TIME, self.turn.lock())
-            .await
-            .map_err(late)?;
+        let turn = Arc::clone(&self.turn).lock_owned();
+        let turn = timeout(LOOKING_TIME, turn).await.map_err(late)?;
         let watched = Arc::clone(self);
         let now = clock.boot().as_secs();
-        let look = tokio::task::spawn_blocking(move || watched.read(now));
-        let gates = timeout(LOOKING_TIME, look)
+        let look = tokio::task::spawn_blocking(move || (watched.read(now), turn));
+        let (gates, turn) = timeout(LOOKING_TIME, look)
             .await
             .map_err(late)?
-            .map_err(io::Error::other)??;
-        let (changes, last) = {
-            let mut last = self.last();
-            (last.look(gates.clone()), last.clone())
-        };
+            .map_err(io::Error::other)?;
+        let gates = gates?;
+        let changes = self.last().look(gates.clone());
+        drop(turn);
         if !changes.is_empty() {
-            self.keep(&last).await;
+            self.keep().await;
         }
         Ok(Look { gates, changes })
     }
 
-    /// Where it can't be kept, the jitd that starts next tells of the same changes once more.
-    async fn keep(&self, last: &Last) {
-        let kept = self.kept.clone();
-        let written = match serde_json::to_vec(last) {
-            Ok(text) => tokio::task::spawn_blocking(move || atomic::write(&kept, &text)).await,
-            Err(error) => Ok(Err(error.into())),
+    /// Where it can't be kept in time, the jitd that starts next tells of the same changes once more.
+    async fn keep(self: &Arc<Self>) {
+        let watched = Arc::clone(self);
+        let keeping = Arc::clone(&self.keeping).lock_owned();
+        let kept = async move {
+            let keeping = keeping.await;
+            let write = move || {
+                let _keeping = keeping;
+                // As it is now: whatever was decided first, the newest is written last.
+                let last = watched.last().clone();
+                atomic::write(&watched.kept, &serde_json::to_vec(&last)?)
+            };
+            tokio::task::spawn_blocking(write).await?
         };
-        match written {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!("{}: {error}", self.kept.display()),
-            Err(error) => tracing::warn!("{}: {error}", self.kept.display()),
+        let kept = timeout(KEEPING_TIME, kept).await;
+        if let Err(error) = kept.unwrap_or_else(|elapsed| Err(late(elapsed))) {
+            tracing::warn!("{}: {error}", self.kept.display());
         }
     }
 
@@ -193,10 +216,12 @@ impl Watched {
     }
 }
 
-/// The service of a file's name. Temporary files and what package tools leave beside a file are none that PAM is asked for.
+/// The service of a file's name. What package tools and people leave beside a file are none that PAM is asked for.
 fn service(name: &OsStr) -> Option<Service> {
     let name = name.to_str()?;
-    let leftover = [".dpkg-", ".ucf-", ".rpmnew", ".rpmsave"];
+    let leftover = [
+        ".dpkg-", ".ucf-", ".rpmnew", ".rpmsave", ".bak", ".old", ".orig", ".save",
+    ];
     if leftover.iter().any(|part| name.contains(part)) {
         return None;
     }

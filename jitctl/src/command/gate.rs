@@ -44,11 +44,17 @@ pub(super) fn gate(here: &Here, services: &[String]) -> Result<Exit, Error> {
 /// Takes pam_jit out of the files of `services`, or of all where none is named.
 pub(super) fn ungate(here: &Here, services: &[String]) -> Result<Exit, Error> {
     here.require_root("ungating")?;
+    // Ungating is for hosts whose jitd is broken, too.
+    let lost = here
+        .daemon()
+        .status()
+        .map_or_else(|_| Vec::new(), |status| status.lost_gates);
+    let lost: Vec<String> = lost.into_iter().map(|gate| gate.service).collect();
     let plan = here.gate().change(|host| {
         if services.is_empty() {
-            Ok(host.ungate_all())
+            Ok(host.ungate_all(&lost))
         } else {
-            host.ungate(services)
+            host.ungate(services, &lost)
         }
     })?;
     tell_daemon(here, "ungate", &plan, "no longer gated");

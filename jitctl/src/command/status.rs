@@ -206,13 +206,22 @@ pub(crate) fn lost(status: &control::Status) -> Option<(String, String)> {
     }
     let gate = |gate: &LostGate| clean(&format!("{} (was {})", gate.service, gate.was));
     let gates: Vec<String> = status.lost_gates.iter().map(gate).collect();
-    let services = status.lost_gates.iter().map(|gate| clean(&gate.service));
-    let services: Vec<String> = services.collect();
-    let services = services.join(" ");
+    let names = |gates: &mut dyn Iterator<Item = &LostGate>| -> String {
+        let names: Vec<String> = gates.map(|gate| clean(&gate.service)).collect();
+        names.join(" ")
+    };
+    let all = names(&mut status.lost_gates.iter());
+    let mut enforced = status
+        .lost_gates
+        .iter()
+        .filter(|gate| gate.was != "monitor");
+    let enforced = names(&mut enforced);
+    let enforce = match enforced.as_str() {
+        "" => String::new(),
+        enforced => format!(" && jitctl enforce {enforced}"),
+    };
     Some((
         format!("weaker, and not by jitctl: {}", gates.join(", ")),
-        format!(
-            "jitctl gate {services} && jitctl enforce; or, if it was meant, jitctl ungate {services}"
-        ),
+        format!("jitctl gate {all}{enforce}; or, if it was meant, jitctl ungate {all}"),
     ))
 }

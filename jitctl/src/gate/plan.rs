@@ -140,10 +140,13 @@ impl Host {
         Ok(plan)
     }
 
-    /// Takes the lines out of `names` and what belongs to them.
-    pub(crate) fn ungate(&self, names: &[String]) -> Result<Plan, GateError> {
+    /// Takes the lines out of `names` and what belongs to them. Of those in `lost`, whose gate something else took away, the file may be gone too.
+    pub(crate) fn ungate(&self, names: &[String], lost: &[String]) -> Result<Plan, GateError> {
         let mut plan = Plan::default();
-        for target in self.targets(names)? {
+        let gone = |name: &String| lost.contains(name) && !self.all.contains_key(name);
+        let (gone, names): (Vec<String>, Vec<String>) = names.iter().cloned().partition(gone);
+        plan.unchanged.extend(gone);
+        for target in self.targets(&names)? {
             let gated = self.is_gated(&target);
             if gated {
                 self.plan_ungate(&target, &mut plan);
@@ -160,9 +163,11 @@ impl Host {
         Ok(plan)
     }
 
-    /// Takes the lines out of every file.
-    pub(crate) fn ungate_all(&self) -> Plan {
+    /// Takes the lines out of every file. Gates in `lost` are gone already.
+    pub(crate) fn ungate_all(&self, lost: &[String]) -> Plan {
         let mut plan = Plan::default();
+        let gone = lost.iter().filter(|name| !self.is_gated(name));
+        plan.unchanged.extend(gone.cloned());
         for name in self.own.keys() {
             if self.is_gated(name) {
                 self.plan_ungate(name, &mut plan);

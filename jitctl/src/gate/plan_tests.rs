@@ -85,7 +85,10 @@ fn t16_gating_sshd_gates_the_user_manager_and_jobs_too() {
     assert_eq!(plan.services(), ["atd", "cron", "sshd", "systemd-user"]);
     let gated = after(debian(), &plan);
     assert!(gated.own["systemd-user"].starts_with(b"# jit copy: "));
-    let ungated = after(debian(), &gated.ungate(&names(&["sshd"])).expect("a plan"));
+    let ungated = after(
+        debian(),
+        &gated.ungate(&names(&["sshd"]), &[]).expect("a plan"),
+    );
     assert_eq!(ungated.own, debian().own);
 }
 
@@ -105,7 +108,7 @@ fn ungate_removes_the_copy_and_restores_the_rest_to_the_byte() {
             .gate(&names(&["sshd", "sudo", "su"]))
             .expect("a plan"),
     );
-    let ungated = after(debian(), &gated.ungate_all());
+    let ungated = after(debian(), &gated.ungate_all(&[]));
     assert_eq!(ungated.own, debian().own);
 }
 
@@ -118,7 +121,7 @@ fn a_copy_that_was_edited_is_kept_without_our_lines() {
     ]
     .concat();
     gated.own.insert("polkit-1".to_owned(), edited);
-    let plan = gated.ungate(&names(&["sudo"])).expect("a plan");
+    let plan = gated.ungate(&names(&["sudo"]), &[]).expect("a plan");
     let kept = &after(gated, &plan).own["polkit-1"];
     assert_eq!(
         *kept,

@@ -43,7 +43,8 @@ impl Etc {
     }
 
     fn ungate(&self, name: &str) -> Result<Plan, GateError> {
-        self.gate.change(|host| host.ungate(&[name.to_owned()]))
+        self.gate
+            .change(|host| host.ungate(&[name.to_owned()], &[]))
     }
 }
 

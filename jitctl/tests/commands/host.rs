@@ -327,7 +327,7 @@ fn t8_gates_that_something_else_made_weaker_are_shown_with_what_to_do() {
         json!([{ "service": "sshd", "was": "enforce" }, { "service": "su", "was": "monitor" }]);
     host.daemon_says("Status", status);
     let said = host.jitctl(&["status"]).out;
-    let line = "Gates lost  weaker, and not by jitctl: sshd (was enforce), su (was monitor): jitctl gate sshd su && jitctl enforce";
+    let line = "Gates lost  weaker, and not by jitctl: sshd (was enforce), su (was monitor): jitctl gate sshd su && jitctl enforce sshd; or, if it was meant, jitctl ungate sshd su";
     assert!(said.contains(line), "{said}");
     let doctor = host.jitctl(&["doctor"]);
     assert!(
@@ -335,6 +335,25 @@ fn t8_gates_that_something_else_made_weaker_are_shown_with_what_to_do() {
         "{}",
         doctor.out
     );
+}
+
+#[test]
+fn a_lost_gate_whose_file_is_gone_can_be_meant_by_name_and_with_all() {
+    let host = Host::enrolled();
+    let mut status = status();
+    status["lost_gates"] = json!([{ "service": "ftpd", "was": "monitor" }]);
+    host.daemon_says("Status", status);
+    assert_eq!(host.jitctl(&["ungate", "nothing"]).code, 1);
+    for arguments in [&["ungate", "ftpd"][..], &["ungate", "--all"]] {
+        let ended = host.jitctl(arguments);
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        let mut daemon = host.daemon.lock().expect("a lock");
+        let (method, said) = daemon.calls.pop().expect("a call");
+        assert_eq!(
+            (method.as_str(), &said["services"]),
+            ("io.jit.Control.Gated", &json!(["ftpd"]))
+        );
+    }
 }
 
 #[test]

@@ -109,7 +109,7 @@ async fn a_gate_that_was_tampered_with_is_damaged_and_what_pam_does_not_read_is_
         .copied()
         .collect();
     place.write("sshd", &line_out);
-    for leftover in ["su.dpkg-old", "su.ucf-dist", ".su.swp", "su~"] {
+    for leftover in ["su.dpkg-old", "su.ucf-dist", "su.bak", ".su.swp", "su~"] {
         place.write(leftover, &whole);
     }
     nix::unistd::mkfifo(&place.services.join("pipe"), nix::sys::stat::Mode::S_IRUSR).unwrap();
@@ -170,4 +170,45 @@ async fn what_something_else_than_jitctl_made_weaker_is_lost_until_it_is_back_or
     place.changes(&watched).await;
     assert_eq!(names(&watched), ["su enforce"]);
     assert_eq!(names(&place.watched()), ["su enforce"], "kept on disk");
+}
+
+#[tokio::test]
+async fn a_folder_that_hangs_keeps_one_thread_and_the_looks_after_it_fail() {
+    let place = Place::new();
+    let watched = place.watched();
+    let hung = Arc::clone(&watched.turn).lock_owned().await;
+    for _ in 0..3 {
+        let late = watched.look(&place.clock).await.unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+    }
+    drop(hung);
+    place.gate("sshd", &Mode::Enforce);
+    assert_eq!(place.changes(&watched).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_trial_that_lapses_is_no_loss_and_losses_have_a_bound() {
+    let place = Place::new();
+    let trial = Mode::Provisional {
+        until: 1060,
+        boot: BOOT.parse().unwrap(),
+    };
+    place.gate("sshd", &trial);
+    let watched = place.watched();
+    place.changes(&watched).await;
+    place.readings.pass(Duration::from_secs(60));
+    assert_eq!(place.changes(&watched).await.len(), 1);
+    assert!(watched.lost().is_empty());
+    for round in 0..3 {
+        let names: Vec<String> = (0..60).map(|number| format!("s{round}-{number}")).collect();
+        for name in &names {
+            place.gate(name, &Mode::Enforce);
+        }
+        place.changes(&watched).await;
+        for name in &names {
+            fs::remove_file(place.services.join(name)).unwrap();
+        }
+        place.changes(&watched).await;
+    }
+    assert_eq!(watched.lost().len(), HostState::MAX_GATES);
 }
