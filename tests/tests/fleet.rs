@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         a_restarted_server_is_found_again,
         a_server_that_is_upgraded_or_removed_and_installed_again_is_found_again,
         what_was_said_during_a_cut_holds_within_2_s_of_its_healing,
+        t24_a_cut_host_goes_by_what_it_has_for_max_staleness_and_nothing_of_before_comes_back,
         t24_after_a_reboot_without_the_server_nothing_counts_until_it_has_spoken,
         jitd_sync_stays_small,
         one_url_after_the_other_is_tried,
@@ -307,6 +308,40 @@ fn what_was_said_during_a_cut_holds_within_2_s_of_its_healing(fleet: &Fleet) -> 
         .run("true")?
         .refused_saying(&["JIT-101"])
         .map(drop)
+}
+
+fn t24_a_cut_host_goes_by_what_it_has_for_max_staleness_and_nothing_of_before_comes_back(
+    fleet: &Fleet,
+) -> Result<()> {
+    let host = &fleet.web2;
+    host.sh("cp --preserve /etc/jit/jitd.toml /root/jitd.toml
+        printf 'max_staleness = \"60s\"\n' >> /etc/jit/jitd.toml
+        systemctl restart jitd.service")?;
+    wait_until_current(host)?;
+    let kept = fleet.grant("alice", host)?;
+    let taken = fleet.grant("bob", host)?;
+    wait_until_in(host, "alice", Instant::now(), Duration::from_secs(1))?;
+    let session = login(host, "alice")?;
+    fleet.network.cut("web2")?;
+    let cut = Instant::now();
+    fleet.revoke(&taken)?;
+    Ssh::new(host, "bob").run("true")?.succeeded()?;
+    ensure!(session.alive()?, "the session ended with the link");
+    ensure!(
+        session.ended(Deadline::seconds(65))?,
+        "the session lives on {:.1?} after the cut",
+        cut.elapsed()
+    );
+    Ssh::new(host, "alice")
+        .run("true")?
+        .refused_saying(&["JIT-111", "nothing heard from https://server:7443"])?;
+    fleet.network.mend("web2")?;
+    wait_until_in(host, "alice", Instant::now(), CURRENT_WITHIN)?;
+    Ssh::new(host, "bob")
+        .run("true")?
+        .refused_saying(&["JIT-101"])?;
+    host.sh("mv /root/jitd.toml /etc/jit/jitd.toml; systemctl restart jitd.service")?;
+    fleet.revoke(&kept)
 }
 
 fn t24_after_a_reboot_without_the_server_nothing_counts_until_it_has_spoken(
