@@ -3,6 +3,7 @@
 mod apply;
 mod host_token;
 mod loss;
+mod policy;
 mod restored;
 mod user_token;
 
@@ -19,10 +20,10 @@ use serde_json::{Value, json};
 use crate::cli::{ListOptions, NewUser, RemoveHost, RemoveUser};
 use crate::client::Client;
 use crate::error::Error;
-use crate::policy;
 
 pub use apply::{Applied, apply};
 pub use host_token::host_token;
+pub use policy::check_policy;
 pub use restored::restored;
 pub use user_token::user_token;
 
@@ -325,40 +326,6 @@ fn span(time: SignedDuration) -> String {
         3_600..172_800 => format!("{} h", seconds / 3_600),
         _ => format!("{} days", seconds / 86_400),
     }
-}
-
-/// `jit-server policy check`. True where the policy is right.
-///
-/// # Errors
-/// Where it can't be printed.
-pub fn check_policy(file: &Path, as_json: bool, out: &mut impl Write) -> Result<bool, Error> {
-    let checked = policy::read(file);
-    let mistakes = checked.as_ref().err().map_or(&[][..], Vec::as_slice);
-    if as_json {
-        let roles: Vec<&str> = checked
-            .iter()
-            .flat_map(|policy| policy.roles.keys())
-            .map(|name| name.as_str())
-            .collect();
-        print_json(
-            out,
-            &json!({ "right": checked.is_ok(), "roles": roles, "mistakes": mistakes }),
-        )?;
-    } else {
-        for mistake in mistakes {
-            say(out, &format!("{mistake}\n"))?;
-        }
-        if let Ok(policy) = &checked {
-            let roles = policy.roles.len();
-            let said = if roles == 1 {
-                "1 role".to_owned()
-            } else {
-                format!("{roles} roles")
-            };
-            say(out, &format!("{} is right: {said}\n", file.display()))?;
-        }
-    }
-    Ok(checked.is_ok())
 }
 
 fn table(header: &[&str]) -> Table {

@@ -343,12 +343,17 @@ pub struct ApplyOptions {
     pub reach: Reach,
 }
 
+const CHECKED: &str = "Mistakes go to standard output, warnings to standard error; --json has both.
+
+Exit status: 0 the policy is right (there may be warnings), 1 it has mistakes or can't be read.";
+
 /// What to do with the policy.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// Tell every mistake of a policy with file, line and key
+    /// Tell every mistake of a policy with file, line and key, and warn of what it allows and better did not. Needs no server
+    #[command(after_long_help = CHECKED)]
     Check {
-        /// The policy
+        /// The policy; the server's own unless said
         #[arg(value_name = "FILE", default_value = Layout::POLICY)]
         file: PathBuf,
         /// Print JSON

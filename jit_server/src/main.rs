@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 fn run(command: Command, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     match command {
         Command::Policy(PolicyCommand::Check { file, json }) => {
-            let right = admin::check_policy(&file, json, out)?;
+            let right = admin::check_policy(&file, json, out, &mut std::io::stderr())?;
             return Ok(if right {
                 ExitCode::SUCCESS
             } else {

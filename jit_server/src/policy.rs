@@ -1,5 +1,6 @@
 //! What may be asked for, by whom, and who may approve it. Typed, and whatever it does not allow is refused.
 
+mod advice;
 mod file;
 mod parse;
 mod reader;
@@ -12,8 +13,8 @@ use crate::directory::{Directory, GroupName};
 use crate::event::UserSet;
 
 pub(crate) use file::read_text;
-pub use file::{Change, PolicyFile, read};
-pub use parse::check_text;
+pub use file::{Change, PolicyFile, check, read};
+pub use parse::{Checked, check_text};
 pub use reader::Mistake;
 pub(crate) use reader::{Reader, Value};
 

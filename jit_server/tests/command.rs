@@ -117,6 +117,24 @@ async fn policy_check_tells_every_mistake() {
     std::fs::write(folder.path().join("right.toml"), common::POLICY).unwrap();
     let checked = run(folder.path(), &["policy", "check", "right.toml"]).await;
     assert_eq!(text(&checked.stdout), "right.toml is right: 2 roles\n");
+    assert!(checked.stderr.is_empty(), "nothing in it is unwise");
+    std::fs::write(
+        folder.path().join("unwise.toml"),
+        common::POLICY.replace("4h", "3d"),
+    )
+    .unwrap();
+    let checked = run(folder.path(), &["policy", "check", "unwise.toml"]).await;
+    assert_eq!(checked.status.code(), Some(0), "a warning is no mistake");
+    assert_eq!(text(&checked.stdout), "unwise.toml is right: 2 roles\n");
+    let warned = text(&checked.stderr);
+    assert!(
+        warned.starts_with("warning: unwise.toml:6: roles.web-admin.longest: 72h "),
+        "{warned}"
+    );
+    let missing = run(folder.path(), &["policy", "check", "no-such.toml"]).await;
+    assert_eq!(missing.status.code(), Some(1));
+    let usage = run(folder.path(), &["policy", "check", "--no-such"]).await;
+    assert_eq!(usage.status.code(), Some(2));
 }
 
 #[tokio::test]

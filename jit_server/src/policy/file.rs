@@ -6,7 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Mistake, Policy, check_text};
+use super::parse::{Checked, check_closely};
+use super::{Mistake, Policy};
 
 const MAX_BYTES: u64 = 1024 * 1024;
 
@@ -99,9 +100,17 @@ impl Stamp {
 /// # Errors
 /// Every mistake; one without a line's meaning (line 1) where the file can't be read or others may write it.
 pub fn read(path: &Path) -> Result<Policy, Vec<Mistake>> {
+    check(path).map(|checked| checked.policy)
+}
+
+/// Reads and checks the file at `path`, and says what is unwise in it, too.
+///
+/// # Errors
+/// As of [`read`].
+pub fn check(path: &Path) -> Result<Checked, Vec<Mistake>> {
     let file = path.display().to_string();
     match read_text(path) {
-        Ok(text) => check_text(&file, &text),
+        Ok(text) => check_closely(&file, &text),
         Err(problem) => Err(vec![Mistake {
             file,
             line: 1,

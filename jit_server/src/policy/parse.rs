@@ -18,17 +18,37 @@ const MOST_APPROVALS: u32 = 10;
 /// # Errors
 /// Every mistake in it, in the order of their lines.
 pub fn check_text(file: &str, text: &str) -> Result<Policy, Vec<Mistake>> {
+    check_closely(file, text).map(|checked| checked.policy)
+}
+
+/// A right policy, and what is unwise in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// What it says.
+    pub policy: Policy,
+    /// What it allows and better did not, in the order of their lines.
+    pub warnings: Vec<Mistake>,
+}
+
+pub(super) fn check_closely(file: &str, text: &str) -> Result<Checked, Vec<Mistake>> {
     let mut reader = Reader::new(file, text);
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         reader.mistake(&error.span().unwrap_or(0..0), "", error.message());
     }
     let (roles, may_lock) = reader.document(table.get_ref());
-    reader.end(Policy {
+    let warnings = reader.take_warnings();
+    let policy = Policy {
         hash: hash(text),
         roles,
         may_lock,
-    })
+    };
+    reader.end(Checked { policy, warnings })
+}
+
+/// True where some of `actions` may make somebody root.
+pub(super) fn opens_root(actions: &BTreeSet<Action>) -> bool {
+    actions.contains(&Action::Sudo) || actions.contains(&Action::Su)
 }
 
 /// SHA-256 of a policy's text, in hexadecimal.
@@ -105,8 +125,8 @@ impl Reader<'_> {
         let end_login = self.optional(table, path, "end_login_with_elevation", Self::flag);
         let (actions, (approvers, count)) = (actions?, approve?);
         // Whoever was root may have handed the login what outlasts the elevation (T17).
-        let opens_root = actions.contains(&Action::Sudo) || actions.contains(&Action::Su);
-        Some(Role {
+        let opens_root = opens_root(&actions);
+        let role = Role {
             description: description?,
             hosts: hosts?,
             actions,
@@ -117,7 +137,9 @@ impl Reader<'_> {
             approvers,
             count,
             end_login_with_elevation: end_login.unwrap_or(Some(opens_root))?,
-        })
+        };
+        self.advise(&role, table, path);
+        Some(role)
     }
 
     /// `Some(None)` where its grants can't be extended, None where what is said of it is wrong.

@@ -15,7 +15,7 @@ const LONGEST: u32 = 30 * super::parse::ONE_DAY;
 /// Mistakes of one file that are told; where there are so many, it is no file of ours.
 const MOST_MISTAKES: usize = 100;
 
-/// One thing that is wrong in a file.
+/// One thing that is wrong in a file, or unwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mistake {
     /// The file's name, as given.
@@ -24,7 +24,7 @@ pub struct Mistake {
     pub line: usize,
     /// Where in the document, such as `roles.web-admin.longest`.
     pub key: String,
-    /// What is wrong, and what would be right.
+    /// What is wrong, and what would be right or better.
     pub problem: String,
 }
 
@@ -45,6 +45,7 @@ pub(crate) struct Reader<'t> {
     file: &'t str,
     text: &'t str,
     mistakes: Vec<Mistake>,
+    warnings: Vec<Mistake>,
 }
 
 impl<'t> Reader<'t> {
@@ -53,25 +54,45 @@ impl<'t> Reader<'t> {
             file,
             text,
             mistakes: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 
     pub(crate) fn mistake(&mut self, span: &Range<usize>, key: &str, problem: impl fmt::Display) {
-        if self.mistakes.len() >= MOST_MISTAKES {
-            return;
+        if self.mistakes.len() < MOST_MISTAKES {
+            let mistake = self.note(span, key, problem);
+            self.mistakes.push(mistake);
         }
+    }
+
+    /// Tells of what may be so and better were not.
+    pub(crate) fn warning(&mut self, span: &Range<usize>, key: &str, problem: impl fmt::Display) {
+        if self.warnings.len() < MOST_MISTAKES {
+            let warning = self.note(span, key, problem);
+            self.warnings.push(warning);
+        }
+    }
+
+    /// The warnings so far, in the order of their lines.
+    pub(crate) fn take_warnings(&mut self) -> Vec<Mistake> {
+        let mut warnings = std::mem::take(&mut self.warnings);
+        warnings.sort_by_key(|warning| warning.line);
+        warnings
+    }
+
+    fn note(&self, span: &Range<usize>, key: &str, problem: impl fmt::Display) -> Mistake {
         let line = 1 + self
             .text
             .bytes()
             .take(span.start)
             .filter(|byte| *byte == b'\n')
             .count();
-        self.mistakes.push(Mistake {
+        Mistake {
             file: self.file.to_owned(),
             line,
             key: shown(key),
             problem: shown(&problem.to_string()),
-        });
+        }
     }
 
     /// What was read, where nothing of it is wrong.

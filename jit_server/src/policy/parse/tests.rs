@@ -137,3 +137,55 @@ fn who_may_lock_is_named_outside_of_roles() {
     let mistakes = check_text("p", "may_lock = { users = [] }").unwrap_err();
     assert_eq!(mistakes[0].key, "may_lock");
 }
+
+#[test]
+fn what_is_allowed_and_unwise_is_warned_of_with_line_and_key() {
+    let unwise = r#"
+[roles.everything]
+hosts = ["*"]
+actions = ["ssh", "sudo"]
+longest = "2d"
+extendable = "1h"
+extend_without_approval = true
+may_ask = { users = ["alice", "bob"] }
+approve = { users = ["bob"] }
+"#;
+    let checked = check_closely("policy.toml", unwise).unwrap();
+    let told: Vec<(usize, &str)> = checked
+        .warnings
+        .iter()
+        .map(|warning| (warning.line, warning.key.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (3, "roles.everything.hosts"),
+            (5, "roles.everything.longest"),
+            (7, "roles.everything.extend_without_approval"),
+            (9, "roles.everything.approve"),
+        ]
+    );
+    assert!(
+        checked.warnings[3].problem.starts_with("bob may ask"),
+        "alice has somebody to approve: {:?}",
+        checked.warnings[3]
+    );
+}
+
+#[test]
+fn what_is_wise_is_not_warned_of() {
+    for wise in [
+        GOOD.to_owned(),
+        format!("{GOOD}extendable = \"1h\""),
+        GOOD.replace(r#"hosts = ["web-1", "web-2"]"#, r#"hosts = ["*"]"#)
+            .replace(r#"["ssh", "sudo"]"#, r#"["ssh"]"#),
+        GOOD.replace("4h", "1d"),
+        GOOD.replace("groups = [\"developers\"]", "users = [\"bob\"]")
+            .replace("count = 2", "count = 1"),
+        GOOD.replace("groups = [\"developers\"]", "users = [\"bob\"]")
+            .replace("users = [\"bob\", \"carol\"]", "groups = [\"leads\"]"),
+    ] {
+        let checked = check_closely("policy.toml", &wise).unwrap();
+        assert_eq!(checked.warnings, [], "{wise}");
+    }
+}

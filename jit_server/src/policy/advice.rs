@@ -1,0 +1,59 @@
+//! What a policy may say and better did not: none of it is refused, and `jit-server policy check` warns of it.
+
+use jit_grant::Principal;
+use toml::de::DeTable;
+
+use super::parse::{ONE_DAY, opens_root};
+use super::reader::Reader;
+use super::{Hosts, Role, in_words};
+
+impl Reader<'_> {
+    /// Warns of what is unwise in a role that is right.
+    pub(super) fn advise(&mut self, role: &Role, table: &DeTable<'_>, path: &str) {
+        let root = opens_root(&role.actions);
+        if role.longest_seconds > ONE_DAY {
+            let longest = in_words(role.longest_seconds);
+            let problem = format!("{longest} is nearly standing access; a day at most is wiser");
+            self.advise_on("longest", problem, table, path);
+        }
+        if root && role.hosts == Hosts::Every {
+            let problem = "opens root on every host, also on those enrolled later; name the hosts";
+            self.advise_on("hosts", problem.to_owned(), table, path);
+        }
+        if root && role.extension.is_some_and(|by| by.without_approval) {
+            let problem =
+                "lets root last as long as longest though each approval was for less; leave it out";
+            self.advise_on("extend_without_approval", problem.to_owned(), table, path);
+        }
+        let stuck = never_approved(role);
+        if !stuck.is_empty() {
+            let problem = format!(
+                "{} may ask, but nobody approves his own request and too few others may approve: it could never be granted; name more approvers",
+                stuck.join(", ")
+            );
+            self.advise_on("approve", problem, table, path);
+        }
+    }
+
+    fn advise_on(&mut self, key: &str, problem: String, table: &DeTable<'_>, path: &str) {
+        let span = table.get(key).map_or(0..0, |value| value.span());
+        self.warning(&span, &format!("{path}.{key}"), problem);
+    }
+}
+
+/// Those named in may_ask for whom too few others may approve. Nobody where approvers come by group: who is in it, the file does not say.
+fn never_approved(role: &Role) -> Vec<&str> {
+    if !role.approvers.groups.is_empty() {
+        return Vec::new();
+    }
+    let named = &role.approvers.users;
+    let enough = |asker: &Principal| {
+        let others = named.len() - usize::from(named.contains(asker));
+        u32::try_from(others).unwrap_or(u32::MAX) >= role.count
+    };
+    let askers = role.may_ask.users.iter();
+    askers
+        .filter(|asker| !enough(asker))
+        .map(Principal::as_str)
+        .collect()
+}
