@@ -54,6 +54,41 @@ pub struct Role {
     pub end_login_with_elevation: bool,
 }
 
+impl Role {
+    /// Checks that the role, called `name`, is for all of `hosts`.
+    ///
+    /// # Errors
+    /// [`PolicyRefusal::HostNotCovered`].
+    pub fn check_hosts(
+        &self,
+        name: &RoleName,
+        hosts: &BTreeSet<HostName>,
+    ) -> Result<(), PolicyRefusal> {
+        match hosts.iter().find(|host| !self.hosts.cover(host)) {
+            None => Ok(()),
+            Some(host) => Err(PolicyRefusal::HostNotCovered {
+                role: name.clone(),
+                host: host.clone(),
+            }),
+        }
+    }
+
+    /// Checks that the role, called `name`, may be had for so many seconds.
+    ///
+    /// # Errors
+    /// [`PolicyRefusal::TooLong`].
+    pub fn check_length(&self, name: &RoleName, for_seconds: u32) -> Result<(), PolicyRefusal> {
+        if for_seconds <= self.longest_seconds {
+            return Ok(());
+        }
+        Err(PolicyRefusal::TooLong {
+            role: name.clone(),
+            longest: self.longest_seconds,
+            asked: for_seconds,
+        })
+    }
+}
+
 /// How grants of a role may be extended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extension {
@@ -193,12 +228,7 @@ impl Policy {
         wanted: &Wanted<'_>,
     ) -> Result<&Role, PolicyRefusal> {
         let rule = self.may_ask(user, role)?;
-        if let Some(host) = wanted.hosts.iter().find(|host| !rule.hosts.cover(host)) {
-            return Err(PolicyRefusal::HostNotCovered {
-                role: role.clone(),
-                host: host.clone(),
-            });
-        }
+        rule.check_hosts(role, wanted.hosts)?;
         if let Some(action) = wanted
             .actions
             .iter()
@@ -209,14 +239,7 @@ impl Policy {
                 action: *action,
             });
         }
-        if wanted.for_seconds > rule.longest_seconds {
-            let (longest, asked) = (rule.longest_seconds, wanted.for_seconds);
-            return Err(PolicyRefusal::TooLong {
-                role: role.clone(),
-                longest,
-                asked,
-            });
-        }
+        rule.check_length(role, wanted.for_seconds)?;
         Ok(rule)
     }
 }

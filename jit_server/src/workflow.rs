@@ -3,6 +3,7 @@
 //! Pure. [`State::apply`] takes in what happened; [`command`] says what happens when somebody wants something, or why nothing
 //! does. Neither reads a clock nor stores anything.
 
+mod asking;
 mod command;
 mod error;
 mod extend;
@@ -13,6 +14,7 @@ mod restored;
 mod state;
 mod user;
 
+pub use asking::{Rule, Wish};
 pub use command::{Ask, Command, command, lapsed};
 pub use error::{Because, WorkflowError};
 pub use restored::Unconfirmed;

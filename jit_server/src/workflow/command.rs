@@ -2,24 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use jit_grant::{GrantId, HostName, Principal, RequestId, RoleName};
 
-use super::{Request, RequestState, State, WorkflowError};
+use super::asking::MOST_A_DAY;
+use super::{Request, RequestState, Rule, State, Wish, WorkflowError};
 use crate::clock::seconds_after;
 use crate::event::{Actor, Approved, Denied, Event, Granted, GrantedHost, Requested, UserSet};
 use crate::policy::{Policy, Role, Wanted};
 use crate::text::{Comment, Reason, Ticket};
 
-/// Undecided requests of one principal at most.
-const MOST_OPEN: usize = 20;
-/// Requests of one principal within a day at most.
-const MOST_A_DAY: usize = 1_000;
-/// Hosts of one request at most.
-const MOST_HOSTS: usize = 64;
 /// Live grants of one host at most; a bundle takes some more than that.
 const MOST_GRANTS: usize = 4_000;
-const ONE_DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// What somebody wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,19 +177,17 @@ pub(super) struct Desk<'a> {
 
 impl<'a> Desk<'a> {
     fn ask(&self, ask: Ask) -> Result<Vec<Event>, WorkflowError> {
-        let user = self.user()?;
-        let rule = self.policy.may_ask(user, &ask.role)?;
-        if ask.for_seconds == 0 {
-            return Err(WorkflowError::NoTime);
-        }
-        let hosts = self.hosts(rule, &ask)?;
-        let wanted = Wanted {
-            hosts: &hosts,
-            actions: &rule.actions,
+        let wish = Wish {
+            role: &ask.role,
+            hosts: &ask.hosts,
             for_seconds: ask.for_seconds,
         };
-        self.policy.covers(user, &ask.role, &wanted)?;
-        self.check_enough_is_enough(user, &ask.role, &hosts)?;
+        for rule in Rule::ALL {
+            self.check(rule, &wish)?;
+        }
+        let user = self.user()?;
+        let rule = self.policy.may_ask(user, &ask.role)?;
+        let hosts = self.hosts(rule, &wish);
         let request = Requested {
             request: self.request_id()?,
             principal: user.name.clone(),
@@ -211,72 +203,6 @@ impl<'a> Desk<'a> {
             policy: self.policy.hash.clone(),
         };
         Ok(vec![Event::Requested(request)])
-    }
-
-    /// The hosts asked for by name, or every enrolled one of the role.
-    fn hosts(&self, rule: &Role, ask: &Ask) -> Result<BTreeSet<HostName>, WorkflowError> {
-        let directory = &self.state.directory;
-        let hosts = if ask.hosts.is_empty() {
-            let names = directory.hosts().map(|host| &host.enrolled.name);
-            names
-                .filter(|name| rule.hosts.cover(name))
-                .cloned()
-                .collect()
-        } else {
-            ask.hosts.clone()
-        };
-        // Whether the role covers it is asked first, so that nobody learns here which other hosts there are.
-        let unknown = hosts
-            .iter()
-            .find(|host| rule.hosts.cover(host) && directory.host(host).is_none());
-        match unknown {
-            Some(unknown) => Err(WorkflowError::UnknownHost(unknown.clone())),
-            None if hosts.is_empty() => Err(WorkflowError::NoHosts(ask.role.clone())),
-            None if hosts.len() > MOST_HOSTS => Err(WorkflowError::TooManyHosts(MOST_HOSTS)),
-            None => Ok(hosts),
-        }
-    }
-
-    /// One open request a login, role and host (T27); and no more of one person than people can read.
-    pub(super) fn check_enough_is_enough(
-        &self,
-        user: &UserSet,
-        role: &RoleName,
-        hosts: &BTreeSet<HostName>,
-    ) -> Result<(), WorkflowError> {
-        let undecided = || {
-            self.state
-                .pending()
-                .filter(|request| self.now < request.asked.lapses_at)
-        };
-        for open in
-            undecided().filter(|open| open.asked.login == user.login && open.asked.role == *role)
-        {
-            if let Some(host) = open.asked.hosts.intersection(hosts).next() {
-                return Err(WorkflowError::SameOpen {
-                    request: open.asked.request.clone(),
-                    host: host.clone(),
-                });
-            }
-        }
-        let open = undecided()
-            .filter(|open| open.asked.principal == user.name)
-            .count();
-        if open >= MOST_OPEN {
-            return Err(WorkflowError::TooManyOpen(open));
-        }
-        let recent = self
-            .state
-            .requests()
-            .rev()
-            .take_while(|request| self.now.duration_since(request.asked_at) < ONE_DAY);
-        let today = recent
-            .filter(|request| request.asked.principal == user.name)
-            .count();
-        if today >= MOST_A_DAY {
-            return Err(WorkflowError::TooManyToday(today));
-        }
-        Ok(())
     }
 
     fn approve(

@@ -29,7 +29,8 @@ impl<'a> Desk<'a> {
             return Ok(vec![self.extended(grant, for_seconds, reason, None)]);
         }
         let hosts = BTreeSet::from([grant.host.clone()]);
-        self.check_enough_is_enough(user, &grant.role, &hosts)?;
+        self.check_not_asked_already(user, &grant.role, &hosts)?;
+        self.check_few_enough(user)?;
         let request = Requested {
             request: self.request_id()?,
             principal: user.name.clone(),

@@ -1,0 +1,202 @@
+//! The rules that a request has to meet. Asking walks them up to the first that is against it; [`explain`](super::explain) tells each.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use jit_grant::{HostName, Principal, RoleName};
+use serde::Serialize;
+
+use super::command::Desk;
+use super::{Request, WorkflowError};
+use crate::event::{Actor, UserSet};
+use crate::policy::{PolicyRefusal, Role};
+
+/// Undecided requests of one principal at most.
+pub(super) const MOST_OPEN: usize = 20;
+/// Requests of one principal within a day at most.
+pub(super) const MOST_A_DAY: usize = 1_000;
+/// Hosts of one request at most.
+pub(super) const MOST_HOSTS: usize = 64;
+const ONE_DAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// What of an ask the rules are about.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// The role.
+    pub role: &'a RoleName,
+    /// Where; nowhere in particular means every host of the role.
+    pub hosts: &'a BTreeSet<HostName>,
+    /// For how long. Seconds.
+    pub for_seconds: u32,
+}
+
+/// One thing that has to be so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// Whoever asks is not locked.
+    NotLocked,
+    /// Whoever asks is a user.
+    KnownUser,
+    /// There is such a role.
+    RoleThere,
+    /// The role is for whoever asks.
+    MayAsk,
+    /// The time is not of no length.
+    SomeTime,
+    /// The role is for the hosts. Asked before the next, so that nobody learns there which other hosts there are.
+    HostsCovered,
+    /// The hosts are enrolled.
+    HostsEnrolled,
+    /// There is a host, and not too many.
+    HostsCounted,
+    /// The time is within the role's longest.
+    WithinLongest,
+    /// Nothing undecided asks for the same (T27).
+    NotAskedAlready,
+    /// No more of one person than people can read.
+    FewEnough,
+}
+
+impl Rule {
+    /// All, in the order in which they are asked.
+    pub const ALL: [Self; 11] = [
+        Self::NotLocked,
+        Self::KnownUser,
+        Self::RoleThere,
+        Self::MayAsk,
+        Self::SomeTime,
+        Self::HostsCovered,
+        Self::HostsEnrolled,
+        Self::HostsCounted,
+        Self::WithinLongest,
+        Self::NotAskedAlready,
+        Self::FewEnough,
+    ];
+}
+
+impl<'a> Desk<'a> {
+    /// One rule alone. Where it can't be asked, since another one fails, the error is that of the other.
+    pub(super) fn check(&self, rule: Rule, wish: &Wish<'_>) -> Result<(), WorkflowError> {
+        match rule {
+            Rule::NotLocked => self.check_not_locked(),
+            Rule::KnownUser => self.user().map(|_| ()),
+            Rule::RoleThere => self.role(wish.role).map(|_| ()),
+            Rule::MayAsk => self
+                .policy
+                .may_ask(self.user()?, wish.role)
+                .map(|_| ())
+                .map_err(WorkflowError::from),
+            Rule::SomeTime if wish.for_seconds == 0 => Err(WorkflowError::NoTime),
+            Rule::SomeTime => Ok(()),
+            Rule::HostsCovered => Ok(self.role(wish.role)?.check_hosts(wish.role, wish.hosts)?),
+            Rule::HostsEnrolled => {
+                let directory = &self.state.directory;
+                let mut hosts = wish.hosts.iter();
+                match hosts.find(|host| directory.host(host).is_none()) {
+                    Some(unknown) => Err(WorkflowError::UnknownHost(unknown.clone())),
+                    None => Ok(()),
+                }
+            }
+            Rule::HostsCounted => match self.hosts(self.role(wish.role)?, wish).len() {
+                0 => Err(WorkflowError::NoHosts(wish.role.clone())),
+                1..=MOST_HOSTS => Ok(()),
+                _ => Err(WorkflowError::TooManyHosts(MOST_HOSTS)),
+            },
+            Rule::WithinLongest => Ok(self
+                .role(wish.role)?
+                .check_length(wish.role, wish.for_seconds)?),
+            Rule::NotAskedAlready => {
+                let (user, role) = (self.user()?, self.role(wish.role)?);
+                self.check_not_asked_already(user, wish.role, &self.hosts(role, wish))
+            }
+            Rule::FewEnough => self.check_few_enough(self.user()?),
+        }
+    }
+
+    /// The role, whoever may ask for it.
+    fn role(&self, name: &RoleName) -> Result<&'a Role, WorkflowError> {
+        let Actor::Principal(principal) = self.actor else {
+            return Err(WorkflowError::NoUser(self.actor.to_string()));
+        };
+        self.policy.roles.get(name).ok_or_else(|| {
+            WorkflowError::Policy(PolicyRefusal::MayNotAsk {
+                principal: principal.clone(),
+                role: name.clone(),
+            })
+        })
+    }
+
+    /// The hosts asked for by name, or every enrolled one of the role.
+    pub(super) fn hosts(&self, rule: &Role, wish: &Wish<'_>) -> BTreeSet<HostName> {
+        if !wish.hosts.is_empty() {
+            return wish.hosts.clone();
+        }
+        let hosts = self.state.directory.hosts();
+        let names = hosts.map(|host| &host.enrolled.name);
+        names
+            .filter(|name| rule.hosts.cover(name))
+            .cloned()
+            .collect()
+    }
+
+    /// One open request a login, role and host (T27).
+    pub(super) fn check_not_asked_already(
+        &self,
+        user: &UserSet,
+        role: &RoleName,
+        hosts: &BTreeSet<HostName>,
+    ) -> Result<(), WorkflowError> {
+        let mut same = self
+            .undecided()
+            .filter(|open| open.asked.login == user.login && open.asked.role == *role);
+        let found = same.find_map(|open| {
+            let host = open.asked.hosts.intersection(hosts).next()?;
+            Some(WorkflowError::SameOpen {
+                request: open.asked.request.clone(),
+                host: host.clone(),
+            })
+        });
+        found.map_or(Ok(()), Err)
+    }
+
+    /// No more of one person than people can read.
+    pub(super) fn check_few_enough(&self, user: &UserSet) -> Result<(), WorkflowError> {
+        let open = self.open_of(&user.name);
+        if open >= MOST_OPEN {
+            return Err(WorkflowError::TooManyOpen(open));
+        }
+        let today = self.of_today(&user.name);
+        if today >= MOST_A_DAY {
+            return Err(WorkflowError::TooManyToday(today));
+        }
+        Ok(())
+    }
+
+    /// How many requests of `name` nobody has decided.
+    pub(super) fn open_of(&self, name: &Principal) -> usize {
+        self.undecided()
+            .filter(|open| open.asked.principal == *name)
+            .count()
+    }
+
+    /// How many requests `name` has made within a day.
+    pub(super) fn of_today(&self, name: &Principal) -> usize {
+        let all = self.state.requests().rev();
+        let recent = all.take_while(|request| self.is_of_today(request.asked_at));
+        recent
+            .filter(|request| request.asked.principal == *name)
+            .count()
+    }
+
+    fn is_of_today(&self, at: Timestamp) -> bool {
+        self.now.duration_since(at) < ONE_DAY
+    }
+
+    fn undecided(&self) -> impl Iterator<Item = &'a Request> {
+        let now = self.now;
+        self.state
+            .pending()
+            .filter(move |request| now < request.asked.lapses_at)
+    }
+}
