@@ -23,7 +23,7 @@ use crate::error::Error;
 
 pub use apply::{Applied, apply};
 pub use host_token::host_token;
-pub use policy::check_policy;
+pub use policy::{check_policy, explain};
 pub use restored::restored;
 pub use user_token::user_token;
 

@@ -14,6 +14,7 @@ mod limits;
 mod locks;
 mod loss;
 mod meta;
+mod policy;
 mod problem;
 mod remote;
 mod requests;
@@ -76,6 +77,7 @@ fn described() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(key::rotate))
         .routes(routes!(restored::show, restored::declare))
         .routes(routes!(restored::confirm))
+        .routes(routes!(policy::explain))
         .routes(routes!(roles::list))
         .routes(routes!(requests::list, requests::ask))
         .routes(routes!(requests::show))

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use jit_grant::{HostName, Login, Principal, TokenId, UserTokenId};
+use jit_grant::{HostName, Login, Principal, RoleName, TokenId, UserTokenId};
 
 use crate::directory::GroupName;
 use crate::duration;
@@ -39,7 +39,7 @@ pub enum Command {
     Key(KeyCommand),
     /// Show whether an older copy of the database was put back, and what is known to differ; let people ask and approve again. As root
     Restored(RestoredOptions),
-    /// Check the policy
+    /// Check the policy, and explain what it comes to
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Make users, labels of hosts and policy as the files of a folder say: all of it or nothing. As root
@@ -360,4 +360,30 @@ pub enum PolicyCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Say rule by rule what would come of a request now, and who could approve it. Nothing happens by it. As root
+    #[command(after_long_help = EXPLAINED)]
+    Explain(ExplainOptions),
+}
+
+const EXPLAINED: &str =
+    "Exit status: 0 the request would be taken, 1 failed, 3 it would be refused.";
+
+/// Options of `policy explain`.
+#[derive(Debug, Args)]
+pub struct ExplainOptions {
+    /// Who would ask
+    pub principal: Principal,
+    /// For which role
+    pub role: RoleName,
+    /// On which host
+    pub host: HostName,
+    /// For how long, such as 30m; as long as the role allows unless said
+    #[arg(long = "for", value_name = "TIME", value_parser = duration::seconds)]
+    pub for_seconds: Option<u32>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where the server is.
+    #[command(flatten)]
+    pub reach: Reach,
 }

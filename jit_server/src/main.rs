@@ -87,7 +87,11 @@ async fn run_async(command: Command, out: &mut impl Write) -> Result<ExitCode, E
                 Applied::Pending => ExitCode::from(PENDING),
             });
         }
-        Command::Policy(_) | Command::Generate(_) => Ok(()),
+        Command::Policy(PolicyCommand::Explain(options)) => {
+            let taken = admin::explain(options, out).await?;
+            return Ok(ExitCode::from(if taken { 0 } else { REFUSED }));
+        }
+        Command::Policy(PolicyCommand::Check { .. }) | Command::Generate(_) => Ok(()),
     }
     .map(|()| ExitCode::SUCCESS)
 }

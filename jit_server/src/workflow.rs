@@ -6,6 +6,7 @@
 mod asking;
 mod command;
 mod error;
+mod explain;
 mod extend;
 #[cfg(test)]
 mod laws;
@@ -17,5 +18,6 @@ mod user;
 pub use asking::{Rule, Wish};
 pub use command::{Ask, Command, command, lapsed};
 pub use error::{Because, WorkflowError};
+pub use explain::{Approvers, Explanation, Outcome, Told, explain};
 pub use restored::Unconfirmed;
 pub use state::{Ended, Given, Grant, GrantState, Request, RequestState, Said, State, Step};

@@ -3,9 +3,12 @@
 use std::io::Write;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{print_json, say};
+use super::{print_json, say, table, trimmed};
+use crate::cli::ExplainOptions;
+use crate::client::Client;
 use crate::error::Error;
 use crate::policy;
 
@@ -52,4 +55,102 @@ pub fn check_policy(
         }
     }
     Ok(checked.is_ok())
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Explanation {
+    policy: String,
+    for_seconds: u32,
+    taken: bool,
+    code: Option<String>,
+    refusal: Option<String>,
+    rules: Vec<Rule>,
+    approval: Option<Approval>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Rule {
+    rule: String,
+    outcome: String,
+    words: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Approval {
+    able: Vec<String>,
+    needed: u32,
+    enough: bool,
+}
+
+/// `jit-server policy explain`. True where the request would be taken.
+///
+/// # Errors
+/// Where the server is not there, or refuses.
+pub async fn explain(options: ExplainOptions, out: &mut impl Write) -> Result<bool, Error> {
+    let ExplainOptions {
+        principal,
+        role,
+        host,
+        for_seconds,
+        ..
+    } = options;
+    // None of these has a character that means something in an address.
+    let mut path = format!("/v1/policy/explain?principal={principal}&role={role}&host={host}");
+    if let Some(seconds) = for_seconds {
+        path.push_str(&format!("&for_seconds={seconds}"));
+    }
+    let told: Explanation = Client::new(&options.reach.socket).get(&path).await?;
+    if options.json {
+        print_json(out, &told)?;
+    } else {
+        say(out, &told.text())?;
+    }
+    Ok(told.taken)
+}
+
+impl Explanation {
+    fn text(&self) -> String {
+        let mut rules = table(&["RULE", "", "WHY"]);
+        for Rule {
+            rule,
+            outcome,
+            words,
+        } in &self.rules
+        {
+            rules.add_row([
+                rule.replace('-', " "),
+                outcome.replace('-', " "),
+                words.clone(),
+            ]);
+        }
+        let mut text = trimmed(rules);
+        text.push('\n');
+        if let (Some(code), Some(refusal)) = (&self.code, &self.refusal) {
+            text.push_str(&format!("Would be refused ({code}): {refusal}\n"));
+        } else {
+            text.push_str("Would be taken, and then wait for approval.\n");
+        }
+        if let Some(approval) = &self.approval {
+            text.push_str(&approval.text());
+        }
+        text
+    }
+}
+
+impl Approval {
+    fn text(&self) -> String {
+        let able = match self.able.as_slice() {
+            [] => "nobody".to_owned(),
+            able => able.join(", "),
+        };
+        let enough = if self.enough {
+            ""
+        } else {
+            ": too few, so it could not be granted now"
+        };
+        format!(
+            "Could approve it now: {able}; {} must{enough}.\n",
+            self.needed
+        )
+    }
 }

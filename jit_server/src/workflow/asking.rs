@@ -36,6 +36,8 @@ pub struct Wish<'a> {
 pub enum Rule {
     /// Whoever asks is not locked.
     NotLocked,
+    /// No older copy of the database was put back, or root has seen to what it does not know.
+    NotRestored,
     /// Whoever asks is a user.
     KnownUser,
     /// There is such a role.
@@ -60,8 +62,9 @@ pub enum Rule {
 
 impl Rule {
     /// All, in the order in which they are asked.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::NotLocked,
+        Self::NotRestored,
         Self::KnownUser,
         Self::RoleThere,
         Self::MayAsk,
@@ -80,6 +83,7 @@ impl<'a> Desk<'a> {
     pub(super) fn check(&self, rule: Rule, wish: &Wish<'_>) -> Result<(), WorkflowError> {
         match rule {
             Rule::NotLocked => self.check_not_locked(),
+            Rule::NotRestored => self.check_not_restored(),
             Rule::KnownUser => self.user().map(|_| ()),
             Rule::RoleThere => self.role(wish.role).map(|_| ()),
             Rule::MayAsk => self

@@ -2,6 +2,7 @@
 
 mod approval;
 mod ends;
+mod explained;
 mod extension;
 mod lock;
 mod removal;

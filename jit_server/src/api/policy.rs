@@ -1,0 +1,144 @@
+//! What the policy in force comes to. For the administrator only.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use jit_grant::{HostName, Principal, RoleName};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Problem;
+use super::caller::Administrator;
+use super::input::Parameters;
+use crate::server::Server;
+use crate::workflow::{self, Approvers, Explanation, Outcome, Rule, Told, Wish};
+
+/// What somebody would ask for.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    #[param(value_type = String)]
+    principal: Principal,
+    #[param(value_type = String)]
+    role: RoleName,
+    #[param(value_type = String)]
+    host: HostName,
+    /// As long as the role allows unless said.
+    for_seconds: Option<u32>,
+}
+
+/// What would come of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ExplanationView {
+    /// SHA-256 of the policy's text, in hexadecimal.
+    policy: String,
+    for_seconds: u32,
+    /// Whether the request would be taken; it then waits for approval.
+    taken: bool,
+    /// The code that the request would be refused with.
+    code: Option<&'static str>,
+    /// What whoever asks would be told.
+    refusal: Option<String>,
+    /// In the order in which they are asked.
+    rules: Vec<RuleView>,
+    /// null: there is no such role.
+    approval: Option<AbleView>,
+}
+
+/// One rule.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RuleView {
+    #[schema(value_type = String)]
+    rule: Rule,
+    /// met, failed, or not-asked: another one fails without which it can't be told.
+    #[schema(value_type = String)]
+    outcome: Outcome,
+    /// By what it is met, or why not.
+    words: String,
+}
+
+/// Who could approve it now.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AbleView {
+    able: Vec<String>,
+    /// How many must.
+    needed: u32,
+    /// Whether so many could.
+    enough: bool,
+}
+
+/// Says rule by rule what would come of a request now. Nothing happens by it.
+#[utoipa::path(get, path = "/v1/policy/explain", tag = "administration", params(Asked), responses(
+    (status = 200, body = ExplanationView),
+    (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn explain(
+    State(server): State<Arc<Server>>,
+    _: Administrator,
+    Parameters(asked): Parameters<Asked>,
+) -> Result<Json<ExplanationView>, Problem> {
+    server.look_at_policy().await?;
+    let (policy, now) = (server.policy(), server.now());
+    let longest = policy.roles.get(&asked.role);
+    let longest = longest.map_or(1, |role| role.longest_seconds);
+    let wish = Wish {
+        role: &asked.role,
+        hosts: &BTreeSet::from([asked.host]),
+        for_seconds: asked.for_seconds.unwrap_or(longest),
+    };
+    let explained =
+        server.look(|state| workflow::explain(state, &policy, now, &asked.principal, &wish));
+    Ok(Json(ExplanationView::of(
+        explained,
+        policy.hash.clone(),
+        wish.for_seconds,
+    )))
+}
+
+impl ExplanationView {
+    fn of(explained: Explanation, policy: String, for_seconds: u32) -> Self {
+        let Explanation {
+            rules,
+            approval,
+            verdict,
+        } = explained;
+        let refused = verdict.err();
+        Self {
+            policy,
+            for_seconds,
+            taken: refused.is_none(),
+            code: refused.as_ref().map(|refused| refused.code().0),
+            refusal: refused.as_ref().map(ToString::to_string),
+            rules: rules.into_iter().map(RuleView::from).collect(),
+            approval: approval.map(AbleView::from),
+        }
+    }
+}
+
+impl From<Told> for RuleView {
+    fn from(told: Told) -> Self {
+        let Told {
+            rule,
+            outcome,
+            words,
+        } = told;
+        Self {
+            rule,
+            outcome,
+            words,
+        }
+    }
+}
+
+impl From<Approvers> for AbleView {
+    fn from(approvers: Approvers) -> Self {
+        Self {
+            able: approvers.able.iter().map(ToString::to_string).collect(),
+            needed: approvers.needed,
+            enough: approvers.are_enough(),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What the policy comes to, told by the running server.
+
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use common::Running;
+use serde_json::{Value, json};
+
+/// `jit-server policy …` beside the server of this test.
+async fn policy(folder: &Path, options: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jit-server"));
+    command
+        .arg("policy")
+        .args(options)
+        .env("JIT_SERVER_SOCKET", folder.join("root"))
+        .current_dir(folder);
+    tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[tokio::test]
+async fn a_request_that_would_be_taken_is_explained_and_nothing_happens_by_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let root = running.as_("root");
+    let before = root.get("/v1/audit").await.is(200);
+    let options = ["explain", "alice", "web-admin", "web-1", "--for", "30m"];
+    let told = policy(folder.path(), &options).await;
+    assert_eq!(told.status.code(), Some(0), "{told:?}");
+    let text = said(&told);
+    for line in [
+        "alice is a user: login alice, groups developers",
+        "alice may ask for it, by group developers",
+        "web-1 is a host of the role, by name",
+        "30m is within 4h",
+        "Would be taken, and then wait for approval.",
+        "Could approve it now: bob, carol; 1 must.",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in {text}");
+    }
+    assert_eq!(root.get("/v1/audit").await.is(200), before);
+}
+
+#[tokio::test]
+async fn a_request_that_would_be_refused_is_explained_with_the_code_that_it_gets() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let options = [
+        "explain",
+        "bob",
+        "web-admin",
+        "web-2",
+        "--for",
+        "5h",
+        "--json",
+    ];
+    let told = policy(folder.path(), &options).await;
+    assert_eq!(told.status.code(), Some(3), "{told:?}");
+    let told: Value = serde_json::from_str(&said(&told)).unwrap();
+    let failed: Vec<&Value> = told["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|rule| rule["outcome"] == "failed")
+        .map(|rule| &rule["rule"])
+        .collect();
+    assert_eq!(failed, ["may-ask", "hosts-enrolled", "within-longest"]);
+    let wanted = json!({ "role": "web-admin", "hosts": ["web-2"], "for_seconds": 18_000, "reason": "to see" });
+    let asked = running.as_("bob").post("/v1/requests", wanted).await;
+    assert_eq!(
+        (&asked.body["code"], &asked.body["detail"]),
+        (&told["code"], &told["refusal"])
+    );
+}
+
+#[tokio::test]
+async fn only_root_has_things_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let path = "/v1/policy/explain?principal=alice&role=web-admin&host=web-1";
+    let refused = running.as_("alice").get(path).await;
+    refused.refuses(403, "not-administrator");
+    let wrong = running.as_("root").get(&format!("{path}&more=1")).await;
+    assert_eq!(wrong.status, 400);
+}
