@@ -4,6 +4,7 @@ mod apply;
 mod host_token;
 mod loss;
 mod policy;
+mod policy_show;
 mod restored;
 mod user_token;
 
@@ -24,6 +25,7 @@ use crate::error::Error;
 pub use apply::{Applied, apply};
 pub use host_token::host_token;
 pub use policy::{check_policy, explain};
+pub use policy_show::show_policy;
 pub use restored::restored;
 pub use user_token::user_token;
 

@@ -77,6 +77,7 @@ fn described() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(key::rotate))
         .routes(routes!(restored::show, restored::declare))
         .routes(routes!(restored::confirm))
+        .routes(routes!(policy::show))
         .routes(routes!(policy::explain))
         .routes(routes!(roles::list))
         .routes(routes!(requests::list, requests::ask))

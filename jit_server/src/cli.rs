@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use jit_grant::{HostName, Login, Principal, RoleName, TokenId, UserTokenId};
 
 use crate::directory::GroupName;
@@ -360,9 +360,36 @@ pub enum PolicyCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Show a policy for people to read: who may ask for what, where and for how long, and who approves. The one in force as root
+    Show(ShowOptions),
     /// Say rule by rule what would come of a request now, and who could approve it. Nothing happens by it. As root
     #[command(after_long_help = EXPLAINED)]
     Explain(ExplainOptions),
+}
+
+/// Options of `policy show`.
+#[derive(Debug, Args)]
+pub struct ShowOptions {
+    /// A policy's file; the running server's policy unless said
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// How to print it
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Where the server is.
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// How a policy is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Markdown with all of it
+    Md,
+    /// A line a role
+    Table,
+    /// JSON
+    Json,
 }
 
 const EXPLAINED: &str =

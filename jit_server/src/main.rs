@@ -87,6 +87,10 @@ async fn run_async(command: Command, out: &mut impl Write) -> Result<ExitCode, E
                 Applied::Pending => ExitCode::from(PENDING),
             });
         }
+        Command::Policy(PolicyCommand::Show(options)) => {
+            let right = admin::show_policy(options, out).await?;
+            return Ok(ExitCode::from(if right { 0 } else { FAILED }));
+        }
         Command::Policy(PolicyCommand::Explain(options)) => {
             let taken = admin::explain(options, out).await?;
             return Ok(ExitCode::from(if taken { 0 } else { REFUSED }));

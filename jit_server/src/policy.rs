@@ -1,6 +1,7 @@
 //! What may be asked for, by whom, and who may approve it. Typed, and whatever it does not allow is refused.
 
 mod advice;
+mod document;
 mod file;
 mod parse;
 mod reader;
@@ -12,6 +13,7 @@ use jit_grant::{Action, HostName, Principal, RoleName};
 use crate::directory::{Directory, GroupName};
 use crate::event::UserSet;
 
+pub use document::{PeopleDocument, PolicyDocument, RoleDocument};
 pub(crate) use file::read_text;
 pub use file::{Change, PolicyFile, check, read};
 pub use parse::{Checked, check_text};

@@ -95,3 +95,33 @@ async fn only_root_has_things_explained() {
     let wrong = running.as_("root").get(&format!("{path}&more=1")).await;
     assert_eq!(wrong.status, 400);
 }
+
+#[tokio::test]
+async fn the_policy_in_force_and_that_of_a_file_are_shown_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    for format in ["md", "table", "json"] {
+        let in_force = policy(folder.path(), &["show", "--format", format]).await;
+        assert!(in_force.status.success(), "{in_force:?}");
+        let options = [
+            "show",
+            "policy.toml",
+            "--format",
+            format,
+            "--socket",
+            "none",
+        ];
+        let of_file = policy(folder.path(), &options).await;
+        assert_eq!(said(&in_force), said(&of_file), "{format}");
+        assert!(said(&of_file).contains("web-admin"));
+    }
+    running
+        .as_("alice")
+        .get("/v1/policy")
+        .await
+        .refuses(403, "not-administrator");
+    std::fs::write(folder.path().join("wrong.toml"), "x = 1").unwrap();
+    let wrong = policy(folder.path(), &["show", "wrong.toml"]).await;
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(said(&wrong).starts_with("wrong.toml:1: x: unknown key"));
+}

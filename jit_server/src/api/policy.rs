@@ -12,8 +12,22 @@ use utoipa::{IntoParams, ToSchema};
 use super::Problem;
 use super::caller::Administrator;
 use super::input::Parameters;
+use crate::policy::PolicyDocument;
 use crate::server::Server;
 use crate::workflow::{self, Approvers, Explanation, Outcome, Rule, Told, Wish};
+
+/// The policy in force.
+#[utoipa::path(get, path = "/v1/policy", tag = "administration", responses(
+    (status = 200, body = PolicyDocument),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn show(
+    State(server): State<Arc<Server>>,
+    _: Administrator,
+) -> Result<Json<PolicyDocument>, Problem> {
+    server.look_at_policy().await?;
+    Ok(Json(PolicyDocument::from(server.policy().as_ref())))
+}
 
 /// What somebody would ask for.
 #[derive(Debug, Deserialize, IntoParams)]

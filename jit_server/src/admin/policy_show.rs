@@ -1,0 +1,146 @@
+//! `jit-server policy show`.
+
+use std::io::Write;
+
+use super::{print_json, say, table, trimmed};
+use crate::cli::{Format, ShowOptions};
+use crate::client::Client;
+use crate::error::Error;
+use crate::policy::{self, PolicyDocument, in_words};
+
+/// Shows the policy of a file, or the one that is in force. False where the file is wrong: then its mistakes are shown.
+///
+/// # Errors
+/// Where the server is not there, or refuses.
+pub async fn show_policy(options: ShowOptions, out: &mut impl Write) -> Result<bool, Error> {
+    let document = match &options.file {
+        None => Client::new(&options.reach.socket).get("/v1/policy").await?,
+        Some(file) => match policy::read(file) {
+            Ok(policy) => PolicyDocument::from(&policy),
+            Err(mistakes) => {
+                let lines = mistakes.iter().map(|mistake| format!("{mistake}\n"));
+                say(out, &lines.collect::<String>())?;
+                return Ok(false);
+            }
+        },
+    };
+    match options.format {
+        Format::Json => print_json(out, &document)?,
+        Format::Table => say(out, &as_table(&document))?,
+        Format::Md => say(out, &as_markdown(&document))?,
+    }
+    Ok(true)
+}
+
+fn as_table(document: &PolicyDocument) -> String {
+    let mut text = String::new();
+    if document.roles.is_empty() {
+        text.push_str("no roles: nobody may ask for anything\n");
+    } else {
+        let mut roles = table(&["ROLE", "MAY ASK", "HOSTS", "OPENS", "LONGEST", "APPROVE"]);
+        for role in &document.roles {
+            roles.add_row([
+                role.name.clone(),
+                role.may_ask.in_words(),
+                role.hosts_in_words(),
+                role.actions.join(", "),
+                in_words(role.longest_seconds),
+                role.approval_in_words(),
+            ]);
+        }
+        text.push_str(&trimmed(roles));
+    }
+    text.push_str(&format!("\n{}\n", locks(document)));
+    text
+}
+
+/// GitHub's Markdown, as auditors get it.
+fn as_markdown(document: &PolicyDocument) -> String {
+    let mut text = String::from(
+        "# Who may have access\n\nWhatever is not here is refused. Nobody approves his own request.\n",
+    );
+    if document.roles.is_empty() {
+        text.push_str("There are no roles: nobody may ask for anything.\n");
+    }
+    for role in &document.roles {
+        text.push_str(&format!("\n## {}\n\n", role.name));
+        if !role.description.is_empty() {
+            text.push_str(&format!("{}\n\n", escaped(&role.description)));
+        }
+        text.push_str("| | |\n|---|---|\n");
+        for (question, answer) in role.said() {
+            text.push_str(&format!("| {question} | {answer} |\n"));
+        }
+    }
+    text.push_str(&format!(
+        "\n## Locks\n\n{}.\n\nSHA-256 of the policy's text, which the record has with every decision: `{}`\n",
+        locks(document),
+        document.policy
+    ));
+    text
+}
+
+fn locks(document: &PolicyDocument) -> String {
+    let others = &document.may_lock;
+    if others.users.is_empty() && others.groups.is_empty() {
+        return "May lock and unlock others: root on the server's machine".to_owned();
+    }
+    format!(
+        "May lock and unlock others: root on the server's machine, {}",
+        others.in_words()
+    )
+}
+
+/// Text that Markdown shows as it is. Names need none of this.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_ascii_punctuation() && !",.;:!?'\"/".contains(character) {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::check_text;
+
+    #[test]
+    fn a_document_tells_who_may_have_what_and_no_description_changes_its_form() {
+        let policy = r##"
+may_lock = { groups = ["leads"] }
+[roles.web-admin]
+description = "# [Fix](http://x) | <b>now</b>"
+hosts = ["*"]
+actions = ["ssh", "sudo"]
+longest = "4h"
+extendable = "30m"
+may_ask = { users = ["alice"], groups = ["developers"] }
+approve = { groups = ["leads"], count = 2 }
+"##;
+        let policy = check_text("policy.toml", policy).unwrap();
+        let text = as_markdown(&PolicyDocument::from(&policy));
+        for line in [
+            "## web-admin",
+            r"\# \[Fix\]\(http://x\) \| \<b\>now\</b\>",
+            "| Who may ask | alice, group developers |",
+            "| On which hosts | every host, those enrolled later too |",
+            "| What it opens | ssh, sudo |",
+            "| For how long | 4h at most |",
+            "| Can be extended | by 30m at a time, approved as a request is, to 4h in all |",
+            "| Who approves | 2 of: group leads |",
+            "| Undecided, it lapses after | 24h |",
+            "| Where an elevation is ended, its login | ends, too |",
+            "May lock and unlock others: root on the server's machine, group leads.",
+        ] {
+            assert!(
+                text.lines().any(|told| told == line),
+                "{line:?} is not in {text}"
+            );
+        }
+        assert!(text.contains(&policy.hash));
+    }
+}
