@@ -5,6 +5,7 @@ mod host_token;
 mod loss;
 mod policy;
 mod policy_show;
+mod policy_test;
 mod restored;
 mod user_token;
 
@@ -26,6 +27,7 @@ pub use apply::{Applied, apply};
 pub use host_token::host_token;
 pub use policy::{check_policy, explain};
 pub use policy_show::show_policy;
+pub use policy_test::test_policy;
 pub use restored::restored;
 pub use user_token::user_token;
 

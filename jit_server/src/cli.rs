@@ -365,6 +365,48 @@ pub enum PolicyCommand {
     /// Say rule by rule what would come of a request now, and who could approve it. Nothing happens by it. As root
     #[command(after_long_help = EXPLAINED)]
     Explain(ExplainOptions),
+    /// Play the cases of a file against a policy, for a team's pipeline. Needs no server
+    #[command(after_long_help = CASES)]
+    Test(TestOptions),
+}
+
+const CASES: &str = r#"Every [[case]] says who asks for what and what shall come of it: pending, approved, or refused, that with any code
+unless one is said. Everybody named is a user, and every host is enrolled.
+
+  [groups]
+  developers = ["alice"]
+  leads = ["bob", "carol"]
+
+  [[case]]
+  who = "alice"
+  role = "web-admin"
+  host = "web-1"
+  for = "30m"
+  approved_by = ["bob"]
+  expect = "approved"
+
+  [[case]]
+  who = "alice"
+  role = "web-admin"
+  host = "web-1"
+  for = "5h"
+  expect = "refused"
+  code = "too-long"
+
+Exit status: 0 all cases hold, 1 some do not, or a file is wrong."#;
+
+/// Options of `policy test`.
+#[derive(Debug, Args)]
+pub struct TestOptions {
+    /// The cases
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The policy; policy.toml beside the cases unless said
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `policy show`.

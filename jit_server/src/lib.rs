@@ -6,6 +6,7 @@
 //! | which hosts may come in, and who calls over the network | [`enrolment`], [`user_token`] |
 //! | what may be asked, and who approves | [`policy`] |
 //! | all of that as files say it | [`apply`] |
+//! | what shall come of a policy, as its test says | [`cases`] |
 //! | requests and grants as a state machine | [`workflow`] |
 //! | what happened, and where it is kept | [`event`], [`store`] |
 //! | what an administrator has to look at | [`alarm`] |
@@ -21,6 +22,7 @@ pub mod alarm;
 pub mod api;
 pub mod apply;
 pub mod bundles;
+pub mod cases;
 pub mod cli;
 pub mod client;
 pub mod clock;

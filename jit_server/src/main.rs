@@ -48,6 +48,10 @@ fn run(command: Command, out: &mut impl Write) -> anyhow::Result<ExitCode> {
                 ExitCode::from(FAILED)
             });
         }
+        Command::Policy(PolicyCommand::Test(options)) => {
+            let holds = admin::test_policy(&options, out)?;
+            return Ok(ExitCode::from(if holds { 0 } else { FAILED }));
+        }
         Command::Generate(GenerateCommand::Man { directory }) => write_man_pages(&directory)?,
         Command::Generate(GenerateCommand::Completions { directory }) => {
             write_completions(&directory)?
@@ -95,7 +99,8 @@ async fn run_async(command: Command, out: &mut impl Write) -> Result<ExitCode, E
             let taken = admin::explain(options, out).await?;
             return Ok(ExitCode::from(if taken { 0 } else { REFUSED }));
         }
-        Command::Policy(PolicyCommand::Check { .. }) | Command::Generate(_) => Ok(()),
+        Command::Policy(PolicyCommand::Check { .. } | PolicyCommand::Test(_))
+        | Command::Generate(_) => Ok(()),
     }
     .map(|()| ExitCode::SUCCESS)
 }

@@ -154,6 +154,8 @@ async fn man_pages_and_completions_are_written_whole() {
         "jit-server-init.8",
         "jit-server-user-add.8",
         "jit-server-policy-check.8",
+        "jit-server-policy-explain.8",
+        "jit-server-policy-test.8",
         "jit-server-apply.8",
     ] {
         assert!(

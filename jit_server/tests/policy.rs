@@ -125,3 +125,63 @@ async fn the_policy_in_force_and_that_of_a_file_are_shown_alike() {
     assert_eq!(wrong.status.code(), Some(1));
     assert!(said(&wrong).starts_with("wrong.toml:1: x: unknown key"));
 }
+
+/// The TOML in docs/policy.md whose first line names `file`.
+fn example(file: &str) -> String {
+    let guide = include_str!("../../docs/policy.md");
+    let begin = format!("```toml\n# {file}\n");
+    let (_, example) = guide.split_once(&begin).unwrap();
+    example.split_once("```").unwrap().0.to_owned()
+}
+
+#[tokio::test]
+async fn the_example_of_the_guide_is_right_and_wise_and_its_cases_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["policy.toml", "policy_test.toml"] {
+        std::fs::write(folder.path().join(file), example(file)).unwrap();
+    }
+    let checked = policy(folder.path(), &["check", "policy.toml"]).await;
+    assert!(
+        checked.status.success() && checked.stderr.is_empty(),
+        "{checked:?}"
+    );
+    let tested = policy(folder.path(), &["test", "policy_test.toml"]).await;
+    assert_eq!(said(&tested), "all 8 cases hold\n");
+    assert_eq!(tested.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_case_that_does_not_hold_any_more_is_told_with_the_rules_and_fails_the_pipeline() {
+    let folder = tempfile::tempdir().unwrap();
+    let looser = example("policy.toml").replace("longest = \"1h\"", "longest = \"3h\"");
+    std::fs::write(folder.path().join("looser.toml"), looser).unwrap();
+    std::fs::write(
+        folder.path().join("cases.toml"),
+        example("policy_test.toml"),
+    )
+    .unwrap();
+    let options = ["test", "cases.toml", "--policy", "looser.toml"];
+    let tested = policy(folder.path(), &options).await;
+    assert_eq!(tested.status.code(), Some(1), "{tested:?}");
+    let told = said(&tested);
+    for line in [
+        "dave asks for database on db-1 for 2h: expected refused (too-long), came pending",
+        "  yes 2h is within 3h",
+        "1 of 8 cases do not hold",
+    ] {
+        assert!(told.contains(line), "{line:?} is not in {told}");
+    }
+    let tested = policy(folder.path(), &[&options[..], &["--json"]].concat()).await;
+    let told: Value = serde_json::from_str(&said(&tested)).unwrap();
+    assert_eq!(
+        (
+            &told["cases"],
+            &told["failed"][0]["outcome"],
+            &told["failed"][1]
+        ),
+        (&json!(8), &json!("pending"), &Value::Null)
+    );
+    let missing = policy(folder.path(), &["test", "cases.toml"]).await;
+    assert_eq!(missing.status.code(), Some(1), "there is no policy.toml");
+    assert!(said(&missing).contains("policy.toml:1: can't be opened"));
+}

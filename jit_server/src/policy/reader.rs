@@ -80,16 +80,16 @@ impl<'t> Reader<'t> {
         warnings
     }
 
+    /// The line where `span` begins, from 1.
+    pub(crate) fn line(&self, span: &Range<usize>) -> usize {
+        let before = self.text.bytes().take(span.start);
+        1 + before.filter(|byte| *byte == b'\n').count()
+    }
+
     fn note(&self, span: &Range<usize>, key: &str, problem: impl fmt::Display) -> Mistake {
-        let line = 1 + self
-            .text
-            .bytes()
-            .take(span.start)
-            .filter(|byte| *byte == b'\n')
-            .count();
         Mistake {
             file: self.file.to_owned(),
-            line,
+            line: self.line(span),
             key: shown(key),
             problem: shown(&problem.to_string()),
         }

@@ -1,0 +1,166 @@
+//! `jit-server policy test`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::{print_json, say};
+use crate::apply::POLICY;
+use crate::cases::{self, Came, Case, Cases, Outcome};
+use crate::cli::TestOptions;
+use crate::error::Error;
+use crate::policy::{self, Mistake, Policy, in_words};
+use crate::workflow::{self, Rule};
+
+/// A case that came out otherwise than it should.
+#[derive(Debug, Serialize)]
+struct Failed {
+    file: String,
+    line: usize,
+    who: String,
+    role: String,
+    host: String,
+    for_seconds: u32,
+    expected: Outcome,
+    expected_code: Option<String>,
+    outcome: Outcome,
+    code: Option<&'static str>,
+    refusal: Option<String>,
+    rules: Vec<Line>,
+}
+
+#[derive(Debug, Serialize)]
+struct Line {
+    rule: Rule,
+    outcome: workflow::Outcome,
+    words: String,
+}
+
+/// Plays the cases of a file against a policy, without a server. True where all come out as they should.
+///
+/// # Errors
+/// Where it can't be printed, or a case not be played.
+pub fn test_policy(options: &TestOptions, out: &mut impl Write) -> Result<bool, Error> {
+    let beside = || options.file.with_file_name(POLICY);
+    let policy: PathBuf = options.policy.clone().unwrap_or_else(beside);
+    let (policy, cases) = match (policy::read(&policy), read(&options.file)) {
+        (Ok(policy), Ok(cases)) => (policy, cases),
+        (policy, cases) => {
+            let mistakes = [policy.err(), cases.err()];
+            let mistakes: Vec<Mistake> = mistakes.into_iter().flatten().flatten().collect();
+            return tell_mistakes(&mistakes, options.json, out).map(|()| false);
+        }
+    };
+    let failed = failed(&options.file, &policy, &cases)?;
+    let all = cases.cases.len();
+    if options.json {
+        print_json(
+            out,
+            &json!({ "cases": all, "failed": failed, "mistakes": [] }),
+        )?;
+    } else {
+        let told: String = failed.iter().map(Failed::text).collect();
+        let sum = match failed.len() {
+            0 => format!("all {all} cases hold\n"),
+            some => format!("{some} of {all} cases do not hold\n"),
+        };
+        say(out, &(told + &sum))?;
+    }
+    Ok(failed.is_empty())
+}
+
+fn read(file: &Path) -> Result<Cases, Vec<Mistake>> {
+    let name = file.display().to_string();
+    let text = policy::read_text(file).map_err(|problem| {
+        vec![Mistake {
+            file: name.clone(),
+            line: 1,
+            key: String::new(),
+            problem,
+        }]
+    })?;
+    cases::read(&name, &text)
+}
+
+fn tell_mistakes(mistakes: &[Mistake], as_json: bool, out: &mut impl Write) -> Result<(), Error> {
+    if as_json {
+        return print_json(
+            out,
+            &json!({ "cases": 0, "failed": [], "mistakes": mistakes }),
+        );
+    }
+    let lines = mistakes.iter().map(|mistake| format!("{mistake}\n"));
+    say(out, &lines.collect::<String>())
+}
+
+fn failed(file: &Path, policy: &Policy, cases: &Cases) -> Result<Vec<Failed>, Error> {
+    let mut failed = Vec::new();
+    for case in &cases.cases {
+        let came = cases::run(policy, cases, case).map_err(Error::Setup)?;
+        if !came.fits(case) {
+            failed.push(Failed::of(file, case, came));
+        }
+    }
+    Ok(failed)
+}
+
+impl Failed {
+    fn of(file: &Path, case: &Case, came: Came) -> Self {
+        let rules = came.explained.rules.into_iter().map(|told| Line {
+            rule: told.rule,
+            outcome: told.outcome,
+            words: told.words,
+        });
+        Self {
+            file: file.display().to_string(),
+            line: case.line,
+            who: case.who.to_string(),
+            role: case.role.to_string(),
+            host: case.host.to_string(),
+            for_seconds: case.for_seconds,
+            expected: case.expected,
+            expected_code: case.code.clone(),
+            outcome: came.outcome,
+            code: came.refusal.as_ref().map(|refusal| refusal.code().0),
+            refusal: came.refusal.as_ref().map(ToString::to_string),
+            rules: rules.collect(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!(
+            "{}:{}: {} asks for {} on {} for {}: expected {}, came {}\n",
+            self.file,
+            self.line,
+            self.who,
+            self.role,
+            self.host,
+            in_words(self.for_seconds),
+            named(self.expected, self.expected_code.as_deref()),
+            named(self.outcome, self.code),
+        );
+        if let Some(refusal) = &self.refusal {
+            text.push_str(&format!("  {refusal}\n"));
+        }
+        for Line { outcome, words, .. } in &self.rules {
+            let sign = match outcome {
+                workflow::Outcome::Met => "yes",
+                workflow::Outcome::Failed => "no ",
+                workflow::Outcome::NotAsked => "-  ",
+            };
+            text.push_str(&format!("  {sign} {words}\n"));
+        }
+        text
+    }
+}
+
+fn named(outcome: Outcome, code: Option<&str>) -> String {
+    let name = match outcome {
+        Outcome::Pending => "pending",
+        Outcome::Refused => "refused",
+        Outcome::Approved => "approved",
+    };
+    code.map_or_else(|| name.to_owned(), |code| format!("{name} ({code})"))
+}

@@ -1,0 +1,155 @@
+//! Cases that a policy is tested with before it is in force: who asks for what, who approves, and what shall come of it.
+
+mod run;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use jit_grant::{HostName, Principal, RoleName};
+use toml::de::DeTable;
+
+use crate::directory::GroupName;
+use crate::policy::{Mistake, Reader, Value};
+
+pub use run::{Came, Outcome, run};
+
+/// A file of cases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cases {
+    /// Who is in which group.
+    pub groups: BTreeMap<GroupName, BTreeSet<Principal>>,
+    /// At least one.
+    pub cases: Vec<Case>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Case {
+    /// Where it begins in its file, from 1.
+    pub line: usize,
+    /// Who asks.
+    pub who: Principal,
+    /// For which role.
+    pub role: RoleName,
+    /// On which host; it counts as enrolled.
+    pub host: HostName,
+    /// For how long. Seconds.
+    pub for_seconds: u32,
+    /// Who approves then, if the request is taken.
+    pub approved_by: BTreeSet<Principal>,
+    /// What shall come of it.
+    pub expected: Outcome,
+    /// The code that a refusal shall have. None: any.
+    pub code: Option<String>,
+}
+
+/// Reads cases from the text of `file`.
+///
+/// # Errors
+/// Every mistake in it, in the order of their lines.
+pub fn read(file: &str, text: &str) -> Result<Cases, Vec<Mistake>> {
+    let mut reader = Reader::new(file, text);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        reader.mistake(&error.span().unwrap_or(0..0), "", error.message());
+    }
+    let table = table.get_ref();
+    for key in table
+        .keys()
+        .filter(|key| !["groups", "case"].contains(&key.get_ref().as_ref()))
+    {
+        let problem = "unknown key; there are only [groups] and [[case]] here";
+        reader.mistake(&key.span(), key.get_ref(), problem);
+    }
+    let groups = table.get("groups").map(|value| reader.groups(value));
+    let cases = match table.get("case") {
+        Some(value) => reader.cases(value),
+        None => {
+            reader.mistake(
+                &(0..0),
+                "case",
+                "missing: without a [[case]] nothing is tested",
+            );
+            Vec::new()
+        }
+    };
+    reader.end(Cases {
+        groups: groups.unwrap_or_default(),
+        cases,
+    })
+}
+
+impl Reader<'_> {
+    fn groups(&mut self, value: &Value<'_>) -> BTreeMap<GroupName, BTreeSet<Principal>> {
+        let mut groups = BTreeMap::new();
+        let named = self.table(value, "groups");
+        for (name, members) in named.into_iter().flat_map(|named| named.iter()) {
+            let path = format!("groups.{}", name.get_ref());
+            let parsed = GroupName::try_from(name.get_ref().to_string());
+            let parsed = parsed.map_err(|error| self.mistake(&name.span(), &path, error));
+            if let (Some(members), Ok(name)) = (self.distinct(members, &path), parsed) {
+                groups.insert(name, members);
+            }
+        }
+        groups
+    }
+
+    fn cases(&mut self, value: &Value<'_>) -> Vec<Case> {
+        let Some(array) = value.get_ref().as_array() else {
+            self.mistake(&value.span(), "case", "must be [[case]] tables");
+            return Vec::new();
+        };
+        let numbered = (1_usize..).zip(array.iter());
+        let cases = numbered.filter_map(|(number, case)| {
+            let path = format!("case.{number}");
+            let table = self.table(case, &path)?;
+            self.case(table, &case.span(), &path)
+        });
+        cases.collect()
+    }
+
+    fn case(&mut self, table: &DeTable<'_>, at: &Range<usize>, path: &str) -> Option<Case> {
+        const KEYS: &[&str] = &[
+            "who",
+            "role",
+            "host",
+            "for",
+            "approved_by",
+            "expect",
+            "code",
+        ];
+        self.refuse_unknown(table, path, KEYS);
+        let who = self.required(table, at, path, "who", Self::parsed);
+        let role = self.required(table, at, path, "role", Self::parsed);
+        let host = self.required(table, at, path, "host", Self::parsed);
+        let for_seconds = self.required(table, at, path, "for", Self::duration);
+        let approved_by = self
+            .optional(table, path, "approved_by", Self::distinct)
+            .unwrap_or_else(|| Some(BTreeSet::new()));
+        let expected: Option<Outcome> = self.required(table, at, path, "expect", Self::parsed);
+        let code = self
+            .optional(table, path, "code", |reader, value, path| {
+                reader.text(value, path).map(str::to_owned)
+            })
+            .map_or(Some(None), |code| code.map(Some));
+        if let Some(value) = table.get("code")
+            && expected.is_some_and(|expected| expected != Outcome::Refused)
+        {
+            let problem = "only a refusal has a code; expect = \"refused\" goes with it";
+            self.mistake(&value.span(), &format!("{path}.code"), problem);
+        }
+        Some(Case {
+            line: self.line(at),
+            who: who?,
+            role: role?,
+            host: host?,
+            for_seconds: for_seconds?,
+            approved_by: approved_by?,
+            expected: expected?,
+            code: code?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

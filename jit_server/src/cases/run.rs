@@ -1,0 +1,183 @@
+//! A case played through the workflow itself, in a state made for it alone.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use jit_grant::{Principal, RequestId};
+use serde::Serialize;
+
+use super::{Case, Cases};
+use crate::event::{Actor, Entry, Event, HostEnrolled, UserSet};
+use crate::policy::Policy;
+use crate::text::Reason;
+use crate::workflow::{
+    Ask, Command, Explanation, RequestState, State, Wish, WorkflowError, command, explain,
+};
+
+/// What comes of a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The request is taken and waits for more approvals.
+    Pending,
+    /// The request, or an approval of it, is refused.
+    Refused,
+    /// Enough approve it.
+    Approved,
+}
+
+impl TryFrom<String> for Outcome {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "pending" => Ok(Self::Pending),
+            "refused" => Ok(Self::Refused),
+            "approved" => Ok(Self::Approved),
+            _ => Err(format!(
+                "{text:?} is nothing to expect; there are pending, refused and approved"
+            )),
+        }
+    }
+}
+
+/// What came of a case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Came {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Why it was refused.
+    pub refusal: Option<WorkflowError>,
+    /// What of the request the rules say.
+    pub explained: Explanation,
+}
+
+impl Came {
+    /// True where that is what `case` expects.
+    #[must_use]
+    pub fn fits(&self, case: &Case) -> bool {
+        let code = self.refusal.as_ref().map(|refusal| refusal.code().0);
+        self.outcome == case.expected && (case.code.is_none() || case.code.as_deref() == code)
+    }
+}
+
+/// Plays `case`, one of `cases`, under `policy`.
+///
+/// # Errors
+/// Where its state can't be made.
+pub fn run(policy: &Policy, cases: &Cases, case: &Case) -> Result<Came, String> {
+    let mut stage = Stage::set(policy, cases, case)?;
+    let hosts = BTreeSet::from([case.host.clone()]);
+    let wish = Wish {
+        role: &case.role,
+        hosts: &hosts,
+        for_seconds: case.for_seconds,
+    };
+    let explained = explain(&stage.state, policy, NOW, &case.who, &wish);
+    let played = stage.play(case, hosts.clone())?;
+    Ok(Came {
+        outcome: *played.as_ref().unwrap_or(&Outcome::Refused),
+        refusal: played.err(),
+        explained,
+    })
+}
+
+/// Policies say nothing of the time of day.
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+struct Stage<'a> {
+    policy: &'a Policy,
+    state: State,
+    seq: u64,
+}
+
+impl<'a> Stage<'a> {
+    /// Everybody whom the case or a group names is a user, and the case's host is enrolled.
+    fn set(policy: &'a Policy, cases: &Cases, case: &Case) -> Result<Self, String> {
+        let mut stage = Self {
+            policy,
+            state: State::default(),
+            seq: 0,
+        };
+        let members = cases.groups.values().flatten();
+        let all = members.chain(&case.approved_by).chain([&case.who]);
+        for name in all.collect::<BTreeSet<_>>() {
+            let mine = cases.groups.iter().filter(|(_, all)| all.contains(name));
+            let user = UserSet {
+                name: name.clone(),
+                login: "login".parse().map_err(told)?,
+                groups: mine.map(|(group, _)| group.clone()).collect(),
+                keys: BTreeSet::new(),
+            };
+            stage.happened(&Actor::Administrator, Event::UserSet(user));
+        }
+        let host = HostEnrolled {
+            name: case.host.clone(),
+            host_id: format!("h{:032x}", 1).parse().map_err(told)?,
+            public_key: String::new(),
+            labels: Default::default(),
+            lapse_seconds: None,
+            token: None,
+            from: None,
+        };
+        stage.happened(&Actor::Administrator, Event::HostEnrolled(host));
+        Ok(stage)
+    }
+
+    /// Asks and approves. The inner error is a rule's.
+    fn play(
+        &mut self,
+        case: &Case,
+        hosts: BTreeSet<jit_grant::HostName>,
+    ) -> Result<Result<Outcome, WorkflowError>, String> {
+        let ask = Command::Ask(Ask {
+            role: case.role.clone(),
+            hosts,
+            for_seconds: case.for_seconds,
+            reason: Reason::try_from("a case of a policy's test".to_owned()).map_err(told)?,
+            ticket: None,
+        });
+        let request: RequestId = "r1".parse().map_err(told)?;
+        if let Err(refusal) = self.wants(&case.who, ask) {
+            return Ok(Err(refusal));
+        }
+        for approver in &case.approved_by {
+            let approve = Command::Approve {
+                request: request.clone(),
+                for_seconds: None,
+                comment: None,
+            };
+            if let Err(refusal) = self.wants(approver, approve) {
+                return Ok(Err(refusal));
+            }
+        }
+        let made = self.state.request(&request).map(|made| made.state);
+        Ok(Ok(if made == Some(RequestState::Approved) {
+            Outcome::Approved
+        } else {
+            Outcome::Pending
+        }))
+    }
+
+    fn wants(&mut self, name: &Principal, wanted: Command) -> Result<(), WorkflowError> {
+        let actor = Actor::Principal(name.clone());
+        for event in command(&self.state, self.policy, NOW, &actor, wanted)? {
+            self.happened(&actor, event);
+        }
+        Ok(())
+    }
+
+    fn happened(&mut self, actor: &Actor, event: Event) {
+        self.seq += 1;
+        self.state.apply(&Entry {
+            seq: self.seq,
+            at: NOW,
+            actor: actor.clone(),
+            event,
+        });
+    }
+}
+
+fn told(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}

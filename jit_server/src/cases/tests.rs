@@ -1,0 +1,123 @@
+//! What comes of cases, and what is told of files that are none.
+
+use super::*;
+use crate::policy::check_text;
+
+const POLICY: &str = r#"
+[roles.web-admin]
+hosts = ["web-1"]
+actions = ["ssh", "sudo"]
+longest = "4h"
+may_ask = { groups = ["developers"] }
+approve = { groups = ["leads"], count = 2 }
+"#;
+
+const GROUPS: &str = r#"
+[groups]
+developers = ["alice", "bob"]
+leads = ["bob", "carol", "dave"]
+"#;
+
+/// Whether the case, with `more` lines, comes out as it expects, and with which code it was refused.
+fn played(more: &str) -> (bool, Option<&'static str>) {
+    let text = format!("{GROUPS}[[case]]\nrole = \"web-admin\"\n{more}");
+    let cases = read("cases.toml", &text).unwrap();
+    let policy = check_text("policy.toml", POLICY).unwrap();
+    let came = run(&policy, &cases, &cases.cases[0]).unwrap();
+    let code = came.refusal.as_ref().map(|refusal| refusal.code().0);
+    (came.fits(&cases.cases[0]), code)
+}
+
+#[test]
+fn a_case_comes_out_as_the_workflow_decides() {
+    for (case, came) in [
+        (
+            r#"who = "alice", host = "web-1", for = "1h", expect = "pending""#,
+            (true, None),
+        ),
+        (
+            r#"who = "alice", host = "web-1", for = "1h", expect = "approved""#,
+            (false, None),
+        ),
+        (
+            r#"who = "alice", host = "web-1", for = "1h", approved_by = ["bob"], expect = "pending""#,
+            (true, None),
+        ),
+        (
+            r#"who = "alice", host = "web-1", for = "1h", approved_by = ["bob", "carol"], expect = "approved""#,
+            (true, None),
+        ),
+        (
+            r#"who = "bob", host = "web-1", for = "1h", approved_by = ["bob", "carol"], expect = "refused", code = "own-request""#,
+            (true, Some("own-request")),
+        ),
+        (
+            r#"who = "carol", host = "web-1", for = "1h", expect = "refused", code = "may-not-ask""#,
+            (true, Some("may-not-ask")),
+        ),
+        (
+            r#"who = "erin", host = "web-1", for = "1h", expect = "refused""#,
+            (true, Some("may-not-ask")),
+        ),
+        (
+            r#"who = "alice", host = "web-2", for = "1h", expect = "refused", code = "too-long""#,
+            (false, Some("host-not-in-role")),
+        ),
+        (
+            r#"who = "alice", host = "web-1", for = "5h", expect = "refused", code = "too-long""#,
+            (true, Some("too-long")),
+        ),
+        (
+            r#"who = "alice", host = "web-1", for = "1h", approved_by = ["erin"], expect = "refused", code = "may-not-approve""#,
+            (true, Some("may-not-approve")),
+        ),
+    ] {
+        // Commas between keys of a line are for reading here.
+        let lines = case
+            .replace("\", \"carol", "\",\"carol")
+            .replace(", ", "\n");
+        assert_eq!(played(&lines), came, "{case}");
+    }
+}
+
+#[test]
+fn every_mistake_of_a_file_of_cases_is_told_with_line_and_key() {
+    let wrong = r#"
+[groups]
+Leads = ["bob"]
+[[case]]
+who = "alice"
+role = "web-admin"
+host = "web-1"
+for = "soon"
+expect = "granted"
+[[case]]
+who = "alice"
+role = "web-admin"
+host = "web-1"
+for = "1h"
+expect = "pending"
+code = "too-long"
+until = "1h"
+"#;
+    let mistakes = read("cases.toml", wrong).unwrap_err();
+    let told: Vec<(usize, &str)> = mistakes.iter().map(|m| (m.line, m.key.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            (3, "groups.Leads"),
+            (8, "case.1.for"),
+            (9, "case.1.expect"),
+            (16, "case.2.code"),
+            (17, "case.2.until"),
+        ]
+    );
+}
+
+#[test]
+fn a_file_without_a_case_is_wrong() {
+    for nothing in ["", GROUPS] {
+        let mistakes = read("cases.toml", nothing).unwrap_err();
+        assert_eq!(mistakes[0].key, "case");
+    }
+}
