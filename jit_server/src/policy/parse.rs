@@ -293,4 +293,6 @@ impl TryFrom<String> for ActionName {
 }
 
 #[cfg(test)]
+mod mutations;
+#[cfg(test)]
 mod tests;

@@ -1,0 +1,210 @@
+//! What slips of the hand come to. A policy with a token or a line too few is refused or allows no more; one with a wrong character is
+//! refused, or the one value in which it stands is another.
+//!
+//! Two things that no check can tell from what somebody meant: a missing line `count = …` leaves one approval, and a cut from the midst of
+//! one role to the midst of another makes one role of both.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::super::document::{PeopleDocument, PolicyDocument, RoleDocument};
+use super::*;
+
+const GOOD: &str = r#"may_lock = { groups = ["leads"] }
+
+[roles.web-admin]
+description = "Fix the web servers"
+hosts = [
+    "web-1",
+    "web-2",
+]
+actions = ["ssh", "sudo"]
+longest = "4h"
+extendable = "30m"
+extend_without_approval = false
+may_ask = { users = ["alice", "erin"], groups = ["developers"] }
+pending_for = "12h"
+
+[roles.web-admin.approve]
+users = ["bob"]
+groups = ["leads"]
+count = 2
+
+[roles.anywhere]
+hosts = ["*"]
+actions = ["ssh"]
+longest = "1h"
+may_ask = { users = ["erin"] }
+approve = { users = ["bob", "carol"], count = 2 }
+end_login_with_elevation = true
+"#;
+
+fn good() -> PolicyDocument {
+    PolicyDocument::from(&check_text("policy.toml", GOOD).unwrap())
+}
+
+/// What `text` says, or None where it is refused as it should be: with lines that it has.
+fn said(text: &str) -> Option<PolicyDocument> {
+    match check_text("policy.toml", text) {
+        Ok(policy) => Some(PolicyDocument::from(&policy)),
+        Err(mistakes) => {
+            let lines = text.split('\n').count();
+            assert!(!mistakes.is_empty(), "{text}");
+            for mistake in mistakes {
+                assert!((1..=lines).contains(&mistake.line), "{mistake}: {text}");
+                assert!(!mistake.problem.is_empty(), "{mistake}: {text}");
+            }
+            None
+        }
+    }
+}
+
+/// Where tokens of TOML are: strings, words, punctuation.
+fn tokens(text: &str) -> Vec<Range<usize>> {
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    while let Some(first) = text[at..].chars().next() {
+        let rest = &text[at + 1..];
+        let word = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        let more = match first {
+            '"' => rest.find('"').unwrap() + 1,
+            _ if word(first) => rest.find(|c| !word(c)).unwrap_or(rest.len()),
+            _ => 0,
+        };
+        if first != ' ' {
+            tokens.push(at..at + 1 + more);
+        }
+        at += 1 + more;
+    }
+    tokens
+}
+
+fn without(range: &Range<usize>) -> String {
+    format!("{}{}", &GOOD[..range.start], &GOOD[range.end..])
+}
+
+fn among(fewer: &[String], more: &[String]) -> bool {
+    fewer.iter().all(|one| more.contains(one))
+}
+
+fn people_among(fewer: &PeopleDocument, more: &PeopleDocument) -> bool {
+    among(&fewer.users, &more.users) && among(&fewer.groups, &more.groups)
+}
+
+/// In what `after` allows more than `before`.
+fn wider(before: &RoleDocument, after: &RoleDocument) -> Vec<&'static str> {
+    let alone = |role: &RoleDocument| role.extend_without_approval;
+    let narrower = [
+        ("hosts", among(&after.hosts, &before.hosts)),
+        ("actions", among(&after.actions, &before.actions)),
+        ("longest", after.longest_seconds <= before.longest_seconds),
+        (
+            "extendable",
+            after.extendable_seconds <= before.extendable_seconds,
+        ),
+        ("extend_without_approval", alone(after) <= alone(before)),
+        ("may_ask", people_among(&after.may_ask, &before.may_ask)),
+        ("approve", people_among(&after.approvers, &before.approvers)),
+        ("count", after.count >= before.count),
+    ];
+    let wider = narrower.into_iter().filter(|(_, narrower)| !narrower);
+    wider.map(|(key, _)| key).collect()
+}
+
+/// In what the whole of `after` allows more than the good policy.
+fn wider_in_all(after: &PolicyDocument) -> Vec<&'static str> {
+    let before = good();
+    let mut all = Vec::new();
+    for role in &after.roles {
+        match before.roles.iter().find(|same| same.name == role.name) {
+            Some(same) => all.extend(wider(same, role)),
+            None => all.push("roles"),
+        }
+    }
+    if !people_among(&after.may_lock, &before.may_lock) {
+        all.push("may_lock");
+    }
+    all
+}
+
+#[test]
+fn a_policy_with_a_token_too_few_is_refused_or_allows_no_more() {
+    let all = tokens(GOOD);
+    let told: Vec<Option<PolicyDocument>> = all.iter().map(|token| said(&without(token))).collect();
+    let refused = told.iter().filter(|told| told.is_none()).count();
+    assert!(refused > 100 && refused < all.len(), "{refused}");
+    for (token, told) in all.iter().zip(&told) {
+        let wider = told.as_ref().map_or_else(Vec::new, wider_in_all);
+        assert!(
+            wider.is_empty(),
+            "without {:?}: {wider:?}",
+            &GOOD[token.clone()]
+        );
+    }
+}
+
+#[test]
+fn a_policy_with_a_line_too_few_is_refused_or_allows_no_more_unless_the_line_is_the_count() {
+    let mut at = 0;
+    let mut taken = BTreeSet::new();
+    for line in GOOD.split_inclusive('\n') {
+        let cut = at..at + line.len();
+        at = cut.end;
+        for text in [
+            without(&cut),
+            format!("{}# {}", &GOOD[..cut.start], &GOOD[cut.start..]),
+        ] {
+            let Some(told) = said(&text) else { continue };
+            let expected: &[&str] = if line.starts_with("count") {
+                &["count"]
+            } else {
+                &[]
+            };
+            assert_eq!(wider_in_all(&told), expected, "without {line:?}");
+            taken.insert(line);
+        }
+    }
+    assert!(taken.contains("count = 2\n") && taken.contains("    \"web-1\",\n"));
+}
+
+/// How many values of `after` are others than those of `before`. A role by another name is the one that is missing, renamed.
+fn differing(before: &PolicyDocument, after: &PolicyDocument) -> usize {
+    let other = |roles: &[RoleDocument], than: &[RoleDocument]| {
+        let other = roles.iter().filter(|role| !than.contains(role));
+        other
+            .map(|role| serde_json::to_value(role).unwrap())
+            .collect::<Vec<_>>()
+    };
+    let was = other(&before.roles, &after.roles);
+    let is = other(&after.roles, &before.roles);
+    assert_eq!(was.len(), is.len(), "{after:?}");
+    let values = was.iter().zip(&is).flat_map(|(was, is)| {
+        let values = was.as_object().unwrap().iter();
+        values.filter(|(key, value)| is[key.as_str()] != **value)
+    });
+    values.count() + usize::from(before.may_lock != after.may_lock)
+}
+
+#[test]
+fn a_policy_with_a_wrong_character_is_refused_or_one_value_of_it_is_another() {
+    const CHARACTERS: [&str; 10] = ["", "x", "9", "\"", "[", "}", "=", "#", "\n", "\u{e9}"];
+    let before = good();
+    let (mut refused, mut others) = (0, 0);
+    for (at, character) in (0..GOOD.len()).flat_map(|at| CHARACTERS.map(|one| (at, one))) {
+        // Before what is there, and in its place.
+        for end in [at, at + 1] {
+            let text = format!("{}{character}{}", &GOOD[..at], &GOOD[end..]);
+            let Some(after) = said(&text) else {
+                refused += 1;
+                continue;
+            };
+            let changes = differing(&before, &after);
+            assert!(changes <= 1, "{changes} changes: {text}");
+            others += changes;
+        }
+    }
+    assert!(
+        refused > 5_000 && others > 500,
+        "{refused} refused, {others} others"
+    );
+}
