@@ -1,0 +1,124 @@
+//! The command line of `jit-server policy`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use jit_grant::{HostName, Principal, RoleName};
+
+use super::Reach;
+use crate::duration;
+use crate::init::Layout;
+
+const CHECKED: &str = "Mistakes go to standard output, warnings to standard error; --json has both.
+
+Exit status: 0 the policy is right (there may be warnings), 1 it has mistakes or can't be read.";
+
+/// What to do with the policy.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Tell every mistake of a policy with file, line and key, and warn of what it allows and better did not. Needs no server
+    #[command(after_long_help = CHECKED)]
+    Check {
+        /// The policy; the server's own unless said
+        #[arg(value_name = "FILE", default_value = Layout::POLICY)]
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a policy for people to read: who may ask for what, where and for how long, and who approves. The one in force as root
+    Show(ShowOptions),
+    /// Say rule by rule what would come of a request now, and who could approve it. Nothing happens by it. As root
+    #[command(after_long_help = EXPLAINED)]
+    Explain(ExplainOptions),
+    /// Play the cases of a file against a policy, for a team's pipeline. Needs no server
+    #[command(after_long_help = CASES)]
+    Test(TestOptions),
+}
+
+const CASES: &str = r#"Every [[case]] says who asks for what and what shall come of it: pending, approved, or refused, that with any code
+unless one is said. Everybody named is a user, and every host is enrolled.
+
+  [groups]
+  developers = ["alice"]
+  leads = ["bob", "carol"]
+
+  [[case]]
+  who = "alice"
+  role = "web-admin"
+  host = "web-1"
+  for = "30m"
+  approved_by = ["bob"]
+  expect = "approved"
+
+  [[case]]
+  who = "alice"
+  role = "web-admin"
+  host = "web-1"
+  for = "5h"
+  expect = "refused"
+  code = "too-long"
+
+Exit status: 0 all cases hold, 1 some do not, or a file is wrong."#;
+
+/// Options of `policy test`.
+#[derive(Debug, Args)]
+pub struct TestOptions {
+    /// The cases
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The policy; policy.toml beside the cases unless said
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `policy show`.
+#[derive(Debug, Args)]
+pub struct ShowOptions {
+    /// A policy's file; the running server's policy unless said
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// How to print it
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Where the server is.
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// How a policy is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Markdown with all of it
+    Md,
+    /// A line a role
+    Table,
+    /// JSON
+    Json,
+}
+
+const EXPLAINED: &str =
+    "Exit status: 0 the request would be taken, 1 failed, 3 it would be refused.";
+
+/// Options of `policy explain`.
+#[derive(Debug, Args)]
+pub struct ExplainOptions {
+    /// Who would ask
+    pub principal: Principal,
+    /// For which role
+    pub role: RoleName,
+    /// On which host
+    pub host: HostName,
+    /// For how long, such as 30m; as long as the role allows unless said
+    #[arg(long = "for", value_name = "TIME", value_parser = duration::seconds)]
+    pub for_seconds: Option<u32>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where the server is.
+    #[command(flatten)]
+    pub reach: Reach,
+}
