@@ -2,7 +2,16 @@
 //!
 //! Every message may grow optional fields; none may lose one within two versions. A receiver ignores fields it does not know.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// A list that may be absent, for `deserialize_with`: `null` is an empty one, too.
+fn list_or_null<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
 
 /// Parameters of [`control::FAILED`] and [`sync::FAILED`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,7 +132,11 @@ pub mod control {
         /// False when events can't be written to disk.
         pub recording: bool,
         /// Gates that became weaker otherwise than by jitctl.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(
+            default,
+            deserialize_with = "super::list_or_null",
+            skip_serializing_if = "Vec::is_empty"
+        )]
         pub lost_gates: Vec<LostGate>,
     }
 
@@ -272,7 +285,11 @@ pub mod sync {
         /// Revision of the bundle that jitd holds, 0 for none.
         pub revision: u64,
         /// More URLs of the same server, to be tried in turn.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(
+            default,
+            deserialize_with = "super::list_or_null",
+            skip_serializing_if = "Vec::is_empty"
+        )]
         pub more_servers: Vec<String>,
         /// The certificates that the server's has to come from, in PEM; for `https://…`.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -207,4 +207,5 @@ fn golden_messages_are_read_and_what_is_written_today_has_what_their_readers_nee
     ];
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1");
     golden::hold(&folder, &kinds);
+    golden::hold_null_for_absent(&kinds);
 }

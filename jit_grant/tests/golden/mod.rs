@@ -86,6 +86,30 @@ fn required(value: &Value, read: &Reader) -> Value {
     least
 }
 
+/// Holds that `null` means to the readers what it means that the member is absent, wherever it may be absent.
+pub(crate) fn hold_null_for_absent(kinds: &[Kind]) {
+    for Kind {
+        name,
+        written,
+        read,
+    } in kinds
+    {
+        for pointer in pointers(written, "") {
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            let mut absent = written.clone();
+            let Some(Value::Object(members)) = absent.pointer_mut(parent) else {
+                continue;
+            };
+            members.remove(key);
+            let mut null = written.clone();
+            *null.pointer_mut(&pointer).unwrap() = Value::Null;
+            if let Ok(least) = read(&absent) {
+                assert_eq!(read(&null), Ok(least), "{name}: {pointer} is null");
+            }
+        }
+    }
+}
+
 /// Where each member of an object is, outer ones first.
 fn pointers(value: &Value, at: &str) -> Vec<String> {
     let inside: Vec<(String, &Value)> = match value {
