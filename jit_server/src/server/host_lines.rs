@@ -27,7 +27,7 @@ struct Link {
 struct Numbered {
     seq: u64,
     kind: String,
-    /// Of a loss: the last line that the host still has.
+    /// Of a loss: the last line before it that the host still has; 0 where it made room, for whoever lacks what was dropped.
     after: Option<u64>,
     /// Of a loss that made room: the first line that the host still has.
     dropped_before: Option<u64>,
@@ -298,6 +298,19 @@ mod tests {
             )
             .is_err()
         );
+    }
+
+    #[test]
+    fn a_loss_told_to_somebody_else_is_a_line_like_any_other() {
+        let stored = new(None, &chain(8)).pop().unwrap();
+        let lost = |prev: &str| {
+            format!(
+                r#"{{"event":{{"seq":9,"kind":"record.lost","after":0,"dropped_before":5}},"prev":"{prev}"}}"#
+            )
+        };
+        let taken = following(head(&stored), vec![lost(stored.head.as_str())]).unwrap();
+        assert_eq!((taken.lines[0].host_seq, taken.lost), (9, None));
+        assert!(following(head(&stored), vec![lost(NO_LINE)]).is_err());
     }
 
     #[test]

@@ -68,8 +68,6 @@ struct Inner {
 struct Told {
     /// Its own number.
     seq: u64,
-    /// The last line that whoever missed the dropped ones has.
-    after: u64,
     /// The first line that was left then.
     dropped_before: u64,
 }
@@ -301,22 +299,20 @@ impl Inner {
             _ => return Ok(after),
         };
         // The server takes it only for lines that were gone already when it was told.
-        let covers = |told: &Told| {
-            (told.after..told.dropped_before - 1).contains(&after) && told.seq >= dropped_before
-        };
+        let covers = |told: &Told| told.dropped_before > after + 1 && told.seq >= dropped_before;
         let told = self.told.filter(covers);
         if let Some(told) = told {
             return Ok(told.seq - 1);
         }
+        // Whatever its reader has: the asking writes one line for what was dropped at one time, and no more.
         let lost = Lost {
-            after,
+            after: 0,
             dropped_before,
         };
         self.write_to_disk(at, "record.lost", &lost)?;
         let seq = self.chain.seq;
         self.told = Some(Told {
             seq,
-            after,
             dropped_before,
         });
         Ok(seq - 1)
