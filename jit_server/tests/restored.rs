@@ -175,12 +175,12 @@ async fn what_was_taken_away_after_the_copy_does_not_come_back_and_no_host_is_st
     let confirmed = root.post("/v1/restored/confirm", json!({})).await;
     assert_eq!(confirmed.is(200)["unconfirmed"], Value::Null);
     let asked = running.as_("alice").post("/v1/requests", ask).await.is(201);
-    assert_eq!(asked["id"], "r10001", "no id is given twice");
-    let approved = running.as_("bob").approves("r10001").await;
-    assert_eq!(approved["grants"], json!(["g10001"]));
+    assert_eq!(asked["id"], "r20001", "no id is given twice");
+    let approved = running.as_("bob").approves("r20001").await;
+    assert_eq!(approved["grants"], json!(["g20001"]));
     let mut stream = web1.listen(&running.server, bundle.revision).await;
     let bundle = web1.verified(&running.server, &stream.next().await);
-    assert_eq!(bundle.grants[0].id.as_str(), "g10001");
+    assert_eq!(bundle.grants[0].id.as_str(), "g20001");
     let old = root.get(&format!("/v1/requests/{pending}")).await;
     assert_eq!(old.is(200)["state"], "denied");
     let running = meanwhile(running, |_| {}).await;

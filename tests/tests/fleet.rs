@@ -562,7 +562,7 @@ fn an_older_copy_of_the_database_brings_back_nothing_and_no_host_is_stuck(
     for host in fleet.gated() {
         let grant = fleet.grant("alice", host)?;
         ensure!(
-            grant.len() == "g10001".len(),
+            grant.len() == "g20001".len(),
             "{grant} may be an id of before"
         );
         wait_until_in(host, "alice", Instant::now(), Duration::from_secs(5))?;

@@ -13,7 +13,8 @@ use super::command::Desk;
 use super::{State, WorkflowError};
 use crate::event::{Actor, Restored};
 
-/// Numbers of ids begin anew above the next multiple of this, so that none is given twice: a copy is not that far behind.
+/// Numbers of ids begin anew at a multiple of this and at least so far above those given, so that none is given twice: a copy is not that
+/// far behind.
 const IDS_STEP: u64 = 10_000;
 
 /// A restoration that is not confirmed.
@@ -49,7 +50,7 @@ impl State {
             self.user_tokens.next(),
         ];
         let highest = given.into_iter().max().unwrap_or(0);
-        (highest / IDS_STEP + 1) * IDS_STEP
+        (highest + IDS_STEP).next_multiple_of(IDS_STEP)
     }
 }
 
@@ -104,10 +105,16 @@ mod tests {
     #[test]
     fn ids_go_on_above_all_that_were_given_each_time() {
         let mut state = State::default();
-        assert_eq!(state.ids_after_restoring(), 10_000);
-        state.tokens.end_all(10_000);
         assert_eq!(state.ids_after_restoring(), 20_000);
-        state.user_tokens.end_all(29_999);
-        assert_eq!(state.ids_after_restoring(), 40_000, "of all kinds");
+        state.tokens.end_all(9_996);
+        assert_eq!(
+            state.ids_after_restoring(),
+            20_000,
+            "also right below a multiple"
+        );
+        state.tokens.end_all(20_000);
+        assert_eq!(state.ids_after_restoring(), 40_000);
+        state.user_tokens.end_all(39_999);
+        assert_eq!(state.ids_after_restoring(), 50_000, "of all kinds");
     }
 }
