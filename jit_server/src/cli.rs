@@ -103,9 +103,10 @@ pub struct ServeOptions {
     /// Database and signing key
     #[arg(long, value_name = "DIR", default_value = Layout::STATE)]
     pub state: PathBuf,
-    /// How far the record had come on this machine; a database that does not come as far is an older copy
-    #[arg(long, value_name = "DIR", default_value = Layout::MARK)]
-    pub mark: PathBuf,
+    /// How far the record had come on this machine; a database that does not come as far is an older copy. Beside the state, with -mark at
+    /// the end of its name, unless said
+    #[arg(long, value_name = "DIR")]
+    pub mark: Option<PathBuf>,
     /// The policy
     #[arg(long, value_name = "FILE", default_value = Layout::POLICY)]
     pub policy: PathBuf,

@@ -14,6 +14,7 @@ use crate::cli::{InitOptions, PrepareOptions};
 use crate::client::Client;
 use crate::clock::{Clock, WallClock};
 use crate::error::Error;
+use crate::mark::Mark;
 use crate::serve::only_for_ourselves;
 use crate::store::SqliteStore;
 use crate::tls::{Authority, TlsName};
@@ -28,8 +29,6 @@ impl Layout {
     pub const USER: &str = "jit-server";
     /// Database and signing key.
     pub const STATE: &str = "/var/lib/jit-server";
-    /// How far the record had come on this machine: outside of what is backed up.
-    pub const MARK: &str = "/var/lib/jit-server-mark";
     /// The policy.
     pub const POLICY: &str = "/etc/jit-server/policy.toml";
     /// Where it answers.
@@ -60,7 +59,7 @@ pub async fn init(options: InitOptions, out: &mut impl Write) -> Result<(), Erro
     let user = steps.user(&options.user)?;
     let state = Path::new(Layout::STATE);
     steps.state_folder(state, &user)?;
-    steps.state_folder(Path::new(Layout::MARK), &user)?;
+    steps.state_folder(&Mark::beside(state)?, &user)?;
     let authority = steps.key_and_database(state, &user, &options.names)?;
     steps.policy(Path::new(Layout::POLICY))?;
     if let Some(authority) = &authority {

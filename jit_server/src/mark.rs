@@ -4,7 +4,7 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
@@ -20,17 +20,39 @@ pub struct Mark {
 }
 
 impl Mark {
+    /// The folder for the mark of the database in `state`: beside it, so that whoever copies one does not copy the other.
+    ///
+    /// # Errors
+    /// Where `state` has no name to which one could be added, as `..`.
+    pub fn beside(state: &Path) -> Result<PathBuf, Error> {
+        let name = state.file_name().ok_or_else(|| {
+            Error::Setup(format!(
+                "{} has no name, so no folder beside it can be named after it; give its full path, or --mark DIR",
+                state.display()
+            ))
+        })?;
+        let mut name = name.to_owned();
+        name.push("-mark");
+        Ok(state.with_file_name(name))
+    }
+
+    /// Makes `folder` where it is missing.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn make_folder(folder: &Path) -> Result<(), Error> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(Error::io(format!("making {}", folder.display())))
+    }
+
     /// Opens the one in `folder`, and makes both where they are missing.
     ///
     /// # Errors
     /// Those of the disk.
     pub fn open(folder: &Path) -> Result<Self, Error> {
+        Self::make_folder(folder)?;
         let path = folder.join("recorded");
         let open = || -> io::Result<Self> {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder)?;
             let file = OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -84,5 +106,18 @@ mod tests {
             std::fs::write(folder.join("recorded"), text).unwrap();
             assert_eq!(Mark::open(&folder).unwrap().found(), None, "{text}");
         }
+    }
+
+    #[test]
+    fn each_state_has_a_mark_of_its_own() {
+        let beside = |state: &str| Mark::beside(Path::new(state)).ok();
+        let mark = |folder: &str| Some(PathBuf::from(folder));
+        assert_eq!(
+            beside("/var/lib/jit-server"),
+            mark("/var/lib/jit-server-mark")
+        );
+        assert_eq!(beside("/root/copy/"), mark("/root/copy-mark"));
+        assert_eq!(beside("copy"), mark("copy-mark"));
+        assert_eq!(beside(".."), None);
     }
 }

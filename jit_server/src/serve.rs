@@ -44,13 +44,18 @@ pub async fn serve(options: ServeOptions) -> Result<(), Error> {
         signal(SignalKind::interrupt()).map_err(Error::io("listening for SIGINT"))?;
     only_for_ourselves();
     let _only_one = lock(&options.state)?;
+    let mark = options
+        .mark
+        .map_or_else(|| Mark::beside(&options.state), Ok)?;
+    Mark::make_folder(&mark)?;
+    let _only_one_raises_it = lock(&mark)?;
     let key = signer::load(&options.state.join("signing.key"))?;
     // Before the database starts threads: taking systemd's socket changes the environment.
     let mut sockets = Sockets::inherited();
     let listener = sockets.local(options.socket.as_deref())?;
     let elsewhere = sockets.tls(options.listen)?;
     let store = SqliteStore::open(&options.state.join("jit-server.db")).await?;
-    let mark = Mark::open(&options.mark)?;
+    let mark = Mark::open(&mark)?;
     let mut keeper = None;
     let server = Server::start(Box::new(store.clone()), key, mark, options.policy, |last| {
         let (clock, its_keeper) = Keeper::start(options.state.join("time"), last);
@@ -110,9 +115,9 @@ pub(crate) fn only_for_ourselves() {
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
 }
 
-/// Two servers on one database would each believe their own memory.
-fn lock(state: &Path) -> Result<Flock<File>, Error> {
-    let path = state.join("lock");
+/// Two servers on one database would each believe their own memory, and two with one mark take each other's databases for older copies.
+fn lock(folder: &Path) -> Result<Flock<File>, Error> {
+    let path = folder.join("lock");
     let file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -126,7 +131,7 @@ fn lock(state: &Path) -> Result<Flock<File>, Error> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
         Error::Setup(format!(
             "another jit-server runs on {}: {error}",
-            state.display()
+            folder.display()
         ))
     })
 }

@@ -107,34 +107,39 @@ async fn a_server_that_is_told_to_stop_ends_its_streams() {
 }
 
 #[test]
-fn two_servers_never_run_on_one_state() {
+fn two_servers_never_run_on_one_state_nor_with_one_mark() {
     let folder = tempfile::tempdir().unwrap();
-    let state = folder.path().to_str().unwrap();
+    let state = folder.path().join("state");
+    std::fs::create_dir(&state).unwrap();
     let program = env!("CARGO_BIN_EXE_jit-server");
     assert!(
         Command::new(program)
-            .args(["prepare", "--state", state])
+            .args(["prepare", "--state"])
+            .arg(&state)
             .status()
             .unwrap()
             .success()
     );
-    let lock = std::fs::File::create(folder.path().join("lock")).unwrap();
-    lock.try_lock().unwrap();
-    let second = Command::new(program)
-        .args(["serve", "--state", state, "--socket"])
-        .arg(folder.path().join("s"))
-        .arg("--mark")
-        .arg(folder.path().join("mark"))
-        .output()
-        .unwrap();
-    assert_eq!(second.status.code(), Some(1));
-    assert!(
-        String::from_utf8_lossy(&second.stderr).contains("another jit-server runs"),
-        "{second:?}"
-    );
-    assert!(
-        SigningKey::from_pkcs8(&std::fs::read(folder.path().join("signing.key")).unwrap()).is_ok()
-    );
+    let mark = folder.path().join("state-mark");
+    std::fs::create_dir(&mark).unwrap();
+    for held in [&state, &mark] {
+        let lock = std::fs::File::create(held.join("lock")).unwrap();
+        lock.try_lock().unwrap();
+        let second = Command::new(program)
+            .args(["serve", "--socket"])
+            .arg(folder.path().join("s"))
+            .arg("--state")
+            .arg(&state)
+            .output()
+            .unwrap();
+        assert_eq!(second.status.code(), Some(1));
+        let said = format!("another jit-server runs on {}", held.display());
+        assert!(
+            String::from_utf8_lossy(&second.stderr).contains(&said),
+            "{second:?}"
+        );
+    }
+    assert!(SigningKey::from_pkcs8(&std::fs::read(state.join("signing.key")).unwrap()).is_ok());
 }
 
 /// A server in a process of its own.
