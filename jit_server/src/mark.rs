@@ -1,22 +1,31 @@
 //! How far the record had come on this machine, kept where no copy of the database has it: a database that does not come as far is an
 //! older copy, and a database of which this machine knows nothing may be one.
+//!
+//! Only the first mark is synced ([`Mark::begin`]). From then on the file has its length and its block, and each later mark is written
+//! over it in place: nothing is truncated, nothing allocated, nothing renamed. 21 bytes at the beginning of a file are within one sector,
+//! which disks write whole; ext4 and xfs write it where it is, btrfs writes a new block and then points to it. So a power cut leaves
+//! an earlier mark whole, never a torn or an empty one. An earlier mark says too little, which ends nothing; and a mark never says too
+//! much, since the database has on disk what it speaks of.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Error;
 
-/// A number in as many digits as the largest has, and a newline: written over in place, so that a power cut leaves the one or the other.
+/// A number in as many digits as the largest has, and a newline.
 const BYTES: usize = 21;
 
 /// The file.
 #[derive(Debug)]
 pub struct Mark {
     file: File,
+    folder: PathBuf,
     /// What it said when it was opened. None: nothing.
     found: Option<u64>,
+    highest: AtomicU64,
 }
 
 impl Mark {
@@ -66,7 +75,12 @@ impl Mark {
             let found = text
                 .strip_suffix('\n')
                 .and_then(|digits| digits.parse().ok());
-            Ok(Self { file, found })
+            Ok(Self {
+                file,
+                folder: folder.to_owned(),
+                found,
+                highest: AtomicU64::new(found.unwrap_or(0)),
+            })
         };
         open().map_err(Error::io(format!("opening {}", path.display())))
     }
@@ -77,14 +91,37 @@ impl Mark {
         self.found
     }
 
-    /// The record has come to event `seq`. Not synced: one that a power cut takes back says too little, which does no harm.
+    /// The first mark here, for a record that has come to event `seq`. When this returns, it, its file and its folder are on disk:
+    /// otherwise a power cut could take away that this machine knows the database, and all grants would end for it.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub(crate) fn begin(&self, seq: u64) -> Result<(), Error> {
+        let begun = self.write(seq).and_then(|()| {
+            self.file.sync_all()?;
+            File::open(&self.folder)?.sync_all()?;
+            File::open(self.folder.join(".."))?.sync_all()
+        });
+        begun.map_err(Error::io(format!(
+            "keeping how far the record has come in {}",
+            self.folder.display()
+        )))
+    }
+
+    /// The record has come to event `seq`. Not synced; see above.
     pub(crate) fn raise(&self, seq: u64) {
-        let text = format!("{seq:020}\n");
-        if let Err(error) = self.file.write_all_at(text.as_bytes(), 0) {
+        if self.highest.fetch_max(seq, Ordering::Relaxed) >= seq {
+            return;
+        }
+        if let Err(error) = self.write(seq) {
             tracing::error!(
                 "an older copy of the database may not be noticed, since the mark can't be written: {error}"
             );
         }
+    }
+
+    fn write(&self, seq: u64) -> io::Result<()> {
+        self.file.write_all_at(format!("{seq:020}\n").as_bytes(), 0)
     }
 }
 
@@ -98,7 +135,9 @@ mod tests {
         let folder = folder.path().join("mark");
         let mark = Mark::open(&folder).unwrap();
         assert_eq!(mark.found(), None);
-        for seq in [7, u64::MAX, 9] {
+        mark.begin(0).unwrap();
+        assert_eq!(Mark::open(&folder).unwrap().found(), Some(0));
+        for seq in [7, 9, u64::MAX] {
             mark.raise(seq);
             assert_eq!(Mark::open(&folder).unwrap().found(), Some(seq));
         }
@@ -106,6 +145,15 @@ mod tests {
             std::fs::write(folder.join("recorded"), text).unwrap();
             assert_eq!(Mark::open(&folder).unwrap().found(), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_mark_is_never_lowered() {
+        let folder = tempfile::tempdir().unwrap();
+        Mark::open(folder.path()).unwrap().raise(9);
+        let mark = Mark::open(folder.path()).unwrap();
+        mark.raise(3);
+        assert_eq!(Mark::open(folder.path()).unwrap().found(), Some(9));
     }
 
     #[test]

@@ -11,7 +11,12 @@ use common::{Host, Running, chain, checkpoint, id};
 use hyper::Method;
 use hyper::body::Bytes;
 use jit_grant::UserToken;
+use jit_server::clock::WallClock;
 use jit_server::error::Error;
+use jit_server::mark::Mark;
+use jit_server::server::Server;
+use jit_server::signer;
+use jit_server::store::{SqliteStore, Store};
 use serde_json::{Value, json};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -247,6 +252,47 @@ async fn a_database_of_which_the_machine_knows_nothing_is_taken_for_an_older_cop
     );
     let grants = running.as_("root").get("/v1/grants").await.is(200);
     assert_eq!(grants[0]["state"], "revoked");
+}
+
+#[tokio::test]
+async fn an_empty_database_is_an_older_copy_where_there_were_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let last = record(&running).await.last().unwrap()["seq"].clone();
+    let emptied = |folder: &Path| {
+        for file in ["jit-server.db", "jit-server.db-wal", "jit-server.db-shm"] {
+            let _ = std::fs::remove_file(folder.join(file));
+        }
+    };
+    let running = meanwhile(running, emptied).await;
+    let standing = unconfirmed(&running).await;
+    assert_eq!(
+        (&standing["copy_seq"], &standing["mark"]),
+        (&json!(0), &last)
+    );
+    let first = record(&running).await[0]["seq"].as_u64();
+    assert!(first > last.as_u64(), "no number twice");
+}
+
+#[tokio::test]
+async fn nothing_is_recorded_before_the_first_mark_is_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = folder.path().join("full");
+    std::fs::create_dir(&full).unwrap();
+    std::os::unix::fs::symlink("/dev/full", full.join("recorded")).unwrap();
+    signer::make(&folder.path().join("signing.key")).unwrap();
+    let database = folder.path().join("jit-server.db");
+    let store = SqliteStore::open(&database).await.unwrap();
+    let started = Server::start(
+        Box::new(store.clone()),
+        signer::load(&folder.path().join("signing.key")).unwrap(),
+        Mark::open(&full).unwrap(),
+        folder.path().join("policy.toml"),
+        |last| Box::new(WallClock::starting_at(last)),
+    );
+    assert!(matches!(started.await, Err(Error::Io { .. })));
+    assert_eq!(store.load().await.unwrap().last_seq, 0);
 }
 
 #[tokio::test]

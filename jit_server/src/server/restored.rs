@@ -15,16 +15,18 @@ use crate::text::Reason;
 const FURTHEST_AHEAD: u64 = 10 * 365 * 86_400_000;
 
 impl Server {
-    /// Looks whether the database, whose last event is `copy`, is an older copy than this machine knows of. Call it before anything
-    /// else is recorded.
+    /// Looks whether the database, whose last event is `copy`, is an older copy than this machine knows of; an empty one is where
+    /// there were events. Call it before anything else is recorded.
     pub(super) async fn check_mark(
         self: &Arc<Self>,
         copy: Option<(u64, jiff::Timestamp)>,
     ) -> Result<(), Error> {
-        if let Some((seq, _)) =
-            copy.filter(|(seq, _)| self.mark.found().is_none_or(|mark| *seq < mark))
-        {
-            let mark = self.mark.found();
+        let mark = self.mark.found();
+        if copy.is_none() && mark.is_none() {
+            return self.mark.begin(0);
+        }
+        let (seq, at) = copy.unwrap_or((0, self.now()));
+        if mark.is_none_or(|mark| seq < mark) {
             tracing::error!(
                 recorded = seq,
                 mark,
@@ -34,8 +36,12 @@ impl Server {
                 // No number of the record is given twice either.
                 writer.last_seq = writer.last_seq.max(mark.unwrap_or(0));
                 server
-                    .restored(&mut writer, Actor::Server, copy, mark)
-                    .await
+                    .restored(&mut writer, Actor::Server, (seq, at), mark)
+                    .await?;
+                if mark.is_none() {
+                    server.mark.begin(writer.last_seq)?;
+                }
+                Ok(())
             })
             .await?;
         }
@@ -57,7 +63,7 @@ impl Server {
             if server.look(|state| state.unconfirmed().is_some()) {
                 return Ok(());
             }
-            let copy = Some((writer.last_seq, server.now()));
+            let copy = (writer.last_seq, server.now());
             server
                 .restored(&mut writer, Actor::Administrator, copy, None)
                 .await
@@ -87,19 +93,19 @@ impl Server {
         &self,
         writer: &mut Writer,
         actor: Actor,
-        copy: Option<(u64, jiff::Timestamp)>,
+        (copy_seq, copy_at): (u64, jiff::Timestamp),
         mark: Option<u64>,
     ) -> Result<(), Error> {
-        let now = self.now();
-        let (copy_seq, copy_at) = copy.unwrap_or((0, now));
         let event = Event::Restored(Restored {
             copy_seq,
             copy_at,
             mark,
             ids_above: self.look(|state| state.ids_after_restoring()),
-            reason: reason("an older copy of the server's database was put back")?,
+            reason: Reason::ours("an older copy of the server's database was put back"),
         });
-        self.keep(writer, now, actor, vec![event]).await.map(drop)
+        self.keep(writer, self.now(), actor, vec![event])
+            .await
+            .map(drop)
     }
 
     /// A host says that it holds revision `held`. One that was told more than this database knows is an alarm; and one that holds a newer
@@ -135,9 +141,9 @@ impl Server {
             if held <= last {
                 return Ok(());
             }
-            let reason = reason(
+            let reason = Reason::ours(
                 "the host knows more than this server's database, which may be an older copy",
-            )?;
+            );
             let revoked = live.into_iter().map(|grant| Event::Revoked {
                 grant,
                 reason: reason.clone(),
@@ -163,8 +169,4 @@ impl Server {
         });
         held > last || ahead
     }
-}
-
-fn reason(text: &str) -> Result<Reason, Error> {
-    Reason::try_from(text.to_owned()).map_err(|error| Error::Setup(error.to_string()))
 }
