@@ -127,6 +127,11 @@ pub(crate) fn shown(text: &str) -> String {
         .collect()
 }
 
+/// The same for the record, which is kept for ever: 200 characters at most.
+pub(crate) fn brief(text: &str) -> String {
+    shown(text).chars().take(200).collect()
+}
+
 /// Controls (C0, C1), bidirectional controls, characters of no width, fillers, tags and non-characters.
 fn is_hidden(c: char) -> bool {
     c.is_control()

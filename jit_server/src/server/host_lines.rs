@@ -10,6 +10,7 @@ use super::{Server, Writer};
 use crate::alarm::Alarm;
 use crate::error::Error;
 use crate::store::{HostHead, HostLine, HostLines, Kept};
+use crate::text::brief;
 
 /// The kind of a line that tells that lines before it are gone.
 const LOST: &str = "record.lost";
@@ -60,6 +61,7 @@ impl Refused {
                 (Error::Chain { stored, why }, Alarm::ChainGap { due, came })
             }
             Self::Other(why) => {
+                let why = brief(&why);
                 let alarm = Alarm::ChainRefused {
                     stored,
                     why: why.clone(),
@@ -311,6 +313,22 @@ mod tests {
         let taken = following(head(&stored), vec![lost(stored.head.as_str())]).unwrap();
         assert_eq!((taken.lines[0].host_seq, taken.lost), (9, None));
         assert!(following(head(&stored), vec![lost(NO_LINE)]).is_err());
+    }
+
+    #[test]
+    fn what_is_told_of_a_refused_line_is_short_and_shows_as_itself() {
+        let line = format!(
+            r#"{{"event":{{"seq":"\u001b\u202e{}"}}}}"#,
+            "x".repeat(60_000)
+        );
+        let refused = following(None, vec![line]).unwrap_err();
+        let (error, alarm) = refused.told(0);
+        let Alarm::ChainRefused { why, .. } = alarm else {
+            panic!("{alarm:?}")
+        };
+        assert_eq!(why.chars().count(), 200, "{why}");
+        assert!(!why.contains(['\u{1b}', '\u{202e}']), "{why:?}");
+        assert!(why.contains("can't be read") && error.to_string().len() < 1_000);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::alarm::Alarm;
 use crate::directory::Standing;
 use crate::error::Error;
 use crate::event::{Actor, Event};
+use crate::text::brief;
 
 /// From one recorded change of a host's standing to the next, so that a host can't fill the record. It says how it stands every 30 s, so
 /// that what is passed over comes again; its own chain has all of it.
@@ -85,7 +86,7 @@ impl Server {
                 self.heard.speaks(host);
                 return self.stands(host, name, before, now).await;
             }
-            Some(Err(refused)) => Some(refused.to_string()),
+            Some(Err(refused)) => Some(brief(&refused.to_string())),
             // A jitd of before does not speak of it.
             None if before.is_none() => return Ok(()),
             None => None,
