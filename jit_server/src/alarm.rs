@@ -121,7 +121,7 @@ impl fmt::Display for Alarm {
     }
 }
 
-/// How many alarms were recorded of late.
+/// How many alarms, and other events that hosts can make without end, were recorded of late.
 #[derive(Debug, Default)]
 pub(crate) struct Bound {
     hours: HashMap<(Option<HostName>, &'static str), Hour>,
@@ -135,31 +135,35 @@ struct Hour {
 }
 
 impl Bound {
-    /// There is cause for `alarm` at `now`. Some: it is to be recorded, with the number of those of this cause and host that were not
-    /// since the last one that was.
+    /// There is `cause` for another event at `now`. Some: it is to be recorded, with the number of those of this cause and host that were
+    /// not since the last one that was; call [`Self::recorded`] once it is.
     pub(crate) fn another(
         &mut self,
         host: Option<&HostName>,
-        alarm: &Alarm,
+        cause: &'static str,
         now: Timestamp,
     ) -> Option<u64> {
-        let hour = self
-            .hours
-            .entry((host.cloned(), alarm.cause()))
-            .or_insert(Hour {
-                began: now,
-                recorded: 0,
-                left_out: 0,
-            });
+        let hour = self.hours.entry((host.cloned(), cause)).or_insert(Hour {
+            began: now,
+            recorded: 0,
+            left_out: 0,
+        });
         if now.duration_since(hour.began) >= WITHIN {
             (hour.began, hour.recorded) = (now, 0);
         }
         if hour.recorded < MOST {
-            hour.recorded += 1;
-            return Some(std::mem::take(&mut hour.left_out));
+            return Some(hour.left_out);
         }
         hour.left_out += 1;
         None
+    }
+
+    /// The event is in the record. One that could not be kept uses nothing up.
+    pub(crate) fn recorded(&mut self, host: Option<&HostName>, cause: &'static str) {
+        if let Some(hour) = self.hours.get_mut(&(host.cloned(), cause)) {
+            hour.recorded += 1;
+            hour.left_out = 0;
+        }
     }
 }
 
@@ -178,22 +182,33 @@ mod tests {
         }
     }
 
+    fn record(
+        bound: &mut Bound,
+        host: Option<&HostName>,
+        alarm: &Alarm,
+        now: Timestamp,
+    ) -> Option<u64> {
+        let left_out = bound.another(host, alarm.cause(), now)?;
+        bound.recorded(host, alarm.cause());
+        Some(left_out)
+    }
+
     #[test]
     fn a_flood_is_recorded_by_its_number_and_hides_no_other_cause_and_no_other_host() {
         let (web, db) = ("web-1".parse().unwrap(), "db-1".parse().unwrap());
         let mut bound = Bound::default();
         for _ in 0..MOST {
-            assert_eq!(bound.another(Some(&web), &GAP, NOON), Some(0));
+            assert_eq!(record(&mut bound, Some(&web), &GAP, NOON), Some(0));
         }
         for _ in 0..500 {
-            assert_eq!(bound.another(Some(&web), &GAP, NOON), None);
+            assert_eq!(record(&mut bound, Some(&web), &GAP, NOON), None);
         }
-        assert_eq!(bound.another(Some(&web), &refused(), NOON), Some(0));
-        assert_eq!(bound.another(Some(&db), &GAP, NOON), Some(0));
-        assert_eq!(bound.another(None, &GAP, NOON), Some(0));
+        assert_eq!(record(&mut bound, Some(&web), &refused(), NOON), Some(0));
+        assert_eq!(record(&mut bound, Some(&db), &GAP, NOON), Some(0));
+        assert_eq!(record(&mut bound, None, &GAP, NOON), Some(0));
         let later = NOON + WITHIN;
-        assert_eq!(bound.another(Some(&web), &GAP, later), Some(500));
-        assert_eq!(bound.another(Some(&web), &GAP, later), Some(0));
+        assert_eq!(record(&mut bound, Some(&web), &GAP, later), Some(500));
+        assert_eq!(record(&mut bound, Some(&web), &GAP, later), Some(0));
     }
 
     #[test]
@@ -220,7 +235,7 @@ mod tests {
             let (mut now, mut recorded, mut counted) = (NOON, 0, 0);
             for wait in &waits {
                 now += SignedDuration::from_secs(*wait);
-                if let Some(left_out) = bound.another(None, &GAP, now) {
+                if let Some(left_out) = record(&mut bound, None, &GAP, now) {
                     recorded += 1;
                     counted += left_out + 1;
                 }

@@ -66,7 +66,7 @@ struct Writer {
     last_seq: u64,
     /// The policy event recorded last, so that a restart records nothing new.
     policy: Option<Event>,
-    alarms: alarm::Bound,
+    bound: alarm::Bound,
 }
 
 /// A signed bundle and its revision.
@@ -130,7 +130,7 @@ impl Server {
             writer: Arc::new(AsyncMutex::new(Writer {
                 last_seq,
                 policy,
-                alarms: alarm::Bound::default(),
+                bound: alarm::Bound::default(),
             })),
             streams,
             uses: user_tokens::Uses::default(),

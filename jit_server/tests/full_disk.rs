@@ -8,17 +8,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::BoxFuture;
-use jit_grant::{GrantId, HostId, HostName, Nonce, SigningKey, TrustedKeys, Word};
+use jit_grant::{
+    Checkpoint, GrantId, HostId, HostName, HostState, Nonce, SigningKey, TrustedKeys, Word,
+};
 use jit_server::apply::Wanted;
 use jit_server::clock::{Clock, WallClock};
 use jit_server::error::Error;
-use jit_server::event::{Actor, Entry, UserSet};
+use jit_server::event::{Actor, Entry, Event, UserSet};
 use jit_server::mark::Mark;
 use jit_server::policy::Policy;
 use jit_server::server::Server;
 use jit_server::signer;
 use jit_server::store::{HostHead, HostLines, Kept, Loaded, SqliteStore, Store, StoreError};
 use jit_server::workflow::{Ask, Command, RequestState};
+use serde_json::json;
 
 /// A store on a disk that can be full.
 struct Disk {
@@ -82,6 +85,82 @@ impl Store for Disk {
     fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>> {
         self.store.record(after, limit)
     }
+}
+
+#[tokio::test]
+async fn an_alarm_that_can_not_be_kept_is_raised_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = Arc::new(AtomicBool::new(false));
+    let database = folder.path().join("jit-server.db");
+    let disk = Disk {
+        store: SqliteStore::open(&database).await.unwrap(),
+        full: Arc::clone(&full),
+    };
+    signer::make(&folder.path().join("signing.key")).unwrap();
+    let server = Server::start(
+        Box::new(disk),
+        signer::load(&folder.path().join("signing.key")).unwrap(),
+        Mark::open(&folder.path().join("mark")).unwrap(),
+        folder.path().join("policy.toml"),
+        |last| -> Box<dyn Clock> { Box::new(WallClock::starting_at(last)) },
+    )
+    .await
+    .unwrap();
+    let key = SigningKey::generate().unwrap();
+    let enrolled = server.enrol("web-1".parse().unwrap(), key.public()).await;
+    let id = enrolled.unwrap().host.host_id;
+
+    let nonce = Nonce::generate().unwrap();
+    let state = HostState {
+        version: "0.1.0".to_owned(),
+        gates: BTreeMap::new(),
+    };
+    let state = state.sign(&id, &nonce, server.now(), &key).unwrap();
+    server
+        .hear_standing(&id, &nonce, Some(&state))
+        .await
+        .unwrap();
+    let hears_nothing = || server.hear_standing(&id, &nonce, None);
+    let lost =
+        json!({ "event": { "seq": 9, "kind": "record.lost", "after": 0 }, "prev": "0".repeat(64) });
+    let lost = lost.to_string();
+    let signed = Checkpoint {
+        host: id.clone(),
+        seq: 9,
+        head: common::hash(&lost).parse().unwrap(),
+        at: server.now(),
+    };
+    let signed = signed.sign(&key).unwrap();
+    let keep = |lines: Vec<String>, checkpoint: &str| {
+        server.keep_host_lines(id.clone(), lines, checkpoint.to_owned())
+    };
+
+    full.store(true, Ordering::Relaxed);
+    let failed = |error: Error| assert!(matches!(error, Error::Store(_)), "{error}");
+    failed(hears_nothing().await.unwrap_err());
+    failed(keep(vec![lost.clone()], &signed).await.unwrap_err());
+    // More often than alarms of a cause are recorded in an hour.
+    for _ in 0..12 {
+        failed(keep(vec![lost.clone()], "forged").await.unwrap_err());
+    }
+    full.store(false, Ordering::Relaxed);
+    hears_nothing().await.unwrap();
+    assert_eq!(keep(Vec::new(), "").await.unwrap(), 0, "nothing is stored");
+    assert_eq!(keep(vec![lost.clone()], &signed).await.unwrap(), 9);
+    let refused = keep(vec![lost.clone()], "forged").await.unwrap_err();
+    assert!(matches!(refused, Error::Chain { .. }), "{refused}");
+    let record = server.record(0, 100).await.unwrap();
+    let alarms = record.iter().filter_map(|kept| match kept {
+        Kept::Own(entry) => match &entry.event {
+            Event::Alarm { alarm, .. } => Some(alarm.cause()),
+            _ => None,
+        },
+        Kept::OfHost { .. } => None,
+    });
+    assert_eq!(
+        alarms.collect::<Vec<_>>(),
+        ["state_withheld", "record_lost", "chain_refused"]
+    );
 }
 
 fn user(name: &str, group: &str) -> UserSet {

@@ -120,11 +120,12 @@ impl Server {
                 lines: following.lines,
                 checkpoint,
             };
-            server.append_lines(&mut writer, &batch).await?;
+            // First: once the lines are stored, they don't come again.
             if let Some((after, next)) = following.lost {
                 let alarm = Alarm::RecordLost { after, next };
                 server.raise_with(&mut writer, Some(name), alarm).await?;
             }
+            server.append_lines(&mut writer, &batch).await?;
             Ok(last)
         })
         .await

@@ -15,8 +15,7 @@ use crate::error::Error;
 use crate::event::{Actor, Event};
 use crate::text::brief;
 
-/// From one recorded change of a host's standing to the next, so that a host can't fill the record. It says how it stands every 30 s, so
-/// that what is passed over comes again; its own chain has all of it.
+/// From one recorded change of a host's standing to the next, so that a host can't fill the record. It says how it stands every 30 s, so that what is passed over comes again; its own chain has all of it.
 const BETWEEN: Duration = Duration::from_secs(20);
 
 /// What is remembered of hosts' words beside the record.
@@ -94,7 +93,16 @@ impl Server {
         if !self.heard.withholds(host) {
             return Ok(());
         }
-        self.raise(Some(name), Alarm::StateWithheld { why }).await
+        let host = host.clone();
+        self.uninterrupted(move |server, mut writer| async move {
+            let alarm = Alarm::StateWithheld { why };
+            let raised = server.raise_with(&mut writer, Some(name), alarm).await;
+            if raised.is_err() {
+                server.heard.speaks(&host);
+            }
+            raised
+        })
+        .await
     }
 
     async fn stands(
