@@ -237,6 +237,33 @@ async fn t8_a_gate_that_is_weaker_and_a_standing_that_is_withheld_are_alarms_and
     );
 }
 
+#[tokio::test]
+async fn t8_a_host_that_changes_without_end_is_recorded_ten_times_an_hour_and_hides_no_weaker_gate()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let host = running.populate().await;
+    let services: Vec<_> = (0..15).map(|number| format!("service{number}")).collect();
+    let gates: Vec<_> = services
+        .iter()
+        .map(|service| (service.as_str(), GateMode::Enforce))
+        .collect();
+    let later = async |gates: &[(&str, GateMode)]| {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(20)).await;
+        tokio::time::resume();
+        asks_for_word(&running, &host, Some(gates)).await;
+    };
+    for more in 1..=gates.len() {
+        later(&gates[..more]).await;
+    }
+    assert_eq!(of_kind(&running, "host_state").await.len(), 10);
+    assert_eq!(of_kind(&running, "alarm").await.len(), 0);
+    later(&gates[1..]).await;
+    assert_eq!(of_kind(&running, "host_state").await.len(), 10);
+    assert_eq!(of_kind(&running, "alarm").await.len(), 1);
+}
+
 async fn asks_for_word(running: &Running, host: &Host, gates: Option<&[(&str, GateMode)]>) {
     let nonce = Nonce::generate().unwrap();
     let state = gates.map(|gates| state(host, &nonce, gates));

@@ -15,7 +15,8 @@ use crate::error::Error;
 use crate::event::{Actor, Event};
 use crate::text::brief;
 
-/// From one recorded change of a host's standing to the next, so that a host can't fill the record. It says how it stands every 30 s, so that what is passed over comes again; its own chain has all of it.
+/// From one recorded change of a host's standing to the next, of which there are no more an hour than of an alarm, so that a host can't
+/// fill the record. It says how it stands every 30 s, so that what is passed over comes again; its own chain has all of it.
 const BETWEEN: Duration = Duration::from_secs(20);
 
 /// What is remembered of hosts' words beside the record.
@@ -129,17 +130,22 @@ impl Server {
                 let known = |host: &HostId| state.directory.host_by_id(host).is_some();
                 server.heard.keep_only(known);
             });
-            // First: the record must not have it as known before the alarm is in it.
+            // First: the record must not have it as known before the alarm is in it. Also where the change itself is passed over: else a
+            // host that makes many of them would hide one.
             for change in weaker {
                 server
                     .raise_with(&mut writer, Some(name.clone()), Alarm::GateWeaker(change))
                     .await?;
             }
-            let at = server.now();
+            let (at, kind) = (server.now(), event.kind());
+            if writer.bound.another(Some(&name), kind, at).is_none() {
+                return Ok(());
+            }
             server
                 .keep(&mut writer, at, Actor::Server, vec![event])
-                .await
-                .map(drop)
+                .await?;
+            writer.bound.recorded(Some(&name), kind);
+            Ok(())
         })
         .await
     }
