@@ -135,6 +135,8 @@ async fn an_alarm_that_can_not_be_kept_is_raised_again() {
         server.keep_host_lines(id.clone(), lines, checkpoint.to_owned())
     };
 
+    hears_nothing().await.unwrap();
+
     full.store(true, Ordering::Relaxed);
     let failed = |error: Error| assert!(matches!(error, Error::Store(_)), "{error}");
     failed(hears_nothing().await.unwrap_err());

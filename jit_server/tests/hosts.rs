@@ -197,6 +197,8 @@ async fn t8_a_gate_that_is_weaker_and_a_standing_that_is_withheld_are_alarms_and
     ];
     assert_eq!(said(&of_kind(&running, "alarm").await), told);
 
+    asks_for_word(&running, &host, None).await;
+    assert_eq!(of_kind(&running, "alarm").await.len(), 2, "late once");
     for _ in 0..3 {
         asks_for_word(&running, &host, None).await;
     }

@@ -26,7 +26,10 @@ pub(super) struct Heard(Mutex<HashMap<HostId, Last>>);
 #[derive(Debug, Default)]
 struct Last {
     recorded: Option<Instant>,
-    withheld: bool,
+    /// The last word came without.
+    missed: bool,
+    /// That is in the record.
+    told: bool,
 }
 
 impl Heard {
@@ -34,15 +37,28 @@ impl Heard {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nothing to be believed came from `host`. True where that is new.
-    fn withholds(&self, host: &HostId) -> bool {
+    /// Nothing to be believed came from `host`. True where that is to be told of: once, and where nothing came at all not before the
+    /// second time in a row, since a host whose disk is busy may be late with it.
+    fn withholds(&self, host: &HostId, nothing_came: bool) -> bool {
         let mut hosts = self.hosts();
-        !std::mem::replace(&mut hosts.entry(host.clone()).or_default().withheld, true)
+        let last = hosts.entry(host.clone()).or_default();
+        let before = std::mem::replace(&mut last.missed, true);
+        if last.told || (nothing_came && !before) {
+            return false;
+        }
+        last.told = true;
+        true
+    }
+
+    fn was_not_told(&self, host: &HostId) {
+        if let Some(last) = self.hosts().get_mut(host) {
+            last.told = false;
+        }
     }
 
     fn speaks(&self, host: &HostId) {
         if let Some(last) = self.hosts().get_mut(host) {
-            last.withheld = false;
+            (last.missed, last.told) = (false, false);
         }
     }
 
@@ -91,7 +107,7 @@ impl Server {
             None if before.is_none() => return Ok(()),
             None => None,
         };
-        if !self.heard.withholds(host) {
+        if !self.heard.withholds(host, why.is_none()) {
             return Ok(());
         }
         let host = host.clone();
@@ -99,7 +115,7 @@ impl Server {
             let alarm = Alarm::StateWithheld { why };
             let raised = server.raise_with(&mut writer, Some(name), alarm).await;
             if raised.is_err() {
-                server.heard.speaks(&host);
+                server.heard.was_not_told(&host);
             }
             raised
         })
