@@ -127,9 +127,20 @@ impl SyncError {
         )
     }
 
-    /// The stream was ended from outside, and nothing that it said was wrong.
-    pub(crate) fn is_a_cut(&self) -> bool {
-        matches!(self, Self::Closed | Self::Server(_))
+    /// Somebody on the way who lets no streams through could be behind it. It is not that nobody was reached or trusted, that the server
+    /// wants none of this host now, or what jitd says.
+    pub(crate) fn may_be_for_streams_alone(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => !matches!(status, 401 | 429),
+            Self::Server(_)
+            | Self::Silent(_)
+            | Self::Slow(_)
+            | Self::HeldBack(_)
+            | Self::TooLong(_)
+            | Self::Nonsense(_)
+            | Self::Closed => true,
+            _ => false,
+        }
     }
 }
 

@@ -59,6 +59,12 @@ async fn ask_one_by_one(tries: &mut Tries<'_>) {
     }
 }
 
+/// True where the server answers such a call now, whatever jitd makes of the answer.
+pub(crate) async fn answers(courier: &Courier) -> bool {
+    let answered = once(courier, courier.standing().held, Duration::ZERO).await;
+    matches!(answered, Ok(_) | Err(SyncError::NotTaken { .. }))
+}
+
 /// Asks for a bundle newer than `after` and hands it on. False: there was none within `wait`.
 pub(crate) async fn once(courier: &Courier, after: u64, wait: Duration) -> Result<bool, SyncError> {
     let token = courier.standing().token;

@@ -1,5 +1,5 @@
 //! The server's stream, followed for as long as streams get through. A middle box may hold an answer back until it is whole, or cut every
-//! answer that lasts: neither must keep a host from its bundles.
+//! answer that lasts, or refuse it: none of it must keep a host from its bundles.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -12,42 +12,60 @@ use crate::error::SyncError;
 use crate::one_by_one;
 use crate::server::Stream;
 
-/// So many streams in a row that were cut young, and no further one is tried at once.
-const CUT_YOUNG: u32 = 3;
+/// So many streams in a row that came to nothing, and the server is asked whether it answers otherwise.
+const IN_VAIN: u32 = 3;
 
-/// Follows stream after stream, `stream` first, until they don't get through; tells why.
+/// So many in a row that were held back, and no further one is tried at once. Not the first: a busy server takes longer for a new
+/// connection than for the call on one that was open, and the next stream may have that one.
+const HELD_BACK: u32 = 2;
+
+/// Follows stream after stream, `stream` first, until they don't get through and other calls do; tells why.
 pub(crate) async fn follow(tries: &mut Tries<'_>, mut stream: Option<Stream>) -> SyncError {
-    let pace = &tries.courier.pace;
-    let mut cut = 0;
+    let courier = tries.courier;
+    let pace = &courier.pace;
+    let (mut in_vain, mut held_back) = (0, 0);
     loop {
         let opened = match stream.take() {
             Some(stream) => Ok(stream),
-            None => doubted(tries.courier, pace.first_sign, open(tries.courier)).await,
+            None => doubted(courier, pace.first_sign, open(courier)).await,
         };
-        let began = Instant::now();
         let error = match opened {
             Err(error) => error,
-            Ok(stream) => match listen(tries, stream).await {
-                Ok(()) => continue,
-                Err(error) => {
-                    let young = began.elapsed() < pace.young;
-                    cut = if error.is_a_cut() && young {
-                        cut + 1
-                    } else {
-                        0
-                    };
-                    if began.elapsed() > pace.longest_wait {
-                        tries.went_well();
-                    }
-                    error
+            Ok(stream) => {
+                let began = Instant::now();
+                let Err(error) = listen(tries, stream).await else {
+                    continue;
+                };
+                if began.elapsed() > pace.longest_wait {
+                    tries.went_well();
                 }
-            },
+                if began.elapsed() >= pace.young {
+                    // It got through, whatever came before it and whatever has ended it.
+                    (in_vain, held_back) = (0, 0);
+                    tries.failed(&error).await;
+                    continue;
+                }
+                error
+            }
         };
-        if matches!(error, SyncError::HeldBack(_)) || cut >= CUT_YOUNG {
+        in_vain = count(in_vain, error.may_be_for_streams_alone());
+        held_back = count(held_back, matches!(error, SyncError::HeldBack(_)));
+        if held_back == HELD_BACK {
             return error;
+        }
+        if in_vain == IN_VAIN {
+            if one_by_one::answers(courier).await {
+                return error;
+            }
+            in_vain = 0;
         }
         tries.failed(&error).await;
     }
+}
+
+/// How many in a row, with one more that is of the kind or is not.
+fn count(before: u32, one_more: bool) -> u32 {
+    if one_more { before + 1 } else { 0 }
 }
 
 /// Opens a stream.
@@ -93,11 +111,9 @@ async fn doubted<T>(
     if let Ok(said) = timeout(patience, &mut stream).await {
         return said;
     }
-    let held = courier.standing().held;
-    let asked = pin!(one_by_one::once(courier, held, Duration::ZERO));
     tokio::select! {
         biased;
         said = &mut stream => said,
-        Ok(_) = asked => Err(SyncError::HeldBack(patience)),
+        true = one_by_one::answers(courier) => Err(SyncError::HeldBack(patience)),
     }
 }

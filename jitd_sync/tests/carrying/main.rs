@@ -54,6 +54,14 @@ impl Site {
         }
     }
 
+    /// Streams were held back: it turned to asking one by one.
+    async fn asks_one_by_one(&self) {
+        // Whether the server answers at all, twice, and then in earnest.
+        for wait in [0, 0, 25] {
+            self.upstream.asked_for_bundle(0, wait).await;
+        }
+    }
+
     /// Plays `story` while jitd-sync runs.
     async fn play(&self, pace: Pace, story: impl Future<Output = ()>) {
         let socket = self.path("sync.sock");
@@ -324,9 +332,7 @@ async fn while_streams_are_held_back_bundles_are_asked_for_one_by_one() {
     site.upstream.streams_are(Fate::HeldBack);
     site.play(doubting(), async {
         site.upstream.asked_for_stream(0).await;
-        // Whether the server answers at all, and then in earnest.
-        site.upstream.asked_for_bundle(0, 0).await;
-        site.upstream.asked_for_bundle(0, 25).await;
+        site.asks_one_by_one().await;
         for revision in [7, 8] {
             let bundle = format!("{revision}.b.c");
             site.upstream.has_bundle(&bundle);
@@ -347,8 +353,7 @@ async fn a_stream_that_gets_through_later_is_followed_again() {
         ..doubting()
     };
     site.play(pace, async {
-        site.upstream.asked_for_bundle(0, 0).await;
-        site.upstream.asked_for_bundle(0, 25).await;
+        site.asks_one_by_one().await;
         // Tried again in vain, while bundles still come.
         site.upstream.asked_for_stream(0).await;
         site.upstream.has_bundle("7.b.c");
@@ -368,19 +373,86 @@ async fn a_stream_that_gets_through_later_is_followed_again() {
 }
 
 #[tokio::test]
-async fn where_streams_are_cut_again_and_again_bundles_are_asked_for_one_by_one() {
+async fn a_stream_that_was_held_back_once_is_only_begun_anew() {
+    let site = Site::new();
+    site.upstream.streams_are(Fate::HeldBackOnce);
+    site.play(doubting(), async {
+        for wanted in [
+            Asked::Stream { held: 0 },
+            Asked::Bundle { after: 0, wait: 0 },
+            Asked::Stream { held: 0 },
+        ] {
+            assert_eq!(site.stream_or_bundle().await, wanted);
+        }
+        site.upstream.send_bundle("7.b.c");
+        assert_eq!(site.host.offered_bundle().await, "7.b.c");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn streams_that_open_and_are_then_held_back_don_t_get_through_either() {
+    let site = Site::new();
+    site.upstream.streams_are(Fate::HeldBackInside);
+    let pace = Pace {
+        sign_of_life: Duration::from_millis(50),
+        young: PATIENCE,
+        ..eager()
+    };
+    site.play(pace, async { site.asks_one_by_one().await })
+        .await;
+}
+
+#[tokio::test]
+async fn where_streams_are_cut_or_refused_again_and_again_bundles_are_asked_for_one_by_one() {
+    for fate in [Fate::CutYoung, Fate::Forbidden, Fate::APage] {
+        let site = Site::new();
+        site.upstream.streams_are(fate);
+        let pace = Pace {
+            young: PATIENCE,
+            ..eager()
+        };
+        site.play(pace, async {
+            for _ in 0..3 {
+                assert_eq!(site.stream_or_bundle().await, Asked::Stream { held: 0 });
+            }
+            // Whether the server answers so, and then in earnest.
+            for wait in [0, 25] {
+                let wanted = Asked::Bundle { after: 0, wait };
+                assert_eq!(site.stream_or_bundle().await, wanted, "{fate:?}");
+            }
+            site.upstream.has_bundle("7.b.c");
+            assert_eq!(site.host.offered_bundle().await, "7.b.c");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn streams_that_are_cut_are_followed_on_where_bundles_are_refused_one_by_one() {
     let site = Site::new();
     site.upstream.streams_are(Fate::CutYoung);
+    site.upstream.bundles_are_refused();
     let pace = Pace {
         young: PATIENCE,
         ..eager()
     };
     site.play(pace, async {
-        for _ in 0..3 {
-            assert_eq!(site.stream_or_bundle().await, Asked::Stream { held: 0 });
+        for _ in 0..2 {
+            for _ in 0..3 {
+                assert_eq!(site.stream_or_bundle().await, Asked::Stream { held: 0 });
+            }
+            let wanted = Asked::Bundle { after: 0, wait: 0 };
+            assert_eq!(site.stream_or_bundle().await, wanted);
         }
-        let wanted = Asked::Bundle { after: 0, wait: 25 };
-        assert_eq!(site.stream_or_bundle().await, wanted);
+        site.upstream.streams_are(Fate::GetThrough);
+        loop {
+            site.upstream.asked_for_stream(0).await;
+            if site.upstream.try_to_send_bundle("7.b.c") {
+                break;
+            }
+        }
+        assert_eq!(site.host.offered_bundle().await, "7.b.c");
     })
     .await;
 }
@@ -390,8 +462,8 @@ async fn where_calls_that_last_are_cut_as_well_the_server_waits_less() {
     let site = Site::new();
     site.upstream.streams_are(Fate::NothingLasts);
     site.play(doubting(), async {
-        site.upstream.asked_for_bundle(0, 0).await;
-        for wait in [25, 12, 6] {
+        site.asks_one_by_one().await;
+        for wait in [12, 6] {
             site.upstream.asked_for_bundle(0, wait).await;
         }
         site.upstream.has_bundle("7.b.c");
@@ -424,7 +496,7 @@ async fn a_refused_word_has_everything_sent_anew_also_where_streams_are_held_bac
     let site = Site::new();
     site.upstream.streams_are(Fate::HeldBack);
     site.play(doubting(), async {
-        site.upstream.asked_for_bundle(0, 0).await;
+        site.asks_one_by_one().await;
         site.upstream.has_bundle("7.b.c");
         site.upstream.asked_for_bundle(7, 25).await;
         site.host.refuse_words(true);

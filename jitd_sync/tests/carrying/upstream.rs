@@ -13,7 +13,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use futures_util::stream::poll_fn;
+use futures_util::StreamExt;
+use futures_util::stream::{self, iter, poll_fn};
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, mpsc, watch};
@@ -42,8 +43,16 @@ pub(crate) enum Fate {
     GetThrough,
     /// Streams are held back until they are whole, which they never are.
     HeldBack,
+    /// The next one is held back, as by a server that is busy.
+    HeldBackOnce,
+    /// Streams are held back once they are open.
+    HeldBackInside,
     /// Streams end once they have said something.
     CutYoung,
+    /// Streams are forbidden.
+    Forbidden,
+    /// Streams are answered with a page.
+    APage,
     /// As held back, and what else lasts for a second is cut.
     NothingLasts,
     /// Nothing is answered.
@@ -60,6 +69,8 @@ struct Inner {
     stream: Mutex<Option<mpsc::Sender<Bytes>>>,
     /// What becomes of streams on their way.
     fate: Mutex<Fate>,
+    /// Nobody lets calls for a bundle through.
+    no_bundles: Mutex<bool>,
     /// The bundle that whoever asks for one is told.
     newest: watch::Sender<String>,
     /// Tokens below this one are over.
@@ -79,6 +90,7 @@ impl Upstream {
             heard: tokio::sync::Mutex::new(heard),
             stream: Mutex::default(),
             fate: Mutex::new(Fate::GetThrough),
+            no_bundles: Mutex::default(),
             newest: watch::Sender::new(String::new()),
             takes_from: Mutex::default(),
             events: Mutex::default(),
@@ -86,7 +98,7 @@ impl Upstream {
             tasks: Mutex::default(),
         }));
         let routes = Router::new()
-            .route("/v1/host/stream", get(stream))
+            .route("/v1/host/stream", get(follow))
             .route("/v1/host/bundle", get(bundle))
             .route("/v1/host/word", post(word))
             .route("/v1/host/events", post(events))
@@ -139,6 +151,11 @@ impl Upstream {
 
     pub(crate) fn streams_are(&self, fate: Fate) {
         *self.0.fate.lock().unwrap() = fate;
+    }
+
+    /// From the next call for a bundle on all of them are refused.
+    pub(crate) fn bundles_are_refused(&self) {
+        *self.0.no_bundles.lock().unwrap() = true;
     }
 
     /// Whoever asks for a bundle is told this one.
@@ -202,7 +219,7 @@ impl Upstream {
     }
 }
 
-async fn stream(State(upstream): State<Upstream>, headers: HeaderMap) -> Response {
+async fn follow(State(upstream): State<Upstream>, headers: HeaderMap) -> Response {
     assert!(
         headers["jit-client"]
             .to_str()
@@ -214,12 +231,24 @@ async fn stream(State(upstream): State<Upstream>, headers: HeaderMap) -> Respons
     }
     let held = headers["last-event-id"].to_str().unwrap().parse().unwrap();
     let fate = *upstream.0.fate.lock().unwrap();
+    let of_events = [("content-type", "text/event-stream")];
     if fate != Fate::GetThrough {
         upstream.0.said.send(Asked::Stream { held }).unwrap();
-        if fate != Fate::CutYoung {
+    }
+    match fate {
+        Fate::GetThrough => {}
+        Fate::HeldBackOnce => {
+            upstream.streams_are(Fate::GetThrough);
             return pending().await;
         }
-        return ([("content-type", "text/event-stream")], ": open\n\n").into_response();
+        Fate::HeldBackInside => {
+            let open = iter([Ok::<_, Infallible>(": open\n\n")]).chain(stream::pending());
+            return (of_events, Body::from_stream(open)).into_response();
+        }
+        Fate::CutYoung => return (of_events, ": open\n\n").into_response(),
+        Fate::Forbidden => return StatusCode::FORBIDDEN.into_response(),
+        Fate::APage => return "Welcome".into_response(),
+        Fate::HeldBack | Fate::NothingLasts | Fate::AllHeldBack => return pending().await,
     }
     let (sender, mut receiver) = mpsc::channel(4);
     *upstream.0.stream.lock().unwrap() = Some(sender);
@@ -229,11 +258,7 @@ async fn stream(State(upstream): State<Upstream>, headers: HeaderMap) -> Respons
             .poll_recv(context)
             .map(|part| part.map(Ok::<_, Infallible>))
     });
-    (
-        [("content-type", "text/event-stream")],
-        Body::from_stream(parts),
-    )
-        .into_response()
+    (of_events, Body::from_stream(parts)).into_response()
 }
 
 async fn bundle(
@@ -244,6 +269,9 @@ async fn bundle(
     let mut newest = upstream.0.newest.subscribe();
     let _ = upstream.0.said.send(Asked::Bundle { after, wait });
     let fate = *upstream.0.fate.lock().unwrap();
+    if *upstream.0.no_bundles.lock().unwrap() {
+        return StatusCode::NOT_FOUND.into_response();
+    }
     if fate == Fate::AllHeldBack {
         return pending().await;
     }
