@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use jit_local::message::sync::Taken;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::backoff::Backoff;
@@ -20,14 +20,19 @@ const KEYS_BYTES: usize = 48 * 1024;
 pub(crate) async fn carry(courier: &Courier) -> Infallible {
     let mut tries = Tries::of(courier);
     let mut stream = None;
+    let mut before: Option<Instant> = None;
     loop {
         let why = streamed::follow(&mut tries, stream).await;
+        let first_trial = courier
+            .pace
+            .first_trial(before.map(|before| before.elapsed()));
+        before = Some(Instant::now());
         warn!(
             "streams don't get through from the server: {why}; from now on bundles are asked for one by one, \
              and a stream again after about {} min",
-            courier.pace.stream_again.as_secs() / 60
+            first_trial.as_secs() / 60
         );
-        stream = one_by_one::ask(&mut tries).await;
+        stream = one_by_one::ask(&mut tries, first_trial).await;
         info!("following a stream of the server again");
     }
 }

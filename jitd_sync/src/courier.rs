@@ -29,9 +29,11 @@ pub struct Pace {
     pub first_sign: Duration,
     /// The same later on; a sign of life is due every 15 s.
     pub sign_of_life: Duration,
-    /// Streams that are cut sooner, several in a row, don't get through.
+    /// Streams that end sooner, several in a row, don't get through.
     pub young: Duration,
-    /// While streams don't get through one is tried again after so long, give or take a quarter.
+    /// Where streams don't get through one is tried again after so long, give or take a quarter: the server may only have been busy.
+    pub stream_soon: Duration,
+    /// The same for each further one, and where the one before got through for a short time only.
     pub stream_again: Duration,
     /// For how long the server is asked to wait for a newer bundle then.
     pub poll_wait: Duration,
@@ -52,6 +54,7 @@ impl Default for Pace {
             first_sign: Duration::from_secs(4),
             sign_of_life: Duration::from_secs(20),
             young: Duration::from_secs(60),
+            stream_soon: Duration::from_secs(60),
             stream_again: Duration::from_secs(600),
             poll_wait: Duration::from_secs(25),
             first_wait: Duration::from_millis(200),
@@ -64,6 +67,15 @@ impl Default for Pace {
 impl Pace {
     pub(crate) fn backoff(&self) -> Backoff {
         Backoff::new(self.first_wait, self.longest_wait)
+    }
+
+    /// How long until a stream is tried again that doesn't get through; `before`: how long ago that was so the last time.
+    pub(crate) fn first_trial(&self, before: Option<Duration>) -> Duration {
+        if before.is_none_or(|before| before > 2 * self.stream_again) {
+            self.stream_soon
+        } else {
+            self.stream_again
+        }
     }
 
     /// How long to wait after `error`.
@@ -179,5 +191,19 @@ impl Courier {
             held: hello.revision,
         };
         Place::from(hello) == self.place && hello.host_id == self.host_id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_tried_soon_unless_streams_did_not_get_through_a_while_ago_either() {
+        let pace = Pace::default();
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        assert_eq!(pace.first_trial(None), minutes(1));
+        assert_eq!(pace.first_trial(Some(minutes(20))), minutes(10));
+        assert_eq!(pace.first_trial(Some(minutes(21))), minutes(1));
     }
 }

@@ -14,12 +14,12 @@ use crate::streamed;
 /// The server waits no shorter where somebody cuts what waits longer.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 
-/// Asks until a stream gets through again, and gives that one; None where another place of the server is to be tried.
-pub(crate) async fn ask(tries: &mut Tries<'_>) -> Option<Stream> {
+/// Asks until a stream gets through again, and gives that one; None where another place of the server is to be tried. A stream is tried for the first time after about `first_trial`.
+pub(crate) async fn ask(tries: &mut Tries<'_>, first_trial: Duration) -> Option<Stream> {
     let courier = tries.courier;
     tokio::select! {
         () = ask_one_by_one(tries) => None,
-        stream = open_later(courier) => Some(stream),
+        stream = open_later(courier, first_trial) => Some(stream),
     }
 }
 
@@ -91,10 +91,12 @@ pub(crate) async fn once(courier: &Courier, after: u64, wait: Duration) -> Resul
 }
 
 /// A stream that gets through, tried for once in a while, at no moment that other hosts have chosen, too.
-async fn open_later(courier: &Courier) -> Stream {
+async fn open_later(courier: &Courier, first_trial: Duration) -> Stream {
     let pace = &courier.pace;
+    let mut trial = first_trial;
     loop {
-        sleep(pace.stream_again.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
+        sleep(trial.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
+        trial = pace.stream_again;
         match timeout(pace.first_sign, open(courier)).await {
             Ok(Ok(stream)) => return stream,
             Ok(Err(error)) => debug!("a stream was tried: {error}"),

@@ -80,6 +80,7 @@ fn eager() -> Pace {
         first_sign: PATIENCE * 10,
         sign_of_life: PATIENCE * 10,
         young: Duration::ZERO,
+        stream_soon: PATIENCE * 10,
         stream_again: PATIENCE * 10,
         poll_wait: Duration::from_secs(25),
         first_wait: Duration::from_millis(5),
@@ -349,6 +350,7 @@ async fn a_stream_that_gets_through_later_is_followed_again() {
     let site = Site::new();
     site.upstream.streams_are(Fate::HeldBack);
     let pace = Pace {
+        stream_soon: Duration::from_millis(100),
         stream_again: Duration::from_millis(100),
         ..doubting()
     };
@@ -368,6 +370,22 @@ async fn a_stream_that_gets_through_later_is_followed_again() {
         assert_eq!(site.host.offered_bundle().await, "8.b.c");
         site.upstream.send_bundle("9.b.c");
         assert_eq!(site.host.offered_bundle().await, "9.b.c");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stream_is_tried_again_sooner_for_the_first_time_since_the_server_may_have_been_busy() {
+    let site = Site::new();
+    site.upstream.streams_are(Fate::HeldBack);
+    let pace = Pace {
+        stream_soon: Duration::from_millis(100),
+        ..doubting()
+    };
+    site.play(pace, async {
+        site.asks_one_by_one().await;
+        site.upstream.streams_are(Fate::GetThrough);
+        site.upstream.asked_for_stream(0).await;
     })
     .await;
 }
