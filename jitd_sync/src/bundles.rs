@@ -33,7 +33,9 @@ pub(crate) async fn carry(courier: &Courier) -> Infallible {
             first_trial.as_secs() / 60
         );
         stream = one_by_one::ask(&mut tries, first_trial).await;
-        info!("following a stream of the server again");
+        if stream.is_some() {
+            info!("following a stream of the server again");
+        }
     }
 }
 

@@ -142,6 +142,17 @@ impl SyncError {
             _ => false,
         }
     }
+
+    /// Somebody on the way lets no call of this kind through, or the server is one of before, which does not know it.
+    pub(crate) fn refuses_the_call_itself(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                status: 403 | 404 | 405 | 501,
+                ..
+            }
+        )
+    }
 }
 
 /// Why a certificate was refused, in words that say what to look for.

@@ -14,7 +14,8 @@ use crate::streamed;
 /// The server waits no shorter where somebody cuts what waits longer.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 
-/// Asks until a stream gets through again, and gives that one; None where another place of the server is to be tried. A stream is tried for the first time after about `first_trial`.
+/// Asks until a stream gets through again, and gives that one; None where another place of the server is to be tried, or such calls are
+/// refused. A stream is tried for the first time after about `first_trial`.
 pub(crate) async fn ask(tries: &mut Tries<'_>, first_trial: Duration) -> Option<Stream> {
     let courier = tries.courier;
     tokio::select! {
@@ -44,9 +45,17 @@ async fn ask_one_by_one(tries: &mut Tries<'_>) {
         };
         let in_vain = began.elapsed();
         match answered {
-            Ok(true) => tries.went_well(),
-            Ok(false) if in_vain >= wait / 2 => tries.went_well(),
-            Ok(false) => tries.failed(&SyncError::DidNotWait).await,
+            Ok(false) if in_vain < wait / 2 => tries.failed(&SyncError::DidNotWait).await,
+            Ok(_) if wait < courier.pace.poll_wait => {
+                // Whoever cut longer ones may have done so once. Where not, it is no news.
+                wait = courier.pace.poll_wait;
+                tries.progressed();
+            }
+            Ok(_) => tries.went_well(),
+            Err(error) if error.refuses_the_call_itself() => {
+                tries.failed(&error).await;
+                return;
+            }
             Err(error) => {
                 if in_vain >= SHORTEST_WAIT && wait > SHORTEST_WAIT {
                     // Perhaps whoever cut it lets a shorter one through, which need not be kept waiting.

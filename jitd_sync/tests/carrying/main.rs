@@ -11,6 +11,7 @@ mod host;
 mod upstream;
 
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use jitd_sync::courier::{self, Pace};
@@ -476,7 +477,51 @@ async fn streams_that_are_cut_are_followed_on_where_bundles_are_refused_one_by_o
 }
 
 #[tokio::test]
-async fn where_calls_that_last_are_cut_as_well_the_server_waits_less() {
+async fn where_bundles_are_refused_one_by_one_a_stream_is_tried_again_at_once() {
+    let site = Site::new();
+    site.upstream.streams_are(Fate::HeldBack);
+    site.play(doubting(), async {
+        site.asks_one_by_one().await;
+        site.upstream.streams_are(Fate::GetThrough);
+        site.upstream.bundles_are_refused();
+        site.upstream.has_bundle("7.b.c");
+        assert_eq!(site.host.offered_bundle().await, "7.b.c");
+        site.upstream.asked_for_stream(7).await;
+        site.upstream.send_bundle("8.b.c");
+        assert_eq!(site.host.offered_bundle().await, "8.b.c");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_log_says_that_a_stream_is_followed_again_only_where_one_is() {
+    let site = Site::new();
+    site.upstream.streams_are(Fate::Forbidden);
+    let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_jitd-sync"))
+        .arg("--socket")
+        .arg(site.path("sync.sock"))
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let story = async {
+        for wait in [0, 25] {
+            site.upstream.asked_for_bundle(0, wait).await;
+        }
+        site.upstream.bundles_are_refused();
+        site.upstream.has_bundle("7.b.c");
+        site.upstream.asked_for_stream(7).await;
+    };
+    tokio::time::timeout(PATIENCE, story).await.unwrap();
+    program.start_kill().unwrap();
+    let said = program.wait_with_output().await.unwrap().stderr;
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("streams don't get through"), "{said}");
+    assert!(!said.contains("following a stream"), "{said}");
+}
+
+#[tokio::test]
+async fn where_calls_that_last_are_cut_as_well_the_server_waits_less_until_one_gets_through() {
     let site = Site::new();
     site.upstream.streams_are(Fate::NothingLasts);
     site.play(doubting(), async {
@@ -486,6 +531,7 @@ async fn where_calls_that_last_are_cut_as_well_the_server_waits_less() {
         }
         site.upstream.has_bundle("7.b.c");
         assert_eq!(site.host.offered_bundle().await, "7.b.c");
+        site.upstream.asked_for_bundle(7, 25).await;
     })
     .await;
 }
