@@ -65,6 +65,27 @@ async fn recorded(root: &Person, kinds: &[&str]) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
+async fn a_connection_with_too_many_bad_calls_is_closed_and_the_next_one_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let elsewhere = running.listen_elsewhere().await;
+    let mut stream = elsewhere.connect().await;
+    let call = "GET /v1/whoami HTTP/1.1\r\nhost: jit.test\r\njit-client: test/1\r\n\r\n";
+    stream.write_all(call.repeat(6).as_bytes()).await.unwrap();
+    let mut answers = Vec::new();
+    let closed = stream.read_to_end(&mut answers);
+    let in_time = tokio::time::timeout(Duration::from_secs(5), closed).await;
+    in_time.unwrap().unwrap();
+    let answers = String::from_utf8(answers).unwrap().to_lowercase();
+    let statuses = answers.matches("http/1.1 ").count();
+    assert_eq!(statuses, 5, "{answers}");
+    assert_eq!(answers.matches("http/1.1 401 ").count(), 4, "{answers}");
+    assert_eq!(answers.matches("connection: close").count(), 1, "{answers}");
+    let next = elsewhere.send(Method::GET, "/v1/whoami", &[], json!({}));
+    assert_eq!(next.await.status(), 401);
+}
+
+#[tokio::test]
 async fn a_host_with_a_token_comes_in_and_follows_its_stream() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(folder.path()).await;

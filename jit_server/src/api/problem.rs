@@ -27,6 +27,9 @@ pub struct Problem {
     /// The last line of the host's chain that is stored, for a host that sent others than those due.
     #[serde(skip_serializing_if = "Option::is_none")]
     seq: Option<u64>,
+    /// The connection is of no more use, and is closed after this.
+    #[serde(skip)]
+    closes: bool,
 }
 
 impl Problem {
@@ -41,6 +44,7 @@ impl Problem {
             detail: detail.into(),
             code: None,
             seq: None,
+            closes: false,
         }
     }
 
@@ -66,6 +70,13 @@ impl Problem {
     #[must_use]
     pub fn code(mut self, code: &'static str) -> Self {
         self.code = Some(code);
+        self
+    }
+
+    /// With the connection closed after it.
+    #[must_use]
+    pub(super) fn closing(mut self) -> Self {
+        self.closes = true;
         self
     }
 }
@@ -133,11 +144,8 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // A struct of strings and numbers always serialises; an empty body would say the same with less.
         let body = serde_json::to_vec(&self).unwrap_or_default();
-        (
-            status,
-            [(header::CONTENT_TYPE, "application/problem+json")],
-            body,
-        )
-            .into_response()
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        let close = self.closes.then_some([(header::CONNECTION, "close")]);
+        (status, kind, close, body).into_response()
     }
 }

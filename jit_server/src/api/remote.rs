@@ -192,9 +192,10 @@ impl Remote {
         }
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         if *calls >= CALLS_OF_STRANGER {
-            return Err(too_many(
-                "too many calls without a token that counts; connect again",
-            ));
+            // A balancer that sends many people's calls over one connection makes another then.
+            return Err(
+                too_many("too many calls without a token that counts; connect again").closing(),
+            );
         }
         if whose.is_none() {
             *calls += 1;
