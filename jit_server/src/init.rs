@@ -331,23 +331,24 @@ impl Unfinished {
         let folder = place.parent().filter(|path| *path != Path::new(""));
         let folder = std::fs::File::open(folder.unwrap_or(Path::new(".")));
         let folder = folder.map_err(Error::io(writing()))?;
-        let beside = place.with_extension("new");
+        let beside = place.with_extension(format!("{}.new", std::process::id()));
+        // Whoever had this name left it behind when it died: no other process has our id.
+        let _ = std::fs::remove_file(&beside);
         let file = std::fs::OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o644)
             .open(&beside);
+        let mut file = file.map_err(Error::io(writing()))?;
         let unfinished = Self {
             beside,
             place: place.to_owned(),
             folder,
         };
-        let written = file.and_then(|mut file| {
-            file.write_all(content.as_bytes())?;
-            file.set_permissions(for_everybody())?;
-            file.sync_all()
-        });
+        let written = file
+            .write_all(content.as_bytes())
+            .and_then(|()| file.set_permissions(for_everybody()))
+            .and_then(|()| file.sync_all());
         written.map_err(Error::io(writing()))?;
         Ok(unfinished)
     }
@@ -382,4 +383,33 @@ fn run(command: &mut Command) -> Result<String, Error> {
         done.status,
         said.trim()
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_write_beside_or_left_there_is_not_touched_and_not_in_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("policy.toml");
+        let others = ["policy.new", "policy.1.new"].map(|name| folder.path().join(name));
+        for other in &others {
+            std::fs::write(other, "another's").unwrap();
+        }
+        let left = format!("policy.{}.new", std::process::id());
+        std::fs::write(
+            folder.path().join(left),
+            "half of an older one, which was long",
+        )
+        .unwrap();
+        write_public(&place, "whole").unwrap();
+        assert_eq!(std::fs::read_to_string(&place).unwrap(), "whole");
+        drop(Unfinished::write(&place, "never put in place").unwrap());
+        assert_eq!(std::fs::read_to_string(&place).unwrap(), "whole");
+        for other in &others {
+            assert_eq!(std::fs::read_to_string(other).unwrap(), "another's");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
 }
