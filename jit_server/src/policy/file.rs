@@ -1,8 +1,8 @@
 //! The policy's file: read again when it has changed; a wrong one never takes the place of a right one.
 
-use std::fs::{File, Metadata};
+use std::fs::{Metadata, OpenOptions};
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -125,7 +125,12 @@ pub fn check(path: &Path) -> Result<Checked, Vec<Mistake>> {
 /// # Errors
 /// What is wrong with the file.
 pub(crate) fn read_text(path: &Path) -> Result<String, String> {
-    let file = File::open(path).map_err(|error| format!("can't be opened: {error}"))?;
+    // Opening a pipe to which nobody writes would wait for ever.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|error| format!("can't be opened: {error}"))?;
     let metadata = file
         .metadata()
         .map_err(|error| format!("can't be looked at: {error}"))?;
@@ -144,4 +149,25 @@ pub(crate) fn read_text(path: &Path) -> Result<String, String> {
         return Err("is larger than 1 MiB".to_owned());
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use nix::sys::stat::Mode;
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.toml");
+        nix::unistd::mkfifo(&path, Mode::S_IRUSR).unwrap();
+        let (said, told) = mpsc::channel();
+        std::thread::spawn(move || said.send(read_text(&path)));
+        let told = told.recv_timeout(Duration::from_secs(5)).unwrap();
+        assert_eq!(told, Err("is not a regular file".to_owned()));
+    }
 }
