@@ -2,6 +2,7 @@
 //! known upstream within a heartbeat (T8).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,23 @@ impl GateChange {
     #[must_use]
     pub fn is_weaker(&self) -> bool {
         self.is < self.was
+    }
+}
+
+impl fmt::Display for GateChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = |mode: Option<GateMode>| mode.map_or("not gated", GateMode::word);
+        let how = if self.is_weaker() {
+            "weaker"
+        } else {
+            "no weaker"
+        };
+        let (was, is) = (word(self.was), word(self.is));
+        write!(
+            f,
+            "the gate of {} is {how}: it was {was} and is {is}",
+            self.service
+        )
     }
 }
 
@@ -320,5 +338,12 @@ mod tests {
             ]
         );
         assert_eq!(GateChange::between(&before, &before), []);
+        assert_eq!(
+            [changes[0].to_string(), changes[1].to_string()],
+            [
+                "the gate of atd is weaker: it was monitor and is not gated",
+                "the gate of cron is no weaker: it was not gated and is enforce"
+            ]
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
-use jit_grant::{GateChange, GateMode, HostName};
+use jit_grant::{GateChange, HostName};
 use serde::{Deserialize, Serialize};
 
 /// Alarms of one cause and host in the record …
@@ -99,15 +99,7 @@ impl fmt::Display for Alarm {
                 after + 1,
                 next - 1
             ),
-            Self::GateWeaker(GateChange { service, was, is }) => {
-                let word = |mode: &Option<GateMode>| mode.map_or("not gated", GateMode::word);
-                write!(
-                    f,
-                    "the gate of {service} is weaker: it was {} and is {}",
-                    word(was),
-                    word(is)
-                )
-            }
+            Self::GateWeaker(change) => change.fmt(f),
             Self::StateWithheld { why: None } => {
                 f.write_str("it says no more how its gates are, as it did before")
             }
@@ -170,6 +162,7 @@ impl Bound {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jit_grant::GateMode;
     use proptest::prelude::*;
 
     const NOON: Timestamp = Timestamp::constant(1_795_608_000, 0);

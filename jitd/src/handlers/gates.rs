@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jit_grant::{GateMode, Gates, HostState, Nonce, SigningKey};
+use jit_grant::{Gates, HostState, Nonce, SigningKey};
 use tracing::warn;
 
 use super::Host;
@@ -40,13 +40,7 @@ impl<S: Send + Sync + 'static> Host<S> {
             .ok()?;
         for change in look.changes {
             if change.is_weaker() {
-                let word = |mode: Option<GateMode>| mode.map_or("not gated", GateMode::word);
-                warn!(
-                    "the gate of {} is weaker: it was {} and is {}; jitctl gate and jitctl enforce put it back",
-                    change.service,
-                    word(change.was),
-                    word(change.is)
-                );
+                warn!("{change}; jitctl gate and jitctl enforce put it back");
             }
             self.note("gate.changed", change);
         }
