@@ -167,6 +167,7 @@ async fn start(config: &Path) -> Result<Arc<Host<Sessions>>, DaemonError> {
         reading: Arc::new(Semaphore::new(READING_AT_ONCE)),
         shown: Shown::default(),
         refusals: Mutex::default(),
+        troubles: Mutex::default(),
         gates: Arc::new(Watched::new(
             PathBuf::from("/etc/pam.d"),
             state.join("gates.json"),

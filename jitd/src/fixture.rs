@@ -309,6 +309,7 @@ fn host(directory: &Path, events: Option<&Path>, clock: Clock) -> Host<Fake> {
         reading: Arc::new(Semaphore::new(READING_AT_ONCE)),
         shown: Shown::default(),
         refusals: Mutex::default(),
+        troubles: Mutex::default(),
         gates: Arc::new(Watched::new(at("pam.d"), at("gates.json"), "boot-1")),
     }
 }

@@ -69,7 +69,7 @@ impl<'c> Tries<'c> {
     /// Says what went wrong and waits until it may be tried again. A bundle that jitd does not take is asked for again, too: its clock
     /// or the server's may be set by then.
     pub(crate) async fn failed(&mut self, error: &SyncError) {
-        self.complaint.about(error);
+        self.courier.complain(&mut self.complaint, error).await;
         if error.may_be_for_the_time() {
             self.courier.shut_out.set(true);
             self.courier.word_wanted.notify_one();

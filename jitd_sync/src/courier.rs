@@ -174,6 +174,15 @@ impl Courier {
         self.standing.borrow().clone()
     }
 
+    /// Says what went wrong, to jitd too where it keeps the server from being heard: to the host's record and `jitctl status` it goes
+    /// from there.
+    pub(crate) async fn complain(&self, complaint: &mut Complaint, error: &SyncError) {
+        if complaint.about(error) && error.keeps_the_server_away() {
+            // A jitd of before knows no such call, and nothing depends on it.
+            let _ = self.jitd.trouble(error.to_string()).await;
+        }
+    }
+
     /// jitd now holds `revision`. Call it in `turn`.
     pub(crate) fn holds(&self, revision: u64) {
         self.standing.borrow_mut().held = revision;

@@ -101,11 +101,15 @@ impl SyncError {
         matches!(self, Self::Unreachable(_))
     }
 
-    /// People have to know of it where it stays so. It is not jitd that is away, no request to come back later, and no word that came before
-    /// its bundle.
+    /// People have to know of it where it stays so. It is not jitd that is away, no request to come back later, no word that came before
+    /// its bundle, and no stream that ends or is held back while the server answers.
     pub(crate) fn keeps_the_server_away(&self) -> bool {
         match self {
-            Self::Jitd(_) | Self::Refused { status: 429, .. } => false,
+            Self::Jitd(_)
+            | Self::Refused { status: 429, .. }
+            | Self::Closed
+            | Self::HeldBack(_)
+            | Self::DidNotWait => false,
             Self::NotTaken { code, .. } => code != NEWER_REVISION,
             _ => true,
         }

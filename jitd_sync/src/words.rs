@@ -20,10 +20,7 @@ pub(crate) async fn carry(courier: &Courier) {
             }
             Ok(Word::EnrolledAnew) => return,
             Err(error) => {
-                if complaint.about(&error) && error.keeps_the_server_away() {
-                    // A jitd of before knows no such call, and nothing depends on it.
-                    let _ = courier.jitd.trouble(error.to_string()).await;
-                }
+                courier.complain(&mut complaint, &error).await;
                 courier.pace.wait_after(&error, &mut backoff)
             }
         };

@@ -405,9 +405,10 @@ impl Grants {
         self.changed.notified().await;
     }
 
-    /// jitd-sync says what keeps it from hearing the server.
-    pub fn in_trouble(&self, what: String) {
-        self.lock().trouble = Some(what);
+    /// jitd-sync says what keeps it from hearing the server. True where it said something else last, or the server was heard since.
+    pub fn in_trouble(&self, what: String) -> bool {
+        let said_before = self.lock().trouble.replace(what.clone());
+        said_before != Some(what)
     }
 
     /// How things stand.

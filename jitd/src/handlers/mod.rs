@@ -159,6 +159,8 @@ pub struct Host<S> {
     pub shown: Shown,
     /// What was refused of jitd-sync's documents.
     pub refusals: Mutex<Refusals>,
+    /// What jitd-sync said to keep it from hearing the server.
+    pub troubles: Mutex<Refusals>,
     /// The gates of this host.
     pub gates: Arc<Watched>,
 }
@@ -341,6 +343,7 @@ impl<S> Host<S> {
             reading,
             shown,
             refusals,
+            troubles,
             gates,
         } = self;
         Host {
@@ -355,6 +358,7 @@ impl<S> Host<S> {
             reading,
             shown,
             refusals,
+            troubles,
             gates,
         }
     }

@@ -1,5 +1,5 @@
-//! How much of the record refused documents may fill. Whoever is in jitd-sync's place can have something refused without end, and the
-//! record drops its oldest lines where it must: what he does must not push out what he did.
+//! How much of the record refused documents, and what jitd-sync says, may fill. Whoever is in jitd-sync's place can have something refused
+//! or say something new without end, and the record drops its oldest lines where it must: what he does must not push out what he did.
 
 use std::time::Duration;
 

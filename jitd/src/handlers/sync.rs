@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jit_grant::{Bundle, Code, DocumentRefused, HostToken};
@@ -16,7 +16,7 @@ use jit_local::message::sync::{
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Hold, Host, done, failed, nothing};
+use super::{Hold, Host, Refusals, done, failed, nothing};
 use crate::grants;
 use crate::record::Checkpoint;
 use crate::server::Received;
@@ -190,16 +190,34 @@ impl<S: Hold> Host<S> {
         }
     }
 
-    /// Remembers what keeps jitd-sync from hearing the server, for `jitctl status`.
+    /// Remembers what keeps jitd-sync from hearing the server, for `jitctl status`, and records what is new of it. It is jitd-sync's
+    /// word and nobody else's, so the record calls it that.
     pub(super) fn trouble(&self, call: &Call) -> Reply {
-        match call.parameters::<Trouble>() {
-            Ok(trouble) => {
-                let first = trouble.what.chars().take(TROUBLE_CHARACTERS).collect();
-                self.grants.in_trouble(first);
-                nothing()
-            }
-            Err(error) => error.into(),
+        #[derive(Serialize)]
+        struct Said {
+            said_by_jitd_sync: String,
+            /// Said before this and not recorded.
+            #[serde(skip_serializing_if = "is_none")]
+            left_out: u64,
         }
+        let trouble = match call.parameters::<Trouble>() {
+            Ok(trouble) => trouble,
+            Err(error) => return error.into(),
+        };
+        let said: String = trouble.what.chars().take(TROUBLE_CHARACTERS).collect();
+        if self.grants.in_trouble(said.clone())
+            && let Some(left_out) = another(&self.troubles, self.clock.boot())
+        {
+            let said_by_jitd_sync = said;
+            self.note(
+                "sync.trouble",
+                Said {
+                    said_by_jitd_sync,
+                    left_out,
+                },
+            );
+        }
+        nothing()
     }
 
     /// Recorded events after a number, of those that a power cut can't take; waits for one.
@@ -264,12 +282,7 @@ impl<S: Hold> Host<S> {
             #[serde(skip_serializing_if = "is_none")]
             left_out: u64,
         }
-        let recorded = self
-            .refusals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .another(self.clock.boot());
-        if let Some(left_out) = recorded {
+        if let Some(left_out) = another(&self.refusals, self.clock.boot()) {
             self.note(
                 kind,
                 Why {
@@ -282,6 +295,12 @@ impl<S: Hold> Host<S> {
         tokio::time::sleep(REFUSED_PAUSE).await;
         not_taken(code)
     }
+}
+
+/// Counts one more of them; Some: it is to be recorded.
+fn another(counted: &Mutex<Refusals>, now: Duration) -> Option<u64> {
+    let mut counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
+    counted.another(now)
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::fixture::write_trust;
 use jit_grant::{NextKey, PublicKey, SigningKey};
-use jit_local::message::sync::{Keys, Taken};
+use jit_local::message::sync::{Keys, Taken, Trouble};
 use std::fs;
 
 fn step(seq: u64, current: &SigningKey, next: &SigningKey) -> String {
@@ -166,4 +166,34 @@ async fn a_flood_of_refused_documents_does_not_fill_the_record() {
     fixture.readings.pass(Duration::from_secs(60));
     offer(&fixture, vec!["a.b.c".to_owned()]).await;
     assert_eq!(fixture.last_event("keys.refused")["left_out"], 480);
+}
+
+fn says(fixture: &Fixture, what: String) {
+    let call = Call::new("io.jit.Sync.X", &Trouble { what }).unwrap();
+    assert_eq!(fixture.host.trouble(&call).error, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn t26_what_keeps_the_server_away_is_recorded_as_jitd_syncs_word_and_never_fills_the_record()
+{
+    let fixture = ada().await;
+    let before = fixture.events().len();
+    for _ in 0..500 {
+        says(&fixture, "certificate expired".to_owned());
+    }
+    assert_eq!(fixture.events().len() - before, 1, "it is the same");
+    let said = &fixture.last_event("sync.trouble")["said_by_jitd_sync"];
+    assert_eq!(said, "certificate expired");
+    for number in 0..500 {
+        says(&fixture, format!("{number}{}", "\u{1b}".repeat(1000)));
+    }
+    assert_eq!(fixture.events().len() - before, 20);
+    fixture.readings.pass(Duration::from_secs(60));
+    says(&fixture, "x".repeat(1000));
+    let last = fixture.last_event("sync.trouble");
+    assert_eq!(last["left_out"], 481);
+    assert_eq!(last["said_by_jitd_sync"], "x".repeat(300));
+    // Nothing that jitd-sync says takes the room of what is refused of its documents.
+    let code = offer(&fixture, vec!["a.b.c".to_owned()]).await.unwrap();
+    assert_eq!(fixture.last_event("keys.refused")["code"], code);
 }
