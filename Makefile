@@ -20,6 +20,7 @@ demo: deb
 	cargo run --quiet --locked -p jit_tests --bin demo
 
 test: deb
+	packaging/install-schemathesis
 	cargo test --locked --workspace --no-fail-fast
 
 e2e: deb

@@ -16,6 +16,7 @@ mod loss;
 mod meta;
 mod policy;
 mod problem;
+mod refusals;
 mod remote;
 mod requests;
 mod restored;
@@ -108,7 +109,9 @@ fn open_to_all() -> OpenApiRouter<Arc<Server>> {
 /// The document of the whole API.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
-    described().merge(open_to_all()).into_openapi()
+    let mut document = described().merge(open_to_all()).into_openapi();
+    refusals::describe(&mut document);
+    document
 }
 
 /// The API of `server`, called within `limits`.
