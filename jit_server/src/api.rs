@@ -14,6 +14,7 @@ mod limits;
 mod locks;
 mod loss;
 mod meta;
+mod metrics;
 mod policy;
 mod problem;
 mod refusals;
@@ -28,10 +29,10 @@ mod users;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware;
+use axum::{Extension, Router};
 use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
@@ -104,6 +105,8 @@ fn open_to_all() -> OpenApiRouter<Arc<Server>> {
     OpenApiRouter::new()
         .routes(routes!(meta::healthz))
         .routes(routes!(meta::openapi))
+        .routes(routes!(meta::readyz))
+        .routes(routes!(metrics::show))
 }
 
 /// The document of the whole API.
@@ -116,6 +119,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 
 /// The API of `server`, called within `limits`.
 pub fn router(server: Arc<Server>, limits: Arc<Limits>) -> Router {
+    let calls = Arc::new(metrics::Calls::default());
     let guarded =
         Router::from(described()).layer(middleware::from_fn(caller::demand_client_header));
     guarded
@@ -131,6 +135,11 @@ pub fn router(server: Arc<Server>, limits: Arc<Limits>) -> Router {
             limits,
             limits::demand_moderation,
         ))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&calls),
+            metrics::count,
+        ))
+        .layer(Extension(calls))
         .with_state(server)
 }
 

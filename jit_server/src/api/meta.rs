@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::Problem;
 use super::caller::Caller;
 use super::locks::LockView;
+use crate::error::Error;
 use crate::event::UserTokenMade;
 use crate::server::Server;
 
@@ -80,6 +81,21 @@ pub(super) async fn healthz() -> Json<Health> {
         status: "ok",
         version: env!("CARGO_PKG_VERSION"),
     })
+}
+
+/// Whether the server can answer for what it knows: it is not stopping, and its record can be read.
+#[utoipa::path(get, path = "/readyz", tag = "server", responses(
+    (status = 200, body = Health),
+    (status = 503, body = Problem, content_type = "application/problem+json", description = "not now"),
+))]
+pub(super) async fn readyz(State(server): State<Arc<Server>>) -> Result<Json<Health>, Problem> {
+    if *server.stopping().borrow() {
+        return Err(Error::Stopping.into());
+    }
+    // Not one more of them is there: it is the database that is asked.
+    let last = *server.changes().borrow();
+    server.record(last, 1).await?;
+    Ok(healthz().await)
 }
 
 /// This document.

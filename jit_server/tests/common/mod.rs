@@ -148,6 +148,11 @@ impl Running {
         self.store.close().await;
     }
 
+    /// Takes its database away from it.
+    pub async fn close_store(&self) {
+        self.store.close().await;
+    }
+
     /// Somebody at his socket.
     pub fn as_(&self, name: &str) -> Person {
         Person {
