@@ -3,11 +3,11 @@
 //! A host, or whoever is in its jitd-sync's place, can give cause without end, and the record is kept for ever. So of one cause
 //! [`MOST`] an hour and host are recorded, and the next one after that has the number of those left out.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
-use jit_grant::{GateChange, HostName};
+use jit_grant::GateChange;
 use serde::{Deserialize, Serialize};
 
 /// Alarms of one cause and host in the record …
@@ -113,10 +113,17 @@ impl fmt::Display for Alarm {
     }
 }
 
-/// How many alarms, and other events that hosts can make without end, were recorded of late.
-#[derive(Debug, Default)]
-pub(crate) struct Bound {
-    hours: HashMap<(Option<HostName>, &'static str), Hour>,
+/// How many alarms, and other events that somebody can make without end, were recorded of late; `W` is whose they are.
+#[derive(Debug)]
+pub(crate) struct Bound<W> {
+    hours: BTreeMap<(W, &'static str), Hour>,
+}
+
+impl<W> Default for Bound<W> {
+    fn default() -> Self {
+        let hours = BTreeMap::new();
+        Self { hours }
+    }
 }
 
 #[derive(Debug)]
@@ -126,16 +133,16 @@ struct Hour {
     left_out: u64,
 }
 
-impl Bound {
-    /// There is `cause` for another event at `now`. Some: it is to be recorded, with the number of those of this cause and host that were
-    /// not since the last one that was; call [`Self::recorded`] once it is.
+impl<W: Clone + Ord> Bound<W> {
+    /// There is `cause` for another event at `now`. Some: it is to be recorded, with the number of those of this cause and `whose` that
+    /// were not since the last one that was; call [`Self::recorded`] once it is.
     pub(crate) fn another(
         &mut self,
-        host: Option<&HostName>,
+        whose: &W,
         cause: &'static str,
         now: Timestamp,
     ) -> Option<u64> {
-        let hour = self.hours.entry((host.cloned(), cause)).or_insert(Hour {
+        let hour = self.hours.entry((whose.clone(), cause)).or_insert(Hour {
             began: now,
             recorded: 0,
             left_out: 0,
@@ -151,8 +158,8 @@ impl Bound {
     }
 
     /// The event is in the record. One that could not be kept uses nothing up.
-    pub(crate) fn recorded(&mut self, host: Option<&HostName>, cause: &'static str) {
-        if let Some(hour) = self.hours.get_mut(&(host.cloned(), cause)) {
+    pub(crate) fn recorded(&mut self, whose: &W, cause: &'static str) {
+        if let Some(hour) = self.hours.get_mut(&(whose.clone(), cause)) {
             hour.recorded += 1;
             hour.left_out = 0;
         }
@@ -162,7 +169,7 @@ impl Bound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jit_grant::GateMode;
+    use jit_grant::{GateMode, HostName};
     use proptest::prelude::*;
 
     const NOON: Timestamp = Timestamp::constant(1_795_608_000, 0);
@@ -176,13 +183,14 @@ mod tests {
     }
 
     fn record(
-        bound: &mut Bound,
+        bound: &mut Bound<Option<HostName>>,
         host: Option<&HostName>,
         alarm: &Alarm,
         now: Timestamp,
     ) -> Option<u64> {
-        let left_out = bound.another(host, alarm.cause(), now)?;
-        bound.recorded(host, alarm.cause());
+        let host = host.cloned();
+        let left_out = bound.another(&host, alarm.cause(), now)?;
+        bound.recorded(&host, alarm.cause());
         Some(left_out)
     }
 

@@ -18,6 +18,7 @@ mod metrics;
 mod policy;
 mod problem;
 mod refusals;
+mod refused;
 mod remote;
 mod requests;
 mod restored;
@@ -120,8 +121,12 @@ pub fn document() -> utoipa::openapi::OpenApi {
 /// The API of `server`, called within `limits`.
 pub fn router(server: Arc<Server>, limits: Arc<Limits>) -> Router {
     let calls = Arc::new(metrics::Calls::default());
-    let guarded =
-        Router::from(described()).layer(middleware::from_fn(caller::demand_client_header));
+    let guarded = Router::from(described())
+        .layer(middleware::from_fn(caller::demand_client_header))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&server),
+            refused::record,
+        ));
     guarded
         .merge(Router::from(open_to_all()))
         .fallback(meta::no_such_route)

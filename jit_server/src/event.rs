@@ -239,6 +239,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "is_zero")]
         left_out: u64,
     },
+    /// A call of somebody known was refused.
+    CallRefused(CallRefused),
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
@@ -282,6 +284,7 @@ impl Event {
             Self::Restored(_) => "restored",
             Self::RestoreConfirmed => "restore_confirmed",
             Self::Alarm { .. } => "alarm",
+            Self::CallRefused(_) => "call_refused",
         }
     }
 
@@ -321,6 +324,29 @@ impl Event {
             _ => None,
         }
     }
+}
+
+/// A call that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallRefused {
+    /// Its method and path; 300 characters at most.
+    pub call: String,
+    /// The HTTP status of the answer.
+    pub status: u16,
+    /// The word for programs in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// What the caller was told; 300 characters at most.
+    pub why: String,
+    /// The token that he showed. None: he was known by his account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<UserTokenId>,
+    /// The address that he called from. None: the socket of the server's machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<IpAddr>,
+    /// Calls of his that were refused with the same code before it and are not in the record.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
 }
 
 /// A user as it is from now on.

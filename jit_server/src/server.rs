@@ -4,6 +4,7 @@ mod alarms;
 mod apply;
 mod enrolment;
 mod host_lines;
+mod refused;
 mod restored;
 mod rotation;
 mod standing;
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use jiff::Timestamp;
-use jit_grant::{Bundle, HostId, Nonce, Principal, PublicKey, Word};
+use jit_grant::{Bundle, HostId, HostName, Nonce, Principal, PublicKey, Word};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
 
 use crate::alarm;
@@ -49,6 +50,8 @@ pub struct Server {
     streams: Streams,
     uses: user_tokens::Uses,
     heard: standing::Heard,
+    /// Of calls that were refused.
+    refusals: Mutex<alarm::Bound<Actor>>,
     changes: watch::Sender<u64>,
     stopping: watch::Sender<bool>,
 }
@@ -66,7 +69,7 @@ struct Writer {
     last_seq: u64,
     /// The policy event recorded last, so that a restart records nothing new.
     policy: Option<Event>,
-    bound: alarm::Bound,
+    bound: alarm::Bound<Option<HostName>>,
 }
 
 /// A signed bundle and its revision.
@@ -135,6 +138,7 @@ impl Server {
             streams,
             uses: user_tokens::Uses::default(),
             heard: standing::Heard::default(),
+            refusals: Mutex::default(),
             changes: watch::Sender::new(last_seq),
             stopping: watch::Sender::new(false),
         });

@@ -10,10 +10,11 @@ use axum::response::{IntoResponse, Response};
 use jit_grant::{DocumentRefused, HostId, HostToken, Principal, PublicKey, UserToken};
 use tokio::time::Instant;
 
+use super::refused::Known;
 use super::remote::Whose;
 use super::{Problem, Remote};
 use crate::error::Error;
-use crate::event::Actor;
+use crate::event::{Actor, UserTokenMade};
 use crate::server::Server;
 
 /// What the kernel says of the other end of a connection. The listener puts it into every request.
@@ -113,10 +114,15 @@ impl FromRequestParts<Arc<Server>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
-        match parts.extensions.get::<Peer>() {
-            Some(peer) => Self::of(peer, server),
-            None => by_token(parts, server).await.map(Self::Person),
+        let caller = match parts.extensions.get::<Peer>() {
+            Some(peer) => Self::of(peer, server)?,
+            None => by_token(parts, server).await.map(Self::Person)?,
+        };
+        if let (Some(known), Ok(actor)) = (parts.extensions.get::<Known>(), caller.actor()) {
+            let token = parts.extensions.get::<UserTokenMade>();
+            known.is(actor, token.map(|made| made.token.clone()));
         }
+        Ok(caller)
     }
 }
 

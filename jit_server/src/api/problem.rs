@@ -73,6 +73,16 @@ impl Problem {
         self
     }
 
+    /// What happened and what to do.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The word for programs.
+    pub(super) fn word(&self) -> Option<&'static str> {
+        self.code
+    }
+
     /// With the connection closed after it.
     #[must_use]
     pub(super) fn closing(mut self) -> Self {
@@ -146,6 +156,9 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
         let close = self.closes.then_some([(header::CONNECTION, "close")]);
-        (status, kind, close, body).into_response()
+        let mut response = (status, kind, close, body).into_response();
+        // Whoever passes the answer on may want to know more than its bytes.
+        response.extensions_mut().insert(self);
+        response
     }
 }

@@ -19,7 +19,7 @@ impl Server {
         alarm: Alarm,
     ) -> Result<(), Error> {
         let (now, cause) = (self.now(), alarm.cause());
-        let Some(left_out) = writer.bound.another(host.as_ref(), cause, now) else {
+        let Some(left_out) = writer.bound.another(&host, cause, now) else {
             return Ok(());
         };
         let about = host.as_ref().map_or("this server", HostName::as_str);
@@ -30,7 +30,7 @@ impl Server {
             left_out,
         };
         self.keep(writer, now, Actor::Server, vec![event]).await?;
-        writer.bound.recorded(host.as_ref(), cause);
+        writer.bound.recorded(&host, cause);
         Ok(())
     }
 }

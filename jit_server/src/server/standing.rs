@@ -153,14 +153,14 @@ impl Server {
                     .raise_with(&mut writer, Some(name.clone()), Alarm::GateWeaker(change))
                     .await?;
             }
-            let (at, kind) = (server.now(), event.kind());
-            if writer.bound.another(Some(&name), kind, at).is_none() {
+            let (at, kind, name) = (server.now(), event.kind(), Some(name));
+            if writer.bound.another(&name, kind, at).is_none() {
                 return Ok(());
             }
             server
                 .keep(&mut writer, at, Actor::Server, vec![event])
                 .await?;
-            writer.bound.recorded(Some(&name), kind);
+            writer.bound.recorded(&name, kind);
             Ok(())
         })
         .await

@@ -314,7 +314,7 @@ impl State {
             Event::Restored(restored) => self.restored(restored, entry),
             Event::RestoreConfirmed => self.unconfirmed = None,
             Event::Alarm { host, alarm, .. } => self.alarmed(host.as_ref(), alarm, entry),
-            Event::PolicyTaken { .. } | Event::PolicyRefused { .. } => {}
+            Event::PolicyTaken { .. } | Event::PolicyRefused { .. } | Event::CallRefused(_) => {}
         }
     }
 

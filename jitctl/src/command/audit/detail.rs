@@ -46,6 +46,7 @@ pub(in crate::command) fn detail(event: &Event, times: &Times) -> String {
         ("", "locked") => fields.text("reason").map(str::to_owned),
         ("", "user_set") => fields.user(),
         ("", "alarm") => fields.alarm(),
+        ("", "call_refused") => fields.refused_call(),
         ("", "host_state") => fields.standing(),
         ("gate", "changed") => fields.gate(),
         _ => None,
@@ -218,13 +219,22 @@ impl Fields<'_> {
     }
 
     fn alarm(&self) -> Option<String> {
-        let left_out = self.number("left_out");
-        let left_out = left_out.map(|count| format!(" ({count} more since the last one)"));
-        Some(format!(
-            "{}{}",
-            self.text("said")?,
-            left_out.unwrap_or_default()
-        ))
+        Some(format!("{}{}", self.text("said")?, self.left_out()))
+    }
+
+    fn refused_call(&self) -> Option<String> {
+        let from = self.text("from").map(|from| format!(" from {from}"));
+        let (call, from) = (self.text("call")?, from.unwrap_or_default());
+        let why = self.text("why")?;
+        Some(format!("{call}{from}: {why}{}", self.left_out()))
+    }
+
+    /// How many of its kind are not in the record.
+    fn left_out(&self) -> String {
+        let count = self.number("left_out").filter(|count| *count > 0);
+        count.map_or_else(String::new, |count| {
+            format!(" ({count} more since the last one)")
+        })
     }
 
     /// What was to be entered, from where, and as whom where that is somebody else.
@@ -387,6 +397,21 @@ mod tests {
         );
         alarm["left_out"] = json!(500);
         assert!(told("alarm", alarm).ends_with("refused (500 more since the last one)"));
+    }
+
+    #[test]
+    fn a_refused_call_is_told_with_where_it_came_from_and_what_the_caller_heard() {
+        let mut refused = json!({ "call": "POST /v1/requests/r1/approve", "status": 403, "code": "own-request", "why": "it is your own" });
+        assert_eq!(
+            told("call_refused", refused.clone()),
+            "POST /v1/requests/r1/approve: it is your own"
+        );
+        refused["from"] = json!("192.0.2.7");
+        refused["left_out"] = json!(3);
+        assert_eq!(
+            told("call_refused", refused),
+            "POST /v1/requests/r1/approve from 192.0.2.7: it is your own (3 more since the last one)"
+        );
     }
 
     #[test]

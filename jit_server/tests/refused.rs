@@ -1,0 +1,105 @@
+//! Attempts are evidence.
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
+mod common;
+
+use common::{Running, read};
+use hyper::Method;
+use serde_json::{Value, json};
+
+async fn on_record(running: &Running) -> Vec<Value> {
+    let record = running.as_("root").get("/v1/audit").await.is(200);
+    let events = record["events"].as_array().unwrap();
+    let refused = events
+        .iter()
+        .filter(|event| event["kind"] == "call_refused");
+    refused.cloned().collect()
+}
+
+#[tokio::test]
+async fn who_tries_what_is_not_his_is_on_record_with_what_he_was_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let alice = running.as_("alice");
+    let asked = alice.asks(600).await;
+    let own = format!("/v1/requests/{asked}/approve");
+    alice
+        .post(&own, json!({}))
+        .await
+        .refuses(403, "own-request");
+    // To what she may not see she gets the answer that it is not there, and the record what she tried.
+    let grant = "/v1/grants/g9/revoke";
+    let reason = json!({ "reason": "out of spite" });
+    alice.post(grant, reason).await.refuses(404, "no-grant");
+    alice
+        .post("/v1/users", json!({ "name": "eve" }))
+        .await
+        .is(403);
+    let lock = json!({ "reason": "out of spite" });
+    let refused = alice.post("/v1/users/bob/lock", lock).await;
+    refused.refuses(403, "may-not-lock");
+
+    let record = on_record(&running).await;
+    let tried: Vec<_> = record
+        .iter()
+        .map(|event| {
+            assert_eq!(event["actor"], "alice");
+            let detail = &event["detail"];
+            assert!(detail["why"].as_str().unwrap().len() > 10);
+            assert_eq!(detail.get("from"), None, "at the socket");
+            (detail["call"].as_str().unwrap(), detail["code"].as_str())
+        })
+        .collect();
+    assert_eq!(
+        tried,
+        [
+            (&*format!("POST {own}"), Some("own-request")),
+            ("POST /v1/grants/g9/revoke", Some("no-grant")),
+            ("POST /v1/users", Some("not-administrator")),
+            ("POST /v1/users/bob/lock", Some("may-not-lock")),
+        ]
+    );
+    // What was done is no attempt.
+    running.as_("bob").approves(&asked).await;
+    assert_eq!(on_record(&running).await.len(), 4);
+}
+
+#[tokio::test]
+async fn from_elsewhere_the_record_has_the_token_and_the_address_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let made = running
+        .as_("root")
+        .post("/v1/users/alice/tokens", json!({ "for_seconds": 600 }))
+        .await
+        .is(201);
+    let elsewhere = running.listen_elsewhere().await;
+    let authorization = format!("Bearer {}", made["token"].as_str().unwrap());
+    let body = json!({ "reason": "spite" });
+    let shown = [("authorization", authorization.as_str())];
+    let answer = elsewhere.send(Method::POST, "/v1/users/bob/lock", &shown, body);
+    read(answer.await).await.refuses(403, "may-not-lock");
+    let record = on_record(&running).await;
+    let detail = &record[0]["detail"];
+    assert_eq!(detail["from"], "127.0.0.1");
+    assert_eq!(detail["token"], made["id"]);
+}
+
+#[tokio::test]
+async fn a_flood_of_attempts_is_on_record_by_its_number_and_hides_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let (alice, bob) = (running.as_("alice"), running.as_("bob"));
+    for number in 1..=50 {
+        let path = format!("/v1/requests/r{number}/withdraw");
+        alice.post(&path, json!({})).await.is(404);
+    }
+    assert_eq!(on_record(&running).await.len(), 10);
+    let lock = json!({ "reason": "out of spite" });
+    alice.post("/v1/users/bob/lock", lock.clone()).await.is(403);
+    bob.post("/v1/users/alice/lock", lock).await.is(403);
+    assert_eq!(on_record(&running).await.len(), 12);
+}
