@@ -15,6 +15,7 @@ mod locks;
 mod loss;
 mod meta;
 mod metrics;
+mod page;
 mod policy;
 mod problem;
 mod refusals;

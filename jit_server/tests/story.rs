@@ -4,7 +4,9 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{POLICY, Running, id};
+use common::{POLICY, Running, id, read};
+use hyper::Method;
+use hyper::body::Bytes;
 use serde_json::json;
 
 #[tokio::test]
@@ -455,4 +457,41 @@ async fn whoever_may_lock_sees_who_is_locked() {
     );
     let carol = running.as_("carol").get("/v1/locks").await;
     carol.refuses(403, "may-not-lock");
+}
+
+#[tokio::test]
+async fn a_list_in_pages_has_each_once_also_while_more_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let alice = running.as_("alice");
+    let mut asked = Vec::new();
+    for _ in 0..7 {
+        let id = alice.asks(600).await;
+        let path = format!("/v1/requests/{id}/withdraw");
+        alice.post(&path, json!({})).await.is(200);
+        asked.insert(0, id);
+    }
+    let mut next = Some("/v1/requests?state=withdrawn&limit=3".to_owned());
+    let (mut found, mut pages) = (Vec::new(), 0);
+    while let Some(path) = next {
+        let answer = alice.send(Method::GET, &path, &[], Bytes::new()).await;
+        let link = answer.headers().get("link");
+        let link = link.map(|link| link.to_str().unwrap().to_owned());
+        next = link.map(|link| {
+            let path = link.strip_prefix('<').unwrap();
+            path.strip_suffix(">; rel=\"next\"").unwrap().to_owned()
+        });
+        let page = read(answer).await.is(200);
+        found.extend(page.as_array().unwrap().iter().map(id));
+        pages += 1;
+        let newer = alice.asks(600).await;
+        let path = format!("/v1/requests/{newer}/withdraw");
+        alice.post(&path, json!({})).await.is(200);
+    }
+    assert_eq!((found, pages), (asked, 3));
+    for wrong in ["limit=0", "limit=501", "before=17", "befor=r1"] {
+        alice.get(&format!("/v1/requests?{wrong}")).await.is(400);
+        alice.get(&format!("/v1/grants?{wrong}")).await.is(400);
+    }
 }

@@ -203,12 +203,18 @@ pub(crate) enum List {
         /// Only those that you may approve
         #[arg(long)]
         for_me: bool,
+        /// Older than the newest 500, too
+        #[arg(long)]
+        all: bool,
     },
     /// Grants that concern you
     Grants {
         /// Only those in force
         #[arg(long)]
         active: bool,
+        /// Older than the newest 500, too
+        #[arg(long)]
+        all: bool,
     },
     /// Enrolled hosts
     Hosts,

@@ -8,7 +8,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jit_grant::UserToken;
-use reqwest::{Certificate, Method};
+use reqwest::header::LINK;
+use reqwest::{Certificate, Method, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -157,6 +158,17 @@ impl Server {
         self.call(Method::GET, path, None, PATIENCE).await
     }
 
+    /// A page of the list at `path`, newest first, and where the next one is.
+    pub(crate) async fn page(&self, path: &str) -> Result<(Value, Option<String>), Error> {
+        let answer = self.send(Method::GET, path, None, PATIENCE).await?;
+        let link = answer.headers().get(LINK);
+        let next = link
+            .and_then(|link| link.to_str().ok())
+            .and_then(next_page)
+            .map(str::to_owned);
+        Ok((self.read(answer).await?, next))
+    }
+
     /// What the server says at `path`, which may hold its answer back for `time`.
     pub(crate) async fn get_within(&self, path: &str, time: Duration) -> Result<Value, Error> {
         self.call(Method::GET, path, None, time + PATIENCE).await
@@ -179,6 +191,17 @@ impl Server {
         body: Option<&Value>,
         time: Duration,
     ) -> Result<Value, Error> {
+        let answer = self.send(method, path, body, time).await?;
+        self.read(answer).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        time: Duration,
+    ) -> Result<Response, Error> {
         let mut call = self
             .http
             .request(method, format!("{}{path}", self.address.base()))
@@ -190,7 +213,11 @@ impl Server {
         if let Some(body) = body {
             call = call.json(body);
         }
-        let answer = call.send().await.map_err(|error| self.failed(&error))?;
+        call.send().await.map_err(|error| self.failed(&error))
+    }
+
+    /// What the server answers, where it is no refusal.
+    async fn read(&self, answer: Response) -> Result<Value, Error> {
         let status = answer.status();
         let text = self.body(answer).await?;
         if status.is_success() {
@@ -201,7 +228,7 @@ impl Server {
         }
     }
 
-    async fn body(&self, mut answer: reqwest::Response) -> Result<Vec<u8>, Error> {
+    async fn body(&self, mut answer: Response) -> Result<Vec<u8>, Error> {
         let mut text = Vec::new();
         while let Some(piece) = answer.chunk().await.map_err(|error| self.failed(&error))? {
             if text.len() + piece.len() > MOST_BYTES {
@@ -230,6 +257,13 @@ impl Server {
             why: why.to_string(),
         }
     }
+}
+
+/// The path of the next page, in a header `Link: </PATH>; rel="next"` (RFC 8288), the only one that the server sends. Only a path: nobody
+/// is led to another server.
+fn next_page(link: &str) -> Option<&str> {
+    let path = link.strip_prefix('<')?.strip_suffix(">; rel=\"next\"")?;
+    path.starts_with("/v1/").then_some(path)
 }
 
 /// RFC 9457.
@@ -264,7 +298,21 @@ fn reason(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::ServerAddress;
+    use super::{ServerAddress, next_page};
+
+    #[test]
+    fn the_next_page_is_of_the_same_server() {
+        let next = "</v1/requests?before=r4>; rel=\"next\"";
+        assert_eq!(next_page(next), Some("/v1/requests?before=r4"));
+        for wrong in [
+            "<https://evil/v1/>; rel=\"next\"",
+            "</v1/>; rel=\"prev\"",
+            "</v1/>",
+            "",
+        ] {
+            assert_eq!(next_page(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn a_server_is_a_socket_here_or_a_host_elsewhere() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use jiff::Timestamp;
 use jit_grant::{Action, GrantId};
 use serde::{Deserialize, Serialize};
@@ -13,13 +13,11 @@ use utoipa::{IntoParams, ToSchema};
 use super::Problem;
 use super::caller::Caller;
 use super::input::{self, Parameters};
+use super::page::{self, Page, older_than};
 use super::requests::{self, ApprovalView, Because, Nothing, RequestView, may_see};
 use crate::server::Server;
 use crate::text::Reason;
 use crate::workflow::{Command, Ended, Grant, GrantState, Request};
-
-/// Grants in one answer at most, the newest ones.
-const MOST_LISTED: usize = 500;
 
 /// A grant and what became of it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -70,20 +68,29 @@ impl From<&Ended> for EndedView {
 pub(super) struct Which {
     /// Only those in force now or later (true), only ended ones (false).
     active: Option<bool>,
+    /// Only those older than this one.
+    #[param(value_type = Option<String>)]
+    before: Option<GrantId>,
+    /// No more than so many; 1 to 500, which it is where nothing is said.
+    limit: Option<usize>,
 }
 
-/// The grants that the caller may see, newest first: his own, and those of roles that he may approve.
+/// The grants that the caller may see, newest first: his own, and those of roles that he may approve. `Link` leads to the next page.
 #[utoipa::path(get, path = "/v1/grants", tag = "people", params(Which), responses((status = 200, body = Vec<GrantView>)))]
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
     caller: Caller,
+    uri: Uri,
     Parameters(which): Parameters<Which>,
-) -> Result<Json<Vec<GrantView>>, Problem> {
+) -> Result<Page<GrantView>, Problem> {
+    let limit = page::limit(which.limit)?;
     let person = caller.person()?;
     let (policy, now) = (server.policy(), server.now());
-    Ok(Json(server.look(|state| {
+    Ok(server.look(|state| {
         let user = person.and_then(|name| state.directory.user(name));
-        let wanted = state.grants().rev().filter(|grant| {
+        let is_older = older_than(which.before.as_ref(), |grant: &&Grant| &grant.id);
+        let older = state.grants().rev().filter(is_older);
+        let wanted = older.filter(|grant| {
             which
                 .active
                 .is_none_or(|active| grant.is_live(now) == active)
@@ -94,8 +101,8 @@ pub(super) async fn list(
                 .filter(|request| may_see(&policy, &caller, user, request))?;
             Some(view(grant, request, now))
         });
-        seen.take(MOST_LISTED).collect()
-    })))
+        Page::of(&uri, limit, seen, |grant| &grant.id)
+    }))
 }
 
 /// One grant.

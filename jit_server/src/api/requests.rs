@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use jit_grant::{HostName, Principal, RequestId, RoleName};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -16,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::Problem;
 use super::caller::Caller;
 use super::input::{self, Parameters};
+use super::page::{self, Page, older_than};
 use crate::event::{Actor, UserSet};
 use crate::policy::Policy;
 use crate::server::Server;
@@ -24,8 +25,6 @@ use crate::workflow::{Ask, Command, Request, RequestState};
 
 pub(super) use view::{ApprovalView, RequestView};
 
-/// Requests in one answer at most, the newest ones.
-const MOST_LISTED: usize = 500;
 /// A long poll waits no longer. Seconds.
 const LONGEST_WAIT: u64 = 60;
 
@@ -57,6 +56,11 @@ pub(super) struct Which {
     /// Only those that the caller can approve now.
     #[serde(default)]
     for_me: bool,
+    /// Only those older than this one.
+    #[param(value_type = Option<String>)]
+    before: Option<RequestId>,
+    /// No more than so many; 1 to 500, which it is where nothing is said.
+    limit: Option<usize>,
 }
 
 /// How long to wait.
@@ -129,28 +133,32 @@ pub(super) async fn ask(
     Ok((StatusCode::CREATED, Json(seen(&server, &caller, made)?)))
 }
 
-/// The requests that the caller may see, newest first: his own, and those of roles that he may approve.
+/// The requests that the caller may see, newest first: his own, and those of roles that he may approve. `Link` leads to the next page.
 #[utoipa::path(get, path = "/v1/requests", tag = "people", params(Which), responses((status = 200, body = Vec<RequestView>)))]
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
     caller: Caller,
+    uri: Uri,
     Parameters(which): Parameters<Which>,
-) -> Result<Json<Vec<RequestView>>, Problem> {
+) -> Result<Page<RequestView>, Problem> {
+    let limit = page::limit(which.limit)?;
     let wanted = which.state.as_deref().map(state_named).transpose()?;
     let person = caller.person()?;
     let (policy, now) = (server.policy(), server.now());
-    Ok(Json(server.look(|state| {
+    Ok(server.look(|state| {
         let user = person.and_then(|name| state.directory.user(name));
         let fits = |request: &&Request| {
             may_see(&policy, &caller, user, request)
                 && wanted.is_none_or(|wanted| view::state_at(request, now) == wanted)
                 && (!which.for_me || user.is_some_and(|user| is_for(&policy, user, request, now)))
         };
-        let newest = state.requests().rev().filter(fits).take(MOST_LISTED);
-        newest
-            .map(|request| RequestView::of(request, &policy, now))
-            .collect()
-    })))
+        let is_older = older_than(which.before.as_ref(), |request: &&Request| {
+            &request.asked.request
+        });
+        let newest = state.requests().rev().filter(is_older).filter(fits);
+        let views = newest.map(|request| RequestView::of(request, &policy, now));
+        Page::of(&uri, limit, views, |view| &view.id)
+    }))
 }
 
 /// One request; waits where that is asked.

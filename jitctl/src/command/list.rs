@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use clap::ValueEnum;
 use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::Here;
 use crate::cli::{List, RequestState};
 use crate::error::{Error, Exit};
-use crate::server::{Grant, Host, Locked, Request, Role};
+use crate::server::{Grant, Host, Locked, Request, Role, Server};
 use crate::words::span;
 
 /// For so long a host is marked that gave cause for an alarm.
@@ -18,8 +19,8 @@ const ALARM_SHOWN: SignedDuration = SignedDuration::from_hours(24);
 pub(super) async fn run(here: &Here, what: List) -> Result<Exit, Error> {
     match what {
         List::Roles => roles(here).await?,
-        List::Requests { state, for_me } => requests(here, state, for_me).await?,
-        List::Grants { active } => grants(here, active).await?,
+        List::Requests { state, for_me, all } => requests(here, state, for_me, part(all)).await?,
+        List::Grants { active, all } => grants(here, active, part(all)).await?,
         List::Hosts => hosts(here).await?,
         List::Locks => locks(here).await?,
         List::Sessions => sessions(here)?,
@@ -27,27 +28,63 @@ pub(super) async fn run(here: &Here, what: List) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
+fn part(all: bool) -> Part {
+    if all { Part::All } else { Part::Newest }
+}
+
+/// Which part of a long list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Newest,
+    All,
+}
+
 /// Prints what the server lists at `path`: as it came, or as a table with a row for each.
 async fn table<T: DeserializeOwned>(
     here: &Here,
     path: &str,
+    part: Part,
     header: &[&str],
     row: impl Fn(&T) -> Vec<String>,
     empty: &str,
 ) -> Result<(), Error> {
     let server = here.server()?;
-    let list = here
+    let listing = listed(&server, path, part);
+    let waiting = here
         .screen
-        .wait("waiting for jit-server".to_owned(), server.get(path))
-        .await?;
+        .wait("waiting for jit-server".to_owned(), listing);
+    let (list, more) = waiting.await?;
+    if more {
+        here.screen.note(format!(
+            "These are the newest {}; --all lists the older ones, too.",
+            list.len()
+        ));
+    }
     if here.json {
-        here.screen.json(&list);
+        here.screen.json(&Value::Array(list));
         return Ok(());
     }
-    let list: Vec<T> = server.parse(&list)?;
+    let list: Vec<T> = server.parse(&Value::Array(list))?;
     let rows: Vec<_> = list.iter().map(row).collect();
     here.screen.table(header, &rows, empty);
     Ok(())
+}
+
+/// The list at `path`, and whether there is more of it.
+async fn listed(server: &Server, path: &str, part: Part) -> Result<(Vec<Value>, bool), Error> {
+    let mut list = Vec::new();
+    let mut next = path.to_owned();
+    loop {
+        let (page, following) = server.page(&next).await?;
+        let page: Vec<Value> = server.parse(&page)?;
+        // A page of nothing leads nowhere, whatever it says.
+        let following = following.filter(|_| !page.is_empty());
+        list.extend(page);
+        match following {
+            Some(following) if part == Part::All => next = following,
+            following => return Ok((list, following.is_some())),
+        }
+    }
 }
 
 async fn roles(here: &Here) -> Result<(), Error> {
@@ -65,6 +102,7 @@ async fn roles(here: &Here) -> Result<(), Error> {
     table(
         here,
         "/v1/roles",
+        Part::All,
         &header,
         row,
         "There is no role that you may ask for.",
@@ -86,7 +124,12 @@ fn approvers(role: &Role) -> String {
     format!("{} of {}", role.approval.count, names.join(", "))
 }
 
-async fn requests(here: &Here, state: Option<RequestState>, for_me: bool) -> Result<(), Error> {
+async fn requests(
+    here: &Here,
+    state: Option<RequestState>,
+    for_me: bool,
+    part: Part,
+) -> Result<(), Error> {
     let times = here.times();
     let header = [
         "ID", "STATE", "WHO", "ROLE", "HOSTS", "FOR", "ASKED", "REASON",
@@ -123,7 +166,7 @@ async fn requests(here: &Here, state: Option<RequestState>, for_me: bool) -> Res
     } else {
         format!("/v1/requests?{}", filter.join("&"))
     };
-    table(here, &path, &header, row, "No such requests.").await
+    table(here, &path, part, &header, row, "No such requests.").await
 }
 
 /// How far the approvals are: `1 of 2 approvals`.
@@ -135,7 +178,7 @@ pub(super) fn approvals(request: &Request) -> String {
     )
 }
 
-async fn grants(here: &Here, active: bool) -> Result<(), Error> {
+async fn grants(here: &Here, active: bool, part: Part) -> Result<(), Error> {
     let header = [
         "ID", "STATE", "WHO", "LOGIN", "HOST", "OPENS", "ROLE", "UNTIL",
     ];
@@ -159,6 +202,7 @@ async fn grants(here: &Here, active: bool) -> Result<(), Error> {
     table(
         here,
         path,
+        part,
         &header,
         row,
         "No such grants. `jitctl request ROLE` asks for one.",
@@ -191,6 +235,7 @@ async fn hosts(here: &Here) -> Result<(), Error> {
     table(
         here,
         "/v1/hosts",
+        Part::All,
         &header,
         row,
         "No host is enrolled. On each: jitctl enroll --server ADDRESS",
@@ -222,7 +267,15 @@ async fn locks(here: &Here) -> Result<(), Error> {
             lock.reason.clone().unwrap_or_default(),
         ]
     };
-    table(here, "/v1/locks", &header, row, "Nobody is locked.").await
+    table(
+        here,
+        "/v1/locks",
+        Part::All,
+        &header,
+        row,
+        "Nobody is locked.",
+    )
+    .await
 }
 
 fn sessions(here: &Here) -> Result<(), Error> {

@@ -38,6 +38,31 @@ fn lists_in_json_are_what_the_server_said() {
     );
 }
 
+#[test]
+fn of_a_long_list_the_newest_are_shown_and_where_that_is_asked_all_of_it() {
+    let host = Host::new().with_server();
+    let of = |id: &str| {
+        let mut grant = grant(24);
+        grant["id"] = json!(id);
+        grant
+    };
+    let (first, second) = ("GET /v1/grants", "GET /v1/grants?before=g3");
+    host.server_says(first, 200, json!([of("g4"), of("g3")]));
+    host.server_links(first, "</v1/grants?before=g3>; rel=\"next\"");
+    host.server_says(second, 200, json!([of("g2")]));
+    let newest = host.jitctl(&["list", "grants", "--json"]);
+    assert_eq!(newest.json(), json!([of("g4"), of("g3")]));
+    assert!(newest.err.contains("newest 2; --all lists the older ones"));
+    let all = host.jitctl(&["list", "grants", "--json", "--all"]);
+    assert_eq!(all.json(), json!([of("g4"), of("g3"), of("g2")]));
+    assert_eq!(all.err, "");
+    // A server that leads from nothing to nothing is not followed for ever.
+    host.server_says("GET /v1/requests", 200, json!([]));
+    host.server_links("GET /v1/requests", "</v1/requests>; rel=\"next\"");
+    let none = host.jitctl(&["list", "requests", "--json", "--all"]);
+    assert_eq!(none.json(), json!([]));
+}
+
 fn revoked() -> Value {
     let mut grant = grant(24);
     grant["state"] = json!("revoked");

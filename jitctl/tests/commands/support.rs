@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::http::header::LINK;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::{Value, json};
 
@@ -37,6 +38,8 @@ pub(crate) struct Host {
 #[derive(Default)]
 pub(crate) struct Server {
     answers: HashMap<String, VecDeque<(u16, Value)>>,
+    /// Headers `Link` that go with answers.
+    links: HashMap<String, String>,
     pub(crate) calls: Vec<(String, Value)>,
 }
 
@@ -146,6 +149,12 @@ impl Host {
             .push_back((status, body));
     }
 
+    /// The header `Link` of the server's answer to `call`.
+    pub(crate) fn server_links(&self, call: &str, link: &str) {
+        let mut server = self.server.lock().expect("a lock");
+        server.links.insert(call.to_owned(), link.to_owned());
+    }
+
     /// What jitd replies to a method of its control socket; with a field `error`, that it fails so.
     pub(crate) fn daemon_says(&self, method: &str, reply: Value) {
         let mut daemon = self.daemon.lock().expect("a lock");
@@ -251,7 +260,7 @@ async fn serve(
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
-) -> (StatusCode, String) {
+) -> (StatusCode, HeaderMap, String) {
     let call = format!("{method} {uri}");
     let call = call.replace("http://jit-server", "");
     let mut server = server.lock().expect("a lock");
@@ -260,11 +269,15 @@ async fn serve(
         serde_json::from_slice(&body).unwrap_or(Value::Null),
     ));
     if !headers.contains_key("jit-client") {
-        return (StatusCode::BAD_REQUEST, "{}".to_owned());
+        return (StatusCode::BAD_REQUEST, HeaderMap::new(), "{}".to_owned());
     }
+    let links = server.links.get(&call);
+    let links = links.map(|link| (LINK, link.parse().expect("a header")));
+    let links: HeaderMap = links.into_iter().collect();
     let Some(answers) = server.answers.get_mut(&call) else {
         return (
             StatusCode::NOT_FOUND,
+            links,
             json!({ "title": "Not Found", "detail": format!("nothing at {call}") }).to_string(),
         );
     };
@@ -275,6 +288,7 @@ async fn serve(
     };
     (
         StatusCode::from_u16(status).expect("a status"),
+        links,
         body.to_string(),
     )
 }

@@ -10,7 +10,7 @@ use crate::workflow::{Given, Request, RequestState, Said, Step};
 /// A request and what became of it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct RequestView {
-    id: String,
+    pub(super) id: String,
     principal: String,
     role: String,
     /// The grant that is to last longer. null: new grants are asked for.
