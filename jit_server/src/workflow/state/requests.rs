@@ -1,0 +1,183 @@
+//! Requests: what was asked, what was said to it, and where it stands.
+
+use jiff::Timestamp;
+use jit_grant::{GrantId, Principal, RequestId};
+use serde::Serialize;
+
+use super::{Grant, Said, State, number, step};
+use crate::event::{Actor, Approved, Denied, Entry, Granted, Requested};
+use crate::text::Comment;
+
+/// Where a request stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RequestState {
+    /// Nobody has decided yet.
+    Pending,
+    /// Enough have approved, and there are grants.
+    Approved,
+    /// An approver said no.
+    Denied,
+    /// Taken back.
+    Withdrawn,
+    /// Nobody decided in time.
+    Lapsed,
+}
+
+/// A request and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// What was asked.
+    pub asked: Requested,
+    /// When.
+    pub asked_at: Timestamp,
+    /// Where it stands.
+    pub state: RequestState,
+    /// The approvals so far.
+    pub approvals: Vec<Given>,
+    /// Who denied it and why.
+    pub denied: Option<Said>,
+    /// Its grants.
+    pub grants: Vec<GrantId>,
+    /// What happened, in order.
+    pub timeline: Vec<Step>,
+}
+
+/// An approval.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// By whom.
+    pub by: Principal,
+    /// When.
+    pub at: Timestamp,
+    /// For how long at most. Seconds.
+    pub for_seconds: u32,
+    /// What the approver added.
+    pub comment: Option<Comment>,
+}
+
+/// A line of a request's timeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: Actor,
+    /// What happened: an event's kind, and the grant it was about.
+    pub what: String,
+}
+
+impl State {
+    pub(super) fn requested(&mut self, asked: &Requested, entry: &Entry) {
+        let Some(number) = number(asked.request.as_str()) else {
+            return;
+        };
+        if number < self.next_request() {
+            return;
+        }
+        let request = Request {
+            asked: asked.clone(),
+            asked_at: entry.at,
+            state: RequestState::Pending,
+            approvals: Vec::new(),
+            denied: None,
+            grants: Vec::new(),
+            timeline: vec![step(entry)],
+        };
+        self.requests.insert(number, request);
+        self.pending.insert(number);
+    }
+
+    pub(super) fn pending_mut(&mut self, id: &RequestId) -> Option<&mut Request> {
+        self.requests
+            .get_mut(&number(id.as_str())?)
+            .filter(|request| request.state == RequestState::Pending)
+    }
+
+    pub(super) fn approved(&mut self, approved: &Approved, entry: &Entry) {
+        let Some(request) = self.pending_mut(&approved.request) else {
+            return;
+        };
+        if request
+            .approvals
+            .iter()
+            .any(|given| given.by == approved.by)
+            || request.asked.principal == approved.by
+        {
+            return;
+        }
+        request.approvals.push(Given {
+            by: approved.by.clone(),
+            at: entry.at,
+            for_seconds: approved.for_seconds,
+            comment: approved.comment.clone(),
+        });
+        request.timeline.push(step(entry));
+    }
+
+    pub(super) fn granted(&mut self, granted: &Granted, entry: &Entry) {
+        let next = self.next_grant();
+        let Some(request) = self.pending_mut(&granted.request) else {
+            return;
+        };
+        if request.approvals.is_empty() || request.asked.extends.is_some() {
+            return;
+        }
+        let mut made = Vec::new();
+        for one in &granted.grants {
+            let Some(number) = number(one.grant.as_str()).filter(|number| *number >= next) else {
+                continue;
+            };
+            let asked = &request.asked;
+            let grant = Grant {
+                id: one.grant.clone(),
+                request: asked.request.clone(),
+                principal: asked.principal.clone(),
+                login: asked.login.clone(),
+                role: asked.role.clone(),
+                host: one.host.clone(),
+                not_before: granted.not_before,
+                expires: granted.expires,
+                extendable_until: granted.extendable_until,
+                end_login_with_elevation: granted.end_login_with_elevation,
+                ended: None,
+            };
+            request.grants.push(one.grant.clone());
+            made.push((number, grant));
+        }
+        self.unended.extend(made.iter().map(|(number, _)| *number));
+        self.grants.extend(made);
+        self.close(&granted.request, RequestState::Approved, entry);
+    }
+
+    pub(super) fn denied(&mut self, denied: &Denied, entry: &Entry) {
+        let Some(request) = self.pending_mut(&denied.request) else {
+            return;
+        };
+        request.denied = Some(Said {
+            by: Actor::Principal(denied.by.clone()),
+            at: entry.at,
+            reason: denied.reason.clone(),
+        });
+        self.close(&denied.request, RequestState::Denied, entry);
+    }
+
+    pub(super) fn close(&mut self, id: &RequestId, state: RequestState, entry: &Entry) {
+        let Some(request) = self.pending_mut(id) else {
+            return;
+        };
+        request.state = state;
+        request.timeline.push(step(entry));
+        if let Some(number) = number(id.as_str()) {
+            self.pending.remove(&number);
+        }
+    }
+
+    /// Adds a line to a request's timeline.
+    pub(super) fn note(&mut self, id: &RequestId, entry: &Entry) {
+        if let Some(request) = number(id.as_str()).and_then(|number| self.requests.get_mut(&number))
+        {
+            request.timeline.push(step(entry));
+        }
+    }
+}
