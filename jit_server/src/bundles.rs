@@ -134,7 +134,7 @@ fn described(state: &State, grant: &Grant, request: &Request) -> jit_grant::Gran
             .map(|given| Approval {
                 by: given.by.clone(),
                 at: given.at,
-                stage: 1,
+                stage: given.stage,
             })
             .collect(),
         crit: Vec::new(),

@@ -35,8 +35,8 @@ pub struct Case {
     pub host: HostName,
     /// For how long. Seconds.
     pub for_seconds: u32,
-    /// Who approves then, if the request is taken.
-    pub approved_by: BTreeSet<Principal>,
+    /// Who approves then, in this order, if the request is taken. Somebody may be named again: stages may allow that.
+    pub approved_by: Vec<Principal>,
     /// What shall come of it.
     pub expected: Outcome,
     /// The code that a refusal shall have. None: any.
@@ -94,6 +94,17 @@ impl Reader<'_> {
         groups
     }
 
+    /// Names in the order in which they are written.
+    fn in_order(&mut self, value: &Value<'_>, path: &str) -> Option<Vec<Principal>> {
+        self.list::<Principal>(value, path)?;
+        let names = value.get_ref().as_array().into_iter().flatten();
+        Some(
+            names
+                .filter_map(|name| name.get_ref().as_str()?.parse().ok())
+                .collect(),
+        )
+    }
+
     fn cases(&mut self, value: &Value<'_>) -> Vec<Case> {
         let Some(array) = value.get_ref().as_array() else {
             self.mistake(&value.span(), "case", "must be [[case]] tables");
@@ -124,8 +135,8 @@ impl Reader<'_> {
         let host = self.required(table, at, path, "host", Self::parsed);
         let for_seconds = self.required(table, at, path, "for", Self::duration);
         let approved_by = self
-            .optional(table, path, "approved_by", Self::distinct)
-            .unwrap_or_else(|| Some(BTreeSet::new()));
+            .optional(table, path, "approved_by", Self::in_order)
+            .unwrap_or_else(|| Some(Vec::new()));
         let expected: Option<Outcome> = self.required(table, at, path, "expect", Self::parsed);
         let code = self
             .optional(table, path, "code", |reader, value, path| {

@@ -243,6 +243,10 @@ pub enum Event {
     CallRefused(CallRefused),
 }
 
+fn first_stage() -> u32 {
+    1
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
@@ -487,6 +491,9 @@ pub struct Approved {
     pub request: RequestId,
     /// Who approves.
     pub by: Principal,
+    /// Which stage, from 1. In records of before there were stages there was one.
+    #[serde(default = "first_stage")]
+    pub stage: u32,
     /// For how long at most. Seconds.
     pub for_seconds: u32,
     /// What the approver adds.

@@ -1,6 +1,7 @@
 //! What may be asked for, by whom, and who may approve it. Typed, and whatever it does not allow is refused.
 
 mod advice;
+mod approval;
 mod document;
 mod file;
 mod parse;
@@ -13,7 +14,9 @@ use jit_grant::{Action, HostName, Principal, RoleName};
 use crate::directory::{Directory, GroupName};
 use crate::event::UserSet;
 
-pub use document::{PeopleDocument, PolicyDocument, RoleDocument};
+pub use approval::Stage;
+pub(crate) use approval::could_be_done;
+pub use document::{PeopleDocument, PolicyDocument, RoleDocument, StageDocument};
 pub(crate) use file::read_text;
 pub use file::{Change, PolicyFile, check, read};
 pub use parse::{Checked, check_text};
@@ -48,10 +51,8 @@ pub struct Role {
     pub pending_seconds: u32,
     /// Who may ask.
     pub may_ask: People,
-    /// Who may approve.
-    pub approvers: People,
-    /// How many of them must.
-    pub count: u32,
+    /// Who has to approve, stage after stage; one at least.
+    pub stages: Vec<Stage>,
     /// Where an elevation is ended before it finished, the login that it was started from ends too (T17).
     pub end_login_with_elevation: bool,
 }
@@ -205,14 +206,15 @@ impl Policy {
             })
     }
 
-    /// The role, where `user` may approve it. That nobody approves what he asked for himself is the workflow's rule.
+    /// The role, where `user` may approve some stage of it. Which one is due, and that nobody approves what he asked for himself, are
+    /// the workflow's rules.
     ///
     /// # Errors
     /// [`PolicyRefusal::MayNotApprove`], whether the role is there or not.
     pub fn may_approve(&self, user: &UserSet, role: &RoleName) -> Result<&Role, PolicyRefusal> {
         self.roles
             .get(role)
-            .filter(|found| found.approvers.include(user))
+            .filter(|found| found.has_approver(user))
             .ok_or_else(|| PolicyRefusal::MayNotApprove {
                 principal: user.name.clone(),
                 role: role.clone(),

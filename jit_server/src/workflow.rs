@@ -12,12 +12,14 @@ mod extend;
 mod laws;
 mod lock;
 mod restored;
+mod stages;
 mod state;
 mod user;
 
 pub use asking::{Rule, Wish};
 pub use command::{Ask, Command, command, lapsed};
 pub use error::{Because, WorkflowError};
-pub use explain::{Approvers, Explanation, Outcome, Told, explain};
+pub use explain::{Able, Approvers, Explanation, Outcome, Told, explain};
 pub use restored::Unconfirmed;
+pub use stages::Progress;
 pub use state::{Ended, Given, Grant, GrantState, Request, RequestState, Said, State, Step};

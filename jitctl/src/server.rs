@@ -18,8 +18,8 @@ use crate::error::{Error, Exit};
 use crate::words::clean;
 
 pub(crate) use document::{
-    AuditPage, Ending, Enrolled, Event, Extension, Grant, Host, LeftBehind, Locked, Moment,
-    Request, Role, ServerKey, Sessions, Standing, Whoami,
+    Approvers, AuditPage, Ending, Enrolled, Event, Extension, Grant, Host, LeftBehind, Locked,
+    Moment, Request, Role, RoleStage, ServerKey, Sessions, Standing, Whoami,
 };
 
 /// Where the server of this machine answers.

@@ -77,9 +77,16 @@ struct Rule {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Approval {
+    enough: bool,
+    stages: Vec<Stage>,
+    #[serde(flatten)]
+    first: Stage,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Stage {
     able: Vec<String>,
     needed: u32,
-    enough: bool,
 }
 
 /// `jit-server policy explain`. True where the request would be taken.
@@ -139,18 +146,29 @@ impl Explanation {
 
 impl Approval {
     fn text(&self) -> String {
+        let text = match self.stages.as_slice() {
+            [_, _, ..] => {
+                let numbered = (1..).zip(&self.stages);
+                let lines = numbered.map(|(number, stage)| {
+                    format!("Could approve stage {number}: {}.\n", stage.text())
+                });
+                lines.collect()
+            }
+            _ => format!("Could approve it now: {}.\n", self.first.text()),
+        };
+        if self.enough {
+            return text;
+        }
+        text + "These are too few, so it could not be granted now.\n"
+    }
+}
+
+impl Stage {
+    fn text(&self) -> String {
         let able = match self.able.as_slice() {
             [] => "nobody".to_owned(),
             able => able.join(", "),
         };
-        let enough = if self.enough {
-            ""
-        } else {
-            ": too few, so it could not be granted now"
-        };
-        format!(
-            "Could approve it now: {able}; {} must{enough}.\n",
-            self.needed
-        )
+        format!("{able}; {} must", self.needed)
     }
 }

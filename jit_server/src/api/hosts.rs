@@ -167,7 +167,7 @@ pub(super) async fn list(
             .roles
             .values()
             .filter(|role| {
-                user.is_some_and(|user| role.may_ask.include(user) || role.approvers.include(user))
+                user.is_some_and(|user| role.may_ask.include(user) || role.has_approver(user))
             })
             .collect();
         let seen = |host: &Host| {

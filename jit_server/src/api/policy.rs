@@ -14,7 +14,7 @@ use super::caller::Administrator;
 use super::input::Parameters;
 use crate::policy::PolicyDocument;
 use crate::server::Server;
-use crate::workflow::{self, Approvers, Explanation, Outcome, Rule, Told, Wish};
+use crate::workflow::{self, Able, Approvers, Explanation, Outcome, Rule, Told, Wish};
 
 /// The policy in force.
 #[utoipa::path(get, path = "/v1/policy", tag = "administration", responses(
@@ -76,11 +76,21 @@ pub(super) struct RuleView {
 /// Who could approve it now.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AbleView {
+    /// The first stage.
+    #[serde(flatten)]
+    first: AbleStageView,
+    /// Whether different people could do all stages.
+    enough: bool,
+    /// All stages, in order.
+    stages: Vec<AbleStageView>,
+}
+
+/// Who could approve a stage.
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
+pub(super) struct AbleStageView {
     able: Vec<String>,
     /// How many must.
     needed: u32,
-    /// Whether so many could.
-    enough: bool,
 }
 
 /// Says rule by rule what would come of a request now. Nothing happens by it.
@@ -149,10 +159,21 @@ impl From<Told> for RuleView {
 
 impl From<Approvers> for AbleView {
     fn from(approvers: Approvers) -> Self {
+        let stages = approvers.stages.iter().map(AbleStageView::from);
+        let stages: Vec<_> = stages.collect();
         Self {
-            able: approvers.able.iter().map(ToString::to_string).collect(),
-            needed: approvers.needed,
-            enough: approvers.are_enough(),
+            first: stages.first().cloned().unwrap_or_default(),
+            enough: approvers.are_enough,
+            stages,
+        }
+    }
+}
+
+impl From<&Able> for AbleStageView {
+    fn from(stage: &Able) -> Self {
+        Self {
+            able: stage.able.iter().map(ToString::to_string).collect(),
+            needed: stage.needed,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
+use jiff::Timestamp;
 use jit_grant::{HostName, Principal, RequestId, RoleName};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -21,7 +22,7 @@ use crate::event::{Actor, UserSet};
 use crate::policy::Policy;
 use crate::server::Server;
 use crate::text::{Comment, Reason, Ticket};
-use crate::workflow::{Ask, Command, Request, RequestState};
+use crate::workflow::{Ask, Command, Progress, Request, RequestState, State as Known};
 
 pub(super) use view::{ApprovalView, RequestView};
 
@@ -150,13 +151,14 @@ pub(super) async fn list(
         let fits = |request: &&Request| {
             may_see(&policy, &caller, user, request)
                 && wanted.is_none_or(|wanted| view::state_at(request, now) == wanted)
-                && (!which.for_me || user.is_some_and(|user| is_for(&policy, user, request, now)))
+                && (!which.for_me
+                    || user.is_some_and(|user| is_for(&policy, state, user, request, now)))
         };
         let is_older = older_than(which.before.as_ref(), |request: &&Request| {
             &request.asked.request
         });
         let newest = state.requests().rev().filter(is_older).filter(fits);
-        let views = newest.map(|request| RequestView::of(request, &policy, now));
+        let views = newest.map(|request| RequestView::of(request, &policy, state, now));
         Page::of(&uri, limit, views, |view| &view.id)
     }))
 }
@@ -192,7 +194,7 @@ pub(super) async fn show(
     }
 }
 
-/// Approves; the last approval needed makes the grants.
+/// Approves the stage that is due; the last approval of the last stage makes the grants.
 #[utoipa::path(post, path = "/v1/requests/{id}/approve", tag = "people", params(("id" = String, Path)), request_body = NewApproval, responses(
     (status = 200, body = RequestView),
     (status = 403, body = Problem, content_type = "application/problem+json"),
@@ -283,7 +285,7 @@ pub(super) fn seen(
         let request = state
             .request(id)
             .filter(|request| may_see(&policy, caller, user, request))?;
-        Some(RequestView::of(request, &policy, now))
+        Some(RequestView::whole(request, &policy, state, now))
     });
     found.ok_or_else(|| Problem::missing(format!("there is no request {id}")).code("no-request"))
 }
@@ -314,12 +316,19 @@ fn has_decided(name: &Principal, request: &Request) -> bool {
             .is_some_and(|said| said.by == Actor::Principal(name.clone()))
 }
 
-/// True where `user` could approve it now.
-fn is_for(policy: &Policy, user: &UserSet, request: &Request, now: jiff::Timestamp) -> bool {
+/// True where `user` could approve the stage that is due now.
+fn is_for(
+    policy: &Policy,
+    state: &Known,
+    user: &UserSet,
+    request: &Request,
+    now: Timestamp,
+) -> bool {
+    let progress = || Progress::of(request, view::stages(request, policy), state);
     view::state_at(request, now) == RequestState::Pending
         && request.asked.principal != user.name
-        && !has_decided(&user.name, request)
-        && policy.may_approve(user, &request.asked.role).is_ok()
+        && state.lock(&user.name).is_none()
+        && progress().check(user).is_ok()
 }
 
 fn state_named(name: &str) -> Result<RequestState, Problem> {

@@ -1,5 +1,6 @@
 //! What may be asked for.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -31,13 +32,23 @@ pub(super) struct RoleView {
 /// Who approves.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Approval {
+    /// The first stage.
+    #[serde(flatten)]
+    first: Stage,
+    /// All stages, in order.
+    stages: Vec<Stage>,
+}
+
+/// A stage of approval.
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
+pub(super) struct Stage {
     by: By,
     /// How many must.
     count: u32,
 }
 
 /// Some people.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub(super) struct By {
     users: Vec<String>,
     groups: Vec<String>,
@@ -78,22 +89,25 @@ fn view(name: String, role: &Role, may_ask: bool) -> RoleView {
         actions: role.actions.iter().copied().collect(),
         longest_seconds: role.longest_seconds,
         may_ask,
-        approval: Approval {
-            by: By {
-                users: role
-                    .approvers
-                    .users
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect(),
-                groups: role
-                    .approvers
-                    .groups
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect(),
-            },
-            count: role.count,
-        },
+        approval: approval(role),
     }
+}
+
+fn approval(role: &Role) -> Approval {
+    let stages = role.stages().iter().map(|stage| Stage {
+        by: By {
+            users: named(&stage.approvers.users),
+            groups: named(&stage.approvers.groups),
+        },
+        count: stage.count,
+    });
+    let stages: Vec<Stage> = stages.collect();
+    Approval {
+        first: stages.first().cloned().unwrap_or_default(),
+        stages,
+    }
+}
+
+fn named<T: ToString>(names: &BTreeSet<T>) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
 }

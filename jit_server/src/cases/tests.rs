@@ -121,3 +121,24 @@ fn a_file_without_a_case_is_wrong() {
         assert_eq!(mistakes[0].key, "case");
     }
 }
+
+#[test]
+fn cases_approve_in_the_order_in_which_they_name_people() {
+    let staged = POLICY.replace(
+        r#"{ groups = ["leads"], count = 2 }"#,
+        r#"[{ users = ["carol"] }, { groups = ["leads"] }, { users = ["carol"], same_person_again = true }]"#,
+    );
+    let policy = check_text("policy.toml", &staged).unwrap();
+    for (approved_by, came) in [
+        (r#"["carol", "bob", "carol"]"#, Outcome::Approved),
+        (r#"["carol", "bob"]"#, Outcome::Pending),
+        (r#"["bob", "carol"]"#, Outcome::Refused),
+    ] {
+        let text = format!(
+            "{GROUPS}[[case]]\nrole = \"web-admin\"\nwho = \"alice\"\nhost = \"web-1\"\nfor = \"1h\"\napproved_by = {approved_by}\nexpect = \"pending\"\n"
+        );
+        let cases = read("cases.toml", &text).unwrap();
+        let played = run(&policy, &cases, &cases.cases[0]).unwrap();
+        assert_eq!(played.outcome, came, "{approved_by}");
+    }
+}

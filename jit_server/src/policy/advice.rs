@@ -5,7 +5,7 @@ use toml::de::DeTable;
 
 use super::parse::{ONE_DAY, opens_root};
 use super::reader::Reader;
-use super::{Hosts, Role, in_words};
+use super::{Hosts, Role, could_be_done, in_words};
 
 impl Reader<'_> {
     /// Warns of what is unwise in a role that is right.
@@ -41,15 +41,19 @@ impl Reader<'_> {
     }
 }
 
-/// Those named in may_ask for whom too few others may approve. Nobody where approvers come by group: who is in it, the file does not say.
+/// Those named in may_ask for whom too few others may approve. Of approvers that come by group nothing is said: who is in it, the file
+/// does not say.
 fn never_approved(role: &Role) -> Vec<&str> {
-    if !role.approvers.groups.is_empty() {
-        return Vec::new();
-    }
-    let named = &role.approvers.users;
+    let named = role.stages().iter();
+    let named: Vec<_> = named
+        .filter(|stage| stage.approvers.groups.is_empty())
+        .collect();
     let enough = |asker: &Principal| {
-        let others = named.len() - usize::from(named.contains(asker));
-        u32::try_from(others).unwrap_or(u32::MAX) >= role.count
+        let others = named.iter().map(|stage| {
+            let others = stage.approvers.users.iter();
+            (*stage, others.filter(|name| *name != asker).collect())
+        });
+        could_be_done(&others.collect::<Vec<_>>())
     };
     let askers = role.may_ask.users.iter();
     askers

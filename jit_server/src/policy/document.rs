@@ -4,7 +4,7 @@ use jit_grant::Action;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Hosts, People, Policy, Role, in_words};
+use super::{Hosts, People, Policy, Role, Stage, in_words};
 
 /// A policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -38,12 +38,21 @@ pub struct RoleDocument {
     pub pending_seconds: u32,
     /// Who may ask.
     pub may_ask: PeopleDocument,
-    /// Who may approve; nobody his own request.
+    /// Who has to approve, stage after stage; nobody his own request.
+    pub stages: Vec<StageDocument>,
+    /// Where an elevation is ended, the login that it was started from ends too.
+    pub end_login_with_elevation: bool,
+}
+
+/// A stage of approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StageDocument {
+    /// Who may approve it.
     pub approvers: PeopleDocument,
     /// How many of them must.
     pub count: u32,
-    /// Where an elevation is ended, the login that it was started from ends too.
-    pub end_login_with_elevation: bool,
+    /// Whoever approved a stage before it may approve this one, too.
+    pub same_person_again: bool,
 }
 
 /// Some people.
@@ -83,8 +92,7 @@ impl RoleDocument {
             extend_without_approval: role.extension.is_some_and(|by| by.without_approval),
             pending_seconds: role.pending_seconds,
             may_ask: PeopleDocument::from(&role.may_ask),
-            approvers: PeopleDocument::from(&role.approvers),
-            count: role.count,
+            stages: role.stages().iter().map(StageDocument::from).collect(),
             end_login_with_elevation: role.end_login_with_elevation,
         }
     }
@@ -131,7 +139,31 @@ impl RoleDocument {
     /// How many of whom must approve.
     #[must_use]
     pub fn approval_in_words(&self) -> String {
-        format!("{} of: {}", self.count, self.approvers.in_words())
+        let stages = self.stages.iter().map(StageDocument::in_words);
+        stages.collect::<Vec<_>>().join("; then ")
+    }
+}
+
+impl From<&Stage> for StageDocument {
+    fn from(stage: &Stage) -> Self {
+        Self {
+            approvers: PeopleDocument::from(&stage.approvers),
+            count: stage.count,
+            same_person_again: stage.same_person_again,
+        }
+    }
+}
+
+impl StageDocument {
+    /// How many of whom must approve it.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let again = if self.same_person_again {
+            ", also who approved before"
+        } else {
+            ""
+        };
+        format!("{} of: {}{again}", self.count, self.approvers.in_words())
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a policy says. Every mistake is found and told with its line and key, not only the first.
 
+mod approval;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -11,7 +13,6 @@ use super::reader::{Mistake, Reader, Value};
 use super::{Extension, Hosts, People, Policy, Role};
 
 pub(super) const ONE_DAY: u32 = 24 * 60 * 60;
-const MOST_APPROVALS: u32 = 10;
 
 /// Reads a policy from the text of `file`.
 ///
@@ -123,7 +124,7 @@ impl Reader<'_> {
         let may_ask = self.required(table, at, path, "may_ask", Self::people);
         let approve = self.required(table, at, path, "approve", Self::approve);
         let end_login = self.optional(table, path, "end_login_with_elevation", Self::flag);
-        let (actions, (approvers, count)) = (actions?, approve?);
+        let actions = actions?;
         // Whoever was root may have handed the login what outlasts the elevation (T17).
         let opens_root = opens_root(&actions);
         let role = Role {
@@ -134,8 +135,7 @@ impl Reader<'_> {
             extension: extension?,
             pending_seconds: pending_seconds?,
             may_ask: may_ask?,
-            approvers,
-            count,
+            stages: approve?,
             end_login_with_elevation: end_login.unwrap_or(Some(opens_root))?,
         };
         self.advise(&role, table, path);
@@ -228,30 +228,6 @@ impl Reader<'_> {
             return None;
         }
         Some(people)
-    }
-
-    fn approve(&mut self, value: &Value<'_>, path: &str) -> Option<(People, u32)> {
-        let table = self.table(value, path)?;
-        self.refuse_unknown(table, path, &["users", "groups", "count"]);
-        let people = self.named_people(value, table, path);
-        let count = self
-            .optional(table, path, "count", |reader, value, path| {
-                reader.number(value, path, MOST_APPROVALS)
-            })
-            .unwrap_or(Some(1));
-        let (people, count) = (people?, count?);
-        let named = u32::try_from(people.users.len()).unwrap_or(u32::MAX);
-        if people.groups.is_empty() && named < count {
-            self.mistake(
-                &value.span(),
-                path,
-                format!(
-                    "{count} must approve but only {named} may, so nothing could ever be granted"
-                ),
-            );
-            return None;
-        }
-        Some((people, count))
     }
 }
 

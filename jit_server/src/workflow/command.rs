@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jit_grant::{GrantId, HostName, Principal, RequestId, RoleName};
 
 use super::asking::MOST_A_DAY;
-use super::{Request, RequestState, Rule, State, Wish, WorkflowError};
+use super::{Given, Progress, Request, RequestState, Rule, State, Wish, WorkflowError};
 use crate::clock::seconds_after;
 use crate::event::{Actor, Approved, Denied, Event, Granted, GrantedHost, Requested, UserSet};
 use crate::policy::{Policy, Role, Wanted};
@@ -212,13 +212,8 @@ impl<'a> Desk<'a> {
         comment: Option<Comment>,
     ) -> Result<Vec<Event>, WorkflowError> {
         let (request, approver, rule) = self.decidable(id)?;
-        if request
-            .approvals
-            .iter()
-            .any(|given| given.by == approver.name)
-        {
-            return Err(WorkflowError::AlreadyApproved(id.clone()));
-        }
+        let progress = Progress::of(request, rule.stages(), self.state);
+        progress.check(approver)?;
         self.check_still_fits(request)?;
         let asked = request.asked.for_seconds;
         let wanted = for_seconds.unwrap_or(asked);
@@ -227,15 +222,24 @@ impl<'a> Desk<'a> {
             longer if longer > asked => return Err(WorkflowError::Lengthened { asked, wanted }),
             _ => {}
         }
+        let given = Given {
+            by: approver.name.clone(),
+            at: self.now,
+            stage: progress.stage(),
+            for_seconds: wanted,
+            comment: comment.clone(),
+        };
+        let progress = progress.with(approver, &given)?;
         let mut events = vec![Event::Approved(Approved {
             request: id.clone(),
             by: approver.name.clone(),
+            stage: given.stage,
             for_seconds: wanted,
             comment,
             policy: self.policy.hash.clone(),
         })];
-        let (count, shortest) = self.counted(request, wanted);
-        if count >= rule.count {
+        if progress.is_done() {
+            let shortest = progress.shortest().unwrap_or(wanted);
             events.push(match &request.asked.extends {
                 None => self.grant(request, rule, shortest)?,
                 Some(grant) => self.extension_approved(request, grant, shortest)?,
@@ -285,18 +289,6 @@ impl<'a> Desk<'a> {
             self.check_extension(requester, self.live(grant)?, asked.for_seconds)?;
         }
         Ok(())
-    }
-
-    /// How many approvals count, with one more for `wanted` seconds; and the shortest time among them. One by somebody
-    /// who may not approve any more counts no more.
-    fn counted(&self, request: &Request, wanted: u32) -> (u32, u32) {
-        let still = request.approvals.iter().filter(|given| {
-            let user = self.state.directory.user(&given.by);
-            user.is_some_and(|user| self.policy.may_approve(user, &request.asked.role).is_ok())
-        });
-        still.fold((1, wanted), |(count, shortest), given| {
-            (count + 1, shortest.min(given.for_seconds))
-        })
     }
 
     fn grant(

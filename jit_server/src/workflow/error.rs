@@ -141,6 +141,18 @@ pub enum WorkflowError {
     /// The host can't take more grants.
     #[error("host {0} has as many grants in force as it can take; some of them must end first")]
     HostFull(HostName),
+    /// The stage that is due is for others.
+    #[error(
+        "{request} is at stage {stage} of {stages}, which is for others to approve; `jitctl show {request}` says who"
+    )]
+    OtherStage {
+        /// Which request.
+        request: RequestId,
+        /// The stage that is due, from 1.
+        stage: u32,
+        /// How many there are.
+        stages: usize,
+    },
     /// The requester's login is not what it was.
     #[error("the login of {0} has changed since the request; withdraw it and ask again")]
     LoginChanged(Principal),
@@ -198,6 +210,7 @@ impl WorkflowError {
             Self::TooManyToday(_) => ("too-many-today", TooMuch),
             Self::TooManyHosts(_) => ("too-many-hosts", Invalid),
             Self::HostFull(_) => ("host-full", Conflict),
+            Self::OtherStage { .. } => ("other-stage", Conflict),
             Self::LoginChanged(_) => ("login-changed", Conflict),
         }
     }

@@ -1,9 +1,12 @@
 //! Why a request would be taken or refused, rule by rule, and who could approve it. Nothing happens by it.
 
+mod approvers;
+
+use jiff::Timestamp;
 use jit_grant::Principal;
 use serde::Serialize;
 
-use jiff::Timestamp;
+pub use approvers::{Able, Approvers};
 
 use super::asking::{MOST_A_DAY, MOST_HOSTS, MOST_OPEN};
 use super::command::Desk;
@@ -43,23 +46,6 @@ pub enum Outcome {
     Failed,
     /// It can't be asked, since one before it fails.
     NotAsked,
-}
-
-/// Who could approve a request now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Approvers {
-    /// By name: neither locked nor the one who asks.
-    pub able: Vec<Principal>,
-    /// How many must.
-    pub needed: u32,
-}
-
-impl Approvers {
-    /// True where enough could.
-    #[must_use]
-    pub fn are_enough(&self) -> bool {
-        u32::try_from(self.able.len()).unwrap_or(u32::MAX) >= self.needed
-    }
 }
 
 /// What would come of `principal` wanting `wish` at `now`.
@@ -102,16 +88,7 @@ pub fn explain(
         });
     }
     let role = policy.roles.get(wish.role);
-    let approval = role.map(|role| Approvers {
-        able: state
-            .directory
-            .users()
-            .filter(|user| user.name != *principal && role.approvers.include(user))
-            .filter(|user| state.lock(&user.name).is_none())
-            .map(|user| user.name.clone())
-            .collect(),
-        needed: role.count,
-    });
+    let approval = role.map(|role| Approvers::of(role, principal, state));
     Explanation {
         rules,
         approval,

@@ -7,6 +7,7 @@ mod extension;
 mod lock;
 mod removal;
 mod request;
+mod stages;
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -40,6 +41,17 @@ longest = "1h"
 extendable = "20m"
 may_ask = { users = ["alice", "bob", "erin"] }
 approve = { users = ["bob", "carol", "dave"], count = 2 }
+[roles.staged]
+hosts = ["web-1"]
+actions = ["ssh"]
+longest = "1h"
+extendable = "20m"
+may_ask = { users = ["alice", "bob", "erin"] }
+approve = [
+    { users = ["bob", "carol"] },
+    { users = ["carol", "dave", "bob"] },
+    { users = ["bob", "carol", "dave"], same_person_again = true },
+]
 "#;
 
 fn policy() -> &'static Policy {
@@ -218,7 +230,7 @@ fn grant_id(number: u64) -> GrantId {
 fn any_command() -> impl Strategy<Value = Command> {
     let requests = 1..6_u64;
     prop_oneof![
-        3 => (prop_oneof![Just("one"), Just("two")], 0..4_000_u32).prop_map(|(role, seconds)| ask(role, seconds)),
+        3 => (prop_oneof![Just("one"), Just("two"), Just("staged")], 0..4_000_u32).prop_map(|(role, seconds)| ask(role, seconds)),
         6 => (requests.clone(), proptest::option::of(0..4_000_u32)).prop_map(|(request, seconds)| approve(request, seconds)),
         1 => requests.clone().prop_map(|request| Command::Deny { request: request_id(request), reason: reason() }),
         1 => requests.clone().prop_map(|request| Command::Withdraw { request: request_id(request) }),
@@ -239,7 +251,7 @@ fn likely() -> impl Strategy<Value = (usize, Command)> {
     let asks = prop_oneof![Just(0_usize), Just(1), Just(4)];
     let approves = 1..4_usize;
     let (requests, grants) = (1..4_u64, 1..6_u64);
-    let role = prop_oneof![2 => Just("one"), 1 => Just("two")];
+    let role = prop_oneof![2 => Just("one"), 1 => Just("two"), 2 => Just("staged")];
     let administers = prop_oneof![
         2 => (0..PEOPLE.len()).prop_map(|person| remove_user(PEOPLE[person])),
         2 => (0..PEOPLE.len()).prop_map(|person| set_user(PEOPLE[person], "deploy")),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Here;
 use crate::cli::{List, RequestState};
 use crate::error::{Error, Exit};
-use crate::server::{Grant, Host, Locked, Request, Role, Server};
+use crate::server::{Approvers, Grant, Host, Locked, Request, Role, RoleStage, Server};
 use crate::words::span;
 
 /// For so long a host is marked that gave cause for an alarm.
@@ -111,17 +111,22 @@ async fn roles(here: &Here) -> Result<(), Error> {
 }
 
 fn approvers(role: &Role) -> String {
-    if role.approval.count == 0 {
+    let approval = &role.approval;
+    if approval.first.count == 0 {
         return "nobody: granted at once".to_owned();
     }
-    let by = &role.approval.by;
-    let names: Vec<String> = by
-        .users
-        .iter()
-        .cloned()
-        .chain(by.groups.iter().map(|group| format!("group {group}")))
-        .collect();
-    format!("{} of {}", role.approval.count, names.join(", "))
+    let stage = |stage: &RoleStage| format!("{} of {}", stage.count, people(&stage.by));
+    match approval.stages.as_slice() {
+        [] => stage(&approval.first),
+        stages => stages.iter().map(stage).collect::<Vec<_>>().join("; then "),
+    }
+}
+
+/// Them as a list.
+pub(super) fn people(people: &Approvers) -> String {
+    let groups = people.groups.iter().map(|group| format!("group {group}"));
+    let names: Vec<String> = people.users.iter().cloned().chain(groups).collect();
+    names.join(", ")
 }
 
 async fn requests(
@@ -169,13 +174,25 @@ async fn requests(
     table(here, &path, part, &header, row, "No such requests.").await
 }
 
-/// How far the approvals are: `1 of 2 approvals`.
+/// How far the approvals are: `1 of 2 approvals`, of stages those of the one that is due.
 pub(super) fn approvals(request: &Request) -> String {
-    format!(
-        "{} of {} approvals",
-        request.approvals.len(),
-        request.needed
-    )
+    let number = request.stage.unwrap_or(1);
+    let due = usize::try_from(number)
+        .ok()
+        .and_then(|number| request.stages.get(number.checked_sub(1)?));
+    match due {
+        Some(stage) if request.stages.len() > 1 => format!(
+            "{} of {} approvals in stage {number} of {}",
+            stage.approved_by.len(),
+            stage.needed,
+            request.stages.len()
+        ),
+        _ => format!(
+            "{} of {} approvals",
+            request.approvals.len(),
+            request.needed
+        ),
+    }
 }
 
 async fn grants(here: &Here, active: bool, part: Part) -> Result<(), Error> {

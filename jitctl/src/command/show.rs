@@ -1,6 +1,6 @@
 //! `jitctl show`: a request or a grant with its story.
 
-use super::list::{approvals, seconds, until};
+use super::list::{approvals, people, seconds, until};
 use super::{Here, left_behind, timeline};
 use crate::cli::Id;
 use crate::error::{Error, Exit};
@@ -84,6 +84,33 @@ fn show_request(here: &Here, request: &Request) {
         ("Grants", request.grants.join(" ")),
     ]);
     show_comments(here, request);
+    show_stages(here, request);
+}
+
+/// Who has approved, who must, and who could, stage by stage.
+fn show_stages(here: &Here, request: &Request) {
+    if request.stages.is_empty() {
+        return;
+    }
+    let rows: Vec<_> = (1..)
+        .zip(&request.stages)
+        .map(|(number, stage)| {
+            let is_due = request.stage == Some(number);
+            vec![
+                format!("{number}{}", if is_due { ", due" } else { "" }),
+                format!("{} of {}", stage.needed, people(&stage.approvers)),
+                stage.approved_by.join(", "),
+                stage
+                    .able
+                    .as_ref()
+                    .map(|able| able.join(", "))
+                    .unwrap_or_default(),
+            ]
+        })
+        .collect();
+    here.screen.say("");
+    let header = ["STAGE", "NEEDS", "APPROVED BY", "COULD APPROVE"];
+    here.screen.table(&header, &rows, "");
 }
 
 fn show_comments(here: &Here, request: &Request) {
@@ -108,6 +135,7 @@ async fn story(server: &Server, grant: &Grant) -> Vec<Moment> {
 
 fn show_grant(here: &Here, grant: &Grant) {
     let times = here.times();
+    let in_stages = grant.approvals.iter().any(|approval| approval.stage > 1);
     here.screen.pairs(&[
         ("Grant", grant.id.clone()),
         ("State", grant.state.clone()),
@@ -146,7 +174,14 @@ fn show_grant(here: &Here, grant: &Grant) {
             grant
                 .approvals
                 .iter()
-                .map(|approval| format!("{} {}", approval.by, times.local(approval.at)))
+                .map(|approval| {
+                    let stage = if in_stages {
+                        format!(" (stage {})", approval.stage)
+                    } else {
+                        String::new()
+                    };
+                    format!("{} {}{stage}", approval.by, times.local(approval.at))
+                })
                 .collect::<Vec<_>>()
                 .join(", "),
         ),

@@ -49,6 +49,16 @@ pub(crate) struct Role {
 /// Who decides about a role.
 #[derive(Debug, Deserialize)]
 pub(crate) struct RoleApproval {
+    #[serde(flatten)]
+    pub(crate) first: RoleStage,
+    /// All stages. Empty from a server that knows of one only.
+    #[serde(default)]
+    pub(crate) stages: Vec<RoleStage>,
+}
+
+/// Who decides about one stage of it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RoleStage {
     pub(crate) by: Approvers,
     pub(crate) count: u32,
 }
@@ -83,6 +93,12 @@ pub(crate) struct Request {
     pub(crate) approvals: Vec<Approval>,
     #[serde(default)]
     pub(crate) needed: u32,
+    /// The stage that is due, from 1.
+    #[serde(default)]
+    pub(crate) stage: Option<u32>,
+    /// All stages. Empty where it is decided, and from a server that knows of one only.
+    #[serde(default)]
+    pub(crate) stages: Vec<Stage>,
     #[serde(default)]
     pub(crate) denied: Option<Ending>,
     #[serde(default)]
@@ -91,12 +107,30 @@ pub(crate) struct Request {
     pub(crate) timeline: Vec<Moment>,
 }
 
+/// A stage of its approval.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Stage {
+    pub(crate) approvers: Approvers,
+    pub(crate) needed: u32,
+    #[serde(default)]
+    pub(crate) approved_by: Vec<String>,
+    /// Who could approve it, where the server says so.
+    #[serde(default)]
+    pub(crate) able: Option<Vec<String>>,
+}
+
 #[derive(Debug, Deserialize)]
 pub(crate) struct Approval {
     pub(crate) by: String,
     pub(crate) at: Timestamp,
+    #[serde(default = "first_stage")]
+    pub(crate) stage: u32,
     #[serde(default)]
     pub(crate) comment: Option<String>,
+}
+
+fn first_stage() -> u32 {
+    1
 }
 
 /// Who ended it, and why.

@@ -465,3 +465,27 @@ fn somebody_who_is_locked_learns_so_from_status() {
         );
     }
 }
+
+#[test]
+fn a_request_in_stages_is_shown_with_who_could_approve_each() {
+    let host = Host::new().with_server();
+    let mut waiting = request("pending");
+    waiting["stage"] = json!(2);
+    waiting["stages"] = json!([
+        { "approvers": { "users": [], "groups": ["leads"] }, "needed": 1, "approved_by": ["bob"], "able": ["carol"] },
+        { "approvers": { "users": ["dave", "erin"], "groups": [] }, "needed": 2, "approved_by": [], "able": ["dave", "erin"] },
+    ]);
+    host.server_says("GET /v1/requests/r17", 200, waiting.clone());
+    host.server_says("GET /v1/requests", 200, json!([waiting]));
+    let shown = host.jitctl(&["show", "r17"]).out;
+    assert!(
+        shown.contains("\n1       1 of group leads  bob          carol\n"),
+        "{shown}"
+    );
+    assert!(shown.contains("2, due"), "{shown}");
+    let listed = host.jitctl(&["list", "requests"]).out;
+    assert!(
+        listed.contains("0 of 2 approvals in stage 2 of 2"),
+        "{listed}"
+    );
+}

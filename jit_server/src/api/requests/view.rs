@@ -4,8 +4,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::policy::Policy;
-use crate::workflow::{Given, Request, RequestState, Said, Step};
+use crate::policy::{PeopleDocument, Policy, Role, Stage};
+use crate::workflow::{Given, Progress, Request, RequestState, Said, State, Step};
+
+/// Names of those who could approve a stage at most.
+const MOST_ABLE: usize = 50;
 
 /// A request and what became of it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -24,8 +27,12 @@ pub(in crate::api) struct RequestView {
     asked_at: Timestamp,
     lapses_at: Timestamp,
     approvals: Vec<ApprovalView>,
-    /// How many approvals its role asks for.
+    /// How many approvals its role asks for, in all stages.
     needed: u32,
+    /// The stage that is due, from 1. null: it is decided.
+    stage: Option<u32>,
+    /// The stages of its role, in order. Empty where it is decided.
+    stages: Vec<StageView>,
     denied: Option<DeniedView>,
     grants: Vec<String>,
     timeline: Vec<StepView>,
@@ -38,6 +45,19 @@ pub(in crate::api) struct ApprovalView {
     at: Timestamp,
     stage: u32,
     comment: Option<String>,
+}
+
+/// A stage of a request that is not decided yet.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct StageView {
+    /// Who may approve it.
+    approvers: PeopleDocument,
+    /// How many of them must.
+    needed: u32,
+    /// Whose approvals count for it. Where the policy has changed, some that were given may not.
+    approved_by: Vec<String>,
+    /// Who could approve it, if it were due now; the first 50 by name. null: not told in lists.
+    able: Option<Vec<String>>,
 }
 
 /// A refusal.
@@ -68,8 +88,12 @@ pub(super) fn state_at(request: &Request, now: Timestamp) -> RequestState {
 }
 
 impl RequestView {
-    pub(super) fn of(request: &Request, policy: &Policy, now: Timestamp) -> Self {
+    /// As it is in lists.
+    pub(super) fn of(request: &Request, policy: &Policy, state: &State, now: Timestamp) -> Self {
         let asked = &request.asked;
+        let (stands, stages) = (state_at(request, now), stages(request, policy));
+        let progress = Progress::of(request, stages, state);
+        let is_pending = stands == RequestState::Pending;
         Self {
             id: asked.request.to_string(),
             principal: asked.principal.to_string(),
@@ -79,14 +103,52 @@ impl RequestView {
             for_seconds: asked.for_seconds,
             reason: asked.reason.to_string(),
             ticket: asked.ticket.as_ref().map(ToString::to_string),
-            state: state_at(request, now),
+            state: stands,
             asked_at: request.asked_at,
             lapses_at: asked.lapses_at,
             approvals: request.approvals.iter().map(ApprovalView::from).collect(),
-            needed: policy.roles.get(&asked.role).map_or(1, |role| role.count),
+            needed: stages.iter().map(|stage| stage.count).sum::<u32>().max(1),
+            stage: is_pending.then(|| progress.stage()),
+            stages: if is_pending {
+                let numbered = stages.iter().enumerate();
+                numbered
+                    .map(|(number, stage)| StageView::of(&progress, number, stage))
+                    .collect()
+            } else {
+                Vec::new()
+            },
             denied: request.denied.as_ref().map(DeniedView::from),
             grants: request.grants.iter().map(ToString::to_string).collect(),
             timeline: request.timeline.iter().map(StepView::from).collect(),
+        }
+    }
+
+    /// As it is alone: with who could approve what.
+    pub(super) fn whole(request: &Request, policy: &Policy, state: &State, now: Timestamp) -> Self {
+        let mut view = Self::of(request, policy, state, now);
+        let progress = Progress::of(request, stages(request, policy), state);
+        for (number, stage) in view.stages.iter_mut().enumerate() {
+            let able = progress.able(number, state).take(MOST_ABLE);
+            stage.able = Some(able.map(|user| user.name.to_string()).collect());
+        }
+        view
+    }
+}
+
+/// The stages that decide it by the policy in force. None where that has no such role any more: then nobody can approve it.
+pub(super) fn stages<'p>(request: &Request, policy: &'p Policy) -> &'p [Stage] {
+    let role = policy.roles.get(&request.asked.role);
+    role.map_or(&[], Role::stages)
+}
+
+impl StageView {
+    fn of(progress: &Progress<'_>, number: usize, stage: &Stage) -> Self {
+        let by = progress.approved_by(number);
+        Self {
+            approvers: PeopleDocument::from(&stage.approvers),
+            needed: stage.count,
+            approved_by: by.map(ToString::to_string).collect(),
+            able: None,
         }
     }
 }
@@ -97,7 +159,7 @@ impl From<&Given> for ApprovalView {
         Self {
             by: given.by.to_string(),
             at: given.at,
-            stage: 1,
+            stage: given.stage,
             comment,
         }
     }

@@ -1,8 +1,8 @@
 //! What slips of the hand come to. A policy with a token or a line too few is refused or allows no more; one with a wrong character is
 //! refused, or the one value in which it stands is another.
 //!
-//! Two things that no check can tell from what somebody meant: a missing line `count = …` leaves one approval, and a cut from the midst of
-//! one role to the midst of another makes one role of both.
+//! What no check can tell from what somebody meant: a missing line `count = …` leaves one approval, a missing line with a stage leaves the
+//! others, and a cut from the midst of one role to the midst of another makes one role of both.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -35,7 +35,10 @@ hosts = ["*"]
 actions = ["ssh"]
 longest = "1h"
 may_ask = { users = ["erin"] }
-approve = { users = ["bob", "carol"], count = 2 }
+approve = [
+    { users = ["bob", "carol"], count = 2 },
+    { groups = ["leads"], same_person_again = true },
+]
 end_login_with_elevation = true
 "#;
 
@@ -104,10 +107,21 @@ fn wider(before: &RoleDocument, after: &RoleDocument) -> Vec<&'static str> {
         ),
         ("extend_without_approval", alone(after) <= alone(before)),
         ("may_ask", people_among(&after.may_ask, &before.may_ask)),
-        ("approve", people_among(&after.approvers, &before.approvers)),
-        ("count", after.count >= before.count),
+        ("stages", after.stages.len() >= before.stages.len()),
     ];
-    let wider = narrower.into_iter().filter(|(_, narrower)| !narrower);
+    let stages = before.stages.iter().zip(&after.stages);
+    let stages = stages.flat_map(|(before, after)| {
+        [
+            ("approve", people_among(&after.approvers, &before.approvers)),
+            ("count", after.count >= before.count),
+            (
+                "same_person_again",
+                after.same_person_again <= before.same_person_again,
+            ),
+        ]
+    });
+    let all = narrower.into_iter().chain(stages);
+    let wider = all.filter(|(_, narrower)| !narrower);
     wider.map(|(key, _)| key).collect()
 }
 
@@ -144,7 +158,8 @@ fn a_policy_with_a_token_too_few_is_refused_or_allows_no_more() {
 }
 
 #[test]
-fn a_policy_with_a_line_too_few_is_refused_or_allows_no_more_unless_the_line_is_the_count() {
+fn a_policy_with_a_line_too_few_is_refused_or_allows_no_more_unless_the_line_is_a_count_or_a_stage()
+{
     let mut at = 0;
     let mut taken = BTreeSet::new();
     for line in GOOD.split_inclusive('\n') {
@@ -155,10 +170,10 @@ fn a_policy_with_a_line_too_few_is_refused_or_allows_no_more_unless_the_line_is_
             format!("{}# {}", &GOOD[..cut.start], &GOOD[cut.start..]),
         ] {
             let Some(told) = said(&text) else { continue };
-            let expected: &[&str] = if line.starts_with("count") {
-                &["count"]
-            } else {
-                &[]
+            let expected: &[&str] = match line {
+                _ if line.starts_with("count") => &["count"],
+                _ if line.starts_with("    { groups") => &["stages"],
+                _ => &[],
             };
             assert_eq!(wider_in_all(&told), expected, "without {line:?}");
             taken.insert(line);

@@ -17,7 +17,11 @@ fn a_right_policy_is_read_whole() {
     let policy = check_text("policy.toml", GOOD).unwrap();
     let role = &policy.roles[&"web-admin".parse().unwrap()];
     assert_eq!(
-        (role.longest_seconds, role.pending_seconds, role.count),
+        (
+            role.longest_seconds,
+            role.pending_seconds,
+            role.stages()[0].count
+        ),
         (4 * 3600, ONE_DAY, 2)
     );
     assert!(role.hosts.cover(&"web-2".parse().unwrap()));
@@ -48,7 +52,7 @@ hosts = ["web-1", "UPPER"]
 actions = ["ssh", "root"]
 longest = "-4h"
 may_ask = { groups = [] }
-approve = { users = ["bob"], count = 2, stages = 3 }
+approve = { users = ["bob"], count = 2, stage = 3 }
 commands = ["/bin/ls"]
 [defaults]
 x = 1
@@ -63,7 +67,7 @@ x = 1
             (4, "roles.Web.actions"),
             (5, "roles.Web.longest"),
             (6, "roles.Web.may_ask"),
-            (7, "roles.Web.approve.stages"),
+            (7, "roles.Web.approve.stage"),
             (7, "roles.Web.approve"),
             (8, "roles.Web.commands"),
             (9, "defaults"),

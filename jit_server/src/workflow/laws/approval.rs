@@ -7,17 +7,25 @@ use super::*;
 
 proptest! {
     #[test]
-    fn no_grant_without_the_approvals_its_role_needs(steps in any_steps()) {
+    fn no_grant_without_its_stages_done_by_different_people_who_did_not_ask(steps in any_steps()) {
         let (history, _) = History::of(&steps);
         let policy = policy();
         for grant in history.state.grants() {
             let request = history.state.request(&grant.request).unwrap();
             let rule = &policy.roles[&grant.role];
-            let by: BTreeSet<&Principal> = request.approvals.iter().map(|given| &given.by).collect();
-            prop_assert_eq!(by.len(), request.approvals.len(), "nobody counts twice");
-            prop_assert!(by.len() >= rule.count as usize);
-            prop_assert!(!by.contains(&grant.principal), "nobody approves his own");
-            prop_assert!(by.iter().all(|by| rule.approvers.users.contains(by)));
+            prop_assert!(request.approvals.iter().all(|given| given.by != grant.principal), "nobody approves his own");
+            let mut before: BTreeSet<&Principal> = BTreeSet::new();
+            for (number, stage) in (1..).zip(rule.stages()) {
+                let of_stage = request.approvals.iter().filter(|given| given.stage == number);
+                let by: Vec<&Principal> = of_stage.map(|given| &given.by).collect();
+                let different: BTreeSet<&Principal> = by.iter().copied().collect();
+                prop_assert_eq!(by.len(), different.len(), "nobody counts twice in a stage");
+                prop_assert!(by.iter().all(|by| stage.approvers.users.contains(*by)));
+                let new = different.difference(&before).count();
+                let counts = if stage.same_person_again { different.len() } else { new };
+                prop_assert!(counts >= stage.count as usize, "stage {} is done", number);
+                before.extend(different);
+            }
             prop_assert!(request.state == RequestState::Approved);
         }
     }

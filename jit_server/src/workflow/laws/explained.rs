@@ -48,7 +48,8 @@ fn any_ask() -> impl Strategy<Value = (&'static str, Ask)> {
         8 => prop::sample::select(&["alice", "bob", "erin"][..]),
         2 => prop::sample::select(&["carol", "dave", "mallory"][..]),
     ];
-    let roles = prop_oneof![4 => Just("one"), 4 => Just("two"), 1 => Just("three")];
+    let roles =
+        prop_oneof![4 => Just("one"), 4 => Just("two"), 4 => Just("staged"), 1 => Just("three")];
     let lengths = prop_oneof![8 => 1..3_601_u32, 1 => Just(0), 1 => 3_601..9_000_u32];
     (
         names,
@@ -89,7 +90,7 @@ proptest! {
             for (person, name) in PEOPLE.iter().enumerate() {
                 let approve = Command::Approve { request: made.clone(), for_seconds: None, comment: None };
                 let can = command(&asked.state, policy(), now, &actor(person), approve).is_ok();
-                let named = approvers.able.iter().any(|able| able.as_str() == *name);
+                let named = approvers.stages[0].able.iter().any(|able| able.as_str() == *name);
                 prop_assert_eq!(can, named, "{} may approve", name);
             }
         }
@@ -173,8 +174,9 @@ fn who_could_approve_is_told_without_whoever_asks_or_is_locked() {
     let able = |history: &History, name: &str| {
         let told = explained(history, begin(), name, &ask_of("two", "web-1", 60));
         let approvers = told.approval.unwrap();
-        let names: Vec<String> = approvers.able.iter().map(ToString::to_string).collect();
-        (names.join(" "), approvers.are_enough())
+        let able = approvers.stages[0].able.iter();
+        let names: Vec<String> = able.map(ToString::to_string).collect();
+        (names.join(" "), approvers.are_enough)
     };
     assert_eq!(able(&history, "alice"), ("bob carol dave".to_owned(), true));
     assert_eq!(able(&history, "bob"), ("carol dave".to_owned(), true));

@@ -14,7 +14,7 @@ proptest! {
                 let approved = by.request.as_ref().map(|id| history.state.request(id).unwrap());
                 prop_assert_eq!(approved.is_none(), needed.extension.unwrap().without_approval);
                 if let Some(request) = approved {
-                    prop_assert!(request.approvals.len() >= needed.count as usize);
+                    prop_assert!(request.approvals.len() >= needed.stages().iter().map(|stage| stage.count).sum::<u32>() as usize);
                     prop_assert!(request.approvals.iter().all(|given| given.by != grant.principal));
                     prop_assert!(request.approvals.iter().all(|given| given.for_seconds >= by.for_seconds));
                 }

@@ -50,6 +50,8 @@ pub struct Given {
     pub by: Principal,
     /// When.
     pub at: Timestamp,
+    /// Which stage of the policy at that time, from 1.
+    pub stage: u32,
     /// For how long at most. Seconds.
     pub for_seconds: u32,
     /// What the approver added.
@@ -94,21 +96,22 @@ impl State {
             .filter(|request| request.state == RequestState::Pending)
     }
 
+    /// Nobody approves his own, and nobody one stage twice: approved again, since the policy has changed and it no longer counted, the later
+    /// approval takes the place of the one before.
     pub(super) fn approved(&mut self, approved: &Approved, entry: &Entry) {
         let Some(request) = self.pending_mut(&approved.request) else {
             return;
         };
-        if request
-            .approvals
-            .iter()
-            .any(|given| given.by == approved.by)
-            || request.asked.principal == approved.by
-        {
+        if request.asked.principal == approved.by {
             return;
         }
+        request
+            .approvals
+            .retain(|given| given.by != approved.by || given.stage != approved.stage);
         request.approvals.push(Given {
             by: approved.by.clone(),
             at: entry.at,
+            stage: approved.stage,
             for_seconds: approved.for_seconds,
             comment: approved.comment.clone(),
         });

@@ -184,9 +184,12 @@ impl Fields<'_> {
 
     fn approved(&self) -> Option<String> {
         let comment = self.text("comment").map(|comment| format!(": {comment}"));
+        let stage = self.number("stage").filter(|stage| *stage > 1);
+        let stage = stage.map(|stage| format!(", stage {stage}"));
         Some(format!(
-            "for {}{}",
+            "for {}{}{}",
             self.length()?,
+            stage.unwrap_or_default(),
             comment.unwrap_or_default()
         ))
     }

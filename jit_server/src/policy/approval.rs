@@ -1,0 +1,136 @@
+//! Who has to approve: one stage of approvers after the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter::repeat_n;
+
+use jit_grant::Principal;
+
+use super::{People, Role};
+use crate::event::UserSet;
+
+/// Stages of one role at most.
+pub(super) const MOST_STAGES: usize = 5;
+
+/// One stage. It begins when the one before it is done, and is done when enough have approved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stage {
+    /// Who may approve it.
+    pub approvers: People,
+    /// How many of them must, each of them another person.
+    pub count: u32,
+    /// Whoever approved a stage before this one may approve this one, too.
+    pub same_person_again: bool,
+}
+
+impl Stage {
+    /// True where `user` is one of its approvers.
+    #[must_use]
+    pub fn includes(&self, user: &UserSet) -> bool {
+        self.approvers.include(user)
+    }
+}
+
+impl Role {
+    /// Its stages, in order.
+    #[must_use]
+    pub fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    /// True where `user` may approve some stage of it.
+    #[must_use]
+    pub fn has_approver(&self, user: &UserSet) -> bool {
+        self.stages().iter().any(|stage| stage.includes(user))
+    }
+}
+
+/// True where different people could do all of `stages`: each with those who could approve it.
+pub(crate) fn could_be_done(stages: &[(&Stage, BTreeSet<&Principal>)]) -> bool {
+    let (again, first): (Vec<_>, Vec<_>) = stages
+        .iter()
+        .partition(|(stage, _)| stage.same_person_again);
+    let alone = |(stage, able): &&(&Stage, BTreeSet<&Principal>)| {
+        u32::try_from(able.len()).unwrap_or(u32::MAX) >= stage.count
+    };
+    let seats = first.iter().flat_map(|(stage, able)| {
+        let count = usize::try_from(stage.count).unwrap_or(usize::MAX);
+        repeat_n(able, count)
+    });
+    let seats: Vec<_> = seats.collect();
+    let mut seated = BTreeMap::new();
+    let mut filled =
+        (0..seats.len()).all(|seat| fill(seat, &seats, &mut seated, &mut BTreeSet::new()));
+    filled &= again.iter().all(alone);
+    filled
+}
+
+/// Finds somebody for `seat`, where need be by giving whoever has another seat a third one (Kuhn's algorithm for bipartite matching).
+fn fill<'p>(
+    seat: usize,
+    seats: &[&BTreeSet<&'p Principal>],
+    seated: &mut BTreeMap<&'p Principal, usize>,
+    tried: &mut BTreeSet<&'p Principal>,
+) -> bool {
+    let able = seats.get(seat).into_iter().flat_map(|able| able.iter());
+    for person in able.copied() {
+        if !tried.insert(person) {
+            continue;
+        }
+        let free = match seated.get(person).copied() {
+            None => true,
+            Some(other) => fill(other, seats, seated, tried),
+        };
+        if free {
+            seated.insert(person, seat);
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn could(stages: &[(u32, bool, &[&str])]) -> bool {
+        let stages: Vec<(Stage, Vec<Principal>)> = stages
+            .iter()
+            .map(|(count, same_person_again, able)| {
+                let stage = Stage {
+                    approvers: People::default(),
+                    count: *count,
+                    same_person_again: *same_person_again,
+                };
+                (
+                    stage,
+                    able.iter().map(|name| name.parse().unwrap()).collect(),
+                )
+            })
+            .collect();
+        let stages: Vec<_> = stages
+            .iter()
+            .map(|(stage, able)| (stage, able.iter().collect()))
+            .collect();
+        could_be_done(&stages)
+    }
+
+    #[test]
+    fn whoever_is_needed_for_one_stage_is_no_help_with_another() {
+        assert!(could(&[
+            (1, false, &["bob", "carol"]),
+            (1, false, &["bob"])
+        ]));
+        assert!(could(&[
+            (1, false, &["bob", "carol"]),
+            (1, false, &["carol", "dave"]),
+            (1, false, &["bob"])
+        ]));
+        assert!(!could(&[(1, false, &["bob"]), (1, false, &["bob"])]));
+        assert!(!could(&[
+            (2, false, &["bob", "carol"]),
+            (1, false, &["bob", "carol"])
+        ]));
+        assert!(could(&[(1, false, &["bob"]), (1, true, &["bob"])]));
+        assert!(!could(&[(1, false, &["bob"]), (2, true, &["bob"])]));
+    }
+}

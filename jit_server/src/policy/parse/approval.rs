@@ -1,0 +1,212 @@
+//! `approve`: one table for one stage, or a list of them.
+
+use toml::de::{DeArray, DeTable, DeValue};
+
+use super::super::approval::{MOST_STAGES, could_be_done};
+use super::super::{People, Stage};
+use super::{Reader, Value};
+
+/// People who must approve one stage at most.
+const MOST_APPROVALS: u32 = 10;
+
+impl Reader<'_> {
+    pub(super) fn approve(&mut self, value: &Value<'_>, path: &str) -> Option<Vec<Stage>> {
+        let stages = match value.get_ref() {
+            DeValue::Table(table) => vec![self.stage(value, table, path, true)?],
+            DeValue::Array(array) => self.stages(value, array, path)?,
+            other => {
+                let found = other.type_str();
+                let problem =
+                    format!("must be a table, or a list of them, one a stage; not {found}");
+                self.mistake(&value.span(), path, problem);
+                return None;
+            }
+        };
+        // Who is in a group the file does not say.
+        let named = stages
+            .iter()
+            .filter(|stage| stage.approvers.groups.is_empty());
+        let named: Vec<_> = named
+            .map(|stage| (stage, stage.approvers.users.iter().collect()))
+            .collect();
+        if !could_be_done(&named) {
+            let problem = "nobody counts twice, and too few different people are named, so nothing could ever be granted; name more, or say same_person_again on a later stage";
+            self.mistake(&value.span(), path, problem);
+            return None;
+        }
+        Some(stages)
+    }
+
+    fn stages(&mut self, value: &Value<'_>, array: &DeArray<'_>, path: &str) -> Option<Vec<Stage>> {
+        if array.is_empty() || array.len() > MOST_STAGES {
+            let problem = format!("must have 1 to {MOST_STAGES} stages, not {}", array.len());
+            self.mistake(&value.span(), path, problem);
+            return None;
+        }
+        let read: Vec<Option<Stage>> = (1..)
+            .zip(array.iter())
+            .map(|(number, stage)| {
+                let path = format!("{path}.{number}");
+                let table = self.table(stage, &path)?;
+                self.stage(stage, table, &path, number == 1)
+            })
+            .collect();
+        read.into_iter().collect()
+    }
+
+    fn stage(
+        &mut self,
+        value: &Value<'_>,
+        table: &DeTable<'_>,
+        path: &str,
+        is_first: bool,
+    ) -> Option<Stage> {
+        const KEYS: &[&str] = &["users", "groups", "count", "all", "same_person_again"];
+        self.refuse_unknown(table, path, KEYS);
+        let approvers = self.named_people(value, table, path);
+        let again = self.optional(table, path, "same_person_again", Self::flag);
+        if let (true, Some(value)) = (is_first, table.get("same_person_again")) {
+            let problem = "says nothing on the first stage: nobody has approved before it";
+            self.mistake(&value.span(), &format!("{path}.same_person_again"), problem);
+        }
+        let all = self.optional(table, path, "all", Self::flag);
+        let count = self.optional(table, path, "count", |reader, value, path| {
+            reader.number(value, path, MOST_APPROVALS)
+        });
+        let all = all.unwrap_or(Some(false))?;
+        let approvers = approvers?;
+        let count = if all {
+            self.count_of_all(table, path, &approvers)?
+        } else {
+            count.unwrap_or(Some(1))?
+        };
+        let named = u32::try_from(approvers.users.len()).unwrap_or(u32::MAX);
+        if approvers.groups.is_empty() && named < count {
+            let problem = format!(
+                "{count} must approve but only {named} may, so nothing could ever be granted"
+            );
+            self.mistake(&value.span(), path, problem);
+            return None;
+        }
+        Some(Stage {
+            approvers,
+            count,
+            same_person_again: again.unwrap_or(Some(false))?,
+        })
+    }
+
+    /// How many `all = true` comes to. Of groups that can't be said: who is in one changes, and an empty one would need nobody.
+    fn count_of_all(&mut self, table: &DeTable<'_>, path: &str, people: &People) -> Option<u32> {
+        let span = table.get("all").map_or(0..0, |value| value.span());
+        let count = u32::try_from(people.users.len()).unwrap_or(u32::MAX);
+        let problem = if !people.groups.is_empty() {
+            "can't be said of groups, since who is in one changes and an empty one would need nobody; name the users, or say count".to_owned()
+        } else if table.contains_key("count") {
+            "says how many must, as count does; leave one of them out".to_owned()
+        } else if count > MOST_APPROVALS {
+            format!("{count} would have to approve; {MOST_APPROVALS} at most can be asked for")
+        } else {
+            return Some(count);
+        };
+        self.mistake(&span, &format!("{path}.all"), problem);
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{check_closely, check_text};
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn policy(approve: &str) -> String {
+        format!(
+            "[roles.a]\nhosts = [\"web-1\"]\nactions = [\"ssh\"]\nlongest = \"1h\"\nmay_ask = {{ groups = [\"developers\"] }}\n{approve}\n"
+        )
+    }
+
+    fn stages(approve: &str) -> Vec<Stage> {
+        let policy = check_text("policy.toml", &policy(approve)).unwrap();
+        policy.roles[&"a".parse().unwrap()].stages().to_vec()
+    }
+
+    #[test]
+    fn stages_are_read_in_their_order_and_one_table_is_one_stage() {
+        let two = stages(
+            r#"approve = [{ groups = ["leads"], count = 2 }, { users = ["erin", "dave"], all = true, same_person_again = true }]"#,
+        );
+        let counts: Vec<_> = two.iter().map(|s| (s.count, s.same_person_again)).collect();
+        assert_eq!(counts, [(2, false), (2, true)]);
+        assert!(two[0].approvers.groups.contains(&"leads".parse().unwrap()));
+        assert_eq!(
+            stages(
+                "[[roles.a.approve]]\nusers = [\"bob\"]\n[[roles.a.approve]]\nusers = [\"carol\"]"
+            ),
+            stages(r#"approve = [{ users = ["bob"] }, { users = ["carol"] }]"#)
+        );
+        assert_eq!(stages(r#"approve = { users = ["bob"] }"#).len(), 1);
+    }
+
+    #[test]
+    fn stages_that_could_not_be_meant_are_refused_where_they_are_written() {
+        for (approve, key) in [
+            ("approve = []", "approve"),
+            (r#"approve = "leads""#, "approve"),
+            (r#"approve = [["bob"]]"#, "approve.1"),
+            (r#"approve = [{ users = ["bob"] }, {}]"#, "approve.2"),
+            (
+                r#"approve = [{ users = ["bob"], stage = 1 }]"#,
+                "approve.1.stage",
+            ),
+            (
+                r#"approve = { users = ["bob"], same_person_again = true }"#,
+                "approve.same_person_again",
+            ),
+            (
+                r#"approve = { groups = ["leads"], all = true }"#,
+                "approve.all",
+            ),
+            (
+                r#"approve = { users = ["bob"], all = true, count = 1 }"#,
+                "approve.all",
+            ),
+            (
+                r#"approve = { users = ["bob"], all = "yes" }"#,
+                "approve.all",
+            ),
+            (
+                r#"approve = [{ users = ["bob"] }, { users = ["bob"] }]"#,
+                "approve",
+            ),
+            (
+                r#"approve = [{ users = ["bob"] }, { users = ["carol"], count = 2 }]"#,
+                "approve.2",
+            ),
+        ] {
+            let mistakes = check_text("policy.toml", &policy(approve)).unwrap_err();
+            let told: Vec<_> = mistakes.iter().map(|m| (m.line, m.key.as_str())).collect();
+            assert_eq!(told, [(6, format!("roles.a.{key}").as_str())], "{approve}");
+        }
+        let six = format!("approve = [{}]", "{ groups = [\"leads\"] },".repeat(6));
+        assert!(check_text("policy.toml", &policy(&six)).is_err());
+        let eleven: BTreeSet<String> = (0..11).map(|n| format!("\"u{n}\"")).collect();
+        let eleven = eleven.into_iter().collect::<Vec<_>>().join(",");
+        let eleven = format!("approve = {{ users = [{eleven}], all = true }}");
+        assert!(check_text("policy.toml", &policy(&eleven)).is_err());
+    }
+
+    #[test]
+    fn whoever_may_ask_and_is_needed_in_some_stage_is_warned_of() {
+        let text = policy(r#"approve = [{ users = ["bob"] }, { users = ["carol"] }]"#).replace(
+            r#"groups = ["developers"]"#,
+            r#"users = ["alice", "carol"]"#,
+        );
+        let warnings = check_closely("policy.toml", &text).unwrap().warnings;
+        assert_eq!(warnings.len(), 1);
+        assert!(
+            warnings[0].problem.starts_with("carol may ask"),
+            "{warnings:?}"
+        );
+    }
+}

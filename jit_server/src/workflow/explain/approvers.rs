@@ -1,0 +1,55 @@
+//! Who could approve a request that is not made yet.
+
+use jit_grant::Principal;
+
+use crate::policy::{Role, could_be_done};
+use crate::workflow::State;
+
+/// Who could approve a request now, stage after stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approvers {
+    /// The stages, in order; the first one is due first.
+    pub stages: Vec<Able>,
+    /// True where different people could do all of them.
+    pub are_enough: bool,
+}
+
+/// Who could approve one stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Able {
+    /// By name: neither locked nor the one who asks.
+    pub able: Vec<Principal>,
+    /// How many must.
+    pub needed: u32,
+}
+
+impl Approvers {
+    /// Of a request by `principal` for `role`.
+    pub(super) fn of(role: &Role, principal: &Principal, state: &State) -> Self {
+        let users = || {
+            let others = state
+                .directory
+                .users()
+                .filter(|user| user.name != *principal);
+            others.filter(|user| state.lock(&user.name).is_none())
+        };
+        let stages: Vec<_> = role
+            .stages()
+            .iter()
+            .map(|stage| {
+                let able = users().filter(|user| stage.includes(user));
+                (stage, able.map(|user| &user.name).collect())
+            })
+            .collect();
+        Self {
+            are_enough: could_be_done(&stages),
+            stages: stages
+                .into_iter()
+                .map(|(stage, able)| Able {
+                    able: able.into_iter().cloned().collect(),
+                    needed: stage.count,
+                })
+                .collect(),
+        }
+    }
+}
