@@ -14,9 +14,9 @@ use jit_grant::{Action, HostName, Principal, RoleName};
 use crate::directory::{Directory, GroupName};
 use crate::event::UserSet;
 
-pub use approval::Stage;
 pub(crate) use approval::could_be_done;
-pub use document::{PeopleDocument, PolicyDocument, RoleDocument, StageDocument};
+pub use approval::{Later, Stage};
+pub use document::{LaterDocument, PeopleDocument, PolicyDocument, RoleDocument, StageDocument};
 pub(crate) use file::read_text;
 pub use file::{Change, PolicyFile, check, read};
 pub use parse::{Checked, check_text};

@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Running, id};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 const POLICY: &str = r#"
@@ -13,7 +14,7 @@ hosts = ["web-1"]
 actions = ["ssh", "sudo"]
 longest = "4h"
 may_ask = { groups = ["developers"] }
-approve = [{ groups = ["leads"] }, { users = ["alice", "bob"] }]
+approve = [{ groups = ["leads"] }, { users = ["alice", "bob"], then = [{ after = "30m", users = ["carol"] }] }]
 "#;
 
 async fn queue(running: &Running, name: &str) -> usize {
@@ -58,6 +59,22 @@ async fn each_stage_is_shown_to_those_who_can_approve_it_and_the_grant_names_it(
     );
     assert_eq!(names(&first["stages"][0]["approved_by"]), ["bob"]);
     assert_eq!(names(&first["stages"][1]["able"]), ["alice"]);
+    let later = &first["stages"][1]["later"][0];
+    assert_eq!(
+        (&later["after_seconds"], &later["approvers"]["users"]),
+        (&json!(1800), &json!(["carol"]))
+    );
+    let given: Timestamp = first["approvals"][0]["at"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let from: Timestamp = later["from"].as_str().unwrap().parse().unwrap();
+    assert_eq!(
+        from.duration_since(given).as_secs(),
+        1800,
+        "from when the stage was due"
+    );
     assert_eq!(
         (queue(&running, "bob").await, queue(&running, "alice").await),
         (0, 1)
@@ -108,6 +125,10 @@ async fn roles_and_explanations_tell_every_stage() {
         ["bob", "carol"]
     );
     assert_eq!(names(&told["approval"]["stages"][1]["able"]), ["bob"]);
+    assert_eq!(
+        names(&told["approval"]["stages"][1]["later"][0]["able"]),
+        ["carol"]
+    );
     assert_eq!(told["approval"]["enough"], true);
     let path = "/v1/policy/explain?principal=carol&role=web-admin&host=web-1";
     running

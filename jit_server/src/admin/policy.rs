@@ -10,7 +10,7 @@ use super::{print_json, say, table, trimmed};
 use crate::cli::ExplainOptions;
 use crate::client::Client;
 use crate::error::Error;
-use crate::policy;
+use crate::policy::{self, in_words};
 
 /// `jit-server policy check`: mistakes go to `out`, warnings to `err`. True where the policy is right.
 ///
@@ -87,6 +87,13 @@ struct Approval {
 struct Stage {
     able: Vec<String>,
     needed: u32,
+    later: Vec<Later>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Later {
+    after_seconds: u32,
+    able: Vec<String>,
 }
 
 /// `jit-server policy explain`. True where the request would be taken.
@@ -165,10 +172,18 @@ impl Approval {
 
 impl Stage {
     fn text(&self) -> String {
-        let able = match self.able.as_slice() {
-            [] => "nobody".to_owned(),
-            able => able.join(", "),
-        };
-        format!("{able}; {} must", self.needed)
+        let later = self.later.iter().map(|later| {
+            let after = in_words(later.after_seconds);
+            format!("; after {after} also {}", listed(&later.able))
+        });
+        let later: String = later.collect();
+        format!("{}; {} must{later}", listed(&self.able), self.needed)
+    }
+}
+
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => "nobody".to_owned(),
+        names => names.join(", "),
     }
 }

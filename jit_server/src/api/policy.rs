@@ -91,6 +91,15 @@ pub(super) struct AbleStageView {
     able: Vec<String>,
     /// How many must.
     needed: u32,
+    /// Who could, too, when it is not done in time.
+    later: Vec<AbleLaterView>,
+}
+
+/// Who could approve a stage later.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct AbleLaterView {
+    after_seconds: u32,
+    able: Vec<String>,
 }
 
 /// Says rule by rule what would come of a request now. Nothing happens by it.
@@ -172,8 +181,20 @@ impl From<Approvers> for AbleView {
 impl From<&Able> for AbleStageView {
     fn from(stage: &Able) -> Self {
         Self {
-            able: stage.able.iter().map(ToString::to_string).collect(),
+            able: named(&stage.able),
             needed: stage.needed,
+            later: stage
+                .later
+                .iter()
+                .map(|(after_seconds, able)| AbleLaterView {
+                    after_seconds: *after_seconds,
+                    able: named(able),
+                })
+                .collect(),
         }
     }
+}
+
+fn named(names: &[Principal]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
 }

@@ -328,7 +328,7 @@ fn is_for(
     view::state_at(request, now) == RequestState::Pending
         && request.asked.principal != user.name
         && state.lock(&user.name).is_none()
-        && progress().check(user).is_ok()
+        && progress().check(user, now).is_ok()
 }
 
 fn state_named(name: &str) -> Result<RequestState, Problem> {

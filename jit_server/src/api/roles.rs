@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::Problem;
 use super::caller::Caller;
-use crate::policy::{Hosts, Role};
+use crate::policy::{Hosts, LaterDocument, Role};
 use crate::server::Server;
 
 /// A role of the policy.
@@ -45,6 +45,8 @@ pub(super) struct Stage {
     by: By,
     /// How many must.
     count: u32,
+    /// Who may, too, when it is not done in time.
+    later: Vec<LaterDocument>,
 }
 
 /// Some people.
@@ -100,6 +102,7 @@ fn approval(role: &Role) -> Approval {
             groups: named(&stage.approvers.groups),
         },
         count: stage.count,
+        later: stage.later.iter().map(LaterDocument::from).collect(),
     });
     let stages: Vec<Stage> = stages.collect();
     Approval {

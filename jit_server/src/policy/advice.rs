@@ -33,6 +33,20 @@ impl Reader<'_> {
             );
             self.advise_on("approve", problem, table, path);
         }
+        self.advise_on_later(role, table, path);
+    }
+
+    /// Of those who may approve later, when the request has lapsed by then.
+    fn advise_on_later(&mut self, role: &Role, table: &DeTable<'_>, path: &str) {
+        let later = role.stages().iter().flat_map(|stage| &stage.later);
+        let longest = later.map(|later| later.after_seconds).max();
+        if let Some(after) = longest.filter(|after| *after >= role.pending_seconds) {
+            let problem = format!(
+                "after {} the request has lapsed, so nobody comes to it then; make after shorter or pending_for longer",
+                in_words(after)
+            );
+            self.advise_on("approve", problem, table, path);
+        }
     }
 
     fn advise_on(&mut self, key: &str, problem: String, table: &DeTable<'_>, path: &str) {
@@ -44,13 +58,13 @@ impl Reader<'_> {
 /// Those named in may_ask for whom too few others may approve. Of approvers that come by group nothing is said: who is in it, the file
 /// does not say.
 fn never_approved(role: &Role) -> Vec<&str> {
-    let named = role.stages().iter();
-    let named: Vec<_> = named
-        .filter(|stage| stage.approvers.groups.is_empty())
+    let stages = role.stages().iter();
+    let named: Vec<_> = stages
+        .filter_map(|stage| Some((stage, stage.all_named()?)))
         .collect();
     let enough = |asker: &Principal| {
-        let others = named.iter().map(|stage| {
-            let others = stage.approvers.users.iter();
+        let others = named.iter().map(|(stage, named)| {
+            let others = named.iter().copied();
             (*stage, others.filter(|name| *name != asker).collect())
         });
         could_be_done(&others.collect::<Vec<_>>())

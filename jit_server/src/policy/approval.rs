@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::repeat_n;
 
+use jiff::SignedDuration;
 use jit_grant::Principal;
 
 use super::{People, Role};
@@ -10,6 +11,8 @@ use crate::event::UserSet;
 
 /// Stages of one role at most.
 pub(super) const MOST_STAGES: usize = 5;
+/// Times at which more people may approve one stage at most.
+pub(super) const MOST_LATER: usize = 5;
 
 /// One stage. It begins when the one before it is done, and is done when enough have approved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,13 +23,41 @@ pub struct Stage {
     pub count: u32,
     /// Whoever approved a stage before this one may approve this one, too.
     pub same_person_again: bool,
+    /// Who may approve it, too, once it has been due for a while; those who wait longer come later.
+    pub later: Vec<Later>,
+}
+
+/// More approvers of a stage that is not done in time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Later {
+    /// The stage has been due for so long. Seconds.
+    pub after_seconds: u32,
+    /// Who may approve it then, beside all those before.
+    pub approvers: People,
 }
 
 impl Stage {
-    /// True where `user` is one of its approvers.
+    /// True where `user` may approve it when it has been due for `waited`.
     #[must_use]
-    pub fn includes(&self, user: &UserSet) -> bool {
-        self.approvers.include(user)
+    pub fn includes(&self, user: &UserSet, waited: SignedDuration) -> bool {
+        let due = |later: &&Later| waited >= SignedDuration::from_secs(later.after_seconds.into());
+        let later = self.later.iter().filter(due);
+        self.approvers.include(user) || later.into_iter().any(|then| then.approvers.include(user))
+    }
+
+    /// True where `user` may approve it at once or later.
+    #[must_use]
+    pub fn ever_includes(&self, user: &UserSet) -> bool {
+        self.includes(user, SignedDuration::MAX)
+    }
+
+    /// All who may approve it at once or later. None where some of them come by group: who is in it, a policy does not say.
+    pub(super) fn all_named(&self) -> Option<BTreeSet<&Principal>> {
+        let later = self.later.iter().map(|later| &later.approvers);
+        let all: Vec<&People> = [&self.approvers].into_iter().chain(later).collect();
+        all.iter()
+            .all(|people| people.groups.is_empty())
+            .then(|| all.iter().flat_map(|people| &people.users).collect())
     }
 }
 
@@ -40,7 +71,7 @@ impl Role {
     /// True where `user` may approve some stage of it.
     #[must_use]
     pub fn has_approver(&self, user: &UserSet) -> bool {
-        self.stages().iter().any(|stage| stage.includes(user))
+        self.stages().iter().any(|stage| stage.ever_includes(user))
     }
 }
 
@@ -100,6 +131,7 @@ mod tests {
                     approvers: People::default(),
                     count: *count,
                     same_person_again: *same_person_again,
+                    later: Vec::new(),
                 };
                 (
                     stage,

@@ -4,7 +4,7 @@ use jit_grant::Action;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Hosts, People, Policy, Role, Stage, in_words};
+use super::{Hosts, Later, People, Policy, Role, Stage, in_words};
 
 /// A policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -53,6 +53,18 @@ pub struct StageDocument {
     pub count: u32,
     /// Whoever approved a stage before it may approve this one, too.
     pub same_person_again: bool,
+    /// Who may approve it, too, when it is not done in time.
+    #[serde(default)]
+    pub later: Vec<LaterDocument>,
+}
+
+/// More approvers of a stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LaterDocument {
+    /// When the stage has been due for so long.
+    pub after_seconds: u32,
+    /// Who may approve it then, beside all others.
+    pub approvers: PeopleDocument,
 }
 
 /// Some people.
@@ -150,6 +162,16 @@ impl From<&Stage> for StageDocument {
             approvers: PeopleDocument::from(&stage.approvers),
             count: stage.count,
             same_person_again: stage.same_person_again,
+            later: stage.later.iter().map(LaterDocument::from).collect(),
+        }
+    }
+}
+
+impl From<&Later> for LaterDocument {
+    fn from(later: &Later) -> Self {
+        Self {
+            after_seconds: later.after_seconds,
+            approvers: PeopleDocument::from(&later.approvers),
         }
     }
 }
@@ -163,7 +185,16 @@ impl StageDocument {
         } else {
             ""
         };
-        format!("{} of: {}{again}", self.count, self.approvers.in_words())
+        let later = self.later.iter().map(|later| {
+            let (after, who) = (in_words(later.after_seconds), later.approvers.in_words());
+            format!(", after {after} also {who}")
+        });
+        let later: String = later.collect();
+        format!(
+            "{} of: {}{later}{again}",
+            self.count,
+            self.approvers.in_words()
+        )
     }
 }
 

@@ -213,7 +213,7 @@ impl<'a> Desk<'a> {
     ) -> Result<Vec<Event>, WorkflowError> {
         let (request, approver, rule) = self.decidable(id)?;
         let progress = Progress::of(request, rule.stages(), self.state);
-        progress.check(approver)?;
+        progress.check(approver, self.now)?;
         self.check_still_fits(request)?;
         let asked = request.asked.for_seconds;
         let wanted = for_seconds.unwrap_or(asked);

@@ -143,7 +143,7 @@ pub enum WorkflowError {
     HostFull(HostName),
     /// The stage that is due is for others.
     #[error(
-        "{request} is at stage {stage} of {stages}, which is for others to approve; `jitctl show {request}` says who"
+        "{request} is at stage {stage} of {stages}, which is for others to approve now; `jitctl show {request}` says who"
     )]
     OtherStage {
         /// Which request.

@@ -49,7 +49,7 @@ extendable = "20m"
 may_ask = { users = ["alice", "bob", "erin"] }
 approve = [
     { users = ["bob", "carol"] },
-    { users = ["carol", "dave", "bob"] },
+    { users = ["carol", "dave"], then = [{ after = "2m", users = ["bob"] }] },
     { users = ["bob", "carol", "dave"], same_person_again = true },
 ]
 "#;
@@ -83,7 +83,7 @@ fn user_set(name: &str, login: &str) -> UserSet {
 }
 
 /// A history: what happened, and the state after it.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct History {
     state: State,
     entries: Vec<Entry>,

@@ -5,6 +5,7 @@
 //! that changes while a request waits holds for all of it, and an approval that was right when it was given and does not fit any more
 //! counts no more; whoever gave it may be asked again.
 
+use jiff::{SignedDuration, Timestamp};
 use jit_grant::Principal;
 
 use super::{Given, Request, State, WorkflowError};
@@ -19,6 +20,8 @@ pub struct Progress<'a> {
     counted: Vec<&'a Given>,
     /// Of `stages`, from 0. The last one stays due when enough have approved: a policy that came to ask for fewer makes no grant by itself.
     due: usize,
+    /// Since when it is due.
+    since: Timestamp,
 }
 
 impl<'a> Progress<'a> {
@@ -30,11 +33,12 @@ impl<'a> Progress<'a> {
             stages,
             counted: Vec::new(),
             due: 0,
+            since: request.asked_at,
         };
         for given in &request.approvals {
             let user = state.directory.user(&given.by);
             let is_due = given.stage == progress.stage();
-            if is_due && user.is_some_and(|user| progress.check(user).is_ok()) {
+            if is_due && user.is_some_and(|user| progress.check(user, given.at).is_ok()) {
                 progress.count(given);
             }
         }
@@ -46,7 +50,7 @@ impl<'a> Progress<'a> {
     /// # Errors
     /// That the stage which is due does not take it.
     pub fn with(mut self, user: &UserSet, given: &'a Given) -> Result<Self, WorkflowError> {
-        self.check(user)?;
+        self.check(user, given.at)?;
         self.count(given);
         Ok(self)
     }
@@ -55,6 +59,18 @@ impl<'a> Progress<'a> {
     #[must_use]
     pub fn stage(&self) -> u32 {
         number(self.due)
+    }
+
+    /// True where the stage with this number, from 0, is the one that is due.
+    #[must_use]
+    pub fn is_due(&self, stage: usize) -> bool {
+        stage == self.due
+    }
+
+    /// Since when that stage is due.
+    #[must_use]
+    pub fn since(&self) -> Timestamp {
+        self.since
     }
 
     /// True where all stages are done. Without any nothing ever is.
@@ -77,28 +93,33 @@ impl<'a> Progress<'a> {
             .map(|given| &given.by)
     }
 
-    /// Who could approve the stage with this number, from 0, if it were due now: neither the one who asks, nor anybody who is locked
-    /// or has approved what keeps him from it.
-    pub fn able(&self, stage: usize, state: &'a State) -> impl Iterator<Item = &'a UserSet> {
+    /// Who could approve the stage with this number, from 0, at `now`, or if it became due then: neither the one who asks, nor anybody
+    /// who is locked or has approved what keeps him from it.
+    pub fn able(
+        &self,
+        stage: usize,
+        state: &'a State,
+        now: Timestamp,
+    ) -> impl Iterator<Item = &'a UserSet> {
         let users = state.directory.users();
         users.filter(move |user| {
             user.name != self.request.asked.principal
                 && state.lock(&user.name).is_none()
-                && self.may(user, stage)
+                && self.may(user, stage, now)
         })
     }
 
-    /// Checks that the stage which is due takes an approval by `user`, who is not the one who asks.
+    /// Checks that the stage which is due takes an approval by `user`, who is not the one who asks, at `at`.
     ///
     /// # Errors
     /// Why it does not.
-    pub fn check(&self, user: &UserSet) -> Result<(), WorkflowError> {
+    pub fn check(&self, user: &UserSet, at: Timestamp) -> Result<(), WorkflowError> {
         let asked = &self.request.asked;
-        if !self.stages.iter().any(|stage| stage.includes(user)) {
+        if !self.stages.iter().any(|stage| stage.ever_includes(user)) {
             let (principal, role) = (user.name.clone(), asked.role.clone());
             return Err(PolicyRefusal::MayNotApprove { principal, role }.into());
         }
-        if self.may(user, self.due) {
+        if self.may(user, self.due, at) {
             return Ok(());
         }
         let request = asked.request.clone();
@@ -112,20 +133,26 @@ impl<'a> Progress<'a> {
         })
     }
 
-    /// True where `stage` takes an approval by `user` beside those that count.
-    fn may(&self, user: &UserSet, stage: usize) -> bool {
+    /// True where `stage` takes an approval by `user` at `at` beside those that count.
+    fn may(&self, user: &UserSet, stage: usize, at: Timestamp) -> bool {
         let Some(rule) = self.stages.get(stage) else {
             return false;
         };
         let mut his = self.counted.iter().filter(|given| given.by == user.name);
         let used_up = his.any(|given| given.stage == number(stage) || !rule.same_person_again);
-        rule.includes(user) && !used_up
+        let waited = if stage == self.due {
+            at.duration_since(self.since)
+        } else {
+            SignedDuration::ZERO
+        };
+        rule.includes(user, waited) && !used_up
     }
 
     fn count(&mut self, given: &'a Given) {
         self.counted.push(given);
         if self.is_full(self.due) && self.due + 1 < self.stages.len() {
             self.due += 1;
+            self.since = given.at;
         }
     }
 

@@ -115,7 +115,14 @@ fn approvers(role: &Role) -> String {
     if approval.first.count == 0 {
         return "nobody: granted at once".to_owned();
     }
-    let stage = |stage: &RoleStage| format!("{} of {}", stage.count, people(&stage.by));
+    let stage = |stage: &RoleStage| {
+        let later = stage.later.iter().map(|later| {
+            let (after, who) = (seconds(later.after_seconds), people(&later.approvers));
+            format!(", after {after} also {who}")
+        });
+        let later: String = later.collect();
+        format!("{} of {}{later}", stage.count, people(&stage.by))
+    };
     match approval.stages.as_slice() {
         [] => stage(&approval.first),
         stages => stages.iter().map(stage).collect::<Vec<_>>().join("; then "),

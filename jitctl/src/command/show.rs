@@ -4,7 +4,7 @@ use super::list::{approvals, people, seconds, until};
 use super::{Here, left_behind, timeline};
 use crate::cli::Id;
 use crate::error::{Error, Exit};
-use crate::server::{Ending, Grant, LeftBehind, Moment, Request, Server, Sessions};
+use crate::server::{Ending, Grant, LeftBehind, Moment, Request, Server, Sessions, Stage};
 
 pub(super) async fn run(here: &Here, id: Id) -> Result<Exit, Error> {
     let server = here.server()?;
@@ -98,7 +98,7 @@ fn show_stages(here: &Here, request: &Request) {
             let is_due = request.stage == Some(number);
             vec![
                 format!("{number}{}", if is_due { ", due" } else { "" }),
-                format!("{} of {}", stage.needed, people(&stage.approvers)),
+                needs(here, stage),
                 stage.approved_by.join(", "),
                 stage
                     .able
@@ -124,6 +124,20 @@ fn show_comments(here: &Here, request: &Request) {
                 .pairs(&[("Comment", format!("{}: {comment}", approval.by))]);
         }
     }
+}
+
+/// Such as `1 of group leads, from 10:30 also group managers`.
+fn needs(here: &Here, stage: &Stage) -> String {
+    let later = stage.later.iter().map(|later| {
+        let who = people(&later.approvers);
+        match later.from {
+            Some(from) if from <= here.now.wall => format!(", now also {who}"),
+            Some(from) => format!(", from {} also {who}", here.times().local(from)),
+            None => format!(", after {} also {who}", seconds(later.after_seconds)),
+        }
+    });
+    let later: String = later.collect();
+    format!("{} of {}{later}", stage.needed, people(&stage.approvers))
 }
 
 /// The story of a grant is that of its request.

@@ -61,6 +61,18 @@ pub(crate) struct RoleApproval {
 pub(crate) struct RoleStage {
     pub(crate) by: Approvers,
     pub(crate) count: u32,
+    #[serde(default)]
+    pub(crate) later: Vec<Later>,
+}
+
+/// Who may approve a stage, too, when it is not done in time.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Later {
+    pub(crate) approvers: Approvers,
+    pub(crate) after_seconds: i64,
+    /// From when on, where the stage is due.
+    #[serde(default)]
+    pub(crate) from: Option<Timestamp>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -117,6 +129,8 @@ pub(crate) struct Stage {
     /// Who could approve it, where the server says so.
     #[serde(default)]
     pub(crate) able: Option<Vec<String>>,
+    #[serde(default)]
+    pub(crate) later: Vec<Later>,
 }
 
 #[derive(Debug, Deserialize)]

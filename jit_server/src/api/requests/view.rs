@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::clock::seconds_after;
 use crate::policy::{PeopleDocument, Policy, Role, Stage};
 use crate::workflow::{Given, Progress, Request, RequestState, Said, State, Step};
 
@@ -58,6 +59,18 @@ pub(in crate::api) struct StageView {
     approved_by: Vec<String>,
     /// Who could approve it, if it were due now; the first 50 by name. null: not told in lists.
     able: Option<Vec<String>>,
+    /// Who may approve it, too, when it is not done in time.
+    later: Vec<LaterView>,
+}
+
+/// More approvers of a stage.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct LaterView {
+    approvers: PeopleDocument,
+    /// When the stage has been due for so long.
+    after_seconds: u32,
+    /// From when on. null: the stage is not the one that is due.
+    from: Option<Timestamp>,
 }
 
 /// A refusal.
@@ -128,7 +141,7 @@ impl RequestView {
         let mut view = Self::of(request, policy, state, now);
         let progress = Progress::of(request, stages(request, policy), state);
         for (number, stage) in view.stages.iter_mut().enumerate() {
-            let able = progress.able(number, state).take(MOST_ABLE);
+            let able = progress.able(number, state, now).take(MOST_ABLE);
             stage.able = Some(able.map(|user| user.name.to_string()).collect());
         }
         view
@@ -149,6 +162,17 @@ impl StageView {
             needed: stage.count,
             approved_by: by.map(ToString::to_string).collect(),
             able: None,
+            later: stage
+                .later
+                .iter()
+                .map(|later| LaterView {
+                    approvers: PeopleDocument::from(&later.approvers),
+                    after_seconds: later.after_seconds,
+                    from: progress
+                        .is_due(number)
+                        .then(|| seconds_after(progress.since(), later.after_seconds)),
+                })
+                .collect(),
         }
     }
 }

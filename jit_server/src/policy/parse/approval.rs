@@ -2,8 +2,8 @@
 
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::super::approval::{MOST_STAGES, could_be_done};
-use super::super::{People, Stage};
+use super::super::approval::{MOST_LATER, MOST_STAGES, could_be_done};
+use super::super::{Later, People, Stage};
 use super::{Reader, Value};
 
 /// People who must approve one stage at most.
@@ -22,12 +22,9 @@ impl Reader<'_> {
                 return None;
             }
         };
-        // Who is in a group the file does not say.
-        let named = stages
-            .iter()
-            .filter(|stage| stage.approvers.groups.is_empty());
+        let named = stages.iter();
         let named: Vec<_> = named
-            .map(|stage| (stage, stage.approvers.users.iter().collect()))
+            .filter_map(|stage| Some((stage, stage.all_named()?)))
             .collect();
         if !could_be_done(&named) {
             let problem = "nobody counts twice, and too few different people are named, so nothing could ever be granted; name more, or say same_person_again on a later stage";
@@ -61,7 +58,14 @@ impl Reader<'_> {
         path: &str,
         is_first: bool,
     ) -> Option<Stage> {
-        const KEYS: &[&str] = &["users", "groups", "count", "all", "same_person_again"];
+        const KEYS: &[&str] = &[
+            "users",
+            "groups",
+            "count",
+            "all",
+            "same_person_again",
+            "then",
+        ];
         self.refuse_unknown(table, path, KEYS);
         let approvers = self.named_people(value, table, path);
         let again = self.optional(table, path, "same_person_again", Self::flag);
@@ -74,25 +78,75 @@ impl Reader<'_> {
             reader.number(value, path, MOST_APPROVALS)
         });
         let all = all.unwrap_or(Some(false))?;
+        let later = self.later(table, path, all);
         let approvers = approvers?;
         let count = if all {
             self.count_of_all(table, path, &approvers)?
         } else {
             count.unwrap_or(Some(1))?
         };
-        let named = u32::try_from(approvers.users.len()).unwrap_or(u32::MAX);
-        if approvers.groups.is_empty() && named < count {
+        let stage = Stage {
+            approvers,
+            count,
+            same_person_again: again.unwrap_or(Some(false))?,
+            later: later?,
+        };
+        let named = stage.all_named().map(|named| named.len());
+        let named = named.map(|named| u32::try_from(named).unwrap_or(u32::MAX));
+        if let Some(named) = named.filter(|named| *named < count) {
             let problem = format!(
                 "{count} must approve but only {named} may, so nothing could ever be granted"
             );
             self.mistake(&value.span(), path, problem);
             return None;
         }
-        Some(Stage {
-            approvers,
-            count,
-            same_person_again: again.unwrap_or(Some(false))?,
-        })
+        Some(stage)
+    }
+
+    /// `then`: who may approve a stage, too, when it was due for so long.
+    fn later(&mut self, table: &DeTable<'_>, path: &str, all: bool) -> Option<Vec<Later>> {
+        let Some(value) = table.get("then") else {
+            return Some(Vec::new());
+        };
+        let path = format!("{path}.then");
+        let listed = value.get_ref().as_array();
+        let Some(array) = listed.filter(|array| (1..=MOST_LATER).contains(&array.len())) else {
+            let problem = format!(
+                "must be a list of 1 to {MOST_LATER} tables with after, and users or groups"
+            );
+            self.mistake(&value.span(), &path, problem);
+            return None;
+        };
+        if all {
+            let problem = "says that others may stand in, and all says that nobody can; say count instead of all";
+            self.mistake(&value.span(), &path, problem);
+            return None;
+        }
+        let mut read: Vec<Later> = Vec::new();
+        for (number, one) in (1..).zip(array.iter()) {
+            let path = format!("{path}.{number}");
+            let table = self.table(one, &path)?;
+            self.refuse_unknown(table, &path, &["after", "users", "groups"]);
+            let after = self.required(table, &one.span(), &path, "after", Self::duration);
+            let approvers = self.named_people(one, table, &path);
+            let after_seconds = after?;
+            if read
+                .last()
+                .is_some_and(|before| before.after_seconds >= after_seconds)
+            {
+                self.mistake(
+                    &one.span(),
+                    &path,
+                    "must come after a longer time than the one before it",
+                );
+                return None;
+            }
+            read.push(Later {
+                after_seconds,
+                approvers: approvers?,
+            });
+        }
+        Some(read)
     }
 
     /// How many `all = true` comes to. Of groups that can't be said: who is in one changes, and an empty one would need nobody.
@@ -183,6 +237,34 @@ mod tests {
                 r#"approve = [{ users = ["bob"] }, { users = ["carol"], count = 2 }]"#,
                 "approve.2",
             ),
+            (
+                r#"approve = { groups = ["leads"], then = [] }"#,
+                "approve.then",
+            ),
+            (
+                r#"approve = { groups = ["leads"], then = { after = "1h", users = ["bob"] } }"#,
+                "approve.then",
+            ),
+            (
+                r#"approve = { groups = ["leads"], then = [{ users = ["bob"] }] }"#,
+                "approve.then.1.after",
+            ),
+            (
+                r#"approve = { groups = ["leads"], then = [{ after = "1h" }] }"#,
+                "approve.then.1",
+            ),
+            (
+                r#"approve = { groups = ["leads"], then = [{ after = "1h", users = ["bob"] }, { after = "1h", users = ["carol"] }] }"#,
+                "approve.then.2",
+            ),
+            (
+                r#"approve = { users = ["bob"], all = true, then = [{ after = "1h", users = ["carol"] }] }"#,
+                "approve.then",
+            ),
+            (
+                r#"approve = { users = ["bob"], count = 3, then = [{ after = "1h", users = ["carol"] }] }"#,
+                "approve",
+            ),
         ] {
             let mistakes = check_text("policy.toml", &policy(approve)).unwrap_err();
             let told: Vec<_> = mistakes.iter().map(|m| (m.line, m.key.as_str())).collect();
@@ -208,5 +290,22 @@ mod tests {
             warnings[0].problem.starts_with("carol may ask"),
             "{warnings:?}"
         );
+    }
+
+    #[test]
+    fn a_stage_may_fall_to_others_who_are_counted_among_those_who_could_do_it() {
+        let text = r#"approve = { users = ["bob"], count = 2, then = [{ after = "30m", users = ["carol"] }, { after = "2d", groups = ["leads"] }] }"#;
+        let later = &stages(text)[0].later;
+        let after: Vec<_> = later.iter().map(|later| later.after_seconds).collect();
+        assert_eq!(after, [1_800, 172_800]);
+        let warnings = check_closely("policy.toml", &policy(text))
+            .unwrap()
+            .warnings;
+        assert_eq!(
+            warnings.len(),
+            1,
+            "a request lapses after a day: {warnings:?}"
+        );
+        assert!(warnings[0].problem.starts_with("after 48h"), "{warnings:?}");
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::super::document::{PeopleDocument, PolicyDocument, RoleDocument};
+use super::super::document::{LaterDocument, PeopleDocument, PolicyDocument, RoleDocument};
 use super::*;
 
 const GOOD: &str = r#"may_lock = { groups = ["leads"] }
@@ -29,6 +29,7 @@ pending_for = "12h"
 users = ["bob"]
 groups = ["leads"]
 count = 2
+then = [{ after = "30m", groups = ["managers"] }]
 
 [roles.anywhere]
 hosts = ["*"]
@@ -94,6 +95,15 @@ fn people_among(fewer: &PeopleDocument, more: &PeopleDocument) -> bool {
     among(&fewer.users, &more.users) && among(&fewer.groups, &more.groups)
 }
 
+fn later_among(fewer: &[LaterDocument], more: &[LaterDocument]) -> bool {
+    fewer.iter().all(|one| {
+        more.iter().any(|other| {
+            other.after_seconds <= one.after_seconds
+                && people_among(&one.approvers, &other.approvers)
+        })
+    })
+}
+
 /// In what `after` allows more than `before`.
 fn wider(before: &RoleDocument, after: &RoleDocument) -> Vec<&'static str> {
     let alone = |role: &RoleDocument| role.extend_without_approval;
@@ -114,6 +124,7 @@ fn wider(before: &RoleDocument, after: &RoleDocument) -> Vec<&'static str> {
         [
             ("approve", people_among(&after.approvers, &before.approvers)),
             ("count", after.count >= before.count),
+            ("then", later_among(&after.later, &before.later)),
             (
                 "same_person_again",
                 after.same_person_again <= before.same_person_again,

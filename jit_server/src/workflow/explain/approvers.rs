@@ -1,5 +1,6 @@
 //! Who could approve a request that is not made yet.
 
+use jiff::SignedDuration;
 use jit_grant::Principal;
 
 use crate::policy::{Role, could_be_done};
@@ -10,17 +11,19 @@ use crate::workflow::State;
 pub struct Approvers {
     /// The stages, in order; the first one is due first.
     pub stages: Vec<Able>,
-    /// True where different people could do all of them.
+    /// True where different people could do all of them without waiting.
     pub are_enough: bool,
 }
 
 /// Who could approve one stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Able {
-    /// By name: neither locked nor the one who asks.
+    /// By name, as soon as it is due: neither locked nor the one who asks.
     pub able: Vec<Principal>,
     /// How many must.
     pub needed: u32,
+    /// Who could, too, when it has been due for so many seconds.
+    pub later: Vec<(u32, Vec<Principal>)>,
 }
 
 impl Approvers {
@@ -37,7 +40,7 @@ impl Approvers {
             .stages()
             .iter()
             .map(|stage| {
-                let able = users().filter(|user| stage.includes(user));
+                let able = users().filter(|user| stage.includes(user, SignedDuration::ZERO));
                 (stage, able.map(|user| &user.name).collect())
             })
             .collect();
@@ -48,6 +51,15 @@ impl Approvers {
                 .map(|(stage, able)| Able {
                     able: able.into_iter().cloned().collect(),
                     needed: stage.count,
+                    later: stage
+                        .later
+                        .iter()
+                        .map(|later| {
+                            let able = users().filter(|user| later.approvers.include(user));
+                            let able = able.map(|user| user.name.clone()).collect();
+                            (later.after_seconds, able)
+                        })
+                        .collect(),
                 })
                 .collect(),
         }

@@ -15,12 +15,20 @@ proptest! {
             let rule = &policy.roles[&grant.role];
             prop_assert!(request.approvals.iter().all(|given| given.by != grant.principal), "nobody approves his own");
             let mut before: BTreeSet<&Principal> = BTreeSet::new();
+            let mut last = None;
             for (number, stage) in (1..).zip(rule.stages()) {
                 let of_stage = request.approvals.iter().filter(|given| given.stage == number);
                 let by: Vec<&Principal> = of_stage.map(|given| &given.by).collect();
                 let different: BTreeSet<&Principal> = by.iter().copied().collect();
                 prop_assert_eq!(by.len(), different.len(), "nobody counts twice in a stage");
-                prop_assert!(by.iter().all(|by| stage.approvers.users.contains(*by)));
+                let due = last.unwrap_or(request.asked_at);
+                let of_stage = request.approvals.iter().filter(|given| given.stage == number);
+                for given in of_stage {
+                    let later = stage.later.iter().filter(|later| given.at >= after(due, later.after_seconds));
+                    let mut may = [&stage.approvers].into_iter().chain(later.map(|later| &later.approvers));
+                    prop_assert!(may.any(|people| people.users.contains(&given.by)));
+                    last = Some(given.at);
+                }
                 let new = different.difference(&before).count();
                 let counts = if stage.same_person_again { different.len() } else { new };
                 prop_assert!(counts >= stage.count as usize, "stage {} is done", number);

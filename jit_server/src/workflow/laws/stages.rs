@@ -17,10 +17,19 @@ fn approves(
     policy: &Policy,
     person: usize,
 ) -> Result<RequestState, WorkflowError> {
+    approves_at(history, policy, person, begin())
+}
+
+fn approves_at(
+    history: &mut History,
+    policy: &Policy,
+    person: usize,
+    now: Timestamp,
+) -> Result<RequestState, WorkflowError> {
     let wanted = approve(1, None);
     let actor = actor(person);
-    for event in command(&history.state, policy, begin(), &actor, wanted)? {
-        history.happened(begin(), &actor, event);
+    for event in command(&history.state, policy, now, &actor, wanted)? {
+        history.happened(now, &actor, event);
     }
     Ok(history.state.request(&request_id(1)).unwrap().state)
 }
@@ -184,6 +193,63 @@ fn an_approval_taken_back_makes_its_stage_due_again_and_those_after_it() {
 }
 
 #[test]
+fn a_stage_falls_to_others_after_its_own_time_and_not_that_of_the_request() {
+    let policy = staged(
+        r#"[{ users = ["bob"] }, { users = ["carol"], then = [{ after = "30m", users = ["dave"] }] }]"#,
+    );
+    let mut history = asked(&policy);
+    let first = after(begin(), 3_600);
+    assert_eq!(
+        approves_at(&mut history, &policy, DAVE, first),
+        other_stage(1, 2)
+    );
+    approves_at(&mut history, &policy, BOB, first).unwrap();
+    let early = after(first, 1_799);
+    assert_eq!(
+        approves_at(&mut history, &policy, DAVE, early),
+        other_stage(2, 2)
+    );
+    let able = |now| {
+        let request = history.state.request(&request_id(1)).unwrap();
+        let stages = policy.roles[&request.asked.role].stages();
+        let progress = Progress::of(request, stages, &history.state);
+        let able = progress.able(1, &history.state, now);
+        able.map(|user| user.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(able(early), ["carol"]);
+    let due = after(first, 1_800);
+    assert_eq!(able(due), ["carol", "dave"], "in addition, not instead");
+    assert_eq!(
+        approves_at(&mut history.clone(), &policy, CAROL, due),
+        Ok(RequestState::Approved)
+    );
+    assert_eq!(
+        approves_at(&mut history, &policy, DAVE, due),
+        Ok(RequestState::Approved)
+    );
+}
+
+#[test]
+fn an_approval_given_later_counts_only_where_it_was_time_for_it_by_the_policy_in_force() {
+    let text =
+        r#"{ users = ["bob", "carol"], count = 2, then = [{ after = "10m", users = ["dave"] }] }"#;
+    let policy = staged(text);
+    let mut history = asked(&policy);
+    approves_at(&mut history, &policy, DAVE, after(begin(), 600)).unwrap();
+    let longer = staged(&text.replace("10m", "20m"));
+    let now = after(begin(), 3_000);
+    assert_eq!(
+        approves_at(&mut history, &longer, BOB, now),
+        Ok(RequestState::Pending),
+        "dave came too early for the policy in force"
+    );
+    assert_eq!(
+        approves_at(&mut history, &longer, DAVE, now),
+        Ok(RequestState::Approved)
+    );
+}
+
+#[test]
 fn a_record_of_before_there_were_stages_replays_as_it_did() {
     let old = r#"{"kind":"approved","request":"r1","by":"bob","for_seconds":300,"policy":"p"}"#;
     let event: Event = serde_json::from_str(old).unwrap();
@@ -214,7 +280,7 @@ proptest! {
             let due = progress.stage() as usize - 1;
             for (person, name) in PEOPLE.iter().enumerate() {
                 let wanted = Command::Approve { request: request.asked.request.clone(), for_seconds: None, comment: None };
-                let told = progress.able(due, &history.state).any(|user| user.name.as_str() == *name);
+                let told = progress.able(due, &history.state, now).any(|user| user.name.as_str() == *name);
                 let outcome = command(&history.state, policy(), now, &actor(person), wanted);
                 let refused = matches!(outcome, Err(WorkflowError::Policy(PolicyRefusal::MayNotApprove { .. })
                     | WorkflowError::OtherStage { .. } | WorkflowError::AlreadyApproved(_) | WorkflowError::OwnRequest(_)
