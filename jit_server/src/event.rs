@@ -17,7 +17,7 @@ use crate::alarm::Alarm;
 use crate::directory::{GroupName, Standing};
 use crate::label::{LabelKey, LabelValue};
 use crate::ssh_key::SshKey;
-use crate::text::{Comment, Reason, Ticket};
+use crate::text::{Comment, Grounds, Reason, Ticket};
 
 /// One event in its place in the record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -292,6 +292,17 @@ impl Event {
         }
     }
 
+    /// Who makes it happen, where it comes of something that `caller` wanted: what no person decides, the server does.
+    #[must_use]
+    pub fn actor(&self, caller: &Actor) -> Actor {
+        match self {
+            Self::Granted(Granted {
+                at_once: Some(_), ..
+            }) => Actor::Server,
+            _ => caller.clone(),
+        }
+    }
+
     /// The request that it is about, where it is about one.
     #[must_use]
     pub fn request(&self) -> Option<&RequestId> {
@@ -520,8 +531,22 @@ pub struct Granted {
     /// The end of an elevation ends the login that it was started from, too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub end_login_with_elevation: bool,
+    /// Why nobody had to approve. None: enough did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_once: Option<AtOnce>,
     /// The policy in force.
     pub policy: String,
+}
+
+/// Why a request was granted by the server as soon as it was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "rule", rename_all = "snake_case")]
+pub enum AtOnce {
+    /// The policy says that nobody has to approve.
+    Auto {
+        /// Why that is safe, in the policy's words.
+        because: Grounds,
+    },
 }
 
 /// One grant: one host.

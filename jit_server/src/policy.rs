@@ -15,7 +15,7 @@ use crate::directory::{Directory, GroupName};
 use crate::event::UserSet;
 
 pub(crate) use approval::could_be_done;
-pub use approval::{Later, Stage};
+pub use approval::{Approval, Later, Stage};
 pub use document::{LaterDocument, PeopleDocument, PolicyDocument, RoleDocument, StageDocument};
 pub(crate) use file::read_text;
 pub use file::{Change, PolicyFile, check, read};
@@ -51,8 +51,8 @@ pub struct Role {
     pub pending_seconds: u32,
     /// Who may ask.
     pub may_ask: People,
-    /// Who has to approve, stage after stage; one at least.
-    pub stages: Vec<Stage>,
+    /// Who has to approve, if anybody.
+    pub approval: Approval,
     /// Where an elevation is ended before it finished, the login that it was started from ends too (T17).
     pub end_login_with_elevation: bool,
 }

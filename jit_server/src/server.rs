@@ -464,7 +464,7 @@ impl Server {
         let entries = numbered.map(|(seq, event)| Entry {
             seq,
             at,
-            actor: actor.clone(),
+            actor: event.actor(actor),
             event,
         });
         entries.collect()

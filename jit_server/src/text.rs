@@ -90,6 +90,10 @@ text_type! {
     Comment, "comment", 1, 500
 }
 text_type! {
+    /// Why a policy lets something happen that nobody approves.
+    Grounds, "because", 10, 500
+}
+text_type! {
     /// A ticket's number or address.
     Ticket, "ticket", 1, 200
 }

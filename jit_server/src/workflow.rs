@@ -4,6 +4,7 @@
 //! does. Neither reads a clock nor stores anything.
 
 mod asking;
+mod at_once;
 mod command;
 mod error;
 mod explain;

@@ -18,8 +18,8 @@ use crate::error::{Error, Exit};
 use crate::words::clean;
 
 pub(crate) use document::{
-    Approvers, AuditPage, Ending, Enrolled, Event, Extension, Grant, Host, LeftBehind, Locked,
-    Moment, Request, Role, RoleStage, ServerKey, Sessions, Stage, Standing, Whoami,
+    Approvers, AtOnce, AuditPage, Ending, Enrolled, Event, Extension, Grant, Host, LeftBehind,
+    Locked, Moment, Request, Role, RoleStage, ServerKey, Sessions, Stage, Standing, Whoami,
 };
 
 /// Where the server of this machine answers.

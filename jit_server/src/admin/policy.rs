@@ -123,6 +123,11 @@ pub async fn explain(options: ExplainOptions, out: &mut impl Write) -> Result<bo
 }
 
 impl Explanation {
+    fn asks_nobody(&self) -> bool {
+        let approval = self.approval.as_ref();
+        approval.is_some_and(|approval| approval.stages.is_empty())
+    }
+
     fn text(&self) -> String {
         let mut rules = table(&["RULE", "", "WHY"]);
         for Rule {
@@ -141,10 +146,12 @@ impl Explanation {
         text.push('\n');
         if let (Some(code), Some(refusal)) = (&self.code, &self.refusal) {
             text.push_str(&format!("Would be refused ({code}): {refusal}\n"));
+        } else if self.asks_nobody() {
+            text.push_str("Would be granted at once: nobody has to approve it.\n");
         } else {
             text.push_str("Would be taken, and then wait for approval.\n");
         }
-        if let Some(approval) = &self.approval {
+        if let Some(approval) = self.approval.as_ref().filter(|_| !self.asks_nobody()) {
             text.push_str(&approval.text());
         }
         text

@@ -71,6 +71,9 @@ fn as_markdown(document: &PolicyDocument) -> String {
         for (question, answer) in role.said() {
             text.push_str(&format!("| {question} | {answer} |\n"));
         }
+        if let Some(because) = &role.auto {
+            text.push_str(&format!("| Why that is safe | {} |\n", escaped(because)));
+        }
     }
     text.push_str(&format!(
         "\n## Locks\n\n{}.\n\nSHA-256 of the policy's text, which the record has with every decision: `{}`\n",
@@ -120,6 +123,12 @@ longest = "4h"
 extendable = "30m"
 may_ask = { users = ["alice"], groups = ["developers"] }
 approve = { groups = ["leads"], count = 2 }
+[roles.logs]
+hosts = ["web-1"]
+actions = ["ssh"]
+longest = "1h"
+may_ask = { users = ["alice"] }
+approve = { auto = true, because = "logs only | <b>read</b>" }
 "##;
         let policy = check_text("policy.toml", policy).unwrap();
         let text = as_markdown(&PolicyDocument::from(&policy));
@@ -135,6 +144,8 @@ approve = { groups = ["leads"], count = 2 }
             "| Undecided, it lapses after | 24h |",
             "| Where an elevation is ended, its login | ends, too |",
             "May lock and unlock others: root on the server's machine, group leads.",
+            "| Who approves | nobody: it is granted at once |",
+            r"| Why that is safe | logs only \| \<b\>read\</b\> |",
         ] {
             assert!(
                 text.lines().any(|told| told == line),

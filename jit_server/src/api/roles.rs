@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::Problem;
 use super::caller::Caller;
-use crate::policy::{Hosts, LaterDocument, Role};
+use crate::policy::{self, Hosts, LaterDocument, Role};
 use crate::server::Server;
 
 /// A role of the policy.
@@ -32,11 +32,13 @@ pub(super) struct RoleView {
 /// Who approves.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Approval {
-    /// The first stage.
+    /// The first stage. `count` is 0 where there is none: it is granted at once.
     #[serde(flatten)]
     first: Stage,
     /// All stages, in order.
     stages: Vec<Stage>,
+    /// Why it is granted at once. null: it is not, or there is another reason.
+    because: Option<String>,
 }
 
 /// A stage of approval.
@@ -108,6 +110,10 @@ fn approval(role: &Role) -> Approval {
     Approval {
         first: stages.first().cloned().unwrap_or_default(),
         stages,
+        because: match &role.approval {
+            policy::Approval::Auto(because) => Some(because.to_string()),
+            policy::Approval::Stages(_) => None,
+        },
     }
 }
 

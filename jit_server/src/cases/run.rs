@@ -172,7 +172,7 @@ impl<'a> Stage<'a> {
         self.state.apply(&Entry {
             seq: self.seq,
             at: NOW,
-            actor: actor.clone(),
+            actor: event.actor(actor),
             event,
         });
     }

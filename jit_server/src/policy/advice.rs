@@ -5,7 +5,7 @@ use toml::de::DeTable;
 
 use super::parse::{ONE_DAY, opens_root};
 use super::reader::Reader;
-use super::{Hosts, Role, could_be_done, in_words};
+use super::{Approval, Hosts, Role, could_be_done, in_words};
 
 impl Reader<'_> {
     /// Warns of what is unwise in a role that is right.
@@ -24,6 +24,10 @@ impl Reader<'_> {
             let problem =
                 "lets root last as long as longest though each approval was for less; leave it out";
             self.advise_on("extend_without_approval", problem.to_owned(), table, path);
+        }
+        if root && matches!(role.approval, Approval::Auto(_)) {
+            let problem = "opens root and nobody approves it; let somebody, or open less";
+            self.advise_on("approve", problem.to_owned(), table, path);
         }
         let stuck = never_approved(role);
         if !stuck.is_empty() {

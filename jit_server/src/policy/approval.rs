@@ -8,11 +8,21 @@ use jit_grant::Principal;
 
 use super::{People, Role};
 use crate::event::UserSet;
+use crate::text::Grounds;
 
 /// Stages of one role at most.
 pub(super) const MOST_STAGES: usize = 5;
 /// Times at which more people may approve one stage at most.
 pub(super) const MOST_LATER: usize = 5;
+
+/// How a request for a role is decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Approval {
+    /// By people, stage after stage; one at least.
+    Stages(Vec<Stage>),
+    /// By nobody: it is granted at once, and this says why that is safe.
+    Auto(Grounds),
+}
 
 /// One stage. It begins when the one before it is done, and is done when enough have approved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,10 +72,13 @@ impl Stage {
 }
 
 impl Role {
-    /// Its stages, in order.
+    /// Its stages, in order. None where nobody approves it.
     #[must_use]
     pub fn stages(&self) -> &[Stage] {
-        &self.stages
+        match &self.approval {
+            Approval::Stages(stages) => stages,
+            Approval::Auto(_) => &[],
+        }
     }
 
     /// True where `user` may approve some stage of it.

@@ -4,7 +4,7 @@ use jit_grant::Action;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Hosts, Later, People, Policy, Role, Stage, in_words};
+use super::{Approval, Hosts, Later, People, Policy, Role, Stage, in_words};
 
 /// A policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -40,6 +40,9 @@ pub struct RoleDocument {
     pub may_ask: PeopleDocument,
     /// Who has to approve, stage after stage; nobody his own request.
     pub stages: Vec<StageDocument>,
+    /// Why it is granted at once, without any stage. null: it is not.
+    #[serde(default)]
+    pub auto: Option<String>,
     /// Where an elevation is ended, the login that it was started from ends too.
     pub end_login_with_elevation: bool,
 }
@@ -105,6 +108,10 @@ impl RoleDocument {
             pending_seconds: role.pending_seconds,
             may_ask: PeopleDocument::from(&role.may_ask),
             stages: role.stages().iter().map(StageDocument::from).collect(),
+            auto: match &role.approval {
+                Approval::Stages(_) => None,
+                Approval::Auto(because) => Some(because.to_string()),
+            },
             end_login_with_elevation: role.end_login_with_elevation,
         }
     }
@@ -151,6 +158,9 @@ impl RoleDocument {
     /// How many of whom must approve.
     #[must_use]
     pub fn approval_in_words(&self) -> String {
+        if self.auto.is_some() {
+            return "nobody: it is granted at once".to_owned();
+        }
         let stages = self.stages.iter().map(StageDocument::in_words);
         stages.collect::<Vec<_>>().join("; then ")
     }

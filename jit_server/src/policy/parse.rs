@@ -124,7 +124,7 @@ impl Reader<'_> {
         let may_ask = self.required(table, at, path, "may_ask", Self::people);
         let approve = self.required(table, at, path, "approve", Self::approve);
         let end_login = self.optional(table, path, "end_login_with_elevation", Self::flag);
-        let actions = actions?;
+        let (actions, approval) = (actions?, approve?);
         // Whoever was root may have handed the login what outlasts the elevation (T17).
         let opens_root = opens_root(&actions);
         let role = Role {
@@ -132,10 +132,10 @@ impl Reader<'_> {
             hosts: hosts?,
             actions,
             longest_seconds: longest_seconds?,
-            extension: extension?,
+            extension: self.fitting(extension?, &approval, table, path)?,
             pending_seconds: pending_seconds?,
             may_ask: may_ask?,
-            stages: approve?,
+            approval,
             end_login_with_elevation: end_login.unwrap_or(Some(opens_root))?,
         };
         self.advise(&role, table, path);

@@ -202,7 +202,10 @@ impl<'a> Desk<'a> {
             lapses_at: seconds_after(self.now, rule.pending_seconds),
             policy: self.policy.hash.clone(),
         };
-        Ok(vec![Event::Requested(request)])
+        let granted = self.granted_at_once(&request, rule)?;
+        let mut events = vec![Event::Requested(request)];
+        events.extend(granted);
+        Ok(events)
     }
 
     fn approve(
@@ -241,7 +244,7 @@ impl<'a> Desk<'a> {
         if progress.is_done() {
             let shortest = progress.shortest().unwrap_or(wanted);
             events.push(match &request.asked.extends {
-                None => self.grant(request, rule, shortest)?,
+                None => Event::Granted(self.grant(&request.asked, rule, shortest)?),
                 Some(grant) => self.extension_approved(request, grant, shortest)?,
             });
         }
@@ -291,14 +294,14 @@ impl<'a> Desk<'a> {
         Ok(())
     }
 
-    fn grant(
+    pub(super) fn grant(
         &self,
-        request: &Request,
+        asked: &Requested,
         rule: &Role,
         for_seconds: u32,
-    ) -> Result<Event, WorkflowError> {
+    ) -> Result<Granted, WorkflowError> {
         let mut grants = Vec::new();
-        for (number, host) in (self.state.next_grant()..).zip(&request.asked.hosts) {
+        for (number, host) in (self.state.next_grant()..).zip(&asked.hosts) {
             let live = self
                 .state
                 .live_grants(self.now)
@@ -313,8 +316,8 @@ impl<'a> Desk<'a> {
                 host: host.clone(),
             });
         }
-        Ok(Event::Granted(Granted {
-            request: request.asked.request.clone(),
+        Ok(Granted {
+            request: asked.request.clone(),
             grants,
             not_before: self.now,
             expires: seconds_after(self.now, for_seconds),
@@ -322,8 +325,9 @@ impl<'a> Desk<'a> {
                 .extension
                 .map(|_| seconds_after(self.now, rule.longest_seconds)),
             end_login_with_elevation: rule.end_login_with_elevation,
+            at_once: None,
             policy: self.policy.hash.clone(),
-        }))
+        })
     }
 
     fn deny(&self, id: RequestId, reason: Reason) -> Result<Vec<Event>, WorkflowError> {

@@ -1,6 +1,7 @@
 //! Laws that hold whatever people do, in whatever order.
 
 mod approval;
+mod at_once;
 mod ends;
 mod explained;
 mod extension;
@@ -41,6 +42,13 @@ longest = "1h"
 extendable = "20m"
 may_ask = { users = ["alice", "bob", "erin"] }
 approve = { users = ["bob", "carol", "dave"], count = 2 }
+[roles.auto]
+hosts = ["web-2"]
+actions = ["ssh"]
+longest = "1h"
+extendable = "20m"
+may_ask = { users = ["alice", "bob", "erin"] }
+approve = { auto = true, because = "they can only read logs" }
 [roles.staged]
 hosts = ["web-1"]
 actions = ["ssh"]
@@ -131,7 +139,7 @@ impl History {
     ) -> Result<(), WorkflowError> {
         let actor = actor(person);
         for event in command(&self.state, policy(), now, &actor, wanted)? {
-            self.happened(now, &actor, event);
+            self.happened(now, &event.actor(&actor), event);
         }
         Ok(())
     }
@@ -230,7 +238,7 @@ fn grant_id(number: u64) -> GrantId {
 fn any_command() -> impl Strategy<Value = Command> {
     let requests = 1..6_u64;
     prop_oneof![
-        3 => (prop_oneof![Just("one"), Just("two"), Just("staged")], 0..4_000_u32).prop_map(|(role, seconds)| ask(role, seconds)),
+        3 => (prop_oneof![Just("one"), Just("two"), Just("staged"), Just("auto")], 0..4_000_u32).prop_map(|(role, seconds)| ask(role, seconds)),
         6 => (requests.clone(), proptest::option::of(0..4_000_u32)).prop_map(|(request, seconds)| approve(request, seconds)),
         1 => requests.clone().prop_map(|request| Command::Deny { request: request_id(request), reason: reason() }),
         1 => requests.clone().prop_map(|request| Command::Withdraw { request: request_id(request) }),
@@ -251,7 +259,8 @@ fn likely() -> impl Strategy<Value = (usize, Command)> {
     let asks = prop_oneof![Just(0_usize), Just(1), Just(4)];
     let approves = 1..4_usize;
     let (requests, grants) = (1..4_u64, 1..6_u64);
-    let role = prop_oneof![2 => Just("one"), 1 => Just("two"), 2 => Just("staged")];
+    let role =
+        prop_oneof![2 => Just("one"), 1 => Just("two"), 2 => Just("staged"), 1 => Just("auto")];
     let administers = prop_oneof![
         2 => (0..PEOPLE.len()).prop_map(|person| remove_user(PEOPLE[person])),
         2 => (0..PEOPLE.len()).prop_map(|person| set_user(PEOPLE[person], "deploy")),

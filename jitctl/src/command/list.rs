@@ -113,7 +113,9 @@ async fn roles(here: &Here) -> Result<(), Error> {
 fn approvers(role: &Role) -> String {
     let approval = &role.approval;
     if approval.first.count == 0 {
-        return "nobody: granted at once".to_owned();
+        let because = approval.because.as_ref();
+        let because = because.map(|because| format!(", because {because}"));
+        return format!("nobody: granted at once{}", because.unwrap_or_default());
     }
     let stage = |stage: &RoleStage| {
         let later = stage.later.iter().map(|later| {

@@ -4,7 +4,7 @@ use super::list::{approvals, people, seconds, until};
 use super::{Here, left_behind, timeline};
 use crate::cli::Id;
 use crate::error::{Error, Exit};
-use crate::server::{Ending, Grant, LeftBehind, Moment, Request, Server, Sessions, Stage};
+use crate::server::{AtOnce, Ending, Grant, LeftBehind, Moment, Request, Server, Sessions, Stage};
 
 pub(super) async fn run(here: &Here, id: Id) -> Result<Exit, Error> {
     let server = here.server()?;
@@ -63,10 +63,16 @@ fn show_request(here: &Here, request: &Request) {
         ("Ticket", request.ticket.clone().unwrap_or_default()),
         (
             "Approved",
-            if pending {
-                approvals(request)
-            } else {
-                String::new()
+            match &request.at_once {
+                Some(AtOnce { because }) => format!(
+                    "at once, by nobody{}",
+                    because
+                        .as_ref()
+                        .map(|because| format!(": {because}"))
+                        .unwrap_or_default()
+                ),
+                None if pending => approvals(request),
+                None => String::new(),
             },
         ),
         (

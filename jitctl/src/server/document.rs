@@ -54,6 +54,9 @@ pub(crate) struct RoleApproval {
     /// All stages. Empty from a server that knows of one only.
     #[serde(default)]
     pub(crate) stages: Vec<RoleStage>,
+    /// Why nobody has to.
+    #[serde(default)]
+    pub(crate) because: Option<String>,
 }
 
 /// Who decides about one stage of it.
@@ -111,12 +114,22 @@ pub(crate) struct Request {
     /// All stages. Empty where it is decided, and from a server that knows of one only.
     #[serde(default)]
     pub(crate) stages: Vec<Stage>,
+    /// Why nobody had to approve.
+    #[serde(default)]
+    pub(crate) at_once: Option<AtOnce>,
     #[serde(default)]
     pub(crate) denied: Option<Ending>,
     #[serde(default)]
     pub(crate) grants: Vec<String>,
     #[serde(default)]
     pub(crate) timeline: Vec<Moment>,
+}
+
+/// Why it was granted as soon as it was made.
+#[derive(Debug, Deserialize)]
+pub(crate) struct AtOnce {
+    #[serde(default)]
+    pub(crate) because: Option<String>,
 }
 
 /// A stage of its approval.

@@ -493,3 +493,27 @@ fn a_request_in_stages_is_shown_with_who_could_approve_each() {
         "{listed}"
     );
 }
+
+#[test]
+fn what_nobody_has_to_approve_is_shown_with_the_grounds() {
+    let host = Host::new().with_server();
+    let mut at_once = approved();
+    at_once["approvals"] = json!([]);
+    at_once["at_once"] = json!({ "rule": "auto", "because": "they can only read logs" });
+    host.server_says("GET /v1/requests/r17", 200, at_once);
+    let shown = host.jitctl(&["show", "r17"]).out;
+    assert!(
+        shown.contains("Approved  at once, by nobody: they can only read logs\n"),
+        "{shown}"
+    );
+    let roles = json!([{
+        "name": "logs", "hosts": ["web-1"], "actions": ["ssh"], "longest_seconds": 3600,
+        "approval": { "by": { "users": [], "groups": [] }, "count": 0, "stages": [], "because": "they can only read logs" },
+    }]);
+    host.server_says("GET /v1/roles", 200, roles);
+    let listed = host.jitctl(&["list", "roles"]).out;
+    assert!(
+        listed.contains("nobody: granted at once, because they can only read logs"),
+        "{listed}"
+    );
+}

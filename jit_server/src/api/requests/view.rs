@@ -5,6 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::seconds_after;
+use crate::event::AtOnce;
 use crate::policy::{PeopleDocument, Policy, Role, Stage};
 use crate::workflow::{Given, Progress, Request, RequestState, Said, State, Step};
 
@@ -34,6 +35,9 @@ pub(in crate::api) struct RequestView {
     stage: Option<u32>,
     /// The stages of its role, in order. Empty where it is decided.
     stages: Vec<StageView>,
+    /// Why it was granted as soon as it was made. null: people decide it.
+    #[schema(value_type = Option<Object>)]
+    at_once: Option<AtOnce>,
     denied: Option<DeniedView>,
     grants: Vec<String>,
     timeline: Vec<StepView>,
@@ -130,6 +134,7 @@ impl RequestView {
             } else {
                 Vec::new()
             },
+            at_once: request.at_once.clone(),
             denied: request.denied.as_ref().map(DeniedView::from),
             grants: request.grants.iter().map(ToString::to_string).collect(),
             timeline: request.timeline.iter().map(StepView::from).collect(),

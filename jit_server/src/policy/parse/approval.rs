@@ -3,14 +3,71 @@
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::super::approval::{MOST_LATER, MOST_STAGES, could_be_done};
-use super::super::{Later, People, Stage};
+use super::super::{Approval, Extension, Later, People, Stage};
 use super::{Reader, Value};
+use crate::text::Grounds;
 
 /// People who must approve one stage at most.
 const MOST_APPROVALS: u32 = 10;
 
 impl Reader<'_> {
-    pub(super) fn approve(&mut self, value: &Value<'_>, path: &str) -> Option<Vec<Stage>> {
+    pub(super) fn approve(&mut self, value: &Value<'_>, path: &str) -> Option<Approval> {
+        match value.get_ref() {
+            DeValue::Table(table)
+                if table.contains_key("auto") || table.contains_key("because") =>
+            {
+                self.auto(value, table, path).map(Approval::Auto)
+            }
+            _ => self.all_stages(value, path).map(Approval::Stages),
+        }
+    }
+
+    /// Approval by nobody, and why that is safe.
+    fn auto(&mut self, value: &Value<'_>, table: &DeTable<'_>, path: &str) -> Option<Grounds> {
+        for key in table.keys() {
+            if !["auto", "because"].contains(&key.get_ref().as_ref()) {
+                let problem = "goes with no auto and because, with which nobody is asked";
+                self.mistake(&key.span(), &format!("{path}.{}", key.get_ref()), problem);
+            }
+        }
+        let at = value.span();
+        let auto = self.required(table, &at, path, "auto", Self::flag);
+        if let (Some(false), Some(value)) = (auto, table.get("auto")) {
+            let problem = "must be true; where people approve, leave it out and name them";
+            self.mistake(&value.span(), &format!("{path}.auto"), problem);
+        }
+        self.required(table, &at, path, "because", Self::parsed)
+            .filter(|_| auto == Some(true))
+    }
+
+    /// How grants of a role with this approval are extended: where nobody approves the request, nobody does its extension.
+    pub(super) fn fitting(
+        &mut self,
+        extension: Option<Extension>,
+        approval: &Approval,
+        table: &DeTable<'_>,
+        path: &str,
+    ) -> Option<Option<Extension>> {
+        let (Some(extension), Approval::Auto(_)) = (extension, approval) else {
+            return Some(extension);
+        };
+        if let (false, Some(value)) = (
+            extension.without_approval,
+            table.get("extend_without_approval"),
+        ) {
+            let problem =
+                "can't be false: nobody approves this role, so nobody could its extensions";
+            let key = format!("{path}.extend_without_approval");
+            self.mistake(&value.span(), &key, problem);
+            return None;
+        }
+        Some(Some(Extension {
+            without_approval: true,
+            ..extension
+        }))
+    }
+
+    fn all_stages(&mut self, value: &Value<'_>, path: &str) -> Option<Vec<Stage>> {
         let stages = match value.get_ref() {
             DeValue::Table(table) => vec![self.stage(value, table, path, true)?],
             DeValue::Array(array) => self.stages(value, array, path)?,
@@ -268,7 +325,11 @@ mod tests {
         ] {
             let mistakes = check_text("policy.toml", &policy(approve)).unwrap_err();
             let told: Vec<_> = mistakes.iter().map(|m| (m.line, m.key.as_str())).collect();
-            assert_eq!(told, [(6, format!("roles.a.{key}").as_str())], "{approve}");
+            assert_eq!(
+                told,
+                [(6, format!("roles.a.{key}").as_str())],
+                "{approve}: {mistakes:?}"
+            );
         }
         let six = format!("approve = [{}]", "{ groups = [\"leads\"] },".repeat(6));
         assert!(check_text("policy.toml", &policy(&six)).is_err());
@@ -276,6 +337,34 @@ mod tests {
         let eleven = eleven.into_iter().collect::<Vec<_>>().join(",");
         let eleven = format!("approve = {{ users = [{eleven}], all = true }}");
         assert!(check_text("policy.toml", &policy(&eleven)).is_err());
+    }
+
+    #[test]
+    fn where_nobody_approves_the_policy_says_why_and_is_warned_of_root() {
+        let text = policy(r#"approve = { auto = true, because = "they can only read logs" }"#);
+        let checked = check_closely("policy.toml", &text).unwrap();
+        assert!(
+            checked.policy.roles[&"a".parse().unwrap()]
+                .stages()
+                .is_empty()
+        );
+        assert_eq!(checked.warnings, []);
+        let root = text.replace(r#"["ssh"]"#, r#"["ssh", "sudo"]"#);
+        let warnings = check_closely("policy.toml", &root).unwrap().warnings;
+        assert_eq!(
+            (warnings.len(), warnings[0].key.as_str()),
+            (1, "roles.a.approve")
+        );
+        let extendable = |more: &str| {
+            let text = format!("{text}extendable = \"10m\"\n{more}");
+            let policy = check_text("policy.toml", &text)?;
+            let role = &policy.roles[&"a".parse().unwrap()];
+            Ok::<_, Vec<crate::policy::Mistake>>(role.extension.unwrap().without_approval)
+        };
+        assert_eq!(extendable(""), Ok(true));
+        assert_eq!(extendable("extend_without_approval = true"), Ok(true));
+        let mistakes = extendable("extend_without_approval = false").unwrap_err();
+        assert_eq!(mistakes[0].line, 8, "{mistakes:?}");
     }
 
     #[test]

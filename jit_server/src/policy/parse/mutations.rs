@@ -117,6 +117,7 @@ fn wider(before: &RoleDocument, after: &RoleDocument) -> Vec<&'static str> {
         ),
         ("extend_without_approval", alone(after) <= alone(before)),
         ("may_ask", people_among(&after.may_ask, &before.may_ask)),
+        ("auto", after.auto.is_none() || before.auto.is_some()),
         ("stages", after.stages.len() >= before.stages.len()),
     ];
     let stages = before.stages.iter().zip(&after.stages);

@@ -9,7 +9,7 @@ use crate::workflow::State;
 /// Who could approve a request now, stage after stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Approvers {
-    /// The stages, in order; the first one is due first.
+    /// The stages, in order; the first one is due first. None where nobody has to.
     pub stages: Vec<Able>,
     /// True where different people could do all of them without waiting.
     pub are_enough: bool,

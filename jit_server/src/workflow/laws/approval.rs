@@ -13,6 +13,7 @@ proptest! {
         for grant in history.state.grants() {
             let request = history.state.request(&grant.request).unwrap();
             let rule = &policy.roles[&grant.role];
+            prop_assert_eq!(request.at_once.is_some(), rule.stages().is_empty());
             prop_assert!(request.approvals.iter().all(|given| given.by != grant.principal), "nobody approves his own");
             let mut before: BTreeSet<&Principal> = BTreeSet::new();
             let mut last = None;

@@ -5,7 +5,7 @@ use jit_grant::{GrantId, Principal, RequestId};
 use serde::Serialize;
 
 use super::{Grant, Said, State, number, step};
-use crate::event::{Actor, Approved, Denied, Entry, Granted, Requested};
+use crate::event::{Actor, Approved, AtOnce, Denied, Entry, Granted, Requested};
 use crate::text::Comment;
 
 /// Where a request stands.
@@ -35,6 +35,8 @@ pub struct Request {
     pub state: RequestState,
     /// The approvals so far.
     pub approvals: Vec<Given>,
+    /// Why nobody had to approve. None: somebody has to, or had to.
+    pub at_once: Option<AtOnce>,
     /// Who denied it and why.
     pub denied: Option<Said>,
     /// Its grants.
@@ -69,6 +71,20 @@ pub struct Step {
     pub what: String,
 }
 
+impl Request {
+    /// Somebody has approved; or nobody has to, and the server alone grants it in the moment in which it is asked, under the policy that it
+    /// is asked under.
+    fn may_be_granted(&self, granted: &Granted, entry: &Entry) -> bool {
+        if granted.at_once.is_none() {
+            return !self.approvals.is_empty();
+        }
+        entry.actor == Actor::Server
+            && entry.at == self.asked_at
+            && granted.policy == self.asked.policy
+            && self.approvals.is_empty()
+    }
+}
+
 impl State {
     pub(super) fn requested(&mut self, asked: &Requested, entry: &Entry) {
         let Some(number) = number(asked.request.as_str()) else {
@@ -82,6 +98,7 @@ impl State {
             asked_at: entry.at,
             state: RequestState::Pending,
             approvals: Vec::new(),
+            at_once: None,
             denied: None,
             grants: Vec::new(),
             timeline: vec![step(entry)],
@@ -123,9 +140,10 @@ impl State {
         let Some(request) = self.pending_mut(&granted.request) else {
             return;
         };
-        if request.approvals.is_empty() || request.asked.extends.is_some() {
+        if request.asked.extends.is_some() || !request.may_be_granted(granted, entry) {
             return;
         }
+        request.at_once.clone_from(&granted.at_once);
         let mut made = Vec::new();
         for one in &granted.grants {
             let Some(number) = number(one.grant.as_str()).filter(|number| *number >= next) else {

@@ -200,7 +200,14 @@ impl Fields<'_> {
             Some(format!("{} on {}", part("grant")?, part("host")?))
         });
         let grants = grants.collect::<Option<Vec<_>>>()?.join(", ");
-        Some(format!("{grants}, until {}", self.time("expires")?))
+        let at_once = self.of.get("at_once").and_then(|why| why.get("because"));
+        let because = at_once.and_then(Value::as_str);
+        let because = because.map(|because| format!(", approved by nobody: {because}"));
+        Some(format!(
+            "{grants}, until {}{}",
+            self.time("expires")?,
+            because.unwrap_or_default()
+        ))
     }
 
     fn extended(&self) -> Option<String> {
