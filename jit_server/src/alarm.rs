@@ -3,12 +3,14 @@
 //! A host, or whoever is in its jitd-sync's place, can give cause without end, and the record is kept for ever. So of one cause
 //! [`MOST`] an hour and host are recorded, and the next one after that has the number of those left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
-use jit_grant::GateChange;
+use jit_grant::{GateChange, Principal, RequestId, RoleName};
 use serde::{Deserialize, Serialize};
+
+use crate::text::Reason;
 
 /// Alarms of one cause and host in the record …
 const MOST: u32 = 10;
@@ -58,6 +60,29 @@ pub enum Alarm {
         /// The last one known here.
         known: u64,
     },
+    /// Somebody uses a break-glass role: nobody approved it. Each use is recorded, however many there are; how many people may ask for is
+    /// bounded.
+    GlassBroken {
+        /// What he asked.
+        request: RequestId,
+        /// Who.
+        principal: Principal,
+        /// The role.
+        role: RoleName,
+        /// Where.
+        hosts: BTreeSet<HostName>,
+        /// Why.
+        reason: Reason,
+    },
+    /// Nobody has reviewed the use of a break-glass role in time.
+    ReviewOverdue {
+        /// What was asked.
+        request: RequestId,
+        /// Who used it.
+        principal: Principal,
+        /// The role.
+        role: RoleName,
+    },
 }
 
 impl Alarm {
@@ -71,6 +96,19 @@ impl Alarm {
             Self::GateWeaker(_) => "gate_weaker",
             Self::StateWithheld { .. } => "state_withheld",
             Self::ServerOlder { .. } => "server_older",
+            Self::GlassBroken { .. } => "glass_broken",
+            Self::ReviewOverdue { .. } => "review_overdue",
+        }
+    }
+
+    /// The request that it is about, where it is about one. Such an alarm is for everybody.
+    #[must_use]
+    pub fn request(&self) -> Option<&RequestId> {
+        match self {
+            Self::GlassBroken { request, .. } | Self::ReviewOverdue { request, .. } => {
+                Some(request)
+            }
+            _ => None,
         }
     }
 }
@@ -100,6 +138,28 @@ impl fmt::Display for Alarm {
                 next - 1
             ),
             Self::GateWeaker(change) => change.fmt(f),
+            Self::GlassBroken {
+                request,
+                principal,
+                role,
+                hosts,
+                reason,
+            } => {
+                let hosts: Vec<&str> = hosts.iter().map(HostName::as_str).collect();
+                let hosts = hosts.join(", ");
+                write!(
+                    f,
+                    "{principal} uses break-glass role {role} on {hosts}, which nobody approved ({request}): {reason}"
+                )
+            }
+            Self::ReviewOverdue {
+                request,
+                principal,
+                role,
+            } => write!(
+                f,
+                "nobody has reviewed in time what {principal} did with break-glass role {role} ({request}); `jitctl show {request}` says who may"
+            ),
             Self::StateWithheld { why: None } => {
                 f.write_str("it says no more how its gates are, as it did before")
             }
@@ -222,7 +282,34 @@ mod tests {
             is: None,
         });
         let withheld = Alarm::StateWithheld { why: None };
-        for alarm in [GAP, refused(), lost, weaker, withheld, older] {
+        let (principal, role): (Principal, RoleName) =
+            ("alice".parse().unwrap(), "root".parse().unwrap());
+        let broken = Alarm::GlassBroken {
+            request: "r7".parse().unwrap(),
+            principal: principal.clone(),
+            role: role.clone(),
+            hosts: ["web-1".parse().unwrap()].into(),
+            reason: Reason::ours("all is down"),
+        };
+        assert_eq!(
+            broken.to_string(),
+            "alice uses break-glass role root on web-1, which nobody approved (r7): all is down"
+        );
+        let overdue = Alarm::ReviewOverdue {
+            request: "r7".parse().unwrap(),
+            principal,
+            role,
+        };
+        for alarm in [
+            GAP,
+            refused(),
+            lost,
+            weaker,
+            withheld,
+            older,
+            broken,
+            overdue,
+        ] {
             let json = serde_json::to_value(&alarm).unwrap();
             assert_eq!(json["cause"], alarm.cause());
             assert_eq!(serde_json::from_value::<Alarm>(json).unwrap(), alarm);

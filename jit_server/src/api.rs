@@ -89,6 +89,7 @@ fn described() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(requests::approve))
         .routes(routes!(requests::deny))
         .routes(routes!(requests::withdraw))
+        .routes(routes!(requests::review))
         .routes(routes!(grants::list))
         .routes(routes!(grants::show))
         .routes(routes!(grants::revoke))

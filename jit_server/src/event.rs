@@ -2,6 +2,8 @@
 //!
 //! A field may be added with a default; none may change its meaning or go, since old records are read for ever.
 
+mod at_once;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -17,7 +19,9 @@ use crate::alarm::Alarm;
 use crate::directory::{GroupName, Standing};
 use crate::label::{LabelKey, LabelValue};
 use crate::ssh_key::SshKey;
-use crate::text::{Comment, Grounds, Reason, Ticket};
+use crate::text::{Comment, Reason, Ticket};
+
+pub use at_once::{AtOnce, Reviewed};
 
 /// One event in its place in the record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -241,6 +245,8 @@ pub enum Event {
     },
     /// A call of somebody known was refused.
     CallRefused(CallRefused),
+    /// Somebody has looked at what was done with a break-glass role.
+    Reviewed(Reviewed),
 }
 
 fn first_stage() -> u32 {
@@ -289,17 +295,7 @@ impl Event {
             Self::RestoreConfirmed => "restore_confirmed",
             Self::Alarm { .. } => "alarm",
             Self::CallRefused(_) => "call_refused",
-        }
-    }
-
-    /// Who makes it happen, where it comes of something that `caller` wanted: what no person decides, the server does.
-    #[must_use]
-    pub fn actor(&self, caller: &Actor) -> Actor {
-        match self {
-            Self::Granted(Granted {
-                at_once: Some(_), ..
-            }) => Actor::Server,
-            _ => caller.clone(),
+            Self::Reviewed(_) => "reviewed",
         }
     }
 
@@ -311,8 +307,10 @@ impl Event {
             | Self::Approved(Approved { request, .. })
             | Self::Granted(Granted { request, .. })
             | Self::Denied(Denied { request, .. })
+            | Self::Reviewed(Reviewed { request, .. })
             | Self::Withdrawn { request }
             | Self::Lapsed { request } => Some(request),
+            Self::Alarm { alarm, .. } => alarm.request(),
             _ => None,
         }
     }
@@ -536,17 +534,6 @@ pub struct Granted {
     pub at_once: Option<AtOnce>,
     /// The policy in force.
     pub policy: String,
-}
-
-/// Why a request was granted by the server as soon as it was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "rule", rename_all = "snake_case")]
-pub enum AtOnce {
-    /// The policy says that nobody has to approve.
-    Auto {
-        /// Why that is safe, in the policy's words.
-        because: Grounds,
-    },
 }
 
 /// One grant: one host.

@@ -15,8 +15,10 @@ use crate::directory::{Directory, GroupName};
 use crate::event::UserSet;
 
 pub(crate) use approval::could_be_done;
-pub use approval::{Approval, Later, Stage};
-pub use document::{LaterDocument, PeopleDocument, PolicyDocument, RoleDocument, StageDocument};
+pub use approval::{Approval, Later, Review, Stage};
+pub use document::{
+    LaterDocument, PeopleDocument, PolicyDocument, ReviewDocument, RoleDocument, StageDocument,
+};
 pub(crate) use file::read_text;
 pub use file::{Change, PolicyFile, check, read};
 pub use parse::{Checked, check_text};
@@ -219,6 +221,14 @@ impl Policy {
                 principal: user.name.clone(),
                 role: role.clone(),
             })
+    }
+
+    /// True where `user` approves or reviews `role`.
+    #[must_use]
+    pub fn oversees(&self, user: &UserSet, role: &RoleName) -> bool {
+        self.roles
+            .get(role)
+            .is_some_and(|role| role.is_overseen_by(user))
     }
 
     /// Checks that `user` may have all of this: asked now, or when it is about to be granted.

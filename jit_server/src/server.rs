@@ -236,6 +236,7 @@ impl Server {
             if events.is_empty() {
                 return Ok(Vec::new());
             }
+            alarms::tell(&events);
             server.keep(&mut writer, now, actor, events).await
         })
         .await
@@ -265,6 +266,7 @@ impl Server {
                     .collect::<Vec<_>>()
             });
             if !events.is_empty() {
+                alarms::tell(&events);
                 server.keep(&mut writer, now, Actor::Server, events).await?;
             }
             server

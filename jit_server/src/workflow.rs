@@ -13,6 +13,7 @@ mod extend;
 mod laws;
 mod lock;
 mod restored;
+mod review;
 mod stages;
 mod state;
 mod user;
@@ -23,4 +24,6 @@ pub use error::{Because, WorkflowError};
 pub use explain::{Able, Approvers, Explanation, Outcome, Told, explain};
 pub use restored::Unconfirmed;
 pub use stages::Progress;
-pub use state::{Ended, Given, Grant, GrantState, Request, RequestState, Said, State, Step};
+pub use state::{
+    Done, Ended, Given, Grant, GrantState, Request, RequestState, Review, Said, State, Step,
+};

@@ -149,6 +149,14 @@ pub(crate) enum Command {
         #[arg(long)]
         reason: String,
     },
+    /// Say what you saw of somebody's use of a break-glass role, once it has ended
+    Review {
+        /// The request
+        id: RequestId,
+        /// Kept as evidence
+        #[arg(long)]
+        comment: String,
+    },
     /// Exit 0 if a grant is in force for long enough, else ask for one and wait
     Ensure(Ensure),
     /// The audit trail
@@ -200,9 +208,12 @@ pub(crate) enum List {
         /// Only those in this state
         #[arg(long)]
         state: Option<RequestState>,
-        /// Only those that you may approve
+        /// Only those that you may approve now
         #[arg(long)]
         for_me: bool,
+        /// Only those of break-glass roles that you have to review, now or when they have ended
+        #[arg(long)]
+        to_review: bool,
         /// Older than the newest 500, too
         #[arg(long)]
         all: bool,
@@ -282,7 +293,7 @@ pub(crate) enum Audit {
         /// Only events after this number
         #[arg(long, value_name = "NUMBER", default_value_t = 0)]
         after: u64,
-        /// Only alarms: gaps in a host's event chain, and whatever else an administrator has to look at
+        /// Only alarms: uses of break-glass roles, gaps in a host's event chain, and whatever else somebody has to look at
         #[arg(long)]
         alarms: bool,
     },

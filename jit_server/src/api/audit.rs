@@ -111,6 +111,10 @@ fn concerns(known: &Known, policy: &Policy, caller: &Caller, event: &Event) -> b
         .or(of_grant)
         .and_then(|id| known.request(id));
     match event {
+        // Whoever uses a break-glass role is seen by everybody.
+        Event::Alarm { alarm, .. } if alarm.request().is_some() => {
+            known.directory.user(name).is_some()
+        }
         Event::UserSet(user) => user.name == *name,
         Event::Locked { principal, .. }
         | Event::Unlocked { principal }
@@ -141,7 +145,9 @@ fn own(entry: Entry) -> EventView {
         | Event::TokenExpired { token }
         | Event::TokenRevoked { token } => Some(token.to_string()),
         Event::KeyRotated(rotated) => Some(rotated.next.kid()),
-        Event::Alarm { host, .. } => host.as_ref().map(ToString::to_string),
+        Event::Alarm {
+            host: Some(host), ..
+        } => Some(host.to_string()),
         event => event
             .request()
             .map(ToString::to_string)

@@ -75,7 +75,7 @@ pub(super) struct Which {
     limit: Option<usize>,
 }
 
-/// The grants that the caller may see, newest first: his own, and those of roles that he may approve. `Link` leads to the next page.
+/// The grants that the caller may see, newest first: his own, and those of roles that he may approve or review. `Link` leads to the next page.
 #[utoipa::path(get, path = "/v1/grants", tag = "people", params(Which), responses((status = 200, body = Vec<GrantView>)))]
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
@@ -118,7 +118,7 @@ pub(super) async fn show(
     seen(&server, &caller, &input::id(id)?).map(Json)
 }
 
-/// Takes a grant away, at once and for good. For the administrator and whoever may approve its role.
+/// Takes a grant away, at once and for good. For the administrator and whoever may approve or review its role.
 #[utoipa::path(post, path = "/v1/grants/{id}/revoke", tag = "people", params(("id" = String, Path)), request_body = Because, responses(
     (status = 200, body = GrantView),
     (status = 403, body = Problem, content_type = "application/problem+json"),

@@ -153,7 +153,7 @@ pub(super) async fn remove(
     }))
 }
 
-/// The hosts: all of them for the administrator, for people those of roles that they may ask for or approve.
+/// The hosts: all of them for the administrator, for people those of roles that they may ask for, approve or review.
 #[utoipa::path(get, path = "/v1/hosts", tag = "people", responses((status = 200, body = Vec<HostStanding>)))]
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
@@ -167,7 +167,7 @@ pub(super) async fn list(
             .roles
             .values()
             .filter(|role| {
-                user.is_some_and(|user| role.may_ask.include(user) || role.has_approver(user))
+                user.is_some_and(|user| role.may_ask.include(user) || role.is_overseen_by(user))
             })
             .collect();
         let seen = |host: &Host| {

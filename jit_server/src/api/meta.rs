@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::Problem;
 use super::caller::Caller;
 use super::locks::LockView;
+use super::requests::is_to_be_reviewed_by;
 use crate::error::Error;
 use crate::event::UserTokenMade;
 use crate::server::Server;
@@ -27,6 +28,8 @@ pub(super) struct Whoami {
     lock: Option<LockView>,
     /// The token that was shown. null: the caller is known without one.
     token: Option<ShownToken>,
+    /// Requests of break-glass roles whose use the user has to review, now or when they have ended.
+    to_review: Vec<String>,
 }
 
 /// The token that a caller is known by.
@@ -54,6 +57,15 @@ pub(super) async fn whoami(
         Caller::Administrator | Caller::Stranger(_) => None,
     };
     let lock = principal.and_then(|name| server.look(|state| state.lock(name).map(LockView::from)));
+    let policy = server.policy();
+    let to_review = server.look(|state| {
+        let user = principal.and_then(|name| state.directory.user(name));
+        let his = state.unreviewed().filter(|request| {
+            user.is_some_and(|user| is_to_be_reviewed_by(&policy, user, request))
+        });
+        his.map(|request| request.asked.request.to_string())
+            .collect()
+    });
     Json(Whoami {
         administrator: caller == Caller::Administrator,
         principal: principal.map(ToString::to_string),
@@ -62,6 +74,7 @@ pub(super) async fn whoami(
             id: made.token.to_string(),
             expires: made.expires,
         }),
+        to_review,
     })
 }
 

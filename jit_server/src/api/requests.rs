@@ -1,5 +1,6 @@
 //! Requests: asking, waiting, deciding.
 
+mod review;
 mod view;
 
 use std::collections::BTreeSet;
@@ -24,6 +25,7 @@ use crate::server::Server;
 use crate::text::{Comment, Reason, Ticket};
 use crate::workflow::{Ask, Command, Progress, Request, RequestState, State as Known};
 
+pub(super) use review::{__path_review, is_for as is_to_be_reviewed_by, review};
 pub(super) use view::{ApprovalView, RequestView};
 
 /// A long poll waits no longer. Seconds.
@@ -62,6 +64,9 @@ pub(super) struct Which {
     before: Option<RequestId>,
     /// No more than so many; 1 to 500, which it is where nothing is said.
     limit: Option<usize>,
+    /// Only those of break-glass roles that the caller has to review, now or when they have ended.
+    #[serde(default)]
+    to_review: bool,
 }
 
 /// How long to wait.
@@ -134,7 +139,7 @@ pub(super) async fn ask(
     Ok((StatusCode::CREATED, Json(seen(&server, &caller, made)?)))
 }
 
-/// The requests that the caller may see, newest first: his own, and those of roles that he may approve. `Link` leads to the next page.
+/// The requests that the caller may see, newest first: his own, and those of roles that he may approve or review. `Link` leads to the next page.
 #[utoipa::path(get, path = "/v1/requests", tag = "people", params(Which), responses((status = 200, body = Vec<RequestView>)))]
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
@@ -151,6 +156,8 @@ pub(super) async fn list(
         let fits = |request: &&Request| {
             may_see(&policy, &caller, user, request)
                 && wanted.is_none_or(|wanted| view::state_at(request, now) == wanted)
+                && (!which.to_review
+                    || user.is_some_and(|user| review::is_for(&policy, user, request)))
                 && (!which.for_me
                     || user.is_some_and(|user| is_for(&policy, state, user, request, now)))
         };
@@ -290,7 +297,7 @@ pub(super) fn seen(
     found.ok_or_else(|| Problem::missing(format!("there is no request {id}")).code("no-request"))
 }
 
-/// Administrators see all; people see their own, what they have decided, and what they may approve.
+/// Administrators see all; people see their own, what they have decided, and what they may approve or review.
 pub(super) fn may_see(
     policy: &Policy,
     caller: &Caller,
@@ -302,7 +309,7 @@ pub(super) fn may_see(
         (Caller::Person(name), Some(user)) => {
             request.asked.principal == *name
                 || has_decided(name, request)
-                || policy.may_approve(user, &request.asked.role).is_ok()
+                || policy.oversees(user, &request.asked.role)
         }
         _ => false,
     }

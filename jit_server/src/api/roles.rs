@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::Problem;
 use super::caller::Caller;
-use crate::policy::{self, Hosts, LaterDocument, Role};
+use crate::policy::{self, Hosts, LaterDocument, ReviewDocument, Role};
 use crate::server::Server;
 
 /// A role of the policy.
@@ -39,6 +39,8 @@ pub(super) struct Approval {
     stages: Vec<Stage>,
     /// Why it is granted at once. null: it is not, or there is another reason.
     because: Option<String>,
+    /// How its use is reviewed, where it is granted at once and everybody is told.
+    review: Option<ReviewDocument>,
 }
 
 /// A stage of approval.
@@ -112,8 +114,9 @@ fn approval(role: &Role) -> Approval {
         stages,
         because: match &role.approval {
             policy::Approval::Auto(because) => Some(because.to_string()),
-            policy::Approval::Stages(_) => None,
+            policy::Approval::Stages(_) | policy::Approval::BreakGlass(_) => None,
         },
+        review: role.review().map(ReviewDocument::from),
     }
 }
 

@@ -29,6 +29,14 @@ impl Reader<'_> {
             let problem = "opens root and nobody approves it; let somebody, or open less";
             self.advise_on("approve", problem.to_owned(), table, path);
         }
+        let alone = never_reviewed(role);
+        if !alone.is_empty() {
+            let problem = format!(
+                "{} may ask, but nobody reviews his own use and no other may review it; name more reviewers",
+                alone.join(", ")
+            );
+            self.advise_on("review", problem, table, path);
+        }
         let stuck = never_approved(role);
         if !stuck.is_empty() {
             let problem = format!(
@@ -76,6 +84,20 @@ fn never_approved(role: &Role) -> Vec<&str> {
     let askers = role.may_ask.users.iter();
     askers
         .filter(|asker| !enough(asker))
+        .map(Principal::as_str)
+        .collect()
+}
+
+/// Those named in may_ask whose use of a break-glass role nobody else named may review.
+fn never_reviewed(role: &Role) -> Vec<&str> {
+    let named = role.review().map(|review| &review.reviewers);
+    let Some(named) = named.filter(|named| named.groups.is_empty()) else {
+        return Vec::new();
+    };
+    let others = |asker: &&Principal| named.users.iter().any(|name| name != *asker);
+    let askers = role.may_ask.users.iter();
+    askers
+        .filter(|asker| !others(asker))
         .map(Principal::as_str)
         .collect()
 }

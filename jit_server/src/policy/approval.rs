@@ -22,6 +22,17 @@ pub enum Approval {
     Stages(Vec<Stage>),
     /// By nobody: it is granted at once, and this says why that is safe.
     Auto(Grounds),
+    /// By nobody: it is granted at once, everybody is told, and what was done is reviewed.
+    BreakGlass(Review),
+}
+
+/// How the use of a break-glass role is looked at afterwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Review {
+    /// Who may review it; nobody his own use.
+    pub reviewers: People,
+    /// How long after its end at the latest. Seconds.
+    pub within_seconds: u32,
 }
 
 /// One stage. It begins when the one before it is done, and is done when enough have approved.
@@ -77,8 +88,30 @@ impl Role {
     pub fn stages(&self) -> &[Stage] {
         match &self.approval {
             Approval::Stages(stages) => stages,
-            Approval::Auto(_) => &[],
+            Approval::Auto(_) | Approval::BreakGlass(_) => &[],
         }
+    }
+
+    /// How its use is reviewed. None where it is not.
+    #[must_use]
+    pub fn review(&self) -> Option<&Review> {
+        match &self.approval {
+            Approval::BreakGlass(review) => Some(review),
+            Approval::Stages(_) | Approval::Auto(_) => None,
+        }
+    }
+
+    /// True where `user` may review its use.
+    #[must_use]
+    pub fn has_reviewer(&self, user: &UserSet) -> bool {
+        self.review()
+            .is_some_and(|review| review.reviewers.include(user))
+    }
+
+    /// True where `user` has to do with other people's use of it: as one who approves or reviews, he sees it and may revoke it.
+    #[must_use]
+    pub fn is_overseen_by(&self, user: &UserSet) -> bool {
+        self.has_approver(user) || self.has_reviewer(user)
     }
 
     /// True where `user` may approve some stage of it.

@@ -4,7 +4,7 @@ use jit_grant::Action;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Approval, Hosts, Later, People, Policy, Role, Stage, in_words};
+use super::{Approval, Hosts, Later, People, Policy, Review, Role, Stage, in_words};
 
 /// A policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -43,6 +43,9 @@ pub struct RoleDocument {
     /// Why it is granted at once, without any stage. null: it is not.
     #[serde(default)]
     pub auto: Option<String>,
+    /// How its use is reviewed, where it is granted at once and everybody is told. null: it is no break-glass role.
+    #[serde(default)]
+    pub break_glass: Option<ReviewDocument>,
     /// Where an elevation is ended, the login that it was started from ends too.
     pub end_login_with_elevation: bool,
 }
@@ -59,6 +62,24 @@ pub struct StageDocument {
     /// Who may approve it, too, when it is not done in time.
     #[serde(default)]
     pub later: Vec<LaterDocument>,
+}
+
+/// How the use of a break-glass role is reviewed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReviewDocument {
+    /// Who may review it; nobody his own use.
+    pub reviewers: PeopleDocument,
+    /// So long after its end at the latest.
+    pub within_seconds: u32,
+}
+
+impl From<&Review> for ReviewDocument {
+    fn from(review: &Review) -> Self {
+        Self {
+            reviewers: PeopleDocument::from(&review.reviewers),
+            within_seconds: review.within_seconds,
+        }
+    }
 }
 
 /// More approvers of a stage.
@@ -109,9 +130,10 @@ impl RoleDocument {
             may_ask: PeopleDocument::from(&role.may_ask),
             stages: role.stages().iter().map(StageDocument::from).collect(),
             auto: match &role.approval {
-                Approval::Stages(_) => None,
                 Approval::Auto(because) => Some(because.to_string()),
+                Approval::Stages(_) | Approval::BreakGlass(_) => None,
             },
+            break_glass: role.review().map(ReviewDocument::from),
             end_login_with_elevation: role.end_login_with_elevation,
         }
     }
@@ -160,6 +182,13 @@ impl RoleDocument {
     pub fn approval_in_words(&self) -> String {
         if self.auto.is_some() {
             return "nobody: it is granted at once".to_owned();
+        }
+        if let Some(review) = &self.break_glass {
+            return format!(
+                "nobody: it is granted at once, everybody is told, and it is reviewed within {} of its end by: {}",
+                in_words(review.within_seconds),
+                review.reviewers.in_words()
+            );
         }
         let stages = self.stages.iter().map(StageDocument::in_words);
         stages.collect::<Vec<_>>().join("; then ")

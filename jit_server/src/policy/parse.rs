@@ -109,6 +109,9 @@ impl Reader<'_> {
             "may_ask",
             "approve",
             "end_login_with_elevation",
+            "break_glass",
+            "review",
+            "review_within",
         ];
         self.refuse_unknown(table, path, KEYS);
         let description = self
@@ -122,7 +125,7 @@ impl Reader<'_> {
             .optional(table, path, "pending_for", Self::duration)
             .unwrap_or(Some(ONE_DAY));
         let may_ask = self.required(table, at, path, "may_ask", Self::people);
-        let approve = self.required(table, at, path, "approve", Self::approve);
+        let approve = self.approval(table, at, path);
         let end_login = self.optional(table, path, "end_login_with_elevation", Self::flag);
         let (actions, approval) = (actions?, approve?);
         // Whoever was root may have handed the login what outlasts the elevation (T17).

@@ -7,6 +7,15 @@ use crate::alarm::Alarm;
 use crate::error::Error;
 use crate::event::{Actor, Event};
 
+/// Says in the server's own log which alarms are among `events`: also where they can't be recorded then.
+pub(super) fn tell(events: &[Event]) {
+    for event in events {
+        if let Event::Alarm { alarm, .. } = event {
+            tracing::warn!("alarm: {alarm}");
+        }
+    }
+}
+
 impl Server {
     /// Records that `host`, or this server where there is none, gave cause for `alarm`. See [`crate::alarm`] for how often.
     ///

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use jit_grant::{GrantId, HostName, Principal, RequestId, RoleName};
 
 use super::asking::MOST_A_DAY;
+use super::review;
 use super::{Given, Progress, Request, RequestState, Rule, State, Wish, WorkflowError};
 use crate::clock::seconds_after;
 use crate::event::{Actor, Approved, Denied, Event, Granted, GrantedHost, Requested, UserSet};
@@ -81,6 +82,13 @@ pub enum Command {
         /// Whom.
         name: Principal,
     },
+    /// To say what one has seen of somebody's use of a break-glass role.
+    Review {
+        /// The request that brought it.
+        request: RequestId,
+        /// What.
+        comment: Comment,
+    },
 }
 
 impl Command {
@@ -149,10 +157,12 @@ pub fn command(
         Command::Unlock { principal } => desk.unlock(principal),
         Command::SetUser(user) => desk.set_user(user),
         Command::RemoveUser { name } => desk.remove_user(name),
+        Command::Review { request, comment } => desk.review(request, comment),
     }
 }
 
-/// The events of time passing: requests that nobody decided in time, and extensions asked of grants that have ended since.
+/// The events of time passing: requests that nobody decided in time, extensions asked of grants that have ended since, and reviews that are
+/// overdue.
 #[must_use]
 pub fn lapsed(state: &State, now: Timestamp) -> Vec<Event> {
     let moot = |request: &Request| {
@@ -165,6 +175,7 @@ pub fn lapsed(state: &State, now: Timestamp) -> Vec<Event> {
     late.map(|request| Event::Lapsed {
         request: request.asked.request.clone(),
     })
+    .chain(review::overdue(state, now))
     .collect()
 }
 
@@ -352,9 +363,9 @@ impl<'a> Desk<'a> {
             .state
             .grant(&id)
             .ok_or_else(|| WorkflowError::NoGrant(id.clone()))?;
-        if *self.actor != Actor::Administrator {
-            let may = self.policy.may_approve(self.user()?, &grant.role);
-            may.map_err(|_| WorkflowError::MayNotRevoke(grant.role.clone()))?;
+        let by_administrator = *self.actor == Actor::Administrator;
+        if !by_administrator && !self.policy.oversees(self.user()?, &grant.role) {
+            return Err(WorkflowError::MayNotRevoke(grant.role.clone()));
         }
         if !grant.is_live(self.now) {
             return Err(WorkflowError::GrantEnded(id));

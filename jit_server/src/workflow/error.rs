@@ -99,8 +99,8 @@ pub enum WorkflowError {
         /// What is left. Seconds.
         left: u32,
     },
-    /// Only administrators and approvers may revoke.
-    #[error("only an administrator or somebody who may approve role {0} can revoke this")]
+    /// Only administrators, approvers and reviewers may revoke.
+    #[error("only an administrator or somebody who may approve or review role {0} can revoke this")]
     MayNotRevoke(RoleName),
     /// A time of no length.
     #[error("the time asked for must be at least 1 s")]
@@ -153,6 +153,23 @@ pub enum WorkflowError {
         /// How many there are.
         stages: usize,
     },
+    /// Somebody wants to review what he did himself.
+    #[error("{0} is your own; somebody else has to review it")]
+    OwnReview(RequestId),
+    /// Not a reviewer of that role.
+    #[error("you are not among those who may review role {0}")]
+    MayNotReview(RoleName),
+    /// No break-glass role was used.
+    #[error("{0} is of no break-glass role, so there is nothing to review")]
+    NothingToReview(RequestId),
+    /// Reviewed once is enough.
+    #[error("{0} has been reviewed already; `jitctl show {0}` says by whom")]
+    ReviewedAlready(RequestId),
+    /// What goes on is not reviewed.
+    #[error(
+        "{0} is still in force: review it when it has ended, or end it with `jitctl revoke {0}`"
+    )]
+    StillInForce(GrantId),
     /// The requester's login is not what it was.
     #[error("the login of {0} has changed since the request; withdraw it and ask again")]
     LoginChanged(Principal),
@@ -211,6 +228,11 @@ impl WorkflowError {
             Self::TooManyHosts(_) => ("too-many-hosts", Invalid),
             Self::HostFull(_) => ("host-full", Conflict),
             Self::OtherStage { .. } => ("other-stage", Conflict),
+            Self::OwnReview(_) => ("own-review", Forbidden),
+            Self::MayNotReview(_) => ("may-not-review", Forbidden),
+            Self::NothingToReview(_) => ("nothing-to-review", Conflict),
+            Self::ReviewedAlready(_) => ("reviewed-already", Conflict),
+            Self::StillInForce(_) => ("still-in-force", Conflict),
             Self::LoginChanged(_) => ("login-changed", Conflict),
         }
     }

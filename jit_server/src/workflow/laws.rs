@@ -8,6 +8,7 @@ mod extension;
 mod lock;
 mod removal;
 mod request;
+mod review;
 mod stages;
 
 use std::collections::BTreeSet;
@@ -20,7 +21,7 @@ use proptest::prelude::*;
 use super::{Ask, Command, GrantState, RequestState, State, WorkflowError, command, lapsed};
 use crate::event::{Actor, Entry, Event, Extended, HostEnrolled, UserSet};
 use crate::policy::{Policy, check_text};
-use crate::text::Reason;
+use crate::text::{Comment, Reason};
 
 const PEOPLE: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
 
@@ -49,6 +50,14 @@ longest = "1h"
 extendable = "20m"
 may_ask = { users = ["alice", "bob", "erin"] }
 approve = { auto = true, because = "they can only read logs" }
+[roles.glass]
+hosts = ["web-1"]
+actions = ["ssh", "sudo"]
+longest = "1h"
+may_ask = { users = ["alice", "bob", "erin"] }
+break_glass = true
+review = { users = ["bob", "carol", "dave"] }
+review_within = "5m"
 [roles.staged]
 hosts = ["web-1"]
 actions = ["ssh"]
@@ -192,6 +201,13 @@ fn approve(request: u64, for_seconds: Option<u32>) -> Command {
     }
 }
 
+fn review(request: u64) -> Command {
+    Command::Review {
+        request: request_id(request),
+        comment: Comment::try_from("he only looked".to_owned()).unwrap(),
+    }
+}
+
 fn extend(grant: u64, for_seconds: u32) -> Command {
     Command::Extend {
         grant: grant_id(grant),
@@ -238,10 +254,11 @@ fn grant_id(number: u64) -> GrantId {
 fn any_command() -> impl Strategy<Value = Command> {
     let requests = 1..6_u64;
     prop_oneof![
-        3 => (prop_oneof![Just("one"), Just("two"), Just("staged"), Just("auto")], 0..4_000_u32).prop_map(|(role, seconds)| ask(role, seconds)),
+        3 => (prop_oneof![Just("one"), Just("two"), Just("staged"), Just("auto"), Just("glass")], 0..4_000_u32).prop_map(|(role, seconds)| ask(role, seconds)),
         6 => (requests.clone(), proptest::option::of(0..4_000_u32)).prop_map(|(request, seconds)| approve(request, seconds)),
         1 => requests.clone().prop_map(|request| Command::Deny { request: request_id(request), reason: reason() }),
         1 => requests.clone().prop_map(|request| Command::Withdraw { request: request_id(request) }),
+        2 => requests.clone().prop_map(review),
         1 => requests.clone().prop_map(|grant| Command::Revoke { grant: grant_id(grant), reason: reason() }),
         1 => requests.clone().prop_map(|grant| Command::Release { grant: grant_id(grant) }),
         4 => (requests, 0..1_500_u32).prop_map(|(grant, seconds)| extend(grant, seconds)),
@@ -271,6 +288,9 @@ fn likely() -> impl Strategy<Value = (usize, Command)> {
     prop_oneof![
         6 => (asks.clone(), role, 600..3_601_u32).prop_map(|(person, role, seconds)| (person, ask(role, seconds))),
         12 => (approves, requests).prop_map(|(person, request)| (person, approve(request, None))),
+        2 => (asks.clone(), 60..600_u32).prop_map(|(person, seconds)| (person, ask("glass", seconds))),
+        4 => (1..4_usize, 1..4_u64).prop_map(|(person, request)| (person, review(request))),
+        2 => (asks.clone(), 1..4_u64).prop_map(|(person, grant)| (person, Command::Release { grant: grant_id(grant) })),
         4 => (asks, grants, 1..1_201_u32).prop_map(|(person, grant, seconds)| (person, extend(grant, seconds))),
         3 => administers.prop_map(|wanted| (PEOPLE.len(), wanted)),
     ]

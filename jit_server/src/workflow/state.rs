@@ -2,6 +2,7 @@
 
 mod grants;
 mod requests;
+mod reviews;
 mod taken;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ use crate::user_token::{End, UserTokens};
 
 pub use grants::{Ended, Grant, GrantState};
 pub use requests::{Given, Request, RequestState, Step};
+pub use reviews::{Done, Review};
 
 /// Everything the server knows: the replay of its events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct State {
     /// Grants neither revoked nor released; some of them may be past their time.
     unended: BTreeSet<u64>,
     pending: BTreeSet<u64>,
+    /// Requests of break-glass roles whose use nobody has reviewed.
+    unreviewed: BTreeSet<u64>,
     locks: BTreeMap<Principal, Said>,
     /// When each host gave cause for an alarm last.
     alarms: BTreeMap<HostId, Timestamp>,
@@ -183,6 +187,7 @@ impl State {
             Event::Restored(restored) => self.restored(restored, entry),
             Event::RestoreConfirmed => self.unconfirmed = None,
             Event::Alarm { host, alarm, .. } => self.alarmed(host.as_ref(), alarm, entry),
+            Event::Reviewed(reviewed) => self.reviewed(reviewed, entry),
             Event::PolicyTaken { .. } | Event::PolicyRefused { .. } | Event::CallRefused(_) => {}
         }
     }
@@ -216,6 +221,7 @@ impl State {
     }
 
     fn alarmed(&mut self, host: Option<&HostName>, alarm: &Alarm, entry: &Entry) {
+        self.told_overdue(alarm, entry);
         let Some(host) = host.and_then(|name| self.directory.host(name)) else {
             return;
         };
@@ -238,6 +244,7 @@ fn step(entry: &Entry) -> Step {
         Event::Extended(Extended { grant, expires, .. }) => {
             format!("{kind} {grant} until {expires:.0}")
         }
+        Event::Alarm { alarm, .. } => alarm.cause().replace('_', " "),
         event => event
             .grant()
             .map_or_else(|| kind.to_owned(), |grant| format!("{kind} {grant}")),

@@ -1,4 +1,4 @@
-//! `jitctl approve`, `deny`, `withdraw`, `release`, `revoke`: what ends a request or a grant, or lets it begin.
+//! `jitctl approve`, `deny`, `review`, `withdraw`, `release`, `revoke`: what ends a request or a grant, or lets it begin.
 
 use std::time::Duration;
 
@@ -43,6 +43,16 @@ pub(super) async fn deny(here: &Here, id: &RequestId, reason: &str) -> Result<Ex
         &format!("/v1/requests/{id}/deny"),
         &json!({ "reason": reason }),
         format!("{id} is denied."),
+    )
+    .await
+}
+
+pub(super) async fn review(here: &Here, id: &RequestId, comment: &str) -> Result<Exit, Error> {
+    done(
+        here,
+        &format!("/v1/requests/{id}/review"),
+        &json!({ "comment": comment }),
+        format!("{id} is reviewed."),
     )
     .await
 }

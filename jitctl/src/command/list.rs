@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Here;
 use crate::cli::{List, RequestState};
 use crate::error::{Error, Exit};
-use crate::server::{Approvers, Grant, Host, Locked, Request, Role, RoleStage, Server};
+use crate::server::{Approvers, Grant, Host, Locked, Request, Review, Role, RoleStage, Server};
 use crate::words::span;
 
 /// For so long a host is marked that gave cause for an alarm.
@@ -19,7 +19,15 @@ const ALARM_SHOWN: SignedDuration = SignedDuration::from_hours(24);
 pub(super) async fn run(here: &Here, what: List) -> Result<Exit, Error> {
     match what {
         List::Roles => roles(here).await?,
-        List::Requests { state, for_me, all } => requests(here, state, for_me, part(all)).await?,
+        List::Requests {
+            state,
+            for_me,
+            to_review,
+            all,
+        } => {
+            let filters = [(for_me, "for_me=true"), (to_review, "to_review=true")];
+            requests(here, &requests_path(state, &filters), part(all)).await?;
+        }
         List::Grants { active, all } => grants(here, active, part(all)).await?,
         List::Hosts => hosts(here).await?,
         List::Locks => locks(here).await?,
@@ -113,6 +121,12 @@ async fn roles(here: &Here) -> Result<(), Error> {
 fn approvers(role: &Role) -> String {
     let approval = &role.approval;
     if approval.first.count == 0 {
+        if let Some(review) = &approval.review {
+            let (within, by) = (seconds(review.within_seconds), people(&review.reviewers));
+            return format!(
+                "nobody: granted at once, told to everybody, reviewed within {within} by {by}"
+            );
+        }
         let because = approval.because.as_ref();
         let because = because.map(|because| format!(", because {because}"));
         return format!("nobody: granted at once{}", because.unwrap_or_default());
@@ -138,21 +152,30 @@ pub(super) fn people(people: &Approvers) -> String {
     names.join(", ")
 }
 
-async fn requests(
-    here: &Here,
-    state: Option<RequestState>,
-    for_me: bool,
-    part: Part,
-) -> Result<(), Error> {
+/// Where those requests are listed that stand in this state and that the named filters leave.
+fn requests_path(state: Option<RequestState>, filters: &[(bool, &str)]) -> String {
+    let state = state.and_then(|state| state.to_possible_value());
+    let state = state.map(|state| format!("state={}", state.get_name()));
+    let wanted = filters.iter().filter(|(wanted, _)| *wanted);
+    let others = wanted.map(|(_, filter)| (*filter).to_owned());
+    let all: Vec<_> = state.into_iter().chain(others).collect();
+    if all.is_empty() {
+        return "/v1/requests".to_owned();
+    }
+    format!("/v1/requests?{}", all.join("&"))
+}
+
+async fn requests(here: &Here, path: &str, part: Part) -> Result<(), Error> {
     let times = here.times();
     let header = [
         "ID", "STATE", "WHO", "ROLE", "HOSTS", "FOR", "ASKED", "REASON",
     ];
     let row = |request: &Request| {
-        let asked = if request.state == "pending" {
-            format!("{}, {}", times.ago(request.asked_at), approvals(request))
-        } else {
-            times.ago(request.asked_at)
+        let ago = times.ago(request.asked_at);
+        let asked = match &request.review {
+            _ if request.state == "pending" => format!("{ago}, {}", approvals(request)),
+            Some(review) => format!("{ago}, break-glass: {}", reviewed(here, review)),
+            None => ago,
         };
         vec![
             request.id.clone(),
@@ -168,19 +191,18 @@ async fn requests(
             request.reason.clone(),
         ]
     };
-    let mut filter = Vec::new();
-    if let Some(value) = state.and_then(|state| state.to_possible_value()) {
-        filter.push(format!("state={}", value.get_name()));
+    table(here, path, part, &header, row, "No such requests.").await
+}
+
+/// How the review of somebody's use of a break-glass role stands.
+pub(super) fn reviewed(here: &Here, review: &Review) -> String {
+    match &review.reviewed {
+        Some(done) => format!("reviewed by {}: {}", done.by, done.comment),
+        None if review.due <= here.now.wall => {
+            format!("to be reviewed since {}", until(here, review.due))
+        }
+        None => format!("to be reviewed by {}", until(here, review.due)),
     }
-    if for_me {
-        filter.push("for_me=true".to_owned());
-    }
-    let path = if filter.is_empty() {
-        "/v1/requests".to_owned()
-    } else {
-        format!("/v1/requests?{}", filter.join("&"))
-    };
-    table(here, &path, part, &header, row, "No such requests.").await
 }
 
 /// How far the approvals are: `1 of 2 approvals`, of stages those of the one that is due.

@@ -1,6 +1,6 @@
 //! `jitctl show`: a request or a grant with its story.
 
-use super::list::{approvals, people, seconds, until};
+use super::list::{approvals, people, reviewed, seconds, until};
 use super::{Here, left_behind, timeline};
 use crate::cli::Id;
 use crate::error::{Error, Exit};
@@ -74,6 +74,14 @@ fn show_request(here: &Here, request: &Request) {
                 None if pending => approvals(request),
                 None => String::new(),
             },
+        ),
+        (
+            "Review",
+            request
+                .review
+                .as_ref()
+                .map(|review| reviewed(here, review))
+                .unwrap_or_default(),
         ),
         (
             "Lapses",

@@ -13,7 +13,7 @@ use crate::gate::{Mode, Service, State};
 use crate::server::{Ending, Whoami};
 use crate::words::{clean, span};
 
-/// How long the server is asked after the caller's lock: the rest does not depend on it.
+/// How long the server is asked after the caller: the rest does not depend on it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A word comes every 30 s; this is four of them missing.
@@ -22,14 +22,23 @@ const MISSING: Duration = Duration::from_secs(120);
 pub(super) async fn run(here: &Here) -> Result<Exit, Error> {
     let services = gated(here)?;
     let daemon = here.daemon().status();
-    let lock = lock_of_caller(here).await;
+    let caller = caller(here).await;
+    let (lock, to_review) =
+        caller.map_or((None, Vec::new()), |caller| (caller.lock, caller.to_review));
     if here.json {
         let services: Vec<_> = services.iter().map(|service| json!({ "service": service.name, "mode": mode_word(service), "covered_by": service.covered_by, "left_seconds": left(here, service) })).collect();
         here.screen
-            .json(&json!({ "jitd": daemon.as_ref().ok(), "services": services, "lock": lock }));
+            .json(&json!({ "jitd": daemon.as_ref().ok(), "services": services, "lock": lock, "to_review": to_review }));
     } else {
         if let Some(lock) = &lock {
             here.screen.say(locked(here, lock));
+            here.screen.say("");
+        }
+        if let Some(first) = to_review.first() {
+            here.screen.say(clean(&format!(
+                "Break-glass roles were used, and you have to review that: {}. `jitctl show {first}`, and when it has ended `jitctl review {first} --comment TEXT`",
+                to_review.join(" ")
+            )));
             here.screen.say("");
         }
         if let Ok(status) = &daemon {
@@ -55,16 +64,15 @@ pub(super) async fn run(here: &Here) -> Result<Exit, Error> {
     daemon.map(|_| Exit::Done)
 }
 
-/// The lock that whoever asks is under, which no host knows of: his grants are gone there as if he had never had any. None also where
-/// the server does not say, and for root, who can't be locked.
-async fn lock_of_caller(here: &Here) -> Option<Ending> {
+/// What the server says of whoever asks: of his lock no host knows, his grants are gone there as if he had never had any. None also where
+/// the server does not say, and for root, who can't be locked and reviews nothing.
+async fn caller(here: &Here) -> Option<Whoami> {
     if nix::unistd::geteuid().is_root() && here.root() == Path::new("/") {
         return None;
     }
     let server = here.server().ok()?;
     let asked = tokio::time::timeout(PATIENCE, server.get("/v1/whoami")).await;
-    let whoami: Whoami = server.parse(&asked.ok()?.ok()?).ok()?;
-    whoami.lock
+    server.parse(&asked.ok()?.ok()?).ok()
 }
 
 fn locked(here: &Here, lock: &Ending) -> String {

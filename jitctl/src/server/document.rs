@@ -15,6 +15,9 @@ pub(crate) struct Whoami {
     pub(crate) lock: Option<Ending>,
     #[serde(default)]
     pub(crate) token: Option<ShownToken>,
+    /// Requests of break-glass roles that the caller has to review.
+    #[serde(default)]
+    pub(crate) to_review: Vec<String>,
 }
 
 /// The token that the caller is known by.
@@ -57,6 +60,16 @@ pub(crate) struct RoleApproval {
     /// Why nobody has to.
     #[serde(default)]
     pub(crate) because: Option<String>,
+    /// Who looks at what was done, where it is a break-glass role.
+    #[serde(default)]
+    pub(crate) review: Option<RoleReview>,
+}
+
+/// Who looks at what was done with a role.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RoleReview {
+    pub(crate) reviewers: Approvers,
+    pub(crate) within_seconds: i64,
 }
 
 /// Who decides about one stage of it.
@@ -118,6 +131,8 @@ pub(crate) struct Request {
     #[serde(default)]
     pub(crate) at_once: Option<AtOnce>,
     #[serde(default)]
+    pub(crate) review: Option<Review>,
+    #[serde(default)]
     pub(crate) denied: Option<Ending>,
     #[serde(default)]
     pub(crate) grants: Vec<String>,
@@ -130,6 +145,20 @@ pub(crate) struct Request {
 pub(crate) struct AtOnce {
     #[serde(default)]
     pub(crate) because: Option<String>,
+}
+
+/// The review of what was done with a break-glass role.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Review {
+    pub(crate) due: Timestamp,
+    #[serde(default)]
+    pub(crate) reviewed: Option<Reviewed>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Reviewed {
+    pub(crate) by: String,
+    pub(crate) comment: String,
 }
 
 /// A stage of its approval.

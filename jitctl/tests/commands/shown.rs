@@ -517,3 +517,41 @@ fn what_nobody_has_to_approve_is_shown_with_the_grounds() {
         "{listed}"
     );
 }
+
+#[test]
+fn the_use_of_a_break_glass_role_is_shown_with_its_review() {
+    let host = Host::new().with_server();
+    let mut used = approved();
+    used["approvals"] = json!([]);
+    used["at_once"] = json!({ "rule": "break_glass", "review_by": in_minutes(60) });
+    used["review"] = json!({ "due": in_minutes(60), "overdue": false, "reviewed": null });
+    host.server_says(
+        "GET /v1/requests?to_review=true",
+        200,
+        json!([used.clone()]),
+    );
+    let listed = host.jitctl(&["list", "requests", "--to-review"]).out;
+    assert!(
+        listed.contains("break-glass: to be reviewed by "),
+        "{listed}"
+    );
+    host.server_says("POST /v1/requests/r17/review", 200, used.clone());
+    let reviewed = host.jitctl(&["review", "r17", "--comment", "only the database"]);
+    assert_eq!(
+        (reviewed.code, reviewed.out.as_str()),
+        (0, "r17 is reviewed.\n")
+    );
+    assert_eq!(
+        host.sent("POST /v1/requests/r17/review"),
+        json!({ "comment": "only the database" })
+    );
+    used["review"]["reviewed"] =
+        json!({ "by": "bob", "at": "2026-11-20T10:05:00Z", "comment": "only the database" });
+    host.server_says("GET /v1/requests/r17", 200, used);
+    let shown = host.jitctl(&["show", "r17"]).out;
+    assert!(shown.contains("Approved  at once, by nobody\n"), "{shown}");
+    assert!(
+        shown.contains("Review    reviewed by bob: only the database\n"),
+        "{shown}"
+    );
+}

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::review::ReviewView;
 use crate::clock::seconds_after;
 use crate::event::AtOnce;
 use crate::policy::{PeopleDocument, Policy, Role, Stage};
@@ -38,6 +39,8 @@ pub(in crate::api) struct RequestView {
     /// Why it was granted as soon as it was made. null: people decide it.
     #[schema(value_type = Option<Object>)]
     at_once: Option<AtOnce>,
+    /// The review of its use. null: its role is no break-glass role.
+    review: Option<ReviewView>,
     denied: Option<DeniedView>,
     grants: Vec<String>,
     timeline: Vec<StepView>,
@@ -92,7 +95,7 @@ pub(super) struct StepView {
     /// A user, `@administrator` or `@server`.
     actor: String,
     /// requested, approved, granted, denied, withdrawn, lapsed, `revoked g1`, `released g1`, `extended g1 until …` (UTC),
-    /// `locked alice`, `user_removed alice`.
+    /// `locked alice`, `user_removed alice`, reviewed, `review overdue`.
     what: String,
 }
 
@@ -135,6 +138,7 @@ impl RequestView {
                 Vec::new()
             },
             at_once: request.at_once.clone(),
+            review: request.review.as_ref().map(ReviewView::from),
             denied: request.denied.as_ref().map(DeniedView::from),
             grants: request.grants.iter().map(ToString::to_string).collect(),
             timeline: request.timeline.iter().map(StepView::from).collect(),

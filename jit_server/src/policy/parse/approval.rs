@@ -1,17 +1,77 @@
-//! `approve`: one table for one stage, or a list of them.
+//! `approve`: one table for one stage, or a list of them, or nobody; and `break_glass` in the place of it.
+
+use std::ops::Range;
 
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::super::approval::{MOST_LATER, MOST_STAGES, could_be_done};
-use super::super::{Approval, Extension, Later, People, Stage};
-use super::{Reader, Value};
+use super::super::{Approval, Extension, Later, People, Review, Stage, in_words};
+use super::{ONE_DAY, Reader, Value};
 use crate::text::Grounds;
 
 /// People who must approve one stage at most.
 const MOST_APPROVALS: u32 = 10;
+/// The use of a break-glass role is reviewed so long after its end at the latest. Seconds.
+const LATEST_REVIEW: u32 = 7 * ONE_DAY;
 
 impl Reader<'_> {
-    pub(super) fn approve(&mut self, value: &Value<'_>, path: &str) -> Option<Approval> {
+    /// How requests of a role are decided, by its keys `approve`, `break_glass`, `review` and `review_within`.
+    pub(super) fn approval(
+        &mut self,
+        table: &DeTable<'_>,
+        at: &Range<usize>,
+        path: &str,
+    ) -> Option<Approval> {
+        let break_glass = self.optional(table, path, "break_glass", Self::flag);
+        if break_glass.unwrap_or(Some(false))? {
+            return self.break_glass(table, at, path).map(Approval::BreakGlass);
+        }
+        let approve = self.required(table, at, path, "approve", Self::approve);
+        for key in ["review", "review_within"] {
+            if let Some(value) = table.get(key) {
+                let problem = "goes with break_glass = true alone";
+                self.mistake(&value.span(), &format!("{path}.{key}"), problem);
+            }
+        }
+        approve
+    }
+
+    fn break_glass(
+        &mut self,
+        table: &DeTable<'_>,
+        at: &Range<usize>,
+        path: &str,
+    ) -> Option<Review> {
+        for (key, problem) in [
+            (
+                "approve",
+                "says nothing where break_glass = true grants at once; leave one of them out",
+            ),
+            (
+                "extendable",
+                "does not go with break_glass: ask again, so that all of it is told of and reviewed",
+            ),
+        ] {
+            if let Some(value) = table.get(key) {
+                self.mistake(&value.span(), &format!("{path}.{key}"), problem);
+            }
+        }
+        let reviewers = self.required(table, at, path, "review", Self::people);
+        let within = self
+            .optional(table, path, "review_within", Self::duration)
+            .unwrap_or(Some(ONE_DAY))?;
+        if let (true, Some(value)) = (within > LATEST_REVIEW, table.get("review_within")) {
+            let problem = format!("must be {} at most", in_words(LATEST_REVIEW));
+            self.mistake(&value.span(), &format!("{path}.review_within"), problem);
+            return None;
+        }
+        Some(Review {
+            reviewers: reviewers?,
+            within_seconds: within,
+        })
+    }
+
+    fn approve(&mut self, value: &Value<'_>, path: &str) -> Option<Approval> {
         match value.get_ref() {
             DeValue::Table(table)
                 if table.contains_key("auto") || table.contains_key("because") =>
@@ -225,176 +285,4 @@ impl Reader<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{check_closely, check_text};
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    fn policy(approve: &str) -> String {
-        format!(
-            "[roles.a]\nhosts = [\"web-1\"]\nactions = [\"ssh\"]\nlongest = \"1h\"\nmay_ask = {{ groups = [\"developers\"] }}\n{approve}\n"
-        )
-    }
-
-    fn stages(approve: &str) -> Vec<Stage> {
-        let policy = check_text("policy.toml", &policy(approve)).unwrap();
-        policy.roles[&"a".parse().unwrap()].stages().to_vec()
-    }
-
-    #[test]
-    fn stages_are_read_in_their_order_and_one_table_is_one_stage() {
-        let two = stages(
-            r#"approve = [{ groups = ["leads"], count = 2 }, { users = ["erin", "dave"], all = true, same_person_again = true }]"#,
-        );
-        let counts: Vec<_> = two.iter().map(|s| (s.count, s.same_person_again)).collect();
-        assert_eq!(counts, [(2, false), (2, true)]);
-        assert!(two[0].approvers.groups.contains(&"leads".parse().unwrap()));
-        assert_eq!(
-            stages(
-                "[[roles.a.approve]]\nusers = [\"bob\"]\n[[roles.a.approve]]\nusers = [\"carol\"]"
-            ),
-            stages(r#"approve = [{ users = ["bob"] }, { users = ["carol"] }]"#)
-        );
-        assert_eq!(stages(r#"approve = { users = ["bob"] }"#).len(), 1);
-    }
-
-    #[test]
-    fn stages_that_could_not_be_meant_are_refused_where_they_are_written() {
-        for (approve, key) in [
-            ("approve = []", "approve"),
-            (r#"approve = "leads""#, "approve"),
-            (r#"approve = [["bob"]]"#, "approve.1"),
-            (r#"approve = [{ users = ["bob"] }, {}]"#, "approve.2"),
-            (
-                r#"approve = [{ users = ["bob"], stage = 1 }]"#,
-                "approve.1.stage",
-            ),
-            (
-                r#"approve = { users = ["bob"], same_person_again = true }"#,
-                "approve.same_person_again",
-            ),
-            (
-                r#"approve = { groups = ["leads"], all = true }"#,
-                "approve.all",
-            ),
-            (
-                r#"approve = { users = ["bob"], all = true, count = 1 }"#,
-                "approve.all",
-            ),
-            (
-                r#"approve = { users = ["bob"], all = "yes" }"#,
-                "approve.all",
-            ),
-            (
-                r#"approve = [{ users = ["bob"] }, { users = ["bob"] }]"#,
-                "approve",
-            ),
-            (
-                r#"approve = [{ users = ["bob"] }, { users = ["carol"], count = 2 }]"#,
-                "approve.2",
-            ),
-            (
-                r#"approve = { groups = ["leads"], then = [] }"#,
-                "approve.then",
-            ),
-            (
-                r#"approve = { groups = ["leads"], then = { after = "1h", users = ["bob"] } }"#,
-                "approve.then",
-            ),
-            (
-                r#"approve = { groups = ["leads"], then = [{ users = ["bob"] }] }"#,
-                "approve.then.1.after",
-            ),
-            (
-                r#"approve = { groups = ["leads"], then = [{ after = "1h" }] }"#,
-                "approve.then.1",
-            ),
-            (
-                r#"approve = { groups = ["leads"], then = [{ after = "1h", users = ["bob"] }, { after = "1h", users = ["carol"] }] }"#,
-                "approve.then.2",
-            ),
-            (
-                r#"approve = { users = ["bob"], all = true, then = [{ after = "1h", users = ["carol"] }] }"#,
-                "approve.then",
-            ),
-            (
-                r#"approve = { users = ["bob"], count = 3, then = [{ after = "1h", users = ["carol"] }] }"#,
-                "approve",
-            ),
-        ] {
-            let mistakes = check_text("policy.toml", &policy(approve)).unwrap_err();
-            let told: Vec<_> = mistakes.iter().map(|m| (m.line, m.key.as_str())).collect();
-            assert_eq!(
-                told,
-                [(6, format!("roles.a.{key}").as_str())],
-                "{approve}: {mistakes:?}"
-            );
-        }
-        let six = format!("approve = [{}]", "{ groups = [\"leads\"] },".repeat(6));
-        assert!(check_text("policy.toml", &policy(&six)).is_err());
-        let eleven: BTreeSet<String> = (0..11).map(|n| format!("\"u{n}\"")).collect();
-        let eleven = eleven.into_iter().collect::<Vec<_>>().join(",");
-        let eleven = format!("approve = {{ users = [{eleven}], all = true }}");
-        assert!(check_text("policy.toml", &policy(&eleven)).is_err());
-    }
-
-    #[test]
-    fn where_nobody_approves_the_policy_says_why_and_is_warned_of_root() {
-        let text = policy(r#"approve = { auto = true, because = "they can only read logs" }"#);
-        let checked = check_closely("policy.toml", &text).unwrap();
-        assert!(
-            checked.policy.roles[&"a".parse().unwrap()]
-                .stages()
-                .is_empty()
-        );
-        assert_eq!(checked.warnings, []);
-        let root = text.replace(r#"["ssh"]"#, r#"["ssh", "sudo"]"#);
-        let warnings = check_closely("policy.toml", &root).unwrap().warnings;
-        assert_eq!(
-            (warnings.len(), warnings[0].key.as_str()),
-            (1, "roles.a.approve")
-        );
-        let extendable = |more: &str| {
-            let text = format!("{text}extendable = \"10m\"\n{more}");
-            let policy = check_text("policy.toml", &text)?;
-            let role = &policy.roles[&"a".parse().unwrap()];
-            Ok::<_, Vec<crate::policy::Mistake>>(role.extension.unwrap().without_approval)
-        };
-        assert_eq!(extendable(""), Ok(true));
-        assert_eq!(extendable("extend_without_approval = true"), Ok(true));
-        let mistakes = extendable("extend_without_approval = false").unwrap_err();
-        assert_eq!(mistakes[0].line, 8, "{mistakes:?}");
-    }
-
-    #[test]
-    fn whoever_may_ask_and_is_needed_in_some_stage_is_warned_of() {
-        let text = policy(r#"approve = [{ users = ["bob"] }, { users = ["carol"] }]"#).replace(
-            r#"groups = ["developers"]"#,
-            r#"users = ["alice", "carol"]"#,
-        );
-        let warnings = check_closely("policy.toml", &text).unwrap().warnings;
-        assert_eq!(warnings.len(), 1);
-        assert!(
-            warnings[0].problem.starts_with("carol may ask"),
-            "{warnings:?}"
-        );
-    }
-
-    #[test]
-    fn a_stage_may_fall_to_others_who_are_counted_among_those_who_could_do_it() {
-        let text = r#"approve = { users = ["bob"], count = 2, then = [{ after = "30m", users = ["carol"] }, { after = "2d", groups = ["leads"] }] }"#;
-        let later = &stages(text)[0].later;
-        let after: Vec<_> = later.iter().map(|later| later.after_seconds).collect();
-        assert_eq!(after, [1_800, 172_800]);
-        let warnings = check_closely("policy.toml", &policy(text))
-            .unwrap()
-            .warnings;
-        assert_eq!(
-            warnings.len(),
-            1,
-            "a request lapses after a day: {warnings:?}"
-        );
-        assert!(warnings[0].problem.starts_with("after 48h"), "{warnings:?}");
-    }
-}
+mod tests;

@@ -41,6 +41,15 @@ approve = [
     { groups = ["leads"], same_person_again = true },
 ]
 end_login_with_elevation = true
+
+[roles.break-glass]
+hosts = ["web-1"]
+actions = ["ssh", "sudo"]
+longest = "1h"
+may_ask = { groups = ["developers"] }
+break_glass = true
+review = { users = ["carol"], groups = ["security"] }
+review_within = "12h"
 "#;
 
 fn good() -> PolicyDocument {
@@ -118,6 +127,10 @@ fn wider(before: &RoleDocument, after: &RoleDocument) -> Vec<&'static str> {
         ("extend_without_approval", alone(after) <= alone(before)),
         ("may_ask", people_among(&after.may_ask, &before.may_ask)),
         ("auto", after.auto.is_none() || before.auto.is_some()),
+        (
+            "break_glass",
+            after.break_glass.is_none() || before.break_glass.is_some(),
+        ),
         ("stages", after.stages.len() >= before.stages.len()),
     ];
     let stages = before.stages.iter().zip(&after.stages);

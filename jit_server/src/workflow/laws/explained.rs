@@ -48,7 +48,7 @@ fn any_ask() -> impl Strategy<Value = (&'static str, Ask)> {
         8 => prop::sample::select(&["alice", "bob", "erin"][..]),
         2 => prop::sample::select(&["carol", "dave", "mallory"][..]),
     ];
-    let roles = prop_oneof![4 => Just("one"), 4 => Just("two"), 4 => Just("staged"), 2 => Just("auto"), 1 => Just("three")];
+    let roles = prop_oneof![4 => Just("one"), 4 => Just("two"), 4 => Just("staged"), 2 => Just("auto"), 2 => Just("glass"), 1 => Just("three")];
     let lengths = prop_oneof![8 => 1..3_601_u32, 1 => Just(0), 1 => 3_601..9_000_u32];
     (
         names,

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jit_grant::{GrantId, Principal, RequestId};
 use serde::Serialize;
 
-use super::{Grant, Said, State, number, step};
+use super::{Grant, Review, Said, State, number, step};
 use crate::event::{Actor, Approved, AtOnce, Denied, Entry, Granted, Requested};
 use crate::text::Comment;
 
@@ -37,6 +37,8 @@ pub struct Request {
     pub approvals: Vec<Given>,
     /// Why nobody had to approve. None: somebody has to, or had to.
     pub at_once: Option<AtOnce>,
+    /// The review of its use. None: its role is no break-glass role, or it was not granted.
+    pub review: Option<Review>,
     /// Who denied it and why.
     pub denied: Option<Said>,
     /// Its grants.
@@ -99,6 +101,7 @@ impl State {
             state: RequestState::Pending,
             approvals: Vec::new(),
             at_once: None,
+            review: None,
             denied: None,
             grants: Vec::new(),
             timeline: vec![step(entry)],
@@ -144,6 +147,9 @@ impl State {
             return;
         }
         request.at_once.clone_from(&granted.at_once);
+        request.review = Review::due(granted);
+        let to_review = request.review.as_ref();
+        let to_review = to_review.and_then(|_| number(granted.request.as_str()));
         let mut made = Vec::new();
         for one in &granted.grants {
             let Some(number) = number(one.grant.as_str()).filter(|number| *number >= next) else {
@@ -168,6 +174,7 @@ impl State {
         }
         self.unended.extend(made.iter().map(|(number, _)| *number));
         self.grants.extend(made);
+        self.unreviewed.extend(to_review);
         self.close(&granted.request, RequestState::Approved, entry);
     }
 
