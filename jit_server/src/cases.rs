@@ -37,6 +37,8 @@ pub struct Case {
     pub for_seconds: u32,
     /// Who approves then, in this order, if the request is taken. Somebody may be named again: stages may allow that.
     pub approved_by: Vec<Principal>,
+    /// So long after the request each of them does. Seconds.
+    pub approved_after: u32,
     /// What shall come of it.
     pub expected: Outcome,
     /// The code that a refusal shall have. None: any.
@@ -128,6 +130,7 @@ impl Reader<'_> {
             "approved_by",
             "expect",
             "code",
+            "approved_after",
         ];
         self.refuse_unknown(table, path, KEYS);
         let who = self.required(table, at, path, "who", Self::parsed);
@@ -137,6 +140,9 @@ impl Reader<'_> {
         let approved_by = self
             .optional(table, path, "approved_by", Self::in_order)
             .unwrap_or_else(|| Some(Vec::new()));
+        let approved_after = self
+            .optional(table, path, "approved_after", Self::duration)
+            .unwrap_or(Some(0));
         let expected: Option<Outcome> = self.required(table, at, path, "expect", Self::parsed);
         let code = self
             .optional(table, path, "code", |reader, value, path| {
@@ -156,6 +162,7 @@ impl Reader<'_> {
             host: host?,
             for_seconds: for_seconds?,
             approved_by: approved_by?,
+            approved_after: approved_after?,
             expected: expected?,
             code: code?,
         })

@@ -135,19 +135,24 @@ fn example(file: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_example_of_the_guide_is_right_and_wise_and_its_cases_hold() {
+async fn the_examples_of_the_guide_are_right_and_wise_and_their_cases_hold() {
     let folder = tempfile::tempdir().unwrap();
-    for file in ["policy.toml", "policy_test.toml"] {
-        std::fs::write(folder.path().join(file), example(file)).unwrap();
+    for (file, cases, count) in [
+        ("policy.toml", "policy_test.toml", 8),
+        ("card_data.toml", "card_data_test.toml", 10),
+    ] {
+        for file in [file, cases] {
+            std::fs::write(folder.path().join(file), example(file)).unwrap();
+        }
+        let checked = policy(folder.path(), &["check", file]).await;
+        assert!(
+            checked.status.success() && checked.stderr.is_empty(),
+            "{checked:?}"
+        );
+        let tested = policy(folder.path(), &["test", cases, "--policy", file]).await;
+        assert_eq!(said(&tested), format!("all {count} cases hold\n"));
+        assert_eq!(tested.status.code(), Some(0));
     }
-    let checked = policy(folder.path(), &["check", "policy.toml"]).await;
-    assert!(
-        checked.status.success() && checked.stderr.is_empty(),
-        "{checked:?}"
-    );
-    let tested = policy(folder.path(), &["test", "policy_test.toml"]).await;
-    assert_eq!(said(&tested), "all 8 cases hold\n");
-    assert_eq!(tested.status.code(), Some(0));
 }
 
 #[tokio::test]

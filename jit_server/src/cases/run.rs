@@ -7,6 +7,7 @@ use jit_grant::{Principal, RequestId};
 use serde::Serialize;
 
 use super::{Case, Cases};
+use crate::clock::seconds_after;
 use crate::event::{Actor, Entry, Event, HostEnrolled, UserSet};
 use crate::policy::Policy;
 use crate::text::Reason;
@@ -109,7 +110,7 @@ impl<'a> Stage<'a> {
                 groups: mine.map(|(group, _)| group.clone()).collect(),
                 keys: BTreeSet::new(),
             };
-            stage.happened(&Actor::Administrator, Event::UserSet(user));
+            stage.happened(NOW, &Actor::Administrator, Event::UserSet(user));
         }
         let host = HostEnrolled {
             name: case.host.clone(),
@@ -120,7 +121,7 @@ impl<'a> Stage<'a> {
             token: None,
             from: None,
         };
-        stage.happened(&Actor::Administrator, Event::HostEnrolled(host));
+        stage.happened(NOW, &Actor::Administrator, Event::HostEnrolled(host));
         Ok(stage)
     }
 
@@ -138,16 +139,17 @@ impl<'a> Stage<'a> {
             ticket: None,
         });
         let request: RequestId = "r1".parse().map_err(told)?;
-        if let Err(refusal) = self.wants(&case.who, ask) {
+        if let Err(refusal) = self.wants(NOW, &case.who, ask) {
             return Ok(Err(refusal));
         }
+        let later = seconds_after(NOW, case.approved_after);
         for approver in &case.approved_by {
             let approve = Command::Approve {
                 request: request.clone(),
                 for_seconds: None,
                 comment: None,
             };
-            if let Err(refusal) = self.wants(approver, approve) {
+            if let Err(refusal) = self.wants(later, approver, approve) {
                 return Ok(Err(refusal));
             }
         }
@@ -159,19 +161,24 @@ impl<'a> Stage<'a> {
         }))
     }
 
-    fn wants(&mut self, name: &Principal, wanted: Command) -> Result<(), WorkflowError> {
+    fn wants(
+        &mut self,
+        now: Timestamp,
+        name: &Principal,
+        wanted: Command,
+    ) -> Result<(), WorkflowError> {
         let actor = Actor::Principal(name.clone());
-        for event in command(&self.state, self.policy, NOW, &actor, wanted)? {
-            self.happened(&actor, event);
+        for event in command(&self.state, self.policy, now, &actor, wanted)? {
+            self.happened(now, &actor, event);
         }
         Ok(())
     }
 
-    fn happened(&mut self, actor: &Actor, event: Event) {
+    fn happened(&mut self, at: Timestamp, actor: &Actor, event: Event) {
         self.seq += 1;
         self.state.apply(&Entry {
             seq: self.seq,
-            at: NOW,
+            at,
             actor: event.actor(actor),
             event,
         });

@@ -142,3 +142,34 @@ fn cases_approve_in_the_order_in_which_they_name_people() {
         assert_eq!(played.outcome, came, "{approved_by}");
     }
 }
+
+#[test]
+fn cases_can_wait_until_a_stage_falls_to_others_or_the_request_has_lapsed() {
+    let later = POLICY.replace(
+        r#"{ groups = ["leads"], count = 2 }"#,
+        r#"{ users = ["carol"], then = [{ after = "30m", users = ["dave"] }] }"#,
+    );
+    let policy = check_text("policy.toml", &later).unwrap();
+    for (approved_after, came, code) in [
+        ("", Outcome::Refused, Some("other-stage")),
+        (
+            "approved_after = \"29m\"",
+            Outcome::Refused,
+            Some("other-stage"),
+        ),
+        ("approved_after = \"30m\"", Outcome::Approved, None),
+        (
+            "approved_after = \"1d\"",
+            Outcome::Refused,
+            Some("not-pending"),
+        ),
+    ] {
+        let text = format!(
+            "{GROUPS}[[case]]\nrole = \"web-admin\"\nwho = \"alice\"\nhost = \"web-1\"\nfor = \"1h\"\napproved_by = [\"dave\"]\nexpect = \"pending\"\n{approved_after}\n"
+        );
+        let cases = read("cases.toml", &text).unwrap();
+        let played = run(&policy, &cases, &cases.cases[0]).unwrap();
+        let told = played.refusal.as_ref().map(|refusal| refusal.code().0);
+        assert_eq!((played.outcome, told), (came, code), "{approved_after}");
+    }
+}

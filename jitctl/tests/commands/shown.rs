@@ -555,3 +555,17 @@ fn the_use_of_a_break_glass_role_is_shown_with_its_review() {
         "{shown}"
     );
 }
+
+#[test]
+fn somebody_who_has_something_to_review_learns_so_from_status() {
+    let host = Host::enrolled().with_server();
+    let whoami = json!({ "administrator": false, "principal": "bob", "lock": null, "to_review": ["r17", "r18"] });
+    host.server_says("GET /v1/whoami", 200, whoami);
+    let said = host.jitctl(&["status"]).out;
+    assert!(
+        said.starts_with("Break-glass roles were used, and you have to review that: r17 r18. "),
+        "{said}"
+    );
+    let json = host.jitctl(&["status", "--json"]).json();
+    assert_eq!(json["to_review"], json!(["r17", "r18"]));
+}

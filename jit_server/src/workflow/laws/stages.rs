@@ -260,6 +260,15 @@ fn a_record_of_before_there_were_stages_replays_as_it_did() {
     let mut history = History::new();
     history.wants(begin(), 0, ask("two", 600)).unwrap();
     history.happened(begin(), &actor(BOB), event);
+    let old = r#"{"kind":"granted","request":"r1","grants":[{"grant":"g1","host":"web-1"}],"not_before":"2026-11-22T12:00:00Z","expires":"2026-11-22T12:05:00Z","policy":"p"}"#;
+    let mut granted = history.clone();
+    granted.happened(begin(), &actor(CAROL), serde_json::from_str(old).unwrap());
+    let request = granted.state.request(&request_id(1)).unwrap();
+    assert_eq!(
+        (request.state, &request.at_once),
+        (RequestState::Approved, &None)
+    );
+    assert_eq!(granted.state.live_grants(begin()).count(), 1);
     history.wants(begin(), CAROL, approve(1, None)).unwrap();
     assert!(
         history
