@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
-use jit_grant::{GateChange, Principal, RequestId, RoleName};
+use jit_grant::{GateChange, HostName, Principal, RequestId, RoleName};
 use serde::{Deserialize, Serialize};
 
 use crate::text::Reason;
@@ -229,7 +229,7 @@ impl<W: Clone + Ord> Bound<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jit_grant::{GateMode, HostName};
+    use jit_grant::GateMode;
     use proptest::prelude::*;
 
     const NOON: Timestamp = Timestamp::constant(1_795_608_000, 0);

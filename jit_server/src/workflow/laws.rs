@@ -2,6 +2,7 @@
 
 mod approval;
 mod at_once;
+mod changing;
 mod ends;
 mod explained;
 mod extension;

@@ -193,6 +193,25 @@ fn an_approval_taken_back_makes_its_stage_due_again_and_those_after_it() {
 }
 
 #[test]
+fn whoever_approved_a_stage_that_is_not_due_any_more_may_approve_the_one_that_is() {
+    let policy =
+        staged(r#"[{ users = ["bob", "carol"] }, { users = ["dave", "carol"], count = 2 }]"#);
+    let mut history = asked(&policy);
+    approves(&mut history, &policy, BOB).unwrap();
+    approves(&mut history, &policy, CAROL).unwrap();
+    history
+        .wants(begin(), PEOPLE.len(), remove_user("bob"))
+        .unwrap();
+    approves(&mut history, &policy, CAROL).unwrap();
+    assert_eq!(approves(&mut history, &policy, CAROL), already());
+    assert_eq!(
+        approves(&mut history, &policy, DAVE),
+        Ok(RequestState::Pending),
+        "carol's one counts for the first stage only"
+    );
+}
+
+#[test]
 fn a_stage_falls_to_others_after_its_own_time_and_not_that_of_the_request() {
     let policy = staged(
         r#"[{ users = ["bob"] }, { users = ["carol"], then = [{ after = "30m", users = ["dave"] }] }]"#,
