@@ -64,7 +64,7 @@ pub(super) struct EventView {
     detail: Map<String, Value>,
 }
 
-/// The record after an event: all of it for the administrator, for people what concerns them.
+/// The record after an event: all of it for the administrator, for people what concerns them, and alarms of break-glass roles.
 #[utoipa::path(get, path = "/v1/audit", tag = "people", params(Page), responses((status = 200, body = Record)))]
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
