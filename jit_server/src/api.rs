@@ -15,6 +15,7 @@ mod locks;
 mod loss;
 mod meta;
 mod metrics;
+mod origin;
 mod page;
 mod policy;
 mod problem;

@@ -5,11 +5,16 @@ mod run;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use jiff::Timestamp;
 use jit_grant::{HostName, Principal, RoleName};
 use toml::de::DeTable;
 
 use crate::directory::GroupName;
+use crate::instant;
+use crate::label::{LabelKey, LabelValue};
+use crate::origin::Origin;
 use crate::policy::{Mistake, Reader, Value};
+use crate::text::{Reason, Ticket};
 
 pub use run::{Came, Outcome, run};
 
@@ -43,6 +48,18 @@ pub struct Case {
     pub expected: Outcome,
     /// The code that a refusal shall have. None: any.
     pub code: Option<String>,
+    /// The labels of the host.
+    pub labels: BTreeMap<LabelKey, LabelValue>,
+    /// When it is asked for and approved. None: at a time of no hours.
+    pub at: Option<Timestamp>,
+    /// When it is to begin. None: when it is granted.
+    pub from: Option<Timestamp>,
+    /// The ticket that is named.
+    pub ticket: Option<Ticket>,
+    /// Why. None: for a reason that is long enough.
+    pub reason: Option<Reason>,
+    /// Where it is asked from. None: the server's own machine.
+    pub from_address: Option<Origin>,
 }
 
 /// Reads cases from the text of `file`.
@@ -121,6 +138,13 @@ impl Reader<'_> {
         cases.collect()
     }
 
+    fn moment(&mut self, value: &Value<'_>, path: &str) -> Option<Timestamp> {
+        let text = self.text(value, path)?;
+        let at = instant::parse(text);
+        at.map_err(|error| self.mistake(&value.span(), path, error))
+            .ok()
+    }
+
     fn case(&mut self, table: &DeTable<'_>, at: &Range<usize>, path: &str) -> Option<Case> {
         const KEYS: &[&str] = &[
             "who",
@@ -131,6 +155,12 @@ impl Reader<'_> {
             "expect",
             "code",
             "approved_after",
+            "labels",
+            "at",
+            "from",
+            "ticket",
+            "reason",
+            "from_address",
         ];
         self.refuse_unknown(table, path, KEYS);
         let who = self.required(table, at, path, "who", Self::parsed);
@@ -149,6 +179,24 @@ impl Reader<'_> {
                 reader.text(value, path).map(str::to_owned)
             })
             .map_or(Some(None), |code| code.map(Some));
+        let labels = self
+            .optional(table, path, "labels", Self::labels)
+            .unwrap_or_else(|| Some(BTreeMap::new()));
+        let at_moment = self
+            .optional(table, path, "at", Self::moment)
+            .map_or(Some(None), |at| at.map(Some));
+        let from = self
+            .optional(table, path, "from", Self::moment)
+            .map_or(Some(None), |from| from.map(Some));
+        let ticket = self
+            .optional(table, path, "ticket", Self::parsed)
+            .map_or(Some(None), |ticket| ticket.map(Some));
+        let reason = self
+            .optional(table, path, "reason", Self::parsed)
+            .map_or(Some(None), |reason| reason.map(Some));
+        let from_address = self
+            .optional(table, path, "from_address", Self::parsed)
+            .map_or(Some(None), |from| from.map(Some));
         if let Some(value) = table.get("code")
             && expected.is_some_and(|expected| expected != Outcome::Refused)
         {
@@ -165,6 +213,12 @@ impl Reader<'_> {
             approved_after: approved_after?,
             expected: expected?,
             code: code?,
+            labels: labels?,
+            at: at_moment?,
+            from: from?,
+            ticket: ticket?,
+            reason: reason?,
+            from_address: from_address?,
         })
     }
 }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::alarm::Alarm;
 use crate::directory::{GroupName, Standing};
 use crate::label::{LabelKey, LabelValue};
+use crate::origin::Origin;
 use crate::ssh_key::SshKey;
 use crate::text::{Comment, Reason, Ticket};
 
@@ -491,6 +492,12 @@ pub struct Requested {
     pub lapses_at: Timestamp,
     /// The policy in force.
     pub policy: String,
+    /// Grants are in force from this instant on and no earlier, and for `for_seconds` from it. None: from the moment they are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    /// Where it was asked from. None: before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_from: Option<Origin>,
 }
 
 /// One approval.

@@ -1,9 +1,13 @@
 //! Labels of hosts, such as `site=berlin`.
 
+mod choice;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+pub use choice::{Labelled, NoChoice};
 
 /// Labels of one host at most.
 pub const MOST_LABELS: usize = 16;

@@ -2,10 +2,15 @@
 
 mod advice;
 mod approval;
+mod conditions;
 mod document;
 mod file;
+mod hosts;
+mod hours;
+mod networks;
 mod parse;
 mod reader;
+mod ticket;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,11 +21,14 @@ use crate::event::UserSet;
 
 pub(crate) use approval::could_be_done;
 pub use approval::{Approval, Later, Review, Stage};
+pub use conditions::{ConditionRefusal, Conditions, Stated};
 pub use document::{
     LaterDocument, PeopleDocument, PolicyDocument, ReviewDocument, RoleDocument, StageDocument,
+    WindowDocument,
 };
 pub(crate) use file::read_text;
 pub use file::{Change, PolicyFile, check, read};
+pub use hosts::Hosts;
 pub use parse::{Checked, check_text};
 pub use reader::Mistake;
 pub(crate) use reader::{Reader, Value};
@@ -57,10 +65,12 @@ pub struct Role {
     pub approval: Approval,
     /// Where an elevation is ended before it finished, the login that it was started from ends too (T17).
     pub end_login_with_elevation: bool,
+    /// What else has to be so.
+    pub conditions: Conditions,
 }
 
 impl Role {
-    /// Checks that the role, called `name`, is for all of `hosts`.
+    /// Checks that the role, called `name`, is for all of `hosts`, of which `directory` knows the labels.
     ///
     /// # Errors
     /// [`PolicyRefusal::HostNotCovered`].
@@ -68,8 +78,10 @@ impl Role {
         &self,
         name: &RoleName,
         hosts: &BTreeSet<HostName>,
+        directory: &Directory,
     ) -> Result<(), PolicyRefusal> {
-        match hosts.iter().find(|host| !self.hosts.cover(host)) {
+        let mut hosts = hosts.iter();
+        match hosts.find(|host| !self.hosts.cover_named(host, directory)) {
             None => Ok(()),
             Some(host) => Err(PolicyRefusal::HostNotCovered {
                 role: name.clone(),
@@ -101,26 +113,6 @@ pub struct Extension {
     pub most_seconds: u32,
     /// At once; else it needs the approvals that a request for the role needs.
     pub without_approval: bool,
-}
-
-/// Hosts of a role.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Hosts {
-    /// `"*"`: every host, those enrolled later too.
-    Every,
-    /// These.
-    Named(BTreeSet<HostName>),
-}
-
-impl Hosts {
-    /// True where `host` is one of them.
-    #[must_use]
-    pub fn cover(&self, host: &HostName) -> bool {
-        match self {
-            Self::Every => true,
-            Self::Named(names) => names.contains(host),
-        }
-    }
 }
 
 /// Users, named or by group.
@@ -191,6 +183,9 @@ pub enum PolicyRefusal {
         /// What was asked, in seconds.
         asked: u32,
     },
+    /// A condition of the role is not met.
+    #[error(transparent)]
+    Condition(#[from] ConditionRefusal),
 }
 
 impl Policy {
@@ -242,7 +237,7 @@ impl Policy {
         wanted: &Wanted<'_>,
     ) -> Result<&Role, PolicyRefusal> {
         let rule = self.may_ask(user, role)?;
-        rule.check_hosts(role, wanted.hosts)?;
+        rule.check_hosts(role, wanted.hosts, wanted.directory)?;
         if let Some(action) = wanted
             .actions
             .iter()
@@ -254,6 +249,9 @@ impl Policy {
             });
         }
         rule.check_length(role, wanted.for_seconds)?;
+        if let Some(stated) = &wanted.stated {
+            rule.check_stated(role, stated)?;
+        }
         Ok(rule)
     }
 }
@@ -263,10 +261,14 @@ impl Policy {
 pub struct Wanted<'a> {
     /// Where.
     pub hosts: &'a BTreeSet<HostName>,
+    /// What is known of the hosts.
+    pub directory: &'a Directory,
     /// What.
     pub actions: &'a BTreeSet<Action>,
     /// For how long. Seconds.
     pub for_seconds: u32,
+    /// What was stated with it. None: that is not judged here.
+    pub stated: Option<Stated<'a>>,
 }
 
 /// A time as people write it: `4h`, `1h 30m`.

@@ -14,6 +14,7 @@ mod laws;
 mod lock;
 mod restored;
 mod review;
+mod span;
 mod stages;
 mod state;
 mod user;

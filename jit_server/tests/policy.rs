@@ -156,6 +156,30 @@ async fn the_examples_of_the_guide_are_right_and_wise_and_their_cases_hold() {
 }
 
 #[tokio::test]
+async fn the_policy_of_a_fleet_is_right_and_wise_and_its_cases_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    for (file, text) in [
+        (
+            "policy.toml",
+            include_str!("../../docs/policies/fleet/policy.toml"),
+        ),
+        (
+            "policy_test.toml",
+            include_str!("../../docs/policies/fleet/policy_test.toml"),
+        ),
+    ] {
+        std::fs::write(folder.path().join(file), text).unwrap();
+    }
+    let checked = policy(folder.path(), &["check", "policy.toml"]).await;
+    assert!(
+        checked.status.success() && checked.stderr.is_empty(),
+        "{checked:?}"
+    );
+    let tested = policy(folder.path(), &["test", "policy_test.toml"]).await;
+    assert_eq!(said(&tested), "all 13 cases hold\n");
+}
+
+#[tokio::test]
 async fn a_case_that_does_not_hold_any_more_is_told_with_the_rules_and_fails_the_pipeline() {
     let folder = tempfile::tempdir().unwrap();
     let looser = example("policy.toml").replace("longest = \"1h\"", "longest = \"3h\"");

@@ -107,6 +107,9 @@ async fn an_overdue_review_is_told_once_also_after_a_restart_and_can_still_be_gi
             for_seconds: 3_600,
             reason: "all is down".to_owned().try_into().unwrap(),
             ticket: None,
+            labels: Default::default(),
+            not_before: None,
+            origin: jit_server::origin::Origin::Socket,
         })
     };
     let review = |request: &str| Command::Review {

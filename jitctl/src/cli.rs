@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use jit_grant::{Code, GrantId, HostName, Principal, RequestId, RoleName};
 
 use crate::duration;
+use crate::label;
 use crate::server::ServerAddress;
+use crate::start::Start;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 refused, 4 timed out, 5 pending (asked, not decided yet).\n\
      JIT_SERVER names the server (unix:/PATH or https://HOST); without it the one on this machine is asked, else the one that `jitctl login` named, else the one \
@@ -251,9 +253,15 @@ pub(crate) struct Request {
     /// On this host only; may be repeated. All hosts of the role where none is named
     #[arg(long)]
     pub(crate) host: Vec<HostName>,
+    /// On those hosts of the role only that have this label; may be repeated: each key must be there, with one of the values given for it
+    #[arg(long = "where", value_name = "KEY=VALUE", value_parser = label::parse, conflicts_with = "host")]
+    pub(crate) labels: Vec<(String, String)>,
     /// For how long, such as 30m or 1h30m
     #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
     pub(crate) lasting: Duration,
+    /// From then on, where the role may begin ahead of time: such as 18:00, "2026-11-30 09:00", +2h or 2026-11-30T08:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<Start>,
     /// Why; approvers see it, and it is kept as evidence
     #[arg(long)]
     pub(crate) reason: String,

@@ -4,7 +4,7 @@
 //! - `gate`: the lines in `/etc/pam.d` · `actions`: which of them jitd can decide about · `chain`: checking the event chain · `trust`: which server this host believes
 //! - `login`: who somebody is to a server elsewhere · `replace`: files replaced whole or not at all
 //! - `server`: jit-server over HTTP · `daemon`: jitd over its control socket
-//! - `screen`, `words`, `duration`: output and input for people · `error`: what to say when it fails, and the exit codes
+//! - `screen`, `words`, `duration`, `label`, `start`: output and input for people · `error`: what to say when it fails, and the exit codes
 #![forbid(unsafe_code)]
 
 mod actions;
@@ -17,10 +17,12 @@ mod doctor;
 mod duration;
 mod error;
 mod gate;
+mod label;
 mod login;
 mod replace;
 mod screen;
 mod server;
+mod start;
 mod trust;
 mod words;
 

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -106,12 +107,29 @@ pub async fn explain(options: ExplainOptions, out: &mut impl Write) -> Result<bo
         role,
         host,
         for_seconds,
+        at,
+        from,
+        ticket,
+        from_address,
         ..
     } = options;
     // None of these has a character that means something in an address.
     let mut path = format!("/v1/policy/explain?principal={principal}&role={role}&host={host}");
     if let Some(seconds) = for_seconds {
         path.push_str(&format!("&for_seconds={seconds}"));
+    }
+    if let Some(at) = at {
+        path.push_str(&format!("&at={at}"));
+    }
+    if let Some(from) = from {
+        path.push_str(&format!("&not_before={from}"));
+    }
+    if let Some(ticket) = ticket {
+        let ticket = utf8_percent_encode(ticket.as_str(), NON_ALPHANUMERIC);
+        path.push_str(&format!("&ticket={ticket}"));
+    }
+    if let Some(origin) = from_address {
+        path.push_str(&format!("&from_address={}", String::from(origin)));
     }
     let told: Explanation = Client::new(&options.reach.socket).get(&path).await?;
     if options.json {

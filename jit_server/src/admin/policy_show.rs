@@ -69,6 +69,8 @@ fn as_markdown(document: &PolicyDocument) -> String {
         }
         text.push_str("| | |\n|---|---|\n");
         for (question, answer) in role.said() {
+            // A pattern of tickets may have what ends a cell, in code too.
+            let answer = answer.replace('|', "\\|");
             text.push_str(&format!("| {question} | {answer} |\n"));
         }
         if let Some(because) = &role.auto {
@@ -120,6 +122,11 @@ description = "# [Fix](http://x) | <b>now</b>"
 hosts = ["*"]
 actions = ["ssh", "sudo"]
 longest = "4h"
+hours = { days = ["mon-fri"], from = "08:00", to = "18:00", zone = "Europe/Paris" }
+start_within = "7d"
+ticket = "OPS-|[0-9]+"
+reason_at_least = 20
+asked_from = ["10.0.0.0/8", "socket"]
 extendable = "30m"
 may_ask = { users = ["alice"], groups = ["developers"] }
 approve = { groups = ["leads"], count = 2 }
@@ -139,6 +146,10 @@ approve = { auto = true, because = "logs only | <b>read</b>" }
             "| On which hosts | every host, those enrolled later too |",
             "| What it opens | ssh, sudo |",
             "| For how long | 4h at most |",
+            "| When | mon-fri 08:00 to 18:00 Europe/Paris; what is granted ends with that |",
+            "| Begins | when it is granted, or 168h ahead at most |",
+            "| Asked for with | a reason of 20 characters at least and a ticket like `OPS-\\|[0-9]+` |",
+            "| Asked for from | the server's own machine, 10.0.0.0/8 |",
             "| Can be extended | by 30m at a time, approved as a request is, to 4h in all |",
             "| Who approves | 2 of: group leads |",
             "| Undecided, it lapses after | 24h |",

@@ -15,6 +15,7 @@ use super::caller::Caller;
 use super::input::{self, Parameters};
 use super::page::{self, Page, older_than};
 use super::requests::{self, ApprovalView, Because, Nothing, RequestView, may_see};
+use crate::origin::Origin;
 use crate::server::Server;
 use crate::text::Reason;
 use crate::workflow::{Command, Ended, Grant, GrantState, Request};
@@ -185,6 +186,7 @@ pub(super) struct ExtensionView {
 pub(super) async fn extend(
     State(server): State<Arc<Server>>,
     caller: Caller,
+    origin: Origin,
     Path(id): Path<String>,
     input::Json(new): input::Json<NewExtension>,
 ) -> Result<(StatusCode, Json<ExtensionView>), Problem> {
@@ -195,6 +197,7 @@ pub(super) async fn extend(
         grant: id.clone(),
         for_seconds: new.for_seconds,
         reason: new.reason,
+        origin,
     };
     let entries = server.execute(actor, wanted).await?;
     let asked = entries.iter().find_map(|entry| entry.event.request());

@@ -174,7 +174,7 @@ pub(super) async fn list(
             person.is_none()
                 || roles
                     .iter()
-                    .any(|role| role.hosts.cover(&host.enrolled.name))
+                    .any(|role| role.hosts.cover(&host.enrolled.name, &host.enrolled.labels))
         };
         state
             .directory

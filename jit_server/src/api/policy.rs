@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use jiff::Timestamp;
 use jit_grant::{HostName, Principal, RoleName};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -12,8 +13,11 @@ use utoipa::{IntoParams, ToSchema};
 use super::Problem;
 use super::caller::Administrator;
 use super::input::Parameters;
+use crate::label::Labelled;
+use crate::origin::Origin;
 use crate::policy::PolicyDocument;
 use crate::server::Server;
+use crate::text::Ticket;
 use crate::workflow::{self, Able, Approvers, Explanation, Outcome, Rule, Told, Wish};
 
 /// The policy in force.
@@ -41,6 +45,16 @@ pub(super) struct Asked {
     host: HostName,
     /// As long as the role allows unless said.
     for_seconds: Option<u32>,
+    /// As if it were asked at this time; now unless said.
+    at: Option<Timestamp>,
+    /// To begin at this time; when it is granted unless said.
+    not_before: Option<Timestamp>,
+    /// With this ticket; without one unless said.
+    #[param(value_type = Option<String>)]
+    ticket: Option<Ticket>,
+    /// From this address, or `socket`; from where it may be asked for unless said.
+    #[param(value_type = Option<String>)]
+    from_address: Option<Origin>,
 }
 
 /// What would come of it.
@@ -114,13 +128,19 @@ pub(super) async fn explain(
     Parameters(asked): Parameters<Asked>,
 ) -> Result<Json<ExplanationView>, Problem> {
     server.look_at_policy().await?;
-    let (policy, now) = (server.policy(), server.now());
+    let policy = server.policy();
+    let now = asked.at.unwrap_or_else(|| server.now());
     let longest = policy.roles.get(&asked.role);
     let longest = longest.map_or(1, |role| role.longest_seconds);
     let wish = Wish {
         role: &asked.role,
         hosts: &BTreeSet::from([asked.host]),
+        labels: &Labelled::default(),
         for_seconds: asked.for_seconds.unwrap_or(longest),
+        not_before: asked.not_before,
+        ticket: asked.ticket.as_ref(),
+        reason: None,
+        origin: asked.from_address,
     };
     let explained =
         server.look(|state| workflow::explain(state, &policy, now, &asked.principal, &wish));

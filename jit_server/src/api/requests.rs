@@ -20,6 +20,8 @@ use super::caller::Caller;
 use super::input::{self, Parameters};
 use super::page::{self, Page, older_than};
 use crate::event::{Actor, UserSet};
+use crate::label::Labelled;
+use crate::origin::Origin;
 use crate::policy::Policy;
 use crate::server::Server;
 use crate::text::{Comment, Reason, Ticket};
@@ -48,6 +50,12 @@ pub(super) struct NewRequest {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     ticket: Option<Ticket>,
+    /// Only the hosts of the role that have each of these keys with one of the values; not together with `hosts`.
+    #[serde(default)]
+    #[schema(value_type = std::collections::BTreeMap<String, Vec<String>>)]
+    labels: Labelled,
+    /// From this instant on, as far ahead as the role allows. None: from the moment it is granted.
+    not_before: Option<Timestamp>,
 }
 
 /// Which requests.
@@ -116,6 +124,7 @@ pub(super) struct Nothing {}
 pub(super) async fn ask(
     State(server): State<Arc<Server>>,
     caller: Caller,
+    origin: Origin,
     input::Json(new): input::Json<NewRequest>,
 ) -> Result<(StatusCode, Json<RequestView>), Problem> {
     let NewRequest {
@@ -124,13 +133,25 @@ pub(super) async fn ask(
         for_seconds,
         reason,
         ticket,
+        labels,
+        not_before,
     } = new;
+    if !hosts.is_empty() && !labels.is_empty() {
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "name hosts, or labels that they have, not both",
+        )
+        .code("bad-body"));
+    }
     let wanted = Command::Ask(Ask {
         role,
         hosts,
+        labels,
         for_seconds,
         reason,
         ticket,
+        not_before,
+        origin,
     });
     let entries = server.execute(caller.actor()?, wanted).await?;
     let made = entries.iter().find_map(|entry| entry.event.request());

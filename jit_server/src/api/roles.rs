@@ -1,6 +1,6 @@
 //! What may be asked for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::Problem;
 use super::caller::Caller;
-use crate::policy::{self, Hosts, LaterDocument, ReviewDocument, Role};
+use crate::policy::{self, LaterDocument, ReviewDocument, Role};
 use crate::server::Server;
 
 /// A role of the policy.
@@ -19,8 +19,12 @@ use crate::server::Server;
 pub(super) struct RoleView {
     name: String,
     description: String,
-    /// Names, or `*` alone for every host.
+    /// Names, patterns with `*` and `?`, or `*` alone for any name.
     hosts: Vec<String>,
+    /// Its hosts have each of these keys with one of the values.
+    labels: BTreeMap<String, Vec<String>>,
+    /// The conditions under which it may be had, in words.
+    conditions: Vec<String>,
     #[schema(value_type = Vec<String>)]
     actions: Vec<Action>,
     longest_seconds: u32,
@@ -88,10 +92,9 @@ fn view(name: String, role: &Role, may_ask: bool) -> RoleView {
     RoleView {
         name,
         description: role.description.clone(),
-        hosts: match &role.hosts {
-            Hosts::Every => vec!["*".to_owned()],
-            Hosts::Named(names) => names.iter().map(ToString::to_string).collect(),
-        },
+        hosts: role.hosts.listed(),
+        labels: role.hosts.labels().listed(),
+        conditions: role.conditions.in_words(),
         actions: role.actions.iter().copied().collect(),
         longest_seconds: role.longest_seconds,
         may_ask,

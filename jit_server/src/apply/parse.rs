@@ -163,7 +163,12 @@ impl Reader<'_> {
         }
     }
 
-    fn labels(&mut self, value: &Value<'_>, path: &str) -> Option<BTreeMap<LabelKey, LabelValue>> {
+    /// A table of keys with one value each.
+    pub(crate) fn labels(
+        &mut self,
+        value: &Value<'_>,
+        path: &str,
+    ) -> Option<BTreeMap<LabelKey, LabelValue>> {
         let table = self.table(value, path)?;
         if table.len() > MOST_LABELS {
             let problem = format!("a host has {MOST_LABELS} labels at most");

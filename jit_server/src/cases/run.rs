@@ -9,6 +9,8 @@ use serde::Serialize;
 use super::{Case, Cases};
 use crate::clock::seconds_after;
 use crate::event::{Actor, Entry, Event, HostEnrolled, UserSet};
+use crate::label::Labelled;
+use crate::origin::Origin;
 use crate::policy::Policy;
 use crate::text::Reason;
 use crate::workflow::{
@@ -67,14 +69,26 @@ impl Came {
 /// # Errors
 /// Where its state can't be made.
 pub fn run(policy: &Policy, cases: &Cases, case: &Case) -> Result<Came, String> {
+    let role = policy.roles.get(&case.role);
+    if case.at.is_none() && role.is_some_and(|role| role.conditions.hours.is_some()) {
+        return Err(format!(
+            "the case in line {} says not when it happens, and role {} has hours; add a line such as at = \"2026-11-30T09:00[Europe/Paris]\"",
+            case.line, case.role
+        ));
+    }
     let mut stage = Stage::set(policy, cases, case)?;
     let hosts = BTreeSet::from([case.host.clone()]);
     let wish = Wish {
         role: &case.role,
         hosts: &hosts,
+        labels: &Labelled::default(),
         for_seconds: case.for_seconds,
+        not_before: case.from,
+        ticket: case.ticket.as_ref(),
+        reason: case.reason.as_ref(),
+        origin: Some(case.from_address.unwrap_or(Origin::Socket)),
     };
-    let explained = explain(&stage.state, policy, NOW, &case.who, &wish);
+    let explained = explain(&stage.state, policy, stage.now, &case.who, &wish);
     let played = stage.play(case, hosts.clone())?;
     Ok(Came {
         outcome: *played.as_ref().unwrap_or(&Outcome::Refused),
@@ -83,13 +97,17 @@ pub fn run(policy: &Policy, cases: &Cases, case: &Case) -> Result<Came, String> 
     })
 }
 
-/// Policies say nothing of the time of day.
-const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+/// When a case happens that does not say.
+const SOME_TIME: Timestamp = Timestamp::UNIX_EPOCH;
+
+/// As many characters as a reason may have: it is long enough for every role.
+const LONGEST_REASON: usize = 500;
 
 struct Stage<'a> {
     policy: &'a Policy,
     state: State,
     seq: u64,
+    now: Timestamp,
 }
 
 impl<'a> Stage<'a> {
@@ -99,6 +117,7 @@ impl<'a> Stage<'a> {
             policy,
             state: State::default(),
             seq: 0,
+            now: case.at.unwrap_or(SOME_TIME),
         };
         let members = cases.groups.values().flatten();
         let all = members.chain(&case.approved_by).chain([&case.who]);
@@ -110,18 +129,18 @@ impl<'a> Stage<'a> {
                 groups: mine.map(|(group, _)| group.clone()).collect(),
                 keys: BTreeSet::new(),
             };
-            stage.happened(NOW, &Actor::Administrator, Event::UserSet(user));
+            stage.happened(stage.now, &Actor::Administrator, Event::UserSet(user));
         }
         let host = HostEnrolled {
             name: case.host.clone(),
             host_id: format!("h{:032x}", 1).parse().map_err(told)?,
             public_key: String::new(),
-            labels: Default::default(),
+            labels: case.labels.clone(),
             lapse_seconds: None,
             token: None,
             from: None,
         };
-        stage.happened(NOW, &Actor::Administrator, Event::HostEnrolled(host));
+        stage.happened(stage.now, &Actor::Administrator, Event::HostEnrolled(host));
         Ok(stage)
     }
 
@@ -131,18 +150,22 @@ impl<'a> Stage<'a> {
         case: &Case,
         hosts: BTreeSet<jit_grant::HostName>,
     ) -> Result<Result<Outcome, WorkflowError>, String> {
+        let any_reason = || Reason::try_from("A".repeat(LONGEST_REASON)).map_err(told);
         let ask = Command::Ask(Ask {
             role: case.role.clone(),
             hosts,
+            labels: Labelled::default(),
             for_seconds: case.for_seconds,
-            reason: Reason::try_from("a case of a policy's test".to_owned()).map_err(told)?,
-            ticket: None,
+            reason: case.reason.clone().map_or_else(any_reason, Ok)?,
+            ticket: case.ticket.clone(),
+            not_before: case.from,
+            origin: case.from_address.unwrap_or(Origin::Socket),
         });
         let request: RequestId = "r1".parse().map_err(told)?;
-        if let Err(refusal) = self.wants(NOW, &case.who, ask) {
+        if let Err(refusal) = self.wants(self.now, &case.who, ask) {
             return Ok(Err(refusal));
         }
-        let later = seconds_after(NOW, case.approved_after);
+        let later = seconds_after(self.now, case.approved_after);
         for approver in &case.approved_by {
             let approve = Command::Approve {
                 request: request.clone(),

@@ -20,9 +20,13 @@ leads = ["bob", "carol", "dave"]
 
 /// Whether the case, with `more` lines, comes out as it expects, and with which code it was refused.
 fn played(more: &str) -> (bool, Option<&'static str>) {
+    played_under(POLICY, more)
+}
+
+fn played_under(policy: &str, more: &str) -> (bool, Option<&'static str>) {
     let text = format!("{GROUPS}[[case]]\nrole = \"web-admin\"\n{more}");
     let cases = read("cases.toml", &text).unwrap();
-    let policy = check_text("policy.toml", POLICY).unwrap();
+    let policy = check_text("policy.toml", policy).unwrap();
     let came = run(&policy, &cases, &cases.cases[0]).unwrap();
     let code = came.refusal.as_ref().map(|refusal| refusal.code().0);
     (came.fits(&cases.cases[0]), code)
@@ -78,6 +82,67 @@ fn a_case_comes_out_as_the_workflow_decides() {
             .replace(", ", "\n");
         assert_eq!(played(&lines), came, "{case}");
     }
+}
+
+#[test]
+fn a_case_says_which_labels_its_host_has() {
+    let policy = POLICY.replace(r#"hosts = ["web-1"]"#, r#"labels = { env = "prod" }"#);
+    let came = |labels: &str| {
+        let case = r#"who = "alice", host = "any-1", for = "1h", expect = "pending""#;
+        played_under(&policy, &format!("{}\n{labels}", case.replace(", ", "\n")))
+    };
+    assert_eq!(
+        came(r#"labels = { env = "prod", site = "x" }"#),
+        (true, None)
+    );
+    assert_eq!(came(""), (false, Some("host-not-in-role")));
+}
+
+#[test]
+fn a_case_happens_at_its_time() {
+    let hours =
+        r#"hours = { days = ["mon-fri"], from = "08:00", to = "18:00", zone = "Europe/Paris" }"#;
+    let policy = format!("{POLICY}{hours}");
+    let case = "who = \"alice\"\nhost = \"web-1\"\nfor = \"1h\"\nexpect = \"pending\"\n";
+    let came = |at: &str| played_under(&policy, &format!("{case}at = \"{at}\""));
+    assert_eq!(came("2026-11-30T09:00[Europe/Paris]"), (true, None));
+    assert_eq!(came("2026-11-30T17:30:00Z"), (false, Some("outside-hours")));
+    let text = format!("{GROUPS}[[case]]\nrole = \"web-admin\"\n{case}");
+    let cases = read("cases.toml", &text).unwrap();
+    let policy = check_text("policy.toml", &policy).unwrap();
+    let untold = run(&policy, &cases, &cases.cases[0]).unwrap_err();
+    assert!(untold.contains("says not when"), "{untold}");
+}
+
+#[test]
+fn a_case_states_what_a_request_states() {
+    let policy = format!(
+        "{POLICY}ticket = \"OPS-[0-9]+\"\nreason_at_least = 400\nasked_from = [\"10.0.0.0/8\"]\nstart_within = \"7d\"\n"
+    );
+    let case = "who = \"alice\"\nhost = \"web-1\"\nfor = \"1h\"\nexpect = \"pending\"\n";
+    let came = |more: &str| played_under(&policy, &format!("{case}{more}"));
+    let fits = "ticket = \"OPS-1\"\nfrom_address = \"10.1.2.3\"\n";
+    assert_eq!(
+        came(fits),
+        (true, None),
+        "any reason is long enough unless said"
+    );
+    assert_eq!(
+        came("from_address = \"10.1.2.3\""),
+        (false, Some("needs-ticket"))
+    );
+    assert_eq!(
+        came("ticket = \"OPS-1\""),
+        (false, Some("asked-from-elsewhere"))
+    );
+    let reason = format!("{fits}reason = \"disk full\"");
+    assert_eq!(came(&reason), (false, Some("reason-too-short")));
+    let start = |from: &str| format!("{fits}at = \"2026-11-30T09:00:00Z\"\nfrom = \"{from}\"");
+    assert_eq!(came(&start("2026-12-07T09:00:00Z")), (true, None));
+    assert_eq!(
+        came(&start("2026-12-07T09:00:01Z")),
+        (false, Some("start-too-far"))
+    );
 }
 
 #[test]

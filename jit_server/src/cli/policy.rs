@@ -3,11 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use jiff::Timestamp;
 use jit_grant::{HostName, Principal, RoleName};
 
 use super::Reach;
 use crate::duration;
 use crate::init::Layout;
+use crate::instant;
+use crate::origin::Origin;
+use crate::text::{TextError, Ticket};
 
 const CHECKED: &str = "Mistakes go to standard output, warnings to standard error; --json has both.
 
@@ -37,7 +41,8 @@ pub enum PolicyCommand {
 }
 
 const CASES: &str = r#"Every [[case]] says who asks for what and what shall come of it: pending, approved, or refused, that with any code
-unless one is said. Everybody named is a user, and every host is enrolled.
+unless one is said. Everybody named is a user, and every host is enrolled. Where the role has conditions, a case says labels of the
+host, at, from, ticket, reason and from_address too.
 
   [groups]
   developers = ["alice"]
@@ -103,6 +108,10 @@ pub enum Format {
 const EXPLAINED: &str =
     "Exit status: 0 the request would be taken, 1 failed, 3 it would be refused.";
 
+fn ticket(text: &str) -> Result<Ticket, TextError> {
+    Ticket::try_from(text.to_owned())
+}
+
 /// Options of `policy explain`.
 #[derive(Debug, Args)]
 pub struct ExplainOptions {
@@ -115,6 +124,18 @@ pub struct ExplainOptions {
     /// For how long, such as 30m; as long as the role allows unless said
     #[arg(long = "for", value_name = "TIME", value_parser = duration::seconds)]
     pub for_seconds: Option<u32>,
+    /// As if it were asked at this time, such as 2026-11-30T09:00[Europe/Paris]; now unless said
+    #[arg(long, value_name = "TIME", value_parser = instant::parse)]
+    pub at: Option<Timestamp>,
+    /// To begin at this time; when it is granted unless said
+    #[arg(long, value_name = "TIME", value_parser = instant::parse)]
+    pub from: Option<Timestamp>,
+    /// With this ticket; without one unless said
+    #[arg(long, value_name = "TICKET", value_parser = ticket)]
+    pub ticket: Option<Ticket>,
+    /// Asked from this address, or from `socket`, the server's own machine; from where it may be asked unless said
+    #[arg(long, value_name = "ADDRESS")]
+    pub from_address: Option<Origin>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -5,7 +5,7 @@ use toml::de::DeTable;
 
 use super::parse::{ONE_DAY, opens_root};
 use super::reader::Reader;
-use super::{Approval, Hosts, Role, could_be_done, in_words};
+use super::{Approval, Role, could_be_done, in_words};
 
 impl Reader<'_> {
     /// Warns of what is unwise in a role that is right.
@@ -16,8 +16,8 @@ impl Reader<'_> {
             let problem = format!("{longest} is nearly standing access; a day at most is wiser");
             self.advise_on("longest", problem, table, path);
         }
-        if root && role.hosts == Hosts::Every {
-            let problem = "opens root on every host, also on those enrolled later; name the hosts";
+        if root && role.hosts.are_nearly_all() {
+            let problem = "opens root on every host, also on those enrolled later; name the hosts, or their labels";
             self.advise_on("hosts", problem.to_owned(), table, path);
         }
         if root && role.extension.is_some_and(|by| by.without_approval) {

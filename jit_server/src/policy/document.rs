@@ -1,10 +1,15 @@
 //! A policy as people and programs read it, whoever wrote it and however.
 
+use std::collections::BTreeMap;
+
 use jit_grant::Action;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Approval, Hosts, Later, People, Policy, Review, Role, Stage, in_words};
+use super::hours::Window;
+use super::networks::Networks;
+use super::{Approval, Later, People, Policy, Review, Role, Stage, in_words};
+use crate::origin::SOCKET;
 
 /// A policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -24,7 +29,7 @@ pub struct RoleDocument {
     pub name: String,
     /// What it is for.
     pub description: String,
-    /// Names, or `*` alone for every host.
+    /// Names, patterns with `*` and `?`, or `*` alone for any name.
     pub hosts: Vec<String>,
     /// What it opens: of ssh, sudo, su and jobs.
     pub actions: Vec<String>,
@@ -48,6 +53,27 @@ pub struct RoleDocument {
     pub break_glass: Option<ReviewDocument>,
     /// Where an elevation is ended, the login that it was started from ends too.
     pub end_login_with_elevation: bool,
+    /// Its hosts have each of these keys with one of the values.
+    #[serde(default)]
+    pub labels: BTreeMap<String, Vec<String>>,
+    /// It is for these days and hours only. None: for any time.
+    #[serde(default)]
+    pub hours: Vec<WindowDocument>,
+    /// Grants may go on past the end of the hours.
+    #[serde(default)]
+    pub overrun: bool,
+    /// How far ahead grants may begin. null: not at all.
+    #[serde(default)]
+    pub start_within_seconds: Option<u32>,
+    /// `required`, or a regular expression that a request's ticket fits as a whole. null: none is needed.
+    #[serde(default)]
+    pub ticket: Option<String>,
+    /// A request's reason has so many characters at least. null: as any reason.
+    #[serde(default)]
+    pub reason_at_least: Option<u32>,
+    /// Networks that it may be asked for from, `socket` being the server's own machine. null: from anywhere.
+    #[serde(default)]
+    pub asked_from: Option<Vec<String>>,
 }
 
 /// A stage of approval.
@@ -91,6 +117,30 @@ pub struct LaterDocument {
     pub approvers: PeopleDocument,
 }
 
+/// Some hours of some days.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WindowDocument {
+    /// On which it begins, such as `mon-fri`.
+    pub days: Vec<String>,
+    /// Such as `08:00`, by the clocks of the zone.
+    pub from: String,
+    /// Until just before this; on the next day where it is not after `from`.
+    pub to: String,
+    /// As the tz database calls it.
+    pub zone: String,
+}
+
+impl From<&Window> for WindowDocument {
+    fn from(window: &Window) -> Self {
+        Self {
+            days: window.days.listed(),
+            from: window.from.to_string(),
+            to: window.to.to_string(),
+            zone: window.zone_name().to_owned(),
+        }
+    }
+}
+
 /// Some people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PeopleDocument {
@@ -115,13 +165,13 @@ impl From<&Policy> for PolicyDocument {
 
 impl RoleDocument {
     fn of(name: String, role: &Role) -> Self {
+        let hours = role.conditions.hours.as_ref();
+        let ticket = role.conditions.ticket.as_ref();
+        let asked_from = role.conditions.asked_from.as_ref();
         Self {
             name,
             description: role.description.clone(),
-            hosts: match &role.hosts {
-                Hosts::Every => vec!["*".to_owned()],
-                Hosts::Named(names) => names.iter().map(ToString::to_string).collect(),
-            },
+            hosts: role.hosts.listed(),
             actions: role.actions.iter().copied().map(named).collect(),
             longest_seconds: role.longest_seconds,
             extendable_seconds: role.extension.map(|by| by.most_seconds),
@@ -135,12 +185,21 @@ impl RoleDocument {
             },
             break_glass: role.review().map(ReviewDocument::from),
             end_login_with_elevation: role.end_login_with_elevation,
+            labels: role.hosts.labels().listed(),
+            hours: hours.map_or_else(Vec::new, |hours| {
+                hours.windows.iter().map(WindowDocument::from).collect()
+            }),
+            overrun: hours.is_some_and(|hours| hours.overrun),
+            start_within_seconds: role.conditions.start_within_seconds,
+            ticket: ticket.map(|rule| rule.written().to_owned()),
+            reason_at_least: role.conditions.reason_at_least,
+            asked_from: asked_from.map(Networks::listed),
         }
     }
 
     /// What is said of it, in the order in which people ask: a question and its answer each.
     #[must_use]
-    pub fn said(&self) -> [(&'static str, String); 8] {
+    pub fn said(&self) -> [(&'static str, String); 12] {
         let longest = in_words(self.longest_seconds);
         let extended = match self.extendable_seconds.map(in_words) {
             None => "no".to_owned(),
@@ -151,6 +210,10 @@ impl RoleDocument {
                 format!("by {most} at a time, approved as a request is, to {longest} in all")
             }
         };
+        let start = self.start_within_seconds.map_or_else(
+            || "when it is granted".to_owned(),
+            |most| format!("when it is granted, or {} ahead at most", in_words(most)),
+        );
         let login = if self.end_login_with_elevation {
             "ends, too"
         } else {
@@ -161,6 +224,10 @@ impl RoleDocument {
             ("On which hosts", self.hosts_in_words()),
             ("What it opens", self.actions.join(", ")),
             ("For how long", format!("{longest} at most")),
+            ("When", self.hours_in_words()),
+            ("Begins", start),
+            ("Asked for with", self.stated_in_words()),
+            ("Asked for from", self.asked_from_in_words()),
             ("Can be extended", extended),
             ("Who approves", self.approval_in_words()),
             ("Undecided, it lapses after", in_words(self.pending_seconds)),
@@ -171,10 +238,61 @@ impl RoleDocument {
     /// Its hosts as a list.
     #[must_use]
     pub fn hosts_in_words(&self) -> String {
-        if self.hosts == ["*"] {
-            return "every host, those enrolled later too".to_owned();
+        let labels = self.labels.iter();
+        let labels = labels.map(|(key, values)| format!("{key}={}", values.join(" or ")));
+        let labels = labels.collect::<Vec<_>>().join(", ");
+        match (self.hosts.as_slice(), labels.as_str()) {
+            ([any], "") if any == "*" => "every host, those enrolled later too".to_owned(),
+            ([any], labels) if any == "*" => format!("those with {labels}, also enrolled later"),
+            (names, "") => names.join(", "),
+            (names, labels) => format!("of {}: those with {labels}", names.join(", ")),
         }
-        self.hosts.join(", ")
+    }
+
+    /// Its days and hours.
+    #[must_use]
+    pub fn hours_in_words(&self) -> String {
+        if self.hours.is_empty() {
+            return "at any time".to_owned();
+        }
+        let windows = self.hours.iter().map(|window| {
+            let days = window.days.join(" ");
+            format!("{days} {} to {} {}", window.from, window.to, window.zone)
+        });
+        let windows = windows.collect::<Vec<_>>().join(" or ");
+        let end = if self.overrun {
+            "what is granted then may go on"
+        } else {
+            "what is granted ends with that"
+        };
+        format!("{windows}; {end}")
+    }
+
+    /// The ticket and the reason that it needs.
+    #[must_use]
+    pub fn stated_in_words(&self) -> String {
+        let reason = self.reason_at_least.map_or_else(
+            || "a reason".to_owned(),
+            |least| format!("a reason of {least} characters at least"),
+        );
+        match self.ticket.as_deref() {
+            None => reason,
+            Some("required") => format!("{reason} and a ticket"),
+            Some(pattern) => format!("{reason} and a ticket like `{pattern}`"),
+        }
+    }
+
+    /// Where it may be asked for from.
+    #[must_use]
+    pub fn asked_from_in_words(&self) -> String {
+        let Some(networks) = &self.asked_from else {
+            return "anywhere".to_owned();
+        };
+        let networks = networks.iter().map(|network| match network.as_str() {
+            SOCKET => "the server's own machine",
+            network => network,
+        });
+        networks.collect::<Vec<_>>().join(", ")
     }
 
     /// How many of whom must approve.

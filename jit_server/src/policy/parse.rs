@@ -1,16 +1,19 @@
 //! What a policy says. Every mistake is found and told with its line and key, not only the first.
 
 mod approval;
+mod conditions;
+mod hosts;
+mod hours;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use jit_grant::{Action, HostName, RoleName};
+use jit_grant::{Action, RoleName};
 use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 
 use super::reader::{Mistake, Reader, Value};
-use super::{Extension, Hosts, People, Policy, Role};
+use super::{Extension, People, Policy, Role};
 
 pub(super) const ONE_DAY: u32 = 24 * 60 * 60;
 
@@ -112,12 +115,14 @@ impl Reader<'_> {
             "break_glass",
             "review",
             "review_within",
+            "labels",
         ];
-        self.refuse_unknown(table, path, KEYS);
+        let keys = [KEYS, conditions::KEYS].concat();
+        self.refuse_unknown(table, path, &keys);
         let description = self
             .optional(table, path, "description", Self::description)
             .unwrap_or(Some(String::new()));
-        let hosts = self.required(table, at, path, "hosts", Self::hosts);
+        let hosts = self.hosts(table, at, path);
         let actions = self.required(table, at, path, "actions", Self::actions);
         let longest_seconds = self.required(table, at, path, "longest", Self::duration);
         let extension = self.extension(table, path);
@@ -127,6 +132,7 @@ impl Reader<'_> {
         let may_ask = self.required(table, at, path, "may_ask", Self::people);
         let approve = self.approval(table, at, path);
         let end_login = self.optional(table, path, "end_login_with_elevation", Self::flag);
+        let conditions = self.conditions(table, path);
         let (actions, approval) = (actions?, approve?);
         // Whoever was root may have handed the login what outlasts the elevation (T17).
         let opens_root = opens_root(&actions);
@@ -140,6 +146,7 @@ impl Reader<'_> {
             may_ask: may_ask?,
             approval,
             end_login_with_elevation: end_login.unwrap_or(Some(opens_root))?,
+            conditions: conditions?,
         };
         self.advise(&role, table, path);
         Some(role)
@@ -173,26 +180,6 @@ impl Reader<'_> {
                 None
             }
         }
-    }
-
-    fn hosts(&mut self, value: &Value<'_>, path: &str) -> Option<Hosts> {
-        let items: BTreeSet<HostPattern> = self.filled(value, path)?;
-        if items.contains(&HostPattern::Every) {
-            if items.len() > 1 {
-                self.mistake(
-                    &value.span(),
-                    path,
-                    "\"*\" is every host; name none beside it",
-                );
-                return None;
-            }
-            return Some(Hosts::Every);
-        }
-        let named = items.into_iter().filter_map(|item| match item {
-            HostPattern::Every => None,
-            HostPattern::Name(name) => Some(name),
-        });
-        Some(Hosts::Named(named.collect()))
     }
 
     fn actions(&mut self, value: &Value<'_>, path: &str) -> Option<BTreeSet<Action>> {
@@ -231,24 +218,6 @@ impl Reader<'_> {
             return None;
         }
         Some(people)
-    }
-}
-
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum HostPattern {
-    Every,
-    Name(HostName),
-}
-
-impl TryFrom<String> for HostPattern {
-    type Error = jit_grant::NameError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        if text == "*" {
-            Ok(Self::Every)
-        } else {
-            HostName::try_from(text).map(Self::Name)
-        }
     }
 }
 

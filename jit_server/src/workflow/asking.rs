@@ -9,7 +9,10 @@ use serde::Serialize;
 use super::command::Desk;
 use super::{Request, WorkflowError};
 use crate::event::{Actor, UserSet};
+use crate::label::Labelled;
+use crate::origin::Origin;
 use crate::policy::{PolicyRefusal, Role};
+use crate::text::{Reason, Ticket};
 
 /// Undecided requests of one principal at most.
 pub(super) const MOST_OPEN: usize = 20;
@@ -24,10 +27,20 @@ const ONE_DAY: SignedDuration = SignedDuration::from_hours(24);
 pub struct Wish<'a> {
     /// The role.
     pub role: &'a RoleName,
-    /// Where; nowhere in particular means every host of the role.
+    /// Where; nowhere in particular means every host of the role …
     pub hosts: &'a BTreeSet<HostName>,
+    /// … that has these labels.
+    pub labels: &'a Labelled,
     /// For how long. Seconds.
     pub for_seconds: u32,
+    /// From this instant on and no earlier. None: from the moment it is granted.
+    pub not_before: Option<Timestamp>,
+    /// The ticket that is named.
+    pub ticket: Option<&'a Ticket>,
+    /// Why. None: that is not known yet, and taken as one that will do.
+    pub reason: Option<&'a Reason>,
+    /// Where it is asked from. None: from where it may be.
+    pub origin: Option<Origin>,
 }
 
 /// One thing that has to be so.
@@ -58,11 +71,21 @@ pub enum Rule {
     NotAskedAlready,
     /// No more of one person than people can read.
     FewEnough,
+    /// It begins in the role's hours.
+    WithinHours,
+    /// It begins when it is granted, or as far ahead as the role allows.
+    StartNear,
+    /// It names the ticket that the role asks for.
+    TicketFits,
+    /// Its reason is long enough.
+    ReasonLong,
+    /// It is asked for from where that may be.
+    AskedFrom,
 }
 
 impl Rule {
     /// All, in the order in which they are asked.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 17] = [
         Self::NotLocked,
         Self::NotRestored,
         Self::KnownUser,
@@ -75,6 +98,11 @@ impl Rule {
         Self::WithinLongest,
         Self::NotAskedAlready,
         Self::FewEnough,
+        Self::WithinHours,
+        Self::StartNear,
+        Self::TicketFits,
+        Self::ReasonLong,
+        Self::AskedFrom,
     ];
 }
 
@@ -93,7 +121,10 @@ impl<'a> Desk<'a> {
                 .map_err(WorkflowError::from),
             Rule::SomeTime if wish.for_seconds == 0 => Err(WorkflowError::NoTime),
             Rule::SomeTime => Ok(()),
-            Rule::HostsCovered => Ok(self.role(wish.role)?.check_hosts(wish.role, wish.hosts)?),
+            Rule::HostsCovered => {
+                let role = self.role(wish.role)?;
+                Ok(role.check_hosts(wish.role, wish.hosts, &self.state.directory)?)
+            }
             Rule::HostsEnrolled => {
                 let directory = &self.state.directory;
                 let mut hosts = wish.hosts.iter();
@@ -103,7 +134,11 @@ impl<'a> Desk<'a> {
                 }
             }
             Rule::HostsCounted => match self.hosts(self.role(wish.role)?, wish).len() {
-                0 => Err(WorkflowError::NoHosts(wish.role.clone())),
+                0 if wish.labels.is_empty() => Err(WorkflowError::NoHosts(wish.role.clone())),
+                0 => Err(WorkflowError::NoHostsLabelled {
+                    role: wish.role.clone(),
+                    labels: wish.labels.clone(),
+                }),
                 1..=MOST_HOSTS => Ok(()),
                 _ => Err(WorkflowError::TooManyHosts(MOST_HOSTS)),
             },
@@ -115,6 +150,30 @@ impl<'a> Desk<'a> {
                 self.check_not_asked_already(user, wish.role, &self.hosts(role, wish))
             }
             Rule::FewEnough => self.check_few_enough(self.user()?),
+            Rule::WithinHours => {
+                let role = self.role(wish.role)?;
+                let start = wish.not_before.unwrap_or(self.now);
+                role.lasts_until(wish.role, start, start, self.now)?;
+                Ok(())
+            }
+            Rule::StartNear => {
+                let role = self.role(wish.role)?;
+                Ok(role.check_start(wish.role, wish.not_before, self.now)?)
+            }
+            Rule::TicketFits => {
+                let role = self.role(wish.role)?;
+                Ok(role.check_ticket(wish.role, wish.ticket)?)
+            }
+            Rule::ReasonLong => {
+                let role = self.role(wish.role)?;
+                let check = |reason| role.check_reason(wish.role, reason);
+                Ok(wish.reason.map_or(Ok(()), check)?)
+            }
+            Rule::AskedFrom => {
+                let role = self.role(wish.role)?;
+                let check = |origin| role.check_origin(wish.role, Some(origin));
+                Ok(wish.origin.map_or(Ok(()), check)?)
+            }
         }
     }
 
@@ -131,16 +190,17 @@ impl<'a> Desk<'a> {
         })
     }
 
-    /// The hosts asked for by name, or every enrolled one of the role.
+    /// The hosts asked for by name, or every enrolled one of the role with the labels.
     pub(super) fn hosts(&self, rule: &Role, wish: &Wish<'_>) -> BTreeSet<HostName> {
         if !wish.hosts.is_empty() {
             return wish.hosts.clone();
         }
         let hosts = self.state.directory.hosts();
-        let names = hosts.map(|host| &host.enrolled.name);
-        names
-            .filter(|name| rule.hosts.cover(name))
-            .cloned()
+        let enrolled = hosts.map(|host| &host.enrolled);
+        enrolled
+            .filter(|host| rule.hosts.cover(&host.name, &host.labels))
+            .filter(|host| wish.labels.fits(&host.labels))
+            .map(|host| host.name.clone())
             .collect()
     }
 

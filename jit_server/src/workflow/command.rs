@@ -6,11 +6,13 @@ use jiff::Timestamp;
 use jit_grant::{GrantId, HostName, Principal, RequestId, RoleName};
 
 use super::asking::MOST_A_DAY;
-use super::review;
 use super::{Given, Progress, Request, RequestState, Rule, State, Wish, WorkflowError};
+use super::{review, span};
 use crate::clock::seconds_after;
 use crate::event::{Actor, Approved, Denied, Event, Granted, GrantedHost, Requested, UserSet};
-use crate::policy::{Policy, Role, Wanted};
+use crate::label::Labelled;
+use crate::origin::Origin;
+use crate::policy::{Policy, Role, Stated, Wanted};
 use crate::text::{Comment, Reason, Ticket};
 
 /// Live grants of one host at most; a bundle takes some more than that.
@@ -62,6 +64,8 @@ pub enum Command {
         for_seconds: u32,
         /// Why; the reason that the grant was asked for with, where none is given.
         reason: Option<Reason>,
+        /// Where it is asked from.
+        origin: Origin,
     },
     /// To end all that somebody has, and keep him from asking and approving.
     Lock {
@@ -106,14 +110,20 @@ impl Command {
 pub struct Ask {
     /// The role.
     pub role: RoleName,
-    /// Where; nowhere in particular means every host of the role.
+    /// Where; nowhere in particular means every host of the role …
     pub hosts: BTreeSet<HostName>,
+    /// … that has these labels.
+    pub labels: Labelled,
     /// For how long. Seconds.
     pub for_seconds: u32,
     /// Why.
     pub reason: Reason,
     /// A ticket.
     pub ticket: Option<Ticket>,
+    /// From this instant on and no earlier. None: from the moment it is granted.
+    pub not_before: Option<Timestamp>,
+    /// Where it is asked from.
+    pub origin: Origin,
 }
 
 /// The events that `wanted` by `actor` makes at `now` under `policy`.
@@ -152,7 +162,8 @@ pub fn command(
             grant,
             for_seconds,
             reason,
-        } => desk.extend(&grant, for_seconds, reason),
+            origin,
+        } => desk.extend(&grant, for_seconds, reason, origin),
         Command::Lock { principal, reason } => desk.lock(principal, reason),
         Command::Unlock { principal } => desk.unlock(principal),
         Command::SetUser(user) => desk.set_user(user),
@@ -191,7 +202,12 @@ impl<'a> Desk<'a> {
         let wish = Wish {
             role: &ask.role,
             hosts: &ask.hosts,
+            labels: &ask.labels,
             for_seconds: ask.for_seconds,
+            not_before: ask.not_before,
+            ticket: ask.ticket.as_ref(),
+            reason: Some(&ask.reason),
+            origin: Some(ask.origin),
         };
         for rule in Rule::ALL {
             self.check(rule, &wish)?;
@@ -199,7 +215,7 @@ impl<'a> Desk<'a> {
         let user = self.user()?;
         let rule = self.policy.may_ask(user, &ask.role)?;
         let hosts = self.hosts(rule, &wish);
-        let request = Requested {
+        let mut request = Requested {
             request: self.request_id()?,
             principal: user.name.clone(),
             login: user.login.clone(),
@@ -212,7 +228,12 @@ impl<'a> Desk<'a> {
             extends: None,
             lapses_at: seconds_after(self.now, rule.pending_seconds),
             policy: self.policy.hash.clone(),
+            not_before: ask.not_before,
+            asked_from: Some(ask.origin),
         };
+        if let Some(end) = span::ends_by(&request) {
+            request.lapses_at = request.lapses_at.min(end);
+        }
         let granted = self.granted_at_once(&request, rule)?;
         let mut events = vec![Event::Requested(request)];
         events.extend(granted);
@@ -295,8 +316,14 @@ impl<'a> Desk<'a> {
         }
         let wanted = Wanted {
             hosts: &asked.hosts,
+            directory,
             actions: &asked.actions,
             for_seconds: asked.for_seconds,
+            stated: Some(Stated {
+                ticket: asked.ticket.as_ref(),
+                reason: &asked.reason,
+                origin: asked.asked_from,
+            }),
         };
         self.policy.covers(requester, &asked.role, &wanted)?;
         if let Some(grant) = &asked.extends {
@@ -327,14 +354,13 @@ impl<'a> Desk<'a> {
                 host: host.clone(),
             });
         }
+        let span = self.span(rule, asked, for_seconds)?;
         Ok(Granted {
             request: asked.request.clone(),
             grants,
-            not_before: self.now,
-            expires: seconds_after(self.now, for_seconds),
-            extendable_until: rule
-                .extension
-                .map(|_| seconds_after(self.now, rule.longest_seconds)),
+            not_before: span.not_before,
+            expires: span.expires,
+            extendable_until: span.extendable_until,
             end_login_with_elevation: rule.end_login_with_elevation,
             at_once: None,
             policy: self.policy.hash.clone(),

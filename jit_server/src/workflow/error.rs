@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use jit_grant::{GrantId, HostName, Principal, RequestId, RoleName};
 
 use super::RequestState;
-use crate::policy::{PolicyRefusal, in_words};
+use crate::label::Labelled;
+use crate::policy::{ConditionRefusal, PolicyRefusal, in_words};
 use crate::text::Reason;
 
 /// Why a command changes nothing.
@@ -136,7 +137,7 @@ pub enum WorkflowError {
     #[error("you have made {0} requests within a day, which is as many as may be")]
     TooManyToday(usize),
     /// Too many hosts in one request.
-    #[error("a request may be for {0} hosts at most; name some of them with --host")]
+    #[error("a request may be for {0} hosts at most; name some of them with --host or --where")]
     TooManyHosts(usize),
     /// The host can't take more grants.
     #[error("host {0} has as many grants in force as it can take; some of them must end first")]
@@ -173,6 +174,28 @@ pub enum WorkflowError {
     /// The requester's login is not what it was.
     #[error("the login of {0} has changed since the request; withdraw it and ask again")]
     LoginChanged(Principal),
+    /// None of the role's hosts has the labels.
+    #[error("no host of role {role} has {labels}; `jitctl list hosts` shows the hosts")]
+    NoHostsLabelled {
+        /// Which role.
+        role: RoleName,
+        /// What was asked.
+        labels: Labelled,
+    },
+    /// It would last past the end of its role's hours.
+    #[error("{grant} can last until {until:.0} at most, when the hours of its role end")]
+    PastHours {
+        /// Which grant.
+        grant: GrantId,
+        /// When they end.
+        until: Timestamp,
+    },
+}
+
+impl From<ConditionRefusal> for WorkflowError {
+    fn from(refusal: ConditionRefusal) -> Self {
+        Self::Policy(refusal.into())
+    }
 }
 
 /// What to do about it, in the terms of whoever answers.
@@ -234,7 +257,22 @@ impl WorkflowError {
             Self::ReviewedAlready(_) => ("reviewed-already", Conflict),
             Self::StillInForce(_) => ("still-in-force", Conflict),
             Self::LoginChanged(_) => ("login-changed", Conflict),
+            Self::NoHostsLabelled { .. } => ("no-hosts", Invalid),
+            Self::Policy(PolicyRefusal::Condition(refusal)) => condition(refusal),
+            Self::PastHours { .. } => ("past-hours", Invalid),
         }
+    }
+}
+
+fn condition(refusal: &ConditionRefusal) -> (&'static str, Because) {
+    match refusal {
+        ConditionRefusal::OutsideHours { .. } => ("outside-hours", Because::Forbidden),
+        ConditionRefusal::NoLaterStart(_) => ("no-later-start", Because::Forbidden),
+        ConditionRefusal::StartTooFar { .. } => ("start-too-far", Because::Invalid),
+        ConditionRefusal::StartPast(_) => ("start-past", Because::Invalid),
+        ConditionRefusal::Ticket { .. } => ("needs-ticket", Because::Invalid),
+        ConditionRefusal::ReasonShort { .. } => ("reason-too-short", Because::Invalid),
+        ConditionRefusal::AskedFromElsewhere { .. } => ("asked-from-elsewhere", Because::Forbidden),
     }
 }
 

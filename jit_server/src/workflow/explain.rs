@@ -3,7 +3,7 @@
 mod approvers;
 
 use jiff::Timestamp;
-use jit_grant::Principal;
+use jit_grant::{HostName, Principal};
 use serde::Serialize;
 
 pub use approvers::{Able, Approvers};
@@ -11,8 +11,9 @@ pub use approvers::{Able, Approvers};
 use super::asking::{MOST_A_DAY, MOST_HOSTS, MOST_OPEN};
 use super::command::Desk;
 use super::{Rule, State, Wish, WorkflowError};
+use crate::clock::seconds_after;
 use crate::event::{Actor, UserSet};
-use crate::policy::{Hosts, People, Policy, in_words};
+use crate::policy::{Conditions, People, Policy, Role, in_words};
 
 /// What would come of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +101,21 @@ pub fn explain(
 }
 
 impl Desk<'_> {
+    /// Within which hours, and where they end a grant that is made now.
+    fn hours_met(&self, role: &Role, wish: &Wish<'_>) -> String {
+        let Some(hours) = &role.conditions.hours else {
+            return "the role has no hours: it is for any time".to_owned();
+        };
+        let start = wish.not_before.unwrap_or(self.now);
+        let wanted = seconds_after(start, wish.for_seconds);
+        match role.lasts_until(wish.role, start, wanted, self.now) {
+            Ok(until) if until < wanted => format!(
+                "it is for {hours}; a grant from {start:.0} on would end with that, at {until:.0}"
+            ),
+            _ => format!("it is for {hours}"),
+        }
+    }
+
     /// By what a rule is met.
     fn met(&self, rule: Rule, principal: &Principal, wish: &Wish<'_>) -> String {
         let role = self.policy.roles.get(wish.role);
@@ -117,9 +133,11 @@ impl Desk<'_> {
             },
             Rule::SomeTime => format!("{} is asked for", in_words(wish.for_seconds)),
             Rule::HostsCovered => {
-                let every = role.is_some_and(|role| role.hosts == Hosts::Every);
-                let by = if every { "as every host is" } else { "by name" };
-                format!("{} is a host of the role, {by}", listed(wish.hosts))
+                let why = |host: &HostName| role.map(|role| role.hosts.why(host));
+                let each = wish.hosts.iter().filter_map(|host| {
+                    Some(format!("{host} is a host of the role, {}", why(host)?))
+                });
+                each.collect::<Vec<_>>().join("; ")
             }
             Rule::HostsEnrolled => format!("{} is enrolled", listed(wish.hosts)),
             Rule::HostsCounted => format!("{} of {MOST_HOSTS} hosts at most", wish.hosts.len()),
@@ -133,7 +151,42 @@ impl Desk<'_> {
                 self.open_of(principal),
                 self.of_today(principal)
             ),
+            Rule::TicketFits | Rule::ReasonLong | Rule::AskedFrom => {
+                role.map_or_else(String::new, |role| stated(rule, &role.conditions, wish))
+            }
+            Rule::StartNear => match wish.not_before {
+                None => "it begins when it is granted".to_owned(),
+                Some(start) => format!("{start:.0} is near enough"),
+            },
+            Rule::WithinHours => role.map_or_else(String::new, |role| self.hours_met(role, wish)),
         }
+    }
+}
+
+/// By what a rule about what is stated with a request is met; what is not known yet is said to be needed.
+fn stated(rule: Rule, conditions: &Conditions, wish: &Wish<'_>) -> String {
+    match rule {
+        Rule::TicketFits => match (&conditions.ticket, wish.ticket) {
+            (Some(rule), Some(ticket)) => {
+                format!("{ticket} is what the role needs: {}", rule.in_words())
+            }
+            _ => "the role needs no ticket".to_owned(),
+        },
+        Rule::ReasonLong => match (conditions.reason_at_least, wish.reason) {
+            (None, _) => "any reason will do".to_owned(),
+            (Some(least), None) => format!("where its reason has {least} characters at least"),
+            (Some(least), Some(_)) => format!("its reason has {least} characters at least"),
+        },
+        _ => match (&conditions.asked_from, wish.origin) {
+            (None, _) => "it may be asked for from anywhere".to_owned(),
+            (Some(networks), None) => {
+                format!(
+                    "where it is asked for from {}",
+                    networks.listed().join(" or ")
+                )
+            }
+            (Some(_), Some(origin)) => format!("it may be asked for from {origin}"),
+        },
     }
 }
 

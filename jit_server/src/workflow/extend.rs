@@ -8,7 +8,8 @@ use super::command::Desk;
 use super::{Grant, Request, WorkflowError};
 use crate::clock::seconds_after;
 use crate::event::{Event, Extended, Requested, UserSet};
-use crate::policy::{Extension, Role, Wanted};
+use crate::origin::Origin;
+use crate::policy::{Extension, Role, Stated, Wanted};
 use crate::text::Reason;
 
 impl<'a> Desk<'a> {
@@ -17,6 +18,7 @@ impl<'a> Desk<'a> {
         id: &GrantId,
         for_seconds: u32,
         reason: Option<Reason>,
+        origin: Origin,
     ) -> Result<Vec<Event>, WorkflowError> {
         let user = self.user()?;
         let grant = self.known(id)?;
@@ -25,6 +27,12 @@ impl<'a> Desk<'a> {
         let (rule, extension) = self.check_extension(user, grant, for_seconds)?;
         let first = &self.first_request(grant)?.asked;
         let reason = reason.unwrap_or_else(|| first.reason.clone());
+        let stated = Stated {
+            ticket: first.ticket.as_ref(),
+            reason: &reason,
+            origin: Some(origin),
+        };
+        rule.check_stated(&grant.role, &stated)?;
         if extension.without_approval {
             return Ok(vec![self.extended(grant, for_seconds, reason, None)]);
         }
@@ -44,6 +52,8 @@ impl<'a> Desk<'a> {
             extends: Some(id.clone()),
             lapses_at: seconds_after(self.now, rule.pending_seconds).min(grant.expires),
             policy: self.policy.hash.clone(),
+            not_before: None,
+            asked_from: Some(origin),
         };
         Ok(vec![Event::Requested(request)])
     }
@@ -75,8 +85,11 @@ impl<'a> Desk<'a> {
         }
         let wanted = Wanted {
             hosts: &BTreeSet::from([grant.host.clone()]),
+            directory: &self.state.directory,
             actions: &self.first_request(grant)?.asked.actions,
             for_seconds: 0,
+            // The extension's own are judged with it.
+            stated: None,
         };
         let rule = self.policy.covers(user, &grant.role, &wanted)?;
         let (Some(extension), Some(limit)) = (rule.extension, grant.extendable_until) else {
@@ -91,8 +104,10 @@ impl<'a> Desk<'a> {
                 asked: for_seconds,
             });
         }
+        let expires = seconds_after(grant.expires, for_seconds);
+        self.check_hours_of_extension(&grant.role, rule, grant, expires)?;
         let limit = limit.min(seconds_after(grant.not_before, rule.longest_seconds));
-        if seconds_after(grant.expires, for_seconds) > limit {
+        if expires > limit {
             let left = limit.duration_since(grant.expires).as_secs().max(0);
             return Err(WorkflowError::PastLimit {
                 grant: grant.id.clone(),

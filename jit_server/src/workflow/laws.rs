@@ -6,11 +6,15 @@ mod changing;
 mod ends;
 mod explained;
 mod extension;
+mod hosts;
+mod hours;
 mod lock;
 mod removal;
 mod request;
 mod review;
 mod stages;
+mod start;
+mod stated;
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -21,6 +25,8 @@ use proptest::prelude::*;
 
 use super::{Ask, Command, GrantState, RequestState, State, WorkflowError, command, lapsed};
 use crate::event::{Actor, Entry, Event, Extended, HostEnrolled, UserSet};
+use crate::label::Labelled;
+use crate::origin::Origin;
 use crate::policy::{Policy, check_text};
 use crate::text::{Comment, Reason};
 
@@ -37,6 +43,7 @@ extend_without_approval = true
 may_ask = { users = ["alice", "bob", "erin"] }
 approve = { users = ["bob", "carol", "dave"] }
 pending_for = "10m"
+start_within = "1h"
 [roles.two]
 hosts = ["*"]
 actions = ["ssh", "sudo"]
@@ -147,8 +154,18 @@ impl History {
         person: usize,
         wanted: Command,
     ) -> Result<(), WorkflowError> {
+        self.wants_under(policy(), now, person, wanted)
+    }
+
+    fn wants_under(
+        &mut self,
+        policy: &Policy,
+        now: Timestamp,
+        person: usize,
+        wanted: Command,
+    ) -> Result<(), WorkflowError> {
         let actor = actor(person);
-        for event in command(&self.state, policy(), now, &actor, wanted)? {
+        for event in command(&self.state, policy, now, &actor, wanted)? {
             self.happened(now, &event.actor(&actor), event);
         }
         Ok(())
@@ -188,9 +205,24 @@ fn ask(role: &str, for_seconds: u32) -> Command {
     Command::Ask(Ask {
         role: role.parse().unwrap(),
         hosts: BTreeSet::new(),
+        labels: Labelled::default(),
         for_seconds,
         reason: reason(),
         ticket: None,
+        not_before: None,
+        origin: Origin::Socket,
+    })
+}
+
+/// To begin so many seconds after [`begin`].
+fn ask_later(role: &str, for_seconds: u32, start: u32) -> Command {
+    let Command::Ask(asked) = ask(role, for_seconds) else {
+        unreachable!("it asks");
+    };
+    let not_before = Some(after(begin(), start));
+    Command::Ask(Ask {
+        not_before,
+        ..asked
     })
 }
 
@@ -214,6 +246,7 @@ fn extend(grant: u64, for_seconds: u32) -> Command {
         grant: grant_id(grant),
         for_seconds,
         reason: None,
+        origin: Origin::Socket,
     }
 }
 
@@ -288,6 +321,7 @@ fn likely() -> impl Strategy<Value = (usize, Command)> {
     ];
     prop_oneof![
         6 => (asks.clone(), role, 600..3_601_u32).prop_map(|(person, role, seconds)| (person, ask(role, seconds))),
+        2 => (asks.clone(), 600..3_601_u32, 0..4_000_u32).prop_map(|(person, seconds, start)| (person, ask_later("one", seconds, start))),
         12 => (approves, requests).prop_map(|(person, request)| (person, approve(request, None))),
         2 => (asks.clone(), 60..600_u32).prop_map(|(person, seconds)| (person, ask("glass", seconds))),
         4 => (1..4_usize, 1..4_u64).prop_map(|(person, request)| (person, review(request))),

@@ -96,13 +96,22 @@ async fn listed(server: &Server, path: &str, part: Part) -> Result<(Vec<Value>, 
 }
 
 async fn roles(here: &Here) -> Result<(), Error> {
-    let header = ["ROLE", "OPENS", "HOSTS", "LONGEST", "APPROVED BY", "FOR"];
+    let header = [
+        "ROLE",
+        "OPENS",
+        "HOSTS",
+        "LONGEST",
+        "CONDITIONS",
+        "APPROVED BY",
+        "FOR",
+    ];
     let row = |role: &Role| {
         vec![
             role.name.clone(),
             role.actions.join(" "),
-            role.hosts.join(" "),
+            role_hosts(role),
             seconds(role.longest_seconds),
+            role.conditions.join(", "),
             approvers(role),
             role.description.clone().unwrap_or_default(),
         ]
@@ -116,6 +125,15 @@ async fn roles(here: &Here) -> Result<(), Error> {
         "There is no role that you may ask for.",
     )
     .await
+}
+
+/// Names and patterns, and the labels that the hosts have.
+fn role_hosts(role: &Role) -> String {
+    let labels = role.labels.iter();
+    let labels = labels.map(|(key, values)| format!("{key}={}", values.join("|")));
+    let any_name = role.hosts == ["*"] && !role.labels.is_empty();
+    let names = role.hosts.iter().filter(|_| !any_name).cloned();
+    names.chain(labels).collect::<Vec<_>>().join(" ")
 }
 
 fn approvers(role: &Role) -> String {
@@ -186,7 +204,14 @@ async fn requests(here: &Here, path: &str, part: Part) -> Result<(), Error> {
                 None => request.role.clone(),
             },
             request.hosts.join(" "),
-            seconds(request.for_seconds),
+            match request.not_before {
+                Some(start) => format!(
+                    "{} from {}",
+                    seconds(request.for_seconds),
+                    times.local(start)
+                ),
+                None => seconds(request.for_seconds),
+            },
             asked,
             request.reason.clone(),
         ]
@@ -260,7 +285,7 @@ async fn grants(here: &Here, active: bool, part: Part) -> Result<(), Error> {
 
 async fn hosts(here: &Here) -> Result<(), Error> {
     let times = here.times();
-    let header = ["HOST", "ID", "STATE", "GATES", "SEEN", "ENROLLED"];
+    let header = ["HOST", "ID", "STATE", "LABELS", "GATES", "SEEN", "ENROLLED"];
     let row = |host: &Host| {
         let state = if host.connected { "connected" } else { "away" };
         let lately = |at: &Timestamp| here.now.wall.duration_since(*at) < ALARM_SHOWN;
@@ -275,6 +300,7 @@ async fn hosts(here: &Here) -> Result<(), Error> {
             host.name.clone(),
             host.host_id.clone(),
             state,
+            labels(host),
             host.gates.as_ref().map(gates).unwrap_or_default(),
             seen,
             times.local(host.enrolled_at),
@@ -289,6 +315,12 @@ async fn hosts(here: &Here) -> Result<(), Error> {
         "No host is enrolled. On each: jitctl enroll --server ADDRESS",
     )
     .await
+}
+
+fn labels(host: &Host) -> String {
+    let labels = host.labels.iter();
+    let labels = labels.map(|(key, value)| format!("{key}={value}"));
+    labels.collect::<Vec<_>>().join(" ")
 }
 
 /// How many services have which mode, such as `6 enforce, 2 monitor`.
@@ -374,7 +406,29 @@ fn end(here: &Here, grant: &Grant) -> String {
     match &grant.ended {
         Some(end) => format!("{}, by {}", ended(end.at), end.by),
         None if grant.expires <= here.now.wall => ended(grant.expires),
+        None if grant.not_before > here.now.wall => starts(here, grant),
         None => until(here, grant.expires),
+    }
+}
+
+/// When a grant that has not begun does, and for how long: `starts in 2 h, at 18:00:00, for 1 h`.
+fn starts(here: &Here, grant: &Grant) -> String {
+    let times = here.times();
+    let lasting = grant.expires.duration_since(grant.not_before);
+    format!(
+        "starts {}, at {}, for {}",
+        times.ago(grant.not_before),
+        times.local(grant.not_before),
+        span(lasting)
+    )
+}
+
+/// The time of a grant that has not ended.
+pub(super) fn time(here: &Here, grant: &Grant) -> String {
+    if grant.not_before > here.now.wall {
+        starts(here, grant)
+    } else {
+        format!("until {}", until(here, grant.expires))
     }
 }
 

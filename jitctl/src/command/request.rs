@@ -1,12 +1,13 @@
 //! `jitctl request` and `jitctl ensure`: asking, and waiting for the decision.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::Here;
-use super::list::until;
+use super::list::{time, until};
 use crate::cli;
 use crate::error::{Error, Exit};
 use crate::server::{Grant, Request, Server, Whoami};
@@ -22,9 +23,21 @@ const BETWEEN_TRIES: Duration = Duration::from_secs(2);
 pub(super) async fn request(here: &Here, wanted: cli::Request) -> Result<Exit, Error> {
     let server = here.server()?;
     let hosts: Vec<_> = wanted.host.iter().map(ToString::to_string).collect();
-    let body = json!({
+    let mut body = json!({
         "role": wanted.role, "hosts": hosts, "for_seconds": wanted.lasting.as_secs(), "reason": wanted.reason, "ticket": wanted.ticket,
     });
+    // A server of before these would refuse a key that it does not know.
+    if !wanted.labels.is_empty() {
+        body["labels"] = json!(by_key(wanted.labels));
+    }
+    if let Some(start) = &wanted.from {
+        let start = start.resolve(&here.times());
+        body["not_before"] = json!(start.map_err(|problem| Error::Other {
+            problem,
+            remedy: "jitctl request ROLE --from TIME --for TIME --reason TEXT".to_owned(),
+            exit: Exit::Usage,
+        })?);
+    }
     let answer = server.post("/v1/requests", &body).await?;
     let asked: Request = server.parse(&answer)?;
     if asked.state != "pending" || !wanted.wait {
@@ -36,6 +49,15 @@ pub(super) async fn request(here: &Here, wanted: cli::Request) -> Result<Exit, E
     ));
     let decided = wait_for_decision(here, &server, &asked.id).await?;
     report(here, &server, &decided).await
+}
+
+/// The values given for each key.
+fn by_key(labels: Vec<(String, String)>) -> BTreeMap<String, BTreeSet<String>> {
+    let mut values: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for (key, value) in labels {
+        values.entry(key).or_default().insert(value);
+    }
+    values
 }
 
 /// Done at once where a grant is in force for long enough; else asks and waits.
@@ -116,6 +138,7 @@ async fn pending_request(
                 .iter()
                 .any(|host| host == wanted.host.as_str())
             && request.for_seconds.unsigned_abs() >= wanted.min_left.as_secs()
+            && request.not_before.is_none()
     };
     Ok(pending.iter().find(fits).map(|request| request.id.clone()))
 }
@@ -139,6 +162,8 @@ fn ask_for(wanted: cli::Ensure) -> Result<cli::Request, Error> {
     Ok(cli::Request {
         role: wanted.role,
         host: vec![wanted.host],
+        labels: Vec::new(),
+        from: None,
         lasting,
         reason,
         ticket: wanted.ticket,
@@ -220,11 +245,11 @@ pub(super) async fn report(here: &Here, server: &Server, answer: &Value) -> Resu
             let grant: Grant = server.parse(&server.get(&format!("/v1/grants/{id}")).await?)?;
             let opens = grant.allow.join(" ");
             here.screen.say(clean(&format!(
-                "{}: {} on {} ({opens}) until {}",
+                "{}: {} on {} ({opens}) {}",
                 grant.id,
                 grant.login,
                 grant.host,
-                until(here, grant.expires)
+                time(here, &grant)
             )));
         }
     }

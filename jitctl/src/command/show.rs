@@ -1,5 +1,7 @@
 //! `jitctl show`: a request or a grant with its story.
 
+use jiff::Timestamp;
+
 use super::list::{approvals, people, reviewed, seconds, until};
 use super::{Here, left_behind, timeline};
 use crate::cli::Id;
@@ -59,8 +61,23 @@ fn show_request(here: &Here, request: &Request) {
         ("Extends", request.extends.clone().unwrap_or_default()),
         ("Hosts", request.hosts.join(" ")),
         ("For", seconds(request.for_seconds)),
+        (
+            "From",
+            request
+                .not_before
+                .map(|start| begins(here, start))
+                .unwrap_or_default(),
+        ),
         ("Reason", request.reason.clone()),
         ("Ticket", request.ticket.clone().unwrap_or_default()),
+        (
+            "Asked from",
+            match request.asked_from.as_deref() {
+                Some("socket") => "the server's own machine".to_owned(),
+                Some(address) => address.to_owned(),
+                None => String::new(),
+            },
+        ),
         (
             "Approved",
             match &request.at_once {
@@ -127,6 +144,16 @@ fn show_stages(here: &Here, request: &Request) {
     here.screen.table(&header, &rows, "");
 }
 
+/// Local time, and how soon that is where it is to come.
+fn begins(here: &Here, at: Timestamp) -> String {
+    let times = here.times();
+    if at > here.now.wall {
+        format!("{} (starts {})", times.local(at), times.ago(at))
+    } else {
+        times.local(at)
+    }
+}
+
 fn show_comments(here: &Here, request: &Request) {
     for approval in &request.approvals {
         if let Some(comment) = approval
@@ -171,10 +198,11 @@ fn show_grant(here: &Here, grant: &Grant) {
         ("Login", format!("{} on {}", grant.login, grant.host)),
         ("Opens", grant.allow.join(" ")),
         ("Role", grant.role.clone()),
-        ("From", times.local(grant.not_before)),
+        ("From", begins(here, grant.not_before)),
         (
             "Until",
             match &grant.ended {
+                None if grant.not_before > here.now.wall => times.local(grant.expires),
                 Some(_) => format!("{}, had it not ended before", times.local(grant.expires)),
                 None => until(here, grant.expires),
             },

@@ -43,6 +43,12 @@ pub(crate) struct Role {
     pub(crate) description: Option<String>,
     #[serde(default)]
     pub(crate) hosts: Vec<String>,
+    /// Which its hosts have: each key with one of the values.
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, Vec<String>>,
+    /// Under which it may be had, in words.
+    #[serde(default)]
+    pub(crate) conditions: Vec<String>,
     #[serde(default)]
     pub(crate) actions: Vec<String>,
     pub(crate) longest_seconds: i64,
@@ -138,6 +144,12 @@ pub(crate) struct Request {
     pub(crate) grants: Vec<String>,
     #[serde(default)]
     pub(crate) timeline: Vec<Moment>,
+    /// It is to begin then. None: when it is approved.
+    #[serde(default)]
+    pub(crate) not_before: Option<Timestamp>,
+    /// An address, or `socket`: the server's machine.
+    #[serde(default)]
+    pub(crate) asked_from: Option<String>,
 }
 
 /// Why it was granted as soon as it was made.
@@ -294,6 +306,9 @@ pub(crate) struct Host {
     /// What its gates do, by service. None: it did not say, or it is not for the caller to know.
     #[serde(default)]
     pub(crate) gates: Option<BTreeMap<String, String>>,
+    /// What roles and requests choose it by.
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// The answer to an enrolment.

@@ -1,5 +1,5 @@
 //! What people ask of a server, and decide: output and exit codes.
-use crate::documents::{approved, grant, problem, request};
+use crate::documents::{approved, grant, in_minutes, problem, request};
 use crate::support::Host;
 use serde_json::{Value, json};
 
@@ -34,6 +34,60 @@ fn a_request_that_waits_for_approval_exits_5_and_says_how_to_look() {
         sent,
         json!({ "role": "web-admin", "hosts": ["web1"], "for_seconds": 1800, "reason": "disk full", "ticket": null })
     );
+}
+
+#[test]
+fn a_request_can_name_the_labels_of_its_hosts_in_their_place() {
+    let host = Host::new().with_server();
+    host.server_says("POST /v1/requests", 201, request("pending"));
+    let labels = [&["request", "web-admin"], &ASK[4..]].concat();
+    let labels = [
+        &labels[..],
+        &[
+            "--where", "env=prod", "--where", "tier=web", "--where", "tier=api",
+        ],
+    ]
+    .concat();
+    assert_eq!(host.jitctl(&labels).code, 5);
+    let sent = host.sent("POST /v1/requests");
+    assert_eq!(
+        sent["labels"],
+        json!({ "env": ["prod"], "tier": ["api", "web"] })
+    );
+    assert_eq!(sent["hosts"], json!([]));
+    assert_eq!(
+        host.jitctl(&ask(&["--where", "env=prod"])).code,
+        2,
+        "hosts or labels"
+    );
+}
+
+#[test]
+fn a_request_can_be_for_a_time_to_come() {
+    let host = Host::new().with_server();
+    let mut answer = request("pending");
+    answer["not_before"] = json!(in_minutes(120));
+    host.server_says("POST /v1/requests", 201, answer);
+    assert_eq!(host.jitctl(&ask(&["--from", "2099-11-30 09:00"])).code, 5);
+    let sent = host.sent("POST /v1/requests");
+    assert_eq!(sent["not_before"], "2099-11-30T09:00:00Z");
+    assert_eq!(host.jitctl(&ask(&["--from", "tomorrow"])).code, 2);
+}
+
+#[test]
+fn a_grant_that_has_not_begun_says_when_it_does() {
+    let host = Host::new().with_server();
+    let mut later = grant(180);
+    later["not_before"] = json!(in_minutes(120));
+    later["state"] = json!("scheduled");
+    host.server_says("GET /v1/grants", 200, json!([later]));
+    let listed = host.jitctl(&["list", "grants"]);
+    assert!(listed.out.contains("starts in 2 h"), "{}", listed.out);
+    let mut asked = request("pending");
+    asked["not_before"] = json!(in_minutes(120));
+    host.server_says("GET /v1/requests/r17", 200, asked);
+    let shown = host.jitctl(&["show", "r17"]);
+    assert!(shown.out.contains("(starts in 2 h)"), "{}", shown.out);
 }
 
 #[test]

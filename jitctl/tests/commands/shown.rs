@@ -10,10 +10,16 @@ fn roles_are_a_table_for_people() {
         "name": "web-admin", "description": "run the web servers", "hosts": ["web1", "web2"], "actions": ["ssh", "sudo"], "longest_seconds": 14400,
         "may_ask": true, "approval": { "by": { "users": ["bob"], "groups": ["leads"] }, "count": 1 },
     });
-    host.server_says("GET /v1/roles", 200, json!([role]));
+    let mut labelled = role.clone();
+    labelled["name"] = json!("prod");
+    labelled["hosts"] = json!(["*"]);
+    labelled["labels"] = json!({ "env": ["prod"], "tier": ["api", "web"] });
+    labelled["conditions"] = json!(["a ticket"]);
+    host.server_says("GET /v1/roles", 200, json!([role, labelled]));
     insta::assert_snapshot!(host.jitctl(&["list", "roles"]).out, @r"
-    ROLE       OPENS     HOSTS      LONGEST  APPROVED BY            FOR
-    web-admin  ssh sudo  web1 web2  4 h      1 of bob, group leads  run the web servers
+    ROLE       OPENS     HOSTS                  LONGEST  CONDITIONS  APPROVED BY            FOR
+    web-admin  ssh sudo  web1 web2              4 h                  1 of bob, group leads  run the web servers
+    prod       ssh sudo  env=prod tier=api|web  4 h      a ticket    1 of bob, group leads  run the web servers
     ");
 }
 
@@ -371,6 +377,8 @@ fn alarms_can_be_listed_alone_and_mark_their_hosts_for_a_day() {
 fn root_sees_how_the_gates_of_hosts_are() {
     let host = Host::new().with_server();
     let listed = |name: &str, gates: serde_json::Value| json!({ "name": name, "host_id": "h1", "enrolled_at": "2026-11-20T10:05:00Z", "gates": gates });
+    let mut labelled = listed("web4", json!(null));
+    labelled["labels"] = json!({ "env": "prod", "tier": "web" });
     host.server_says(
         "GET /v1/hosts",
         200,
@@ -381,13 +389,15 @@ fn root_sees_how_the_gates_of_hosts_are() {
             ),
             listed("web2", json!({})),
             listed("web3", json!(null)),
+            labelled,
         ]),
     );
     insta::assert_snapshot!(host.jitctl(&["list", "hosts"]).out, @r"
-    HOST  ID  STATE  GATES                 SEEN   ENROLLED
-    web1  h1  away   2 enforce, 1 monitor  never  2026-11-20 10:05
-    web2  h1  away   none                  never  2026-11-20 10:05
-    web3  h1  away                         never  2026-11-20 10:05
+    HOST  ID  STATE  LABELS             GATES                 SEEN   ENROLLED
+    web1  h1  away                      2 enforce, 1 monitor  never  2026-11-20 10:05
+    web2  h1  away                      none                  never  2026-11-20 10:05
+    web3  h1  away                                            never  2026-11-20 10:05
+    web4  h1  away   env=prod tier=web                        never  2026-11-20 10:05
     ");
 }
 

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::review::ReviewView;
 use crate::clock::seconds_after;
 use crate::event::AtOnce;
+use crate::origin::Origin;
 use crate::policy::{PeopleDocument, Policy, Role, Stage};
 use crate::workflow::{Given, Progress, Request, RequestState, Said, State, Step};
 
@@ -44,6 +45,11 @@ pub(in crate::api) struct RequestView {
     denied: Option<DeniedView>,
     grants: Vec<String>,
     timeline: Vec<StepView>,
+    /// It is to begin then, and ends `for_seconds` after that, however late it is approved. null: when it is approved.
+    not_before: Option<Timestamp>,
+    /// The address that it was asked from, or `socket`: the server's own machine. null: before this was kept.
+    #[schema(value_type = Option<String>)]
+    asked_from: Option<Origin>,
 }
 
 /// An approval.
@@ -142,6 +148,8 @@ impl RequestView {
             denied: request.denied.as_ref().map(DeniedView::from),
             grants: request.grants.iter().map(ToString::to_string).collect(),
             timeline: request.timeline.iter().map(StepView::from).collect(),
+            not_before: asked.not_before,
+            asked_from: asked.asked_from,
         }
     }
 

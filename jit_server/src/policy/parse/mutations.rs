@@ -2,12 +2,14 @@
 //! refused, or the one value in which it stands is another.
 //!
 //! What no check can tell from what somebody meant: a missing line `count = …` leaves one approval, a missing line with a stage leaves the
-//! others, and a cut from the midst of one role to the midst of another makes one role of both.
+//! others and that of a condition none, and a cut from the midst of one role to the midst of another makes one role of both.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::super::document::{LaterDocument, PeopleDocument, PolicyDocument, RoleDocument};
+use super::super::document::{
+    LaterDocument, PeopleDocument, PolicyDocument, RoleDocument, WindowDocument,
+};
 use super::*;
 
 const GOOD: &str = r#"may_lock = { groups = ["leads"] }
@@ -41,6 +43,24 @@ approve = [
     { groups = ["leads"], same_person_again = true },
 ]
 end_login_with_elevation = true
+hours = [
+    { days = ["mon", "wed-fri"], from = "22:00", to = "06:00", zone = "America/New_York" },
+    { days = ["sat-sun"], from = "00:00", to = "24:00", zone = "UTC" },
+]
+overrun = true
+start_within = "7d"
+
+[roles.labelled]
+hosts = ["web-*"]
+hours = { days = ["mon-fri"], from = "08:00", to = "18:00", zone = "Europe/Paris" }
+ticket = "OPS-[0-9]+"
+reason_at_least = 20
+asked_from = ["10.0.0.0/8", "socket"]
+labels = { env = "prod", tier = ["web", "api"] }
+actions = ["ssh"]
+longest = "1h"
+may_ask = { users = ["erin"] }
+approve = { users = ["bob", "carol"], count = 2 }
 
 [roles.break-glass]
 hosts = ["web-1"]
@@ -51,6 +71,19 @@ break_glass = true
 review = { users = ["carol"], groups = ["security"] }
 review_within = "12h"
 "#;
+
+/// Lines without which a role allows more, and in what: nobody but its author knows whether they were meant.
+const RESTRICTING: [(&str, &str); 8] = [
+    ("count = 2", "count"),
+    ("    { groups", "stages"),
+    ("labels = ", "labels"),
+    ("hours = {", "hours"),
+    ("ticket = ", "ticket"),
+    ("reason_at_least = ", "reason_at_least"),
+    ("asked_from = ", "asked_from"),
+    // Beside labels names are a condition, too.
+    ("hosts = [\"web-*\"]", "hosts"),
+];
 
 fn good() -> PolicyDocument {
     PolicyDocument::from(&check_text("policy.toml", GOOD).unwrap())
@@ -104,6 +137,36 @@ fn people_among(fewer: &PeopleDocument, more: &PeopleDocument) -> bool {
     among(&fewer.users, &more.users) && among(&fewer.groups, &more.groups)
 }
 
+/// Every key that hosts had to have they still must, with no other values.
+fn labels_narrower(after: &RoleDocument, before: &RoleDocument) -> bool {
+    let mut labels = before.labels.iter();
+    labels.all(|(key, values)| {
+        let now = after.labels.get(key);
+        now.is_some_and(|now| among(now, values))
+    })
+}
+
+/// No window but those that were there, on no other days. In this policy days are lost one entry at a time.
+fn hours_narrower(after: &RoleDocument, before: &RoleDocument) -> bool {
+    let was = |window: &WindowDocument| {
+        before.hours.iter().any(|before| {
+            let days = before.days.clone();
+            among(&window.days, &days)
+                && WindowDocument {
+                    days,
+                    ..window.clone()
+                } == *before
+        })
+    };
+    before.hours.is_empty() || (!after.hours.is_empty() && after.hours.iter().all(was))
+}
+
+fn networks_narrower(after: &RoleDocument, before: &RoleDocument) -> bool {
+    let before = before.asked_from.as_ref();
+    let after = after.asked_from.as_ref();
+    before.is_none_or(|before| after.is_some_and(|after| among(after, before)))
+}
+
 fn later_among(fewer: &[LaterDocument], more: &[LaterDocument]) -> bool {
     fewer.iter().all(|one| {
         more.iter().any(|other| {
@@ -118,6 +181,22 @@ fn wider(before: &RoleDocument, after: &RoleDocument) -> Vec<&'static str> {
     let alone = |role: &RoleDocument| role.extend_without_approval;
     let narrower = [
         ("hosts", among(&after.hosts, &before.hosts)),
+        ("labels", labels_narrower(after, before)),
+        ("hours", hours_narrower(after, before)),
+        (
+            "ticket",
+            before.ticket.is_none() || after.ticket == before.ticket,
+        ),
+        (
+            "reason_at_least",
+            after.reason_at_least >= before.reason_at_least,
+        ),
+        ("asked_from", networks_narrower(after, before)),
+        ("overrun", after.overrun <= before.overrun),
+        (
+            "start_within",
+            after.start_within_seconds <= before.start_within_seconds,
+        ),
         ("actions", among(&after.actions, &before.actions)),
         ("longest", after.longest_seconds <= before.longest_seconds),
         (
@@ -183,8 +262,8 @@ fn a_policy_with_a_token_too_few_is_refused_or_allows_no_more() {
 }
 
 #[test]
-fn a_policy_with_a_line_too_few_is_refused_or_allows_no_more_unless_the_line_is_a_count_or_a_stage()
-{
+fn a_policy_with_a_line_too_few_is_refused_or_allows_no_more_unless_the_line_is_a_count_a_stage_or_a_condition()
+ {
     let mut at = 0;
     let mut taken = BTreeSet::new();
     for line in GOOD.split_inclusive('\n') {
@@ -195,16 +274,20 @@ fn a_policy_with_a_line_too_few_is_refused_or_allows_no_more_unless_the_line_is_
             format!("{}# {}", &GOOD[..cut.start], &GOOD[cut.start..]),
         ] {
             let Some(told) = said(&text) else { continue };
-            let expected: &[&str] = match line {
-                _ if line.starts_with("count") => &["count"],
-                _ if line.starts_with("    { groups") => &["stages"],
-                _ => &[],
-            };
+            let mut expected = RESTRICTING.into_iter();
+            let expected = expected.find(|(restricting, _)| line.starts_with(restricting));
+            let expected: Vec<&str> = expected.into_iter().map(|(_, key)| key).collect();
             assert_eq!(wider_in_all(&told), expected, "without {line:?}");
             taken.insert(line);
         }
     }
-    assert!(taken.contains("count = 2\n") && taken.contains("    \"web-1\",\n"));
+    for (restricting, _) in RESTRICTING {
+        assert!(
+            taken.iter().any(|line| line.starts_with(restricting)),
+            "{restricting}"
+        );
+    }
+    assert!(taken.contains("    \"web-1\",\n"));
 }
 
 /// How many values of `after` are others than those of `before`. A role by another name is the one that is missing, renamed.

@@ -1,5 +1,6 @@
 //! What a policy file may say, and what is told of one that is wrong.
 
+use super::super::Conditions;
 use super::*;
 
 const GOOD: &str = r#"
@@ -24,8 +25,7 @@ fn a_right_policy_is_read_whole() {
         ),
         (4 * 3600, ONE_DAY, 2)
     );
-    assert!(role.hosts.cover(&"web-2".parse().unwrap()));
-    assert!(!role.hosts.cover(&"web-3".parse().unwrap()));
+    assert_eq!(role.hosts.listed(), ["web-1", "web-2"]);
     assert_eq!(policy.hash.len(), 64);
 }
 
@@ -143,6 +143,160 @@ fn who_may_lock_is_named_outside_of_roles() {
 }
 
 #[test]
+fn a_role_is_for_hosts_by_name_by_pattern_by_label_or_by_both() {
+    let hosts = |hosts: &str| {
+        let text = GOOD.replace(r#"hosts = ["web-1", "web-2"]"#, hosts);
+        check_text("policy.toml", &text).map(|policy| {
+            let hosts = &policy.roles[&"web-admin".parse().unwrap()].hosts;
+            (hosts.listed().join(" "), hosts.labels().to_string())
+        })
+    };
+    for (written, names, labels) in [
+        (r#"hosts = ["web-*", "db-1"]"#, "db-1 web-*", ""),
+        (r#"labels = { env = "prod" }"#, "*", "env=prod"),
+        (
+            "hosts = [\"web-?\"]\nlabels = { tier = [\"web\", \"api\"], env = \"prod\" }",
+            "web-?",
+            "env=prod, tier=api or web",
+        ),
+    ] {
+        let told = (names.to_owned(), labels.to_owned());
+        assert_eq!(hosts(written), Ok(told), "{written}");
+    }
+    for (wrong, key) in [
+        ("", "roles.web-admin.hosts"),
+        ("labels = {}", "roles.web-admin.labels"),
+        ("labels = { env = [] }", "roles.web-admin.labels.env"),
+        ("labels = { env = 1 }", "roles.web-admin.labels.env"),
+        ("labels = { \"\" = \"x\" }", "roles.web-admin.labels."),
+        (r#"labels = { env = "a b" }"#, "roles.web-admin.labels.env"),
+        (r#"hosts = ["*", "web-*"]"#, "roles.web-admin.hosts"),
+        (r#"hosts = ["web-[12]"]"#, "roles.web-admin.hosts"),
+    ] {
+        let mistakes = hosts(wrong).unwrap_err();
+        assert_eq!(
+            (mistakes.len(), mistakes[0].key.as_str()),
+            (1, key),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
+fn a_role_has_hours_of_one_window_or_of_several() {
+    let hours = |more: &str| {
+        let policy = check_text("policy.toml", &format!("{GOOD}{more}"))?;
+        let hours = policy.roles[&"web-admin".parse().unwrap()]
+            .conditions
+            .hours
+            .clone();
+        Ok::<_, Vec<Mistake>>(hours.map(|hours| (hours.to_string(), hours.overrun)))
+    };
+    let day =
+        r#"{ days = ["mon-thu", "fri"], from = "08:00", to = "18:00", zone = "Europe/Paris" }"#;
+    let night = r#"{ days = ["sat-sun"], from = "22:00", to = "06:00", zone = "UTC" }"#;
+    let told = |text: &str, overrun| Ok(Some((text.to_owned(), overrun)));
+    assert_eq!(hours(""), Ok(None));
+    let one = "mon-fri 08:00 to 18:00 Europe/Paris";
+    assert_eq!(hours(&format!("hours = {day}")), told(one, false));
+    let both = format!("hours = [{day}, {night}]\noverrun = true");
+    let words = format!("{one} or sat-sun 22:00 to 06:00 UTC");
+    assert_eq!(hours(&both), told(&words, true));
+    for (wrong, key) in [
+        ("overrun = true".to_owned(), "overrun"),
+        ("hours = []".to_owned(), "hours"),
+        ("hours = \"08:00\"".to_owned(), "hours"),
+        (
+            format!("hours = {}", day.replace("mon-thu", "monday")),
+            "hours.days",
+        ),
+        (
+            format!("hours = {}", day.replace("\"mon-thu\", \"fri\"", "")),
+            "hours.days",
+        ),
+        (
+            format!("hours = {}", day.replace("08:00", "8:00")),
+            "hours.from",
+        ),
+        (
+            format!("hours = {}", day.replace("08:00", "18:00")),
+            "hours",
+        ),
+        (
+            format!("hours = {}", day.replace("08:00", "24:00")),
+            "hours",
+        ),
+        (
+            format!("hours = {}", day.replace("Europe/Paris", "Europe/Pariss")),
+            "hours.zone",
+        ),
+        (
+            format!("hours = {}", day.replace("Europe/Paris", "../UTC")),
+            "hours.zone",
+        ),
+        (
+            format!("hours = {}", day.replace("Europe/Paris", "Etc/Unknown")),
+            "hours.zone",
+        ),
+        (
+            format!("hours = {}", day.replace(", zone = \"Europe/Paris\"", "")),
+            "hours.zone",
+        ),
+        (format!("hours = {}", day.replace("zone", "tz")), "hours.tz"),
+    ] {
+        let mistakes = hours(&wrong).unwrap_err();
+        let key = format!("roles.web-admin.{key}");
+        assert!(
+            mistakes.iter().any(|mistake| mistake.key == key),
+            "{wrong}: {mistakes:?}"
+        );
+    }
+}
+
+#[test]
+fn a_role_says_what_has_to_be_stated_and_from_where_it_may_be_asked_for() {
+    let conditions = |more: &str| {
+        let policy = check_text("policy.toml", &format!("{GOOD}{more}"))?;
+        Ok::<_, Vec<Mistake>>(
+            policy.roles[&"web-admin".parse().unwrap()]
+                .conditions
+                .clone(),
+        )
+    };
+    assert_eq!(conditions(""), Ok(Conditions::default()));
+    let all = conditions(
+        "ticket = \"required\"\nreason_at_least = 20\nasked_from = [\"2001:db8::/32\", \"10.0.0.0/8\", \"socket\"]\nstart_within = \"7d\"",
+    )
+    .unwrap();
+    assert_eq!(all.ticket.unwrap().written(), "required");
+    assert_eq!(all.reason_at_least, Some(20));
+    assert_eq!(all.start_within_seconds, Some(7 * ONE_DAY));
+    let networks = all.asked_from.unwrap().listed();
+    assert_eq!(networks, ["socket", "10.0.0.0/8", "2001:db8::/32"]);
+    for (wrong, key) in [
+        ("ticket = \"OPS-(\"", "ticket"),
+        ("ticket = true", "ticket"),
+        ("ticket = \"\"", "ticket"),
+        ("reason_at_least = 0", "reason_at_least"),
+        ("reason_at_least = 501", "reason_at_least"),
+        ("reason_at_least = \"20\"", "reason_at_least"),
+        ("asked_from = []", "asked_from"),
+        ("asked_from = \"10.0.0.0/8\"", "asked_from"),
+        ("asked_from = [\"10.0.0.1/8\"]", "asked_from"),
+        ("asked_from = [\"office\"]", "asked_from"),
+        ("start_within = \"31d\"", "start_within"),
+        ("start_within = true", "start_within"),
+    ] {
+        let mistakes = conditions(wrong).unwrap_err();
+        let told: Vec<&str> = mistakes
+            .iter()
+            .map(|mistake| mistake.key.as_str())
+            .collect();
+        assert_eq!(told, [format!("roles.web-admin.{key}")], "{wrong}");
+    }
+}
+
+#[test]
 fn what_is_allowed_and_unwise_is_warned_of_with_line_and_key() {
     let unwise = r#"
 [roles.everything]
@@ -169,6 +323,8 @@ approve = { users = ["bob"] }
             (9, "roles.everything.approve"),
         ]
     );
+    let pattern = check_closely("policy.toml", &unwise.replace(r#"["*"]"#, r#"["*-*"]"#)).unwrap();
+    assert_eq!(pattern.warnings[0].key, "roles.everything.hosts");
     assert!(
         checked.warnings[3].problem.starts_with("bob may ask"),
         "alice has somebody to approve: {:?}",
@@ -184,6 +340,11 @@ fn what_is_wise_is_not_warned_of() {
         GOOD.replace(r#"hosts = ["web-1", "web-2"]"#, r#"hosts = ["*"]"#)
             .replace(r#"["ssh", "sudo"]"#, r#"["ssh"]"#),
         GOOD.replace("4h", "1d"),
+        GOOD.replace(r#"["web-1", "web-2"]"#, r#"["web-*"]"#),
+        GOOD.replace(
+            r#"hosts = ["web-1", "web-2"]"#,
+            r#"labels = { env = "prod" }"#,
+        ),
         GOOD.replace("groups = [\"developers\"]", "users = [\"bob\"]")
             .replace("count = 2", "count = 1"),
         GOOD.replace("groups = [\"developers\"]", "users = [\"bob\"]")

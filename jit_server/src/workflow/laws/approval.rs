@@ -49,6 +49,11 @@ proptest! {
             prop_assert!(lasts > 0 && lasts <= i64::from(request.asked.for_seconds));
             prop_assert!(request.approvals.iter().all(|given| lasts <= i64::from(given.for_seconds)));
             prop_assert!(request.asked.for_seconds <= 3_600);
+            if let Some(start) = request.asked.not_before {
+                let begins = grant.not_before >= start;
+                let ends = after(start, request.asked.for_seconds);
+                prop_assert!(begins && grant.expires <= ends + SignedDuration::from_secs(more));
+            }
         }
     }
 }

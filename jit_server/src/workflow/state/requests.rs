@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use jit_grant::{GrantId, Principal, RequestId};
 use serde::Serialize;
 
+use super::super::span;
 use super::{Grant, Review, Said, State, number, step};
 use crate::event::{Actor, Approved, AtOnce, Denied, Entry, Granted, Requested};
 use crate::text::Comment;
@@ -77,6 +78,9 @@ impl Request {
     /// Somebody has approved; or nobody has to, and the server alone grants it in the moment in which it is asked, under the policy that it
     /// is asked under.
     fn may_be_granted(&self, granted: &Granted, entry: &Entry) -> bool {
+        if !span::fits(&self.asked, granted) {
+            return false;
+        }
         if granted.at_once.is_none() {
             return !self.approvals.is_empty();
         }

@@ -179,7 +179,12 @@ impl Fields<'_> {
             Some(grant) => format!("to extend {grant} by {length}"),
             None => format!("{role} on {hosts} for {length}"),
         };
-        Some(format!("{what}: {reason}{}", ticket.unwrap_or_default()))
+        let from = self.time("not_before");
+        let from = from.map_or_else(String::new, |from| format!(" from {from}"));
+        Some(format!(
+            "{what}{from}: {reason}{}",
+            ticket.unwrap_or_default()
+        ))
     }
 
     fn approved(&self) -> Option<String> {
