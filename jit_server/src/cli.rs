@@ -1,5 +1,6 @@
 //! The command line.
 
+mod database;
 mod policy;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use crate::init::Layout;
 use crate::label::Label;
 use crate::tls::TlsName;
 
+pub use database::DatabaseOptions;
 pub use policy::{ExplainOptions, Format, PolicyCommand, ShowOptions, TestOptions};
 
 /// Approvals for just-in-time access: people ask, the right people approve, hosts are told.
@@ -92,6 +94,9 @@ pub struct InitOptions {
     /// Listen there for hosts, such as 0.0.0.0:7443; on port 7443 of all addresses unless said
     #[arg(long, value_name = "ADDRESS:PORT", requires = "names")]
     pub listen: Option<SocketAddr>,
+    /// Where the record is.
+    #[command(flatten)]
+    pub database: DatabaseOptions,
 }
 
 /// Options of `serve`.
@@ -130,6 +135,9 @@ pub struct ServeOptions {
         requires = "tls_cert"
     )]
     pub tls_key: Option<PathBuf>,
+    /// Where the record is.
+    #[command(flatten)]
+    pub database: DatabaseOptions,
 }
 
 /// Options of `prepare`.
@@ -141,6 +149,9 @@ pub struct PrepareOptions {
     /// Names for the TLS certificate; with any, the authority is made, too, and its certificate printed
     #[arg(long = "name", value_name = "NAME")]
     pub names: Vec<TlsName>,
+    /// Where the record is.
+    #[command(flatten)]
+    pub database: DatabaseOptions,
 }
 
 /// What to do with users.

@@ -14,6 +14,9 @@ pub use kept::Keeper;
 pub trait Clock: Send + Sync + 'static {
     /// The time now, in whole milliseconds. Never earlier than an answer given before.
     fn now(&self) -> Timestamp;
+
+    /// It is `at` or later: another server's clock says so.
+    fn raise(&self, _: Timestamp) {}
 }
 
 /// The machine's wall clock, which this never lets run backwards nor stand still. Hosts keep what it signed and let it rise with their
@@ -74,6 +77,10 @@ impl Clock for Arc<WallClock> {
     fn now(&self) -> Timestamp {
         (**self).now()
     }
+
+    fn raise(&self, at: Timestamp) {
+        (**self).raise(at);
+    }
 }
 
 impl Clock for WallClock {
@@ -81,10 +88,14 @@ impl Clock for WallClock {
     fn now(&self) -> Timestamp {
         whole_milliseconds(self.answer(Timestamp::now(), since_boot()))
     }
+
+    fn raise(&self, at: Timestamp) {
+        self.answer(at, since_boot());
+    }
 }
 
 /// CLOCK_BOOTTIME, which goes on in suspend as the hosts' time does. `Instant` reads CLOCK_MONOTONIC, which stands meanwhile.
-fn since_boot() -> Duration {
+pub(crate) fn since_boot() -> Duration {
     // Fails only where the kernel has no such clock; every kernel since 2.6.39 has.
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }

@@ -103,6 +103,12 @@ pub enum Error {
         "revision {0} is further ahead than any that this server makes; is this host's state damaged?"
     )]
     NotARevision(u64),
+    /// Nobody knows here what other servers did since.
+    #[error("this server has not seen its database for more than {} s, and does not speak for it; ask another one", .0.as_secs())]
+    CutOff(std::time::Duration),
+    /// The database does not answer.
+    #[error("the database does not answer; nothing was changed, ask again in a moment")]
+    Away,
     /// The daemon is going down or a task of it failed.
     #[error("jit-server is stopping; ask again in a moment")]
     Stopping,

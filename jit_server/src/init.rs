@@ -10,13 +10,15 @@ use std::process::Command;
 use jiff::Timestamp;
 use nix::unistd::{User, geteuid};
 
-use crate::cli::{InitOptions, PrepareOptions};
+use crate::cli::{DatabaseOptions, InitOptions, PrepareOptions};
 use crate::client::Client;
 use crate::clock::{Clock, WallClock};
 use crate::error::Error;
+use crate::event::Event;
 use crate::mark::Mark;
 use crate::serve::only_for_ourselves;
-use crate::store::SqliteStore;
+use crate::server::check_key;
+use crate::store::Store;
 use crate::tls::{Authority, TlsName};
 use crate::{policy, signer};
 
@@ -37,6 +39,8 @@ impl Layout {
     pub const AUTHORITY: &str = "/etc/jit-server/ca.crt";
     /// Where `init` says to systemd where to listen for hosts.
     pub const LISTEN: &str = "/etc/systemd/system/jit-server-tls.socket.d/listen.conf";
+    /// Where `init` says to systemd which database the server uses.
+    pub const DATABASE: &str = "/etc/systemd/system/jit-server.service.d/database.conf";
 }
 
 /// What a fresh installation begins with: nobody may ask for anything.
@@ -44,6 +48,10 @@ pub const STARTER_POLICY: &str = include_str!("../policy.toml");
 
 const UNITS: [&str; 2] = ["jit-server.socket", "jit-server.service"];
 const TLS_SOCKET: &str = "jit-server-tls.socket";
+/// The service has no network of its own; a database elsewhere is what it has to reach, and whoever knows its address narrows
+/// IPAddressAllow= to that.
+const REACHING_A_DATABASE: &str =
+    "RestrictAddressFamilies=AF_INET AF_INET6\nPrivateNetwork=no\nIPAddressDeny=\n";
 
 /// `jit-server init`.
 ///
@@ -60,7 +68,7 @@ pub async fn init(options: InitOptions, out: &mut impl Write) -> Result<(), Erro
     let state = Path::new(Layout::STATE);
     steps.state_folder(state, &user)?;
     steps.state_folder(&Mark::beside(state)?, &user)?;
-    let authority = steps.key_and_database(state, &user, &options.names)?;
+    let authority = steps.key_and_database(state, &user, &options)?;
     steps.policy(Path::new(Layout::POLICY))?;
     if let Some(authority) = &authority {
         steps.authority(Path::new(Layout::AUTHORITY), authority)?;
@@ -82,12 +90,9 @@ pub async fn init(options: InitOptions, out: &mut impl Write) -> Result<(), Erro
 /// Where the key, the database or the authority can't be made.
 pub async fn prepare(options: PrepareOptions, out: &mut impl Write) -> Result<(), Error> {
     only_for_ourselves();
-    signer::make(&options.state.join("signing.key"))?;
-    signer::load(&options.state.join("signing.key"))?;
-    SqliteStore::open(&options.state.join("jit-server.db"))
-        .await?
-        .close()
-        .await;
+    let store = options.database.open(&options.state).await?;
+    join(&options, &*store).await?;
+    store.close().await;
     let folder = Authority::folder(&options.state);
     if options.names.is_empty() && !folder.exists() {
         return Ok(());
@@ -100,6 +105,37 @@ pub async fn prepare(options: PrepareOptions, out: &mut impl Write) -> Result<()
     let certificate = Authority::load(&folder)?;
     out.write_all(certificate.certificate().as_bytes())
         .map_err(Error::io("printing"))
+}
+
+/// Makes the key, or takes the one that is there. Where several servers share the database, all of them sign with the key that it
+/// began with or was led to, and each needs a mark of its own: whoever runs this says that the database is no older copy.
+async fn join(options: &PrepareOptions, store: &dyn Store) -> Result<(), Error> {
+    let path = options.state.join("signing.key");
+    let loaded = store.load().await?;
+    let begun = loaded.place.last_seq > 0;
+    if store.is_shared() && begun && !path.exists() {
+        return Err(Error::Setup(format!(
+            "this database has a record already, and its servers sign with one key: copy {} from one of them to this machine, owned by \
+             {} and with mode 0600, and run this again",
+            path.display(),
+            Layout::USER
+        )));
+    }
+    signer::make(&path)?;
+    let signer = signer::load(&path)?;
+    if store.is_shared() {
+        let mut rotations = loaded.entries.iter().rev();
+        let newest = rotations.find_map(|entry| match &entry.event {
+            Event::KeyRotated(rotated) => Some(rotated.next),
+            _ => None,
+        });
+        check_key(&signer, store, newest).await?;
+        let mark = Mark::open(&Mark::beside(&options.state)?)?;
+        if begun && mark.found().is_none() {
+            mark.begin(loaded.place.last_seq)?;
+        }
+    }
+    Ok(())
 }
 
 struct Steps<'a, W> {
@@ -164,10 +200,16 @@ impl<W: Write> Steps<'_, W> {
         &mut self,
         state: &Path,
         user: &User,
-        names: &[TlsName],
+        InitOptions {
+            names, database, ..
+        }: &InitOptions,
     ) -> Result<Option<String>, Error> {
-        let files = ["signing.key", "jit-server.db"].map(|name| state.join(name));
-        let there = files.clone().map(|file| file.exists());
+        let address = database.address()?;
+        let mut files = vec![state.join("signing.key")];
+        if address.is_none() {
+            files.push(state.join("jit-server.db"));
+        }
+        let there: Vec<bool> = files.iter().map(|file| file.exists()).collect();
         let ourselves =
             std::env::current_exe().map_err(Error::io("finding this program's file"))?;
         let mut prepare = Command::new(ourselves);
@@ -180,9 +222,16 @@ impl<W: Write> Steps<'_, W> {
         for name in names {
             prepare.arg("--name").arg(name.to_string());
         }
+        for (variable, value) in database.environment() {
+            prepare.env(variable, value);
+        }
         let authority = run(prepare.uid(user.uid.as_raw()).gid(user.gid.as_raw()))?;
         for (file, there) in files.iter().zip(there) {
             self.say(if there { "kept" } else { "made" }, file.display())?;
+        }
+        if let Some(address) = address {
+            self.say("uses", address)?;
+            self.service_settings(Path::new(Layout::DATABASE), database)?;
         }
         Ok((!authority.is_empty()).then_some(authority))
     }
@@ -216,6 +265,35 @@ impl<W: Write> Steps<'_, W> {
             &format!("[Socket]\nListenStream=\nListenStream={address}\n"),
         )?;
         self.say("made", path.display())
+    }
+
+    /// Has the service use the database that was given, and reach it.
+    fn service_settings(&mut self, path: &Path, database: &DatabaseOptions) -> Result<(), Error> {
+        use std::fmt::Write as _;
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let made = std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(folder);
+        made.map_err(Error::io(format!("making {}", folder.display())))?;
+        let mut text = String::from("[Service]\n");
+        for (variable, value) in database.environment() {
+            // systemd takes % for its own, and a quote or a backslash for an end.
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+            let value = value.replace('%', "%%");
+            let _ = writeln!(text, "Environment=\"{variable}={value}\"");
+        }
+        text.push_str(REACHING_A_DATABASE);
+        if std::fs::read_to_string(path).is_ok_and(|there| there == text) {
+            return self.say("kept", path.display());
+        }
+        write_public(path, &text)?;
+        self.say("made", path.display())?;
+        if sd_notify::booted().unwrap_or(false) {
+            run(Command::new("systemctl").arg("daemon-reload"))?;
+            run(Command::new("systemctl").args(["try-restart", UNITS[1]]))?;
+        }
+        Ok(())
     }
 
     fn policy(&mut self, path: &Path) -> Result<(), Error> {

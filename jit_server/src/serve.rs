@@ -24,7 +24,6 @@ use crate::listen::{self, SystemAccounts};
 use crate::mark::Mark;
 use crate::server::Server;
 use crate::signer;
-use crate::store::SqliteStore;
 use crate::tls::{self, Authority, Given, Identity};
 
 /// So often it looks whether a request has lapsed or the policy has changed.
@@ -36,7 +35,7 @@ const TLS_SOCKET_NAME: &str = "tls";
 /// Runs until it is told to stop by SIGTERM or SIGINT.
 ///
 /// # Errors
-/// Where it can't start. Once it answers, it does not fail.
+/// Where it can't start, or can't go on with what it has in memory.
 pub async fn serve(options: ServeOptions) -> Result<(), Error> {
     let mut terminate =
         signal(SignalKind::terminate()).map_err(Error::io("listening for SIGTERM"))?;
@@ -54,10 +53,10 @@ pub async fn serve(options: ServeOptions) -> Result<(), Error> {
     let mut sockets = Sockets::inherited();
     let listener = sockets.local(options.socket.as_deref())?;
     let elsewhere = sockets.tls(options.listen)?;
-    let store = SqliteStore::open(&options.state.join("jit-server.db")).await?;
+    let store = options.database.open(&options.state).await?;
     let mark = Mark::open(&mark)?;
     let mut keeper = None;
-    let server = Server::start(Box::new(store.clone()), key, mark, options.policy, |last| {
+    let server = Server::start(store, key, mark, options.policy, |last| {
         let (clock, its_keeper) = Keeper::start(options.state.join("time"), last);
         keeper = Some(its_keeper);
         Box::new(clock)
@@ -80,6 +79,10 @@ pub async fn serve(options: ServeOptions) -> Result<(), Error> {
         "letting time pass",
         tokio::spawn(tick(Arc::clone(&server), keeper, identity)),
     )];
+    tasks.push((
+        "following other servers",
+        tokio::spawn(Arc::clone(&server).follow()),
+    ));
     if let Some(door) = door {
         let answering = door.answer(router.clone(), Arc::default(), server.stopping());
         tasks.push(("answering hosts elsewhere", tokio::spawn(answering)));
@@ -95,10 +98,12 @@ pub async fn serve(options: ServeOptions) -> Result<(), Error> {
     tell_systemd(&[NotifyState::Ready]);
     tracing::info!("jit-server {} answers", env!("CARGO_PKG_VERSION"));
 
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let ended = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        // The service starts it again.
+        why = server.must_start_anew() => Err(Error::Setup(why)),
+    };
     tell_systemd(&[NotifyState::Stopping]);
     server.stop();
     for (what, task) in tasks {
@@ -106,8 +111,8 @@ pub async fn serve(options: ServeOptions) -> Result<(), Error> {
             tracing::error!("{what} ended badly: {error}");
         }
     }
-    store.close().await;
-    Ok(())
+    server.close().await;
+    ended
 }
 
 /// From here on nobody else can read a file that this program makes, the database above all.
@@ -258,8 +263,10 @@ async fn tick(server: Arc<Server>, mut keeper: Option<Keeper>, identity: Option<
         if stopped {
             return;
         }
-        if let Err(error) = server.tick().await {
-            tracing::error!("time passes and can't be recorded: {error}");
+        match server.tick().await {
+            // Said once by what follows other servers.
+            Ok(()) | Err(Error::Away) => {}
+            Err(error) => tracing::error!("time passes and can't be recorded: {error}"),
         }
         if let Some(Err(error)) = identity
             .as_ref()

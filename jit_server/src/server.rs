@@ -3,7 +3,10 @@
 mod alarms;
 mod apply;
 mod enrolment;
+mod follow;
 mod host_lines;
+mod others;
+mod policy;
 mod refused;
 mod restored;
 mod rotation;
@@ -25,18 +28,17 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::event::{Actor, Entry, Event};
 use crate::mark::Mark;
-use crate::policy::{Change, Policy, PolicyFile};
+use crate::policy::PolicyFile;
 use crate::signer::Signer;
-use crate::store::{Kept, Loaded, Store};
+use crate::store::{Kept, Loaded, Place, Store};
 use crate::streams::Streams;
 use crate::workflow::{self, Command, State};
 
 pub use enrolment::{Enrolment, NewToken, Removal, WithToken};
 pub(crate) use enrolment::{REMOVED, removal};
+pub use follow::CUT_OFF_AFTER;
+pub(crate) use rotation::check_key;
 pub use user_tokens::Use;
-
-/// Mistakes of a policy kept in one event at most.
-const MOST_MISTAKES: usize = 10;
 
 /// The running server, whatever it is reached through.
 pub struct Server {
@@ -52,6 +54,10 @@ pub struct Server {
     heard: standing::Heard,
     /// Of calls that were refused.
     refusals: Mutex<alarm::Bound<Actor>>,
+    others: others::Others,
+    contact: follow::Contact,
+    /// Why this server must start anew.
+    over: watch::Sender<Option<String>>,
     changes: watch::Sender<u64>,
     stopping: watch::Sender<bool>,
 }
@@ -66,7 +72,8 @@ struct Known {
 /// What only the writer needs.
 #[derive(Debug)]
 struct Writer {
-    last_seq: u64,
+    /// How far the record has come as far as this server knows.
+    place: Place,
     /// The policy event recorded last, so that a restart records nothing new.
     policy: Option<Event>,
     bound: alarm::Bound<Option<HostName>>,
@@ -97,24 +104,24 @@ impl Server {
         let Loaded {
             entries,
             revisions,
-            last_seq,
+            place,
         } = store.load().await?;
         let mut known = Known {
             state: State::default(),
             revisions: revisions.into_iter().collect(),
         };
         let mut policy = None;
-        let copy = entries.last().map(|entry| (last_seq, entry.at));
+        let copy = entries.last().map(|entry| (place.last_seq, entry.at));
         let mut last_at = Timestamp::UNIX_EPOCH;
         for entry in entries {
             known.state.apply(&entry);
             last_at = last_at.max(entry.at);
-            if matches!(
-                entry.event,
-                Event::PolicyTaken { .. } | Event::PolicyRefused { .. }
-            ) {
+            if follow::is_of_policy(&entry.event) {
                 policy = Some(entry.event);
             }
+        }
+        if known.state.keys.newest().is_none() {
+            check_key(&signer, &*store, None).await?;
         }
         let clock = clock(last_at);
         known.state.forget_expired(clock.now());
@@ -131,15 +138,18 @@ impl Server {
             policy: Mutex::new(PolicyFile::new(policy_path)),
             known: RwLock::new(known),
             writer: Arc::new(AsyncMutex::new(Writer {
-                last_seq,
+                place,
                 policy,
                 bound: alarm::Bound::default(),
             })),
             streams,
             uses: user_tokens::Uses::default(),
             heard: standing::Heard::default(),
+            others: others::Others::default(),
+            contact: follow::Contact::default(),
+            over: watch::Sender::new(None),
             refusals: Mutex::default(),
-            changes: watch::Sender::new(last_seq),
+            changes: watch::Sender::new(place.last_seq),
             stopping: watch::Sender::new(false),
         });
         server.check_mark(copy).await?;
@@ -163,15 +173,6 @@ impl Server {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The policy in force.
-    #[must_use]
-    pub fn policy(&self) -> Arc<Policy> {
-        self.policy
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .current()
-    }
-
     /// The hosts' streams.
     #[must_use]
     pub fn streams(&self) -> &Streams {
@@ -193,6 +194,11 @@ impl Server {
     /// Lets streams and waiting calls end.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
+    }
+
+    /// Ends the connection to the database. Nothing can be done after that.
+    pub async fn close(&self) {
+        self.store.close().await;
     }
 
     /// At most `limit` of the record after `seq`.
@@ -249,8 +255,10 @@ impl Server {
     pub async fn tick(self: &Arc<Self>) -> Result<(), Error> {
         self.uninterrupted(move |server, mut writer| async move {
             server.take_policy(&mut writer).await?;
+            let everybody_asked = server.hear_others().await?;
             let now = server.now();
             let events = server.look(|state| {
+                let silenced = everybody_asked.then(|| server.silenced(state, now));
                 let over = state.tokens.lapsed(now).cloned();
                 let over = over.map(|token| Event::TokenExpired { token });
                 let users_over = state.user_tokens.lapsed(now).cloned();
@@ -262,7 +270,7 @@ impl Server {
                     .into_iter()
                     .chain(over)
                     .chain(users_over)
-                    .chain(server.silenced(state, now))
+                    .chain(silenced.into_iter().flatten())
                     .collect::<Vec<_>>()
             });
             if !events.is_empty() {
@@ -280,22 +288,12 @@ impl Server {
         .await
     }
 
-    /// Takes a changed policy into force now.
-    ///
-    /// # Errors
-    /// That the change could not be kept.
-    pub async fn look_at_policy(self: &Arc<Self>) -> Result<(), Error> {
-        self.uninterrupted(move |server, mut writer| async move {
-            server.take_policy(&mut writer).await
-        })
-        .await
-    }
-
     /// The bundle of `host` as it is now.
     ///
     /// # Errors
-    /// [`Error::UnknownHost`], or that it could not be signed.
+    /// [`Error::UnknownHost`], [`Error::CutOff`], or that it could not be signed.
     pub fn bundle(&self, host: &HostId) -> Result<SignedBundle, Error> {
+        self.in_contact()?;
         let now = self.now();
         let (bundle, revision) = {
             let known = self.known();
@@ -344,8 +342,9 @@ impl Server {
     /// The server's word to `host`: alive, at this revision, in answer to this nonce.
     ///
     /// # Errors
-    /// That it could not be signed.
+    /// [`Error::CutOff`], or that it could not be signed.
     pub fn word(&self, host: &HostId, nonce: Nonce) -> Result<String, Error> {
+        self.in_contact()?;
         let word = Word {
             revision: self.revision(host),
             at: self.now(),
@@ -393,44 +392,11 @@ impl Server {
     {
         let server = Arc::clone(self);
         let done = tokio::spawn(async move {
-            let writer = Arc::clone(&server.writer).lock_owned().await;
+            let mut writer = Arc::clone(&server.writer).lock_owned().await;
+            let _turn = server.turn(&mut writer).await?;
             work(server, writer).await
         });
         done.await.unwrap_or(Err(Error::Stopping))
-    }
-
-    async fn take_policy(&self, writer: &mut Writer) -> Result<(), Error> {
-        let change = self
-            .policy
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .look();
-        let event = match change {
-            Change::None => return Ok(()),
-            Change::Taken(policy) => Event::PolicyTaken {
-                policy: policy.hash.clone(),
-                roles: policy.roles.len(),
-            },
-            Change::Refused(mistakes) => {
-                let mistakes: Vec<String> = mistakes
-                    .iter()
-                    .take(MOST_MISTAKES)
-                    .map(ToString::to_string)
-                    .collect();
-                tracing::error!(
-                    "the policy is wrong, and the one before stays in force: {}",
-                    mistakes.join("; ")
-                );
-                Event::PolicyRefused { mistakes }
-            }
-        };
-        if writer.policy.as_ref() == Some(&event) {
-            return Ok(());
-        }
-        self.keep(writer, self.now(), Actor::Server, vec![event.clone()])
-            .await?;
-        writer.policy = Some(event);
-        Ok(())
     }
 
     /// Keeps events, and new revisions for the hosts that they concern.
@@ -462,7 +428,7 @@ impl Server {
 
     /// Events as they come next in the record.
     fn numbered(writer: &Writer, at: Timestamp, actor: &Actor, events: Vec<Event>) -> Vec<Entry> {
-        let numbered = (writer.last_seq + 1..).zip(events);
+        let numbered = (writer.place.last_seq + 1..).zip(events);
         let entries = numbered.map(|(seq, event)| Entry {
             seq,
             at,
@@ -479,26 +445,13 @@ impl Server {
         entries: Vec<Entry>,
         revisions: Vec<(HostId, u64)>,
     ) -> Result<(), Error> {
-        self.store.append(&entries, &revisions).await?;
-        if let Some(last) = entries.last() {
-            self.mark.raise(last.seq);
-        }
-        {
-            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-            for entry in &entries {
-                known.state.apply(entry);
-                writer.last_seq = entry.seq;
-            }
-            known.revisions.extend(revisions.iter().cloned());
-            self.streams.keep_only(|host| {
-                let listed = known.state.directory.host_by_id(host).is_some();
-                listed || revisions.iter().any(|(touched, _)| touched == host)
-            });
-        }
-        for (host, revision) in &revisions {
-            self.streams.announce(host, *revision);
-        }
-        self.changes.send_replace(writer.last_seq);
+        let after = writer.place;
+        self.store.append(after, &entries, &revisions).await?;
+        let place = Place {
+            last_seq: entries.last().map_or(after.last_seq, |entry| entry.seq),
+            writes: after.writes + 1,
+        };
+        self.take_in(writer, &entries, &revisions, place);
         Ok(())
     }
 }

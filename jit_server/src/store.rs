@@ -1,12 +1,18 @@
 //! Where events are kept. An event is on disk before anybody is told of it.
 
+mod postgres;
+mod rows;
 mod sqlite;
 
+use std::any::Any;
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
-use jit_grant::{ChainHead, GrantId, HostId, HostName};
+use jit_grant::{ChainHead, GrantId, HostId, HostName, PublicKey};
 
 use crate::event::Entry;
 
+pub use postgres::{Address, AddressError, PostgresStore};
 pub use sqlite::SqliteStore;
 
 /// Why the store did not do it.
@@ -26,6 +32,28 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// Another server wrote first. Nothing was kept.
+    #[error("another server wrote at this moment, so this was not kept; ask again")]
+    Overtaken,
+    /// The connection was lost while it was being kept, and nobody could be asked since.
+    #[error("the database was lost while this was being kept: look whether it was")]
+    Uncertain,
+    /// It lacks what it had.
+    #[error(
+        "the database has come to event {found} and had come to {known}: an older copy was put back"
+    )]
+    WentBack {
+        /// How far it has come.
+        found: u64,
+        /// How far this server saw it come.
+        known: u64,
+    },
+    /// It may lose what it said it has.
+    #[error("the database has {0} off, so a power cut takes away what was acknowledged; set it on")]
+    Unsafe(&'static str),
+    /// Nothing came back.
+    #[error("the database did not answer within {0:?}")]
+    Silent(Duration),
 }
 
 /// A line of a host's own event chain, checked.
@@ -77,33 +105,85 @@ pub enum Kept {
     },
 }
 
-/// All that is kept, read once at the start.
+/// How far a record has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The highest number given in the whole record.
+    pub last_seq: u64,
+    /// So often something was kept, revisions alone too. Counted where several servers write.
+    pub writes: u64,
+}
+
+/// What is kept, from the beginning or after a place.
 #[derive(Debug, Default)]
 pub struct Loaded {
-    /// The server's own events, in order.
+    /// The servers' own events, in order.
     pub entries: Vec<Entry>,
     /// The last revision of each host's bundle.
     pub revisions: Vec<(HostId, u64)>,
-    /// The highest number given in the whole record.
-    pub last_seq: u64,
+    /// How far it goes.
+    pub place: Place,
 }
 
-/// An append-only record. Only one program writes to it.
+/// The right to write: while this is held no other server has it.
+pub struct Turn {
+    _held: Option<Box<dyn Any + Send>>,
+}
+
+/// An append-only record. Where several servers write to it, each must have the turn and know all that was kept before.
 pub trait Store: Send + Sync + 'static {
     /// Reads everything.
     fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>>;
 
-    /// Keeps events and the revisions that they lead to: all of them or none, on disk when this returns.
+    /// Whether other servers may write to it.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Waits until no other server writes.
+    fn turn(&self) -> BoxFuture<'_, Result<Turn, StoreError>> {
+        Box::pin(async { Ok(Turn { _held: None }) })
+    }
+
+    /// What was kept after `place`. None: nothing was.
+    fn since(&self, _: Place) -> BoxFuture<'_, Result<Option<Loaded>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Waits until something was kept, where the database tells of that. It may not tell of everything.
+    fn told(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    /// The key that signed first: `ours` where none did. None where that is not kept.
+    fn first_key(&self, _: PublicKey) -> BoxFuture<'_, Result<Option<PublicKey>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Tells other servers that these hosts were `heard`, and forgets all but those `known`. Gives for each that any server heard a
+    /// number that rises whenever one does.
+    fn exchange_heard<'a>(
+        &'a self,
+        _: &'a [HostId],
+        _: &'a [HostId],
+    ) -> BoxFuture<'a, Result<Vec<(HostId, i64)>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// Keeps events and the revisions that they lead to: all of them or none, on disk when this returns. The record has come to `after`.
+    ///
+    /// On [`StoreError::Uncertain`] nobody knows whether they were kept; on any other error they were not.
     fn append<'a>(
         &'a self,
+        after: Place,
         entries: &'a [Entry],
         revisions: &'a [(HostId, u64)],
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// Keeps lines of a host, numbered from `first_seq` on in the whole record: all of them or none.
+    /// Keeps lines of a host, numbered on from `after` in the whole record: all of them or none. Errors as of [`Self::append`].
     fn append_host_lines<'a>(
         &'a self,
-        first_seq: u64,
+        after: Place,
         lines: &'a HostLines,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
@@ -132,4 +212,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// At most `limit` of the record after `seq`, in order.
     fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>>;
+
+    /// Ends the connection.
+    fn close(&self) -> BoxFuture<'_, ()>;
 }

@@ -19,7 +19,7 @@ use jit_server::mark::Mark;
 use jit_server::policy::Policy;
 use jit_server::server::Server;
 use jit_server::signer;
-use jit_server::store::{HostHead, HostLines, Kept, Loaded, SqliteStore, Store, StoreError};
+use jit_server::store::{HostHead, HostLines, Kept, Loaded, Place, SqliteStore, Store, StoreError};
 use jit_server::workflow::{Ask, Command, RequestState};
 use serde_json::json;
 
@@ -36,6 +36,7 @@ impl Store for Disk {
 
     fn append<'a>(
         &'a self,
+        after: Place,
         entries: &'a [Entry],
         revisions: &'a [(HostId, u64)],
     ) -> BoxFuture<'a, Result<(), StoreError>> {
@@ -46,15 +47,15 @@ impl Store for Disk {
                 ))
             });
         }
-        self.store.append(entries, revisions)
+        self.store.append(after, entries, revisions)
     }
 
     fn append_host_lines<'a>(
         &'a self,
-        first_seq: u64,
+        after: Place,
         lines: &'a HostLines,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.store.append_host_lines(first_seq, lines)
+        self.store.append_host_lines(after, lines)
     }
 
     fn host_head<'a>(
@@ -84,6 +85,10 @@ impl Store for Disk {
 
     fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>> {
         self.store.record(after, limit)
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.store.close()
     }
 }
 

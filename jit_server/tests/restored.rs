@@ -292,7 +292,7 @@ async fn nothing_is_recorded_before_the_first_mark_is_on_disk() {
         |last| Box::new(WallClock::starting_at(last)),
     );
     assert!(matches!(started.await, Err(Error::Io { .. })));
-    assert_eq!(store.load().await.unwrap().last_seq, 0);
+    assert_eq!(store.load().await.unwrap().place.last_seq, 0);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request};
-use axum::http::{StatusCode, header, request::Parts};
+use axum::http::{Method, StatusCode, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use jit_grant::{DocumentRefused, HostId, HostToken, Principal, PublicKey, UserToken};
@@ -121,6 +121,9 @@ impl FromRequestParts<Arc<Server>> for Caller {
         if let (Some(known), Ok(actor)) = (parts.extensions.get::<Known>(), caller.actor()) {
             let token = parts.extensions.get::<UserTokenMade>();
             known.is(actor, token.map(|made| made.token.clone()));
+        }
+        if parts.method != Method::GET {
+            server.look_again().await;
         }
         Ok(caller)
     }

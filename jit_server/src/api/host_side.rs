@@ -126,6 +126,7 @@ struct Listener {
 
 impl Listener {
     async fn of(server: Arc<Server>, host: HostId, held: u64) -> Result<Self, Problem> {
+        server.in_contact()?;
         server.overtake(host.clone(), held).await?;
         let newest = server.streams().listen(&host).ok_or(Error::UnknownHost)?;
         let stopping = server.stopping();

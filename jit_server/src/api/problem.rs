@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::error::Error;
+use crate::store::StoreError;
 use crate::workflow::Because;
 
 /// Why a call did not do what was asked.
@@ -126,6 +127,13 @@ impl From<Error> for Problem {
             Error::NotARevision(_) => Self::bad_request(detail).code("not-a-revision"),
             Error::UnknownHost => Self::new(StatusCode::UNAUTHORIZED, detail).code("unknown-host"),
             Error::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).code("stopping"),
+            Error::CutOff(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).code("cut-off"),
+            Error::Away | Error::Store(StoreError::Overtaken) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).code("unavailable")
+            }
+            Error::Store(StoreError::Uncertain) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).code("uncertain")
+            }
             other => {
                 // What is inside is for the administrator's log, not for whoever happens to call.
                 tracing::error!("a call failed: {other}");

@@ -36,15 +36,13 @@ impl Server {
                 return Ok(plan);
             }
             let events = plan.events.clone();
-            let taken = events
+            let takes_policy = events
                 .iter()
-                .find(|event| matches!(event, Event::PolicyTaken { .. }));
-            let taken = taken.cloned();
+                .any(|event| matches!(event, Event::PolicyTaken { .. }));
             server
                 .keep(&mut writer, now, Actor::Administrator, events)
                 .await?;
-            if let (Some(taken), Some(policy)) = (taken, wanted.policy) {
-                writer.policy = Some(taken);
+            if let Some(policy) = wanted.policy.filter(|_| takes_policy) {
                 let mut file = server.policy.lock().unwrap_or_else(PoisonError::into_inner);
                 file.precede(policy);
             }

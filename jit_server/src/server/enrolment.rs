@@ -259,7 +259,9 @@ impl Server {
     pub(super) fn silenced(&self, state: &State, now: Timestamp) -> Vec<Event> {
         let silent = state.directory.hosts().filter(|host| {
             let longest = host.enrolled.lapse_seconds;
-            let silent = self.streams.silent_for(&host.enrolled.host_id);
+            let id = &host.enrolled.host_id;
+            let silent = self.streams.silent_for(id);
+            let silent = silent.map(|here| self.silent_elsewhere(id).unwrap_or(here).min(here));
             let lapsed = longest.zip(silent);
             lapsed.is_some_and(|(longest, silent)| silent.as_secs() >= u64::from(longest))
         });

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{Server, Writer};
 use crate::alarm::Alarm;
 use crate::error::Error;
-use crate::store::{HostHead, HostLine, HostLines, Kept};
+use crate::store::{HostHead, HostLine, HostLines, Kept, Place};
 use crate::text::brief;
 
 /// The kind of a line that tells that lines before it are gone.
@@ -132,12 +132,13 @@ impl Server {
     }
 
     async fn append_lines(&self, writer: &mut Writer, batch: &HostLines) -> Result<(), Error> {
-        self.store
-            .append_host_lines(writer.last_seq + 1, batch)
-            .await?;
-        writer.last_seq += batch.lines.len() as u64;
-        self.mark.raise(writer.last_seq);
-        self.changes.send_replace(writer.last_seq);
+        let after = writer.place;
+        self.store.append_host_lines(after, batch).await?;
+        let place = Place {
+            last_seq: after.last_seq + batch.lines.len() as u64,
+            writes: after.writes + 1,
+        };
+        self.take_in(writer, &[], &[], place);
         Ok(())
     }
 }

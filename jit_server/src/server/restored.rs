@@ -26,6 +26,13 @@ impl Server {
             return self.mark.begin(0);
         }
         let (seq, at) = copy.unwrap_or((0, self.now()));
+        if mark.is_none() && self.store.is_shared() {
+            return Err(Error::Setup(
+                "this machine knows nothing of the database, which has a record already; where it is to be one of its servers, run \
+                 `jit-server init` here as root, with the same options"
+                    .to_owned(),
+            ));
+        }
         if mark.is_none_or(|mark| seq < mark) {
             tracing::error!(
                 recorded = seq,
@@ -33,13 +40,17 @@ impl Server {
                 "this database is an older copy, or of another machine: all grants and tokens end"
             );
             self.uninterrupted(move |server, mut writer| async move {
+                // Another server may have said so since.
+                if mark.is_some_and(|mark| writer.place.last_seq >= mark) {
+                    return Ok(());
+                }
                 // No number of the record is given twice either.
-                writer.last_seq = writer.last_seq.max(mark.unwrap_or(0));
+                writer.place.last_seq = writer.place.last_seq.max(mark.unwrap_or(0));
                 server
                     .restored(&mut writer, Actor::Server, (seq, at), mark)
                     .await?;
                 if mark.is_none() {
-                    server.mark.begin(writer.last_seq)?;
+                    server.mark.begin(writer.place.last_seq)?;
                 }
                 Ok(())
             })
@@ -63,7 +74,7 @@ impl Server {
             if server.look(|state| state.unconfirmed().is_some()) {
                 return Ok(());
             }
-            let copy = (writer.last_seq, server.now());
+            let copy = (writer.place.last_seq, server.now());
             server
                 .restored(&mut writer, Actor::Administrator, copy, None)
                 .await

@@ -6,12 +6,40 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use jit_grant::{HostId, NextKey};
+use jit_grant::{HostId, NextKey, PublicKey};
 
 use super::{Server, Writer};
 use crate::bundles;
 use crate::error::Error;
 use crate::event::{Actor, Event, KeyRotated};
+use crate::signer::Signer;
+use crate::store::Store;
+
+/// Where several servers share a record, whether `signer` has the key that it ends with: `newest`, or the one that it began with.
+///
+/// # Errors
+/// Where it has another: hosts would believe nothing that it signs.
+pub(crate) async fn check_key(
+    signer: &Signer,
+    store: &dyn Store,
+    newest: Option<PublicKey>,
+) -> Result<(), Error> {
+    let ours = signer.public();
+    let due = match newest {
+        Some(newest) => Some(newest),
+        None => store.first_key(ours).await?,
+    };
+    match due.filter(|due| *due != ours) {
+        Some(due) => Err(another_key(due)),
+        None => Ok(()),
+    }
+}
+
+fn another_key(due: PublicKey) -> Error {
+    Error::Setup(format!(
+        "the servers on this database sign with the key {due}, which is not the one here; copy signing.key from one of them"
+    ))
+}
 
 impl Server {
     /// Makes the next signing key and signs with it from now on. Every host is told: which key it is, signed by the one before, and then
@@ -54,6 +82,9 @@ impl Server {
             return Ok(());
         };
         if !self.signer.go_on_to(newest) {
+            if self.store.is_shared() {
+                return Err(another_key(newest));
+            }
             tracing::error!(
                 "the signing key is not the one that the record ends with; hosts that believe another one must enrol again"
             );

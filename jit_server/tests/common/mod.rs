@@ -25,7 +25,7 @@ use jit_server::listen::{self, Accounts};
 use jit_server::mark::Mark;
 use jit_server::server::Server;
 use jit_server::signer;
-use jit_server::store::SqliteStore;
+use jit_server::store::{SqliteStore, Store};
 use jit_server::tls::{Authority, Door, Identity};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
@@ -80,29 +80,32 @@ impl Accounts for Always {
 pub struct Running {
     pub folder: PathBuf,
     pub server: Arc<Server>,
-    store: SqliteStore,
 }
 
 impl Running {
     /// Starts on what is in `folder`; a fresh folder gets the key and [`POLICY`].
     pub async fn start(folder: &Path) -> Self {
+        let store = SqliteStore::open(&folder.join("jit-server.db")).await;
+        Self::start_on(folder, Box::new(store.unwrap()), &PEOPLE).await
+    }
+
+    /// The same with another store and other people.
+    pub async fn start_on(folder: &Path, store: Box<dyn Store>, people: &[(&str, u32)]) -> Self {
         let policy = folder.join("policy.toml");
         if !policy.exists() {
             std::fs::write(&policy, POLICY).unwrap();
         }
         signer::make(&folder.join("signing.key")).unwrap();
         let key = signer::load(&folder.join("signing.key")).unwrap();
-        let store = SqliteStore::open(&folder.join("jit-server.db"))
-            .await
-            .unwrap();
         let clock =
             |last| -> Box<dyn jit_server::clock::Clock> { Box::new(WallClock::starting_at(last)) };
         let mark = Mark::open(&folder.join("mark")).unwrap();
-        let server = Server::start(Box::new(store.clone()), key, mark, policy, clock)
+        let server = Server::start(store, key, mark, policy, clock)
             .await
             .unwrap();
+        tokio::spawn(Arc::clone(&server).follow());
         let limits = Arc::new(Limits::default());
-        for (name, uid) in PEOPLE {
+        for &(name, uid) in people {
             let router = api::router(Arc::clone(&server), Arc::clone(&limits));
             let socket = folder.join(name);
             let _ = std::fs::remove_file(&socket);
@@ -122,7 +125,6 @@ impl Running {
         Self {
             folder: folder.to_owned(),
             server,
-            store,
         }
     }
 
@@ -145,7 +147,7 @@ impl Running {
     /// Ends it as SIGTERM does.
     pub async fn stop(self) {
         self.server.stop();
-        self.store.close().await;
+        self.server.close().await;
     }
 
     /// Takes its database away from it.
@@ -286,6 +288,18 @@ impl Person {
         .await
     }
 
+    /// The same as [`Self::post`], where the server may be gone, or go in the midst.
+    pub async fn try_post(&self, path: &str, body: Value) -> Option<Answer> {
+        let body = Bytes::from(body.to_string());
+        let response = self.try_send(Method::POST, path, &[], body).await.ok()?;
+        let status = response.status();
+        let bytes = response.into_body().collect().await.ok()?.to_bytes();
+        Some(Answer {
+            status,
+            body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        })
+    }
+
     pub async fn delete(&self, path: &str) -> Answer {
         read(self.send(Method::DELETE, path, &[], Bytes::new()).await).await
     }
@@ -298,8 +312,18 @@ impl Person {
         headers: &[(&str, &str)],
         body: Bytes,
     ) -> Response<Incoming> {
-        let stream = UnixStream::connect(&self.socket).await.unwrap();
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        self.try_send(method, path, headers, body).await.unwrap()
+    }
+
+    async fn try_send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<Response<Incoming>, Box<dyn std::error::Error>> {
+        let stream = UnixStream::connect(&self.socket).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let mut request = Request::builder()
             .method(method)
@@ -318,10 +342,8 @@ impl Person {
         {
             request = request.header(*name, *value);
         }
-        sender
-            .send_request(request.body(Full::new(body)).unwrap())
-            .await
-            .unwrap()
+        let request = request.body(Full::new(body))?;
+        Ok(sender.send_request(request).await?)
     }
 
     /// Asks for web-admin on web-1; the id.

@@ -1,0 +1,229 @@
+//! What other servers on the same database did: taken in before anything is done here, and within a second in any case.
+//!
+//! A server that does not see the database can't know what was taken away meanwhile. Such a server says nothing to hosts that would let
+//! anything open: no word, no bundle. Hosts go to another server, or close when what they
+//! heard is too old for them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jit_grant::HostId;
+use tokio::time::sleep;
+
+use super::{Server, Writer};
+use crate::clock::since_boot;
+use crate::error::Error;
+use crate::event::{Entry, Event};
+use crate::store::{Loaded, Place, StoreError, Turn};
+
+/// So often it looks for what others did, whether or not the database tells of it.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// A server that has not seen the database for so long does not speak for it any more.
+pub const CUT_OFF_AFTER: Duration = Duration::from_secs(5);
+
+/// When the database was seen last.
+#[derive(Debug)]
+pub(super) struct Contact {
+    /// By the boot clock, which goes on in suspend.
+    seen: Mutex<Duration>,
+    /// The last call found nobody.
+    away: AtomicBool,
+}
+
+impl Default for Contact {
+    fn default() -> Self {
+        Self {
+            seen: Mutex::new(since_boot()),
+            away: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Contact {
+    /// It answered a question that was asked `then`.
+    fn saw(&self, then: Duration) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        *seen = then.max(*seen);
+        self.away.store(false, Ordering::Relaxed);
+    }
+
+    fn is_cut_off(&self) -> bool {
+        let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        since_boot().saturating_sub(seen) > CUT_OFF_AFTER
+    }
+}
+
+impl Server {
+    /// Follows what other servers do, until this one stops. Returns at once where no other can write.
+    pub async fn follow(self: Arc<Self>) {
+        let mut stopping = self.stopping();
+        while self.store.is_shared() {
+            tokio::select! {
+                () = self.store.told() => {}
+                () = sleep(LOOK_AGAIN) => {}
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+            }
+            let was_away = self.contact.away.load(Ordering::Relaxed);
+            let mut writer = Arc::clone(&self.writer).lock_owned().await;
+            match self.catch_up(&mut writer).await {
+                Ok(()) if was_away => tracing::info!("the database answers again"),
+                Err(error) if !was_away => tracing::error!("what others do is not seen: {error}"),
+                Ok(()) | Err(_) => {}
+            }
+        }
+    }
+
+    /// Knows from here on whatever other servers did before this call, where the database can be asked: what somebody was told by one
+    /// server he may act on at another.
+    pub async fn look_again(&self) {
+        if self.store.is_shared() && !self.contact.away.load(Ordering::Relaxed) {
+            let mut writer = Arc::clone(&self.writer).lock_owned().await;
+            if let Err(error) = self.catch_up(&mut writer).await {
+                tracing::debug!("this call may be behind what others did: {error}");
+            }
+        }
+    }
+
+    /// Whether this server knows enough to speak to hosts.
+    ///
+    /// # Errors
+    /// [`Error::CutOff`]; [`Error::Stopping`] where it must start anew.
+    pub fn in_contact(&self) -> Result<(), Error> {
+        if self.over.borrow().is_some() {
+            return Err(Error::Stopping);
+        }
+        if self.store.is_shared() && self.contact.is_cut_off() {
+            return Err(Error::CutOff(CUT_OFF_AFTER));
+        }
+        Ok(())
+    }
+
+    /// The right to write, with everything known that others wrote.
+    pub(super) async fn turn(&self, writer: &mut Writer) -> Result<Turn, Error> {
+        // While the database is away, calls fail at once instead of each waiting for it in turn. Following goes on and notices its return.
+        if self.contact.away.load(Ordering::Relaxed) {
+            return Err(Error::Away);
+        }
+        let turn = self.store.turn().await;
+        let turn = turn.inspect_err(|error| self.failed(error))?;
+        self.catch_up(writer).await?;
+        Ok(turn)
+    }
+
+    /// Takes in what others wrote.
+    pub(super) async fn catch_up(&self, writer: &mut Writer) -> Result<(), Error> {
+        if self.over.borrow().is_some() {
+            return Err(Error::Stopping);
+        }
+        let then = since_boot();
+        let news = self.store.since(writer.place).await;
+        let news = news.inspect_err(|error| self.failed(error))?;
+        if let Some(news) = news {
+            self.check_news(writer, &news)?;
+            let Loaded {
+                entries,
+                revisions,
+                place,
+            } = news;
+            if let Some(last) = entries.iter().map(|entry| entry.at).max() {
+                self.clock.raise(last);
+            }
+            self.take_in(writer, &entries, &revisions, place);
+            self.go_on_with_their_key()?;
+        }
+        self.contact.saw(then);
+        Ok(())
+    }
+
+    /// An older copy was put back and went on while this server did not look: what it knows is not what the record has.
+    fn check_news(&self, writer: &Writer, news: &Loaded) -> Result<(), Error> {
+        let known = writer.place.last_seq;
+        let restored = news.entries.iter().find_map(|entry| match &entry.event {
+            Event::Restored(restored) if restored.copy_seq < known => Some(restored.copy_seq),
+            _ => None,
+        });
+        let Some(found) = restored else {
+            return Ok(());
+        };
+        let error = StoreError::WentBack { found, known };
+        self.failed(&error);
+        Err(error.into())
+    }
+
+    /// Another server signs with the next key. Without it this one would sign what no host believes any more.
+    fn go_on_with_their_key(&self) -> Result<(), Error> {
+        let newest = self.look(|state| state.keys.newest());
+        let Some(newest) = newest.filter(|newest| *newest != self.signer.public()) else {
+            return Ok(());
+        };
+        if self.signer.go_on_to(newest) {
+            return Ok(());
+        }
+        let why = "another server signs with the next key; copy its signing.key to this machine";
+        self.end(why.to_owned());
+        Err(Error::Setup(why.to_owned()))
+    }
+
+    fn failed(&self, error: &StoreError) {
+        match error {
+            StoreError::WentBack { .. } => self.end(error.to_string()),
+            StoreError::Damaged { .. } => {}
+            _ => self
+                .contact
+                .away
+                .store(self.store.is_shared(), Ordering::Relaxed),
+        }
+    }
+
+    /// This server must start anew: what it holds in memory can't be mended.
+    fn end(&self, why: String) {
+        tracing::error!("this server must start anew: {why}");
+        self.over.send_replace(Some(why));
+    }
+
+    /// Waits until this server must start anew; gives why.
+    pub async fn must_start_anew(&self) -> String {
+        let mut over = self.over.subscribe();
+        let why = over.wait_for(Option::is_some).await;
+        why.ok().and_then(|why| why.clone()).unwrap_or_default()
+    }
+
+    /// What is kept, by this server or another: to memory, and then to the world.
+    pub(super) fn take_in(
+        &self,
+        writer: &mut Writer,
+        entries: &[Entry],
+        revisions: &[(HostId, u64)],
+        place: Place,
+    ) {
+        self.mark.raise(place.last_seq);
+        {
+            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+            for entry in entries {
+                known.state.apply(entry);
+                if is_of_policy(&entry.event) {
+                    writer.policy = Some(entry.event.clone());
+                }
+            }
+            known.revisions.extend(revisions.iter().cloned());
+            self.streams.keep_only(|host| {
+                let listed = known.state.directory.host_by_id(host).is_some();
+                listed || revisions.iter().any(|(touched, _)| touched == host)
+            });
+        }
+        writer.place = place;
+        for (host, revision) in revisions {
+            self.streams.announce(host, *revision);
+        }
+        self.changes.send_replace(place.last_seq);
+    }
+}
+
+/// Whether it says which policy is in force.
+pub(super) fn is_of_policy(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::PolicyTaken { .. } | Event::PolicyRefused { .. }
+    )
+}

@@ -1,0 +1,383 @@
+//! The record in PostgreSQL, or in a database that speaks its protocol, for any number of servers.
+//!
+//! Whoever writes has locked the one row of `turn`, and has read what others kept before. Each write also raises the one row of `head`
+//! from what it knows, so that also a server that lost its turn without knowing (its connection died, it was stopped for a while)
+//! writes nothing after a place that it has not seen.
+
+mod address;
+mod lines;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use jit_grant::{ChainHead, GrantId, HostId, HostName, PublicKey};
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgListener, PgPool, PgPoolOptions, PgRow};
+use sqlx::{Executor, PgConnection, Row};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+
+use super::rows::{self, parsed, signed, unsigned};
+use super::{HostHead, HostLines, Kept, Loaded, Place, Store, StoreError, Turn};
+use crate::event::Entry;
+
+pub use address::{Address, AddressError};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// One call of the store lasts no longer, so that nobody waits for ever for a database that is cut off.
+const LONGEST: Duration = Duration::from_secs(15);
+/// A connection is waited for no longer.
+const CONNECTING: Duration = Duration::from_secs(5);
+/// From a lost listener to the next.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+
+/// What each connection begins with. A turn is waited for no longer than `lock_timeout`; a server that stands still in its turn loses
+/// it after `idle_in_transaction_session_timeout`. `synchronous_commit` may be stronger, never weaker.
+const SETTINGS: &str = "SET lock_timeout = '10s'; SET statement_timeout = '14s'; \
+     SET idle_in_transaction_session_timeout = '5s'; \
+     SELECT set_config('synchronous_commit', 'on', false) \
+     WHERE current_setting('synchronous_commit', true) IN ('off', 'local')";
+
+const LEFT_BEHIND: &str = "SELECT line FROM host_event WHERE host = $1 AND grant_id = $2 \
+     AND kind = 'elevation.residue' ORDER BY seq LIMIT $3";
+
+/// A session may be carried on by another grant than it began with, so its lines do not all name the same.
+const SESSIONS_OF: &str = "SELECT seq, NULL AS at, NULL AS actor, NULL AS body, host, line FROM host_event \
+     WHERE host = $1 AND session IN (SELECT session FROM host_event WHERE host = $1 AND grant_id = $2 AND session IS NOT NULL) \
+     ORDER BY seq DESC LIMIT $3";
+
+/// A database that several servers share.
+#[derive(Debug, Clone)]
+pub struct PostgresStore {
+    /// For turns, for writing, and for what others wrote: never used up by people who read.
+    writing: PgPool,
+    reading: PgPool,
+    told: Arc<Notify>,
+    /// The database tells of what was kept.
+    tells: bool,
+    listening: AbortHandle,
+}
+
+impl PostgresStore {
+    /// Connects to the database and brings it to this version.
+    ///
+    /// # Errors
+    /// Where it can't be reached, is of a newer version, or would lose what it acknowledged.
+    pub async fn open(address: &Address) -> Result<Self, StoreError> {
+        let pool = |connections| {
+            PgPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(CONNECTING)
+                .after_connect(|connection, _| {
+                    Box::pin(async move { connection.execute(SETTINGS).await.map(drop) })
+                })
+        };
+        let writing = pool(6).connect_with(address.options()).await?;
+        let reading = pool(4).connect_lazy_with(address.options());
+        for setting in ["fsync", "full_page_writes"] {
+            let found: Option<String> = sqlx::query_scalar("SELECT current_setting($1, true)")
+                .bind(setting)
+                .fetch_one(&writing)
+                .await?;
+            if found.as_deref() == Some("off") {
+                return Err(StoreError::Unsafe(setting));
+            }
+        }
+        MIGRATIONS.run(&writing).await?;
+        let tells = writing.execute(write::TELL).await.is_ok();
+        let told = Arc::new(Notify::new());
+        let listening = tokio::spawn(listen(writing.clone(), Arc::clone(&told), tells));
+        Ok(Self {
+            writing,
+            reading,
+            told,
+            tells,
+            listening: listening.abort_handle(),
+        })
+    }
+
+    /// Everything after `place`, as it was at one moment: a revision goes with the events that led to it.
+    async fn read(&self, place: Place) -> Result<Loaded, StoreError> {
+        let mut snapshot = self
+            .writing
+            .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .await?;
+        let found = head(&mut snapshot).await?;
+        let rows =
+            sqlx::query("SELECT seq, at, actor, body FROM event WHERE seq > $1 ORDER BY seq")
+                .bind(signed(place.last_seq)?)
+                .fetch_all(&mut *snapshot)
+                .await?;
+        let entries = rows.iter().map(entry).collect::<Result<_, _>>()?;
+        let rows = sqlx::query("SELECT host_id, revision FROM bundle_revision WHERE write_no > $1")
+            .bind(signed(place.writes)?)
+            .fetch_all(&mut *snapshot)
+            .await?;
+        let revisions = rows.iter().map(revision).collect::<Result<_, _>>()?;
+        Ok(Loaded {
+            entries,
+            revisions,
+            place: found,
+        })
+    }
+}
+
+impl Store for PostgresStore {
+    fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>> {
+        Box::pin(self.read(Place::default()))
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn turn(&self) -> BoxFuture<'_, Result<Turn, StoreError>> {
+        within(async {
+            let mut transaction = self.writing.begin().await?;
+            transaction
+                .execute("SELECT one FROM turn FOR UPDATE")
+                .await?;
+            Ok(Turn {
+                _held: Some(Box::new(transaction)),
+            })
+        })
+    }
+
+    fn since(&self, place: Place) -> BoxFuture<'_, Result<Option<Loaded>, StoreError>> {
+        within(async move {
+            let mut connection = self.writing.acquire().await?;
+            let found = head(&mut connection).await?;
+            drop(connection);
+            if found == place {
+                return Ok(None);
+            }
+            if found.last_seq < place.last_seq || found.writes < place.writes {
+                return Err(StoreError::WentBack {
+                    found: found.last_seq,
+                    known: place.last_seq,
+                });
+            }
+            self.read(place).await.map(Some)
+        })
+    }
+
+    fn told(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.told.notified())
+    }
+
+    fn first_key(&self, ours: PublicKey) -> BoxFuture<'_, Result<Option<PublicKey>, StoreError>> {
+        within(async move {
+            sqlx::query("INSERT INTO first_key (public_key) VALUES ($1) ON CONFLICT DO NOTHING")
+                .bind(ours.to_string())
+                .execute(&self.writing)
+                .await?;
+            let kept: String = sqlx::query_scalar("SELECT public_key FROM first_key")
+                .fetch_one(&self.writing)
+                .await?;
+            parsed(0, kept).map(Some)
+        })
+    }
+
+    fn exchange_heard<'a>(
+        &'a self,
+        known: &'a [HostId],
+        heard: &'a [HostId],
+    ) -> BoxFuture<'a, Result<Vec<(HostId, i64)>, StoreError>> {
+        within(async move {
+            let mut transaction = self.writing.begin().await?;
+            // In one order everywhere, so that two servers don't wait for each other's rows.
+            sqlx::query(
+                "INSERT INTO heard (host_id, beats) SELECT host_id, 1 FROM unnest($1::TEXT[]) AS of (host_id) ORDER BY host_id \
+                 ON CONFLICT (host_id) DO UPDATE SET beats = heard.beats + 1",
+            )
+            .bind(texts(heard))
+            .execute(&mut *transaction)
+            .await?;
+            sqlx::query("DELETE FROM heard WHERE NOT (host_id = ANY ($1))")
+                .bind(texts(known))
+                .execute(&mut *transaction)
+                .await?;
+            let rows = sqlx::query("SELECT host_id, beats FROM heard")
+                .fetch_all(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
+            rows.iter()
+                .map(|row| Ok((parsed(0, row.try_get("host_id")?)?, row.try_get("beats")?)))
+                .collect()
+        })
+    }
+
+    fn append<'a>(
+        &'a self,
+        after: Place,
+        entries: &'a [Entry],
+        revisions: &'a [(HostId, u64)],
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.write(after, write::What::Own { entries, revisions }))
+    }
+
+    fn append_host_lines<'a>(
+        &'a self,
+        after: Place,
+        lines: &'a HostLines,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.write(after, write::What::OfHost(lines)))
+    }
+
+    fn host_head<'a>(
+        &'a self,
+        host: &'a HostId,
+    ) -> BoxFuture<'a, Result<Option<HostHead>, StoreError>> {
+        within(async {
+            let last = "SELECT host_seq, head FROM host_event WHERE host_id = $1 ORDER BY host_seq DESC LIMIT 1";
+            let row = sqlx::query(last)
+                .bind(host.as_str())
+                .fetch_optional(&self.writing)
+                .await?;
+            row.map(|row| {
+                let host_seq: i64 = row.try_get("host_seq")?;
+                let head: ChainHead = parsed(host_seq, row.try_get("head")?)?;
+                Ok(HostHead {
+                    host_seq: unsigned(host_seq)?,
+                    head,
+                })
+            })
+            .transpose()
+        })
+    }
+
+    fn left_behind<'a>(
+        &'a self,
+        host: &'a HostName,
+        grant: &'a GrantId,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        within(async move {
+            let lines = sqlx::query_scalar(LEFT_BEHIND)
+                .bind(host.as_str())
+                .bind(grant.as_str())
+                .bind(i64::from(limit))
+                .fetch_all(&self.reading)
+                .await?;
+            Ok(lines)
+        })
+    }
+
+    fn sessions_of<'a>(
+        &'a self,
+        host: &'a HostName,
+        grant: &'a GrantId,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<Kept>, StoreError>> {
+        within(async move {
+            let rows = sqlx::query(SESSIONS_OF)
+                .bind(host.as_str())
+                .bind(grant.as_str())
+                .bind(i64::from(limit))
+                .fetch_all(&self.reading)
+                .await?;
+            rows.iter().map(kept).collect()
+        })
+    }
+
+    fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>> {
+        within(async move {
+            let both = "(SELECT seq, at, actor, body, NULL AS host, NULL AS line FROM event WHERE seq > $1 ORDER BY seq LIMIT $2) \
+                        UNION ALL (SELECT seq, NULL, NULL, NULL, host, line FROM host_event WHERE seq > $1 ORDER BY seq LIMIT $2) \
+                        ORDER BY seq LIMIT $2";
+            let rows = sqlx::query(both)
+                .bind(signed(after)?)
+                .bind(i64::from(limit))
+                .fetch_all(&self.reading)
+                .await?;
+            rows.iter().map(kept).collect()
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.listening.abort();
+            // A database that is cut off must not keep the server from stopping.
+            let closed = async {
+                self.reading.close().await;
+                self.writing.close().await;
+            };
+            let _ = timeout(CONNECTING, closed).await;
+        })
+    }
+}
+
+/// Passes on what the database tells. Where it tells nothing, or while it is away, the servers look by themselves.
+async fn listen(pool: PgPool, told: Arc<Notify>, tells: bool) {
+    while tells && !pool.is_closed() {
+        let heard = async {
+            let mut listener = PgListener::connect_with(&pool).await?;
+            listener.listen(write::CHANNEL).await?;
+            loop {
+                listener.try_recv().await?;
+                told.notify_one();
+            }
+        };
+        let ended: Result<(), sqlx::Error> = heard.await;
+        if let Err(error) = ended {
+            tracing::debug!("the database tells of nothing for a moment: {error}");
+        }
+        sleep(LISTEN_AGAIN).await;
+    }
+}
+
+fn within<'a, T: 'a>(
+    doing: impl Future<Output = Result<T, StoreError>> + Send + 'a,
+) -> BoxFuture<'a, Result<T, StoreError>> {
+    Box::pin(async {
+        timeout(LONGEST, doing)
+            .await
+            .unwrap_or(Err(StoreError::Silent(LONGEST)))
+    })
+}
+
+async fn head(connection: &mut PgConnection) -> Result<Place, StoreError> {
+    let row = sqlx::query("SELECT last_seq, writes FROM head")
+        .fetch_one(connection)
+        .await?;
+    place(&row)
+}
+
+fn place(row: &PgRow) -> Result<Place, StoreError> {
+    Ok(Place {
+        last_seq: unsigned(row.try_get("last_seq")?)?,
+        writes: unsigned(row.try_get("writes")?)?,
+    })
+}
+
+fn texts(hosts: &[HostId]) -> Vec<String> {
+    hosts.iter().map(ToString::to_string).collect()
+}
+
+fn kept(row: &PgRow) -> Result<Kept, StoreError> {
+    let Some(host) = row.try_get::<Option<String>, _>("host")? else {
+        return Ok(Kept::Own(Box::new(entry(row)?)));
+    };
+    let seq: i64 = row.try_get("seq")?;
+    let host: HostName = parsed(seq, host)?;
+    Ok(Kept::OfHost {
+        seq: unsigned(seq)?,
+        host,
+        line: row.try_get("line")?,
+    })
+}
+
+fn entry(row: &PgRow) -> Result<Entry, StoreError> {
+    let at: String = row.try_get("at")?;
+    let body: String = row.try_get("body")?;
+    rows::entry(row.try_get("seq")?, &at, row.try_get("actor")?, &body)
+}
+
+fn revision(row: &PgRow) -> Result<(HostId, u64), StoreError> {
+    let revision: i64 = row.try_get("revision")?;
+    Ok((parsed(0, row.try_get("host_id")?)?, unsigned(revision)?))
+}

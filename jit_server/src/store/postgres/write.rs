@@ -1,0 +1,249 @@
+//! Writing, and finding out what became of a write whose acknowledgement was lost.
+
+use std::time::Duration;
+
+use sqlx::{Executor, PgConnection, PgTransaction, Row};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::lines::About;
+use super::{LONGEST, PostgresStore, place};
+use crate::event::Entry;
+use crate::store::rows::{self, signed};
+use crate::store::{HostLines, Place, StoreError};
+use jit_grant::HostId;
+
+/// What the database tells of news by.
+pub(super) const CHANNEL: &str = "jit_server";
+pub(super) const TELL: &str = "SELECT pg_notify('jit_server', '')";
+
+/// So long it is tried to find out what became of a write.
+const ASKING: Duration = Duration::from_secs(20);
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// What is to be kept, all of it or none.
+#[derive(Clone, Copy)]
+pub(super) enum What<'a> {
+    Own {
+        entries: &'a [Entry],
+        revisions: &'a [(HostId, u64)],
+    },
+    OfHost(&'a HostLines),
+}
+
+impl PostgresStore {
+    /// Keeps `what` after the place that the record has come to. Until the commit is sent, any failure means that nothing was kept;
+    /// where its answer does not come, the database is asked.
+    pub(super) async fn write(&self, after: Place, what: What<'_>) -> Result<(), StoreError> {
+        let prepared = timeout(LONGEST, self.prepare(after, what));
+        let transaction = prepared.await.unwrap_or(Err(StoreError::Silent(LONGEST)))?;
+        match timeout(LONGEST, transaction.commit()).await {
+            Ok(Ok(())) => Ok(()),
+            lost => {
+                tracing::warn!("no answer to a commit, so the database is asked: {lost:?}");
+                self.find_out(after, what).await
+            }
+        }
+    }
+
+    async fn prepare(
+        &self,
+        after: Place,
+        what: What<'_>,
+    ) -> Result<PgTransaction<'static>, StoreError> {
+        let mut transaction = self.writing.begin().await?;
+        let raised = sqlx::query(
+            "UPDATE head SET last_seq = GREATEST(last_seq, $1), writes = writes + 1 WHERE writes = $2 AND last_seq <= $3",
+        )
+        .bind(signed(what.last_seq(after))?)
+        .bind(signed(after.writes)?)
+        .bind(signed(after.last_seq)?)
+        .execute(&mut *transaction)
+        .await?;
+        if raised.rows_affected() != 1 {
+            return Err(StoreError::Overtaken);
+        }
+        match what {
+            What::Own { entries, revisions } => {
+                for entry in entries {
+                    insert(&mut transaction, entry).await?;
+                }
+                for (host, revision) in revisions {
+                    revise(&mut transaction, host, *revision, after.writes + 1).await?;
+                }
+            }
+            What::OfHost(lines) => insert_lines(&mut transaction, after, lines).await?,
+        }
+        if self.tells {
+            transaction.execute(TELL).await?;
+        }
+        Ok(transaction)
+    }
+
+    /// Whether `what` was kept. What holds the head may be the write itself, not decided yet, so its row is waited for.
+    async fn find_out(&self, after: Place, what: What<'_>) -> Result<(), StoreError> {
+        let until = Instant::now() + ASKING;
+        while Instant::now() < until {
+            match timeout(LONGEST, self.was_kept(after, what)).await {
+                Ok(Ok(true)) => return Ok(()),
+                Ok(Ok(false)) => {
+                    return Err(StoreError::Database(sqlx::Error::Io(
+                        std::io::ErrorKind::ConnectionReset.into(),
+                    )));
+                }
+                Ok(Err(error)) => tracing::debug!("asked in vain: {error}"),
+                Err(_) => tracing::debug!("asked in vain: no answer"),
+            }
+            sleep(ASK_AGAIN).await;
+        }
+        Err(StoreError::Uncertain)
+    }
+
+    async fn was_kept(&self, after: Place, what: What<'_>) -> Result<bool, StoreError> {
+        let mut transaction = self.writing.begin().await?;
+        let row = sqlx::query("SELECT last_seq, writes FROM head FOR UPDATE")
+            .fetch_one(&mut *transaction)
+            .await?;
+        if place(&row)?.writes <= after.writes {
+            return Ok(false);
+        }
+        // Somebody wrote there. It was us where it is ours, to the letter.
+        match what {
+            What::Own {
+                entries: [],
+                revisions,
+            } => {
+                for (host, revision) in revisions {
+                    if !is_revised(&mut transaction, host, *revision, after.writes + 1).await? {
+                        return Ok(false);
+                    }
+                }
+            }
+            What::Own { entries, .. } => {
+                for entry in entries {
+                    if !is_there(&mut transaction, entry).await? {
+                        return Ok(false);
+                    }
+                }
+            }
+            What::OfHost(lines) => {
+                for (seq, line) in (after.last_seq + 1..).zip(&lines.lines) {
+                    let found: Option<bool> = sqlx::query_scalar(
+                        "SELECT host_id = $2 AND head = $3 FROM host_event WHERE seq = $1",
+                    )
+                    .bind(signed(seq)?)
+                    .bind(lines.host_id.as_str())
+                    .bind(line.head.as_str())
+                    .fetch_optional(&mut *transaction)
+                    .await?;
+                    if found != Some(true) {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl What<'_> {
+    fn last_seq(&self, after: Place) -> u64 {
+        match self {
+            Self::Own { entries, .. } => entries.last().map_or(0, |entry| entry.seq),
+            Self::OfHost(lines) => after.last_seq + lines.lines.len() as u64,
+        }
+    }
+}
+
+async fn insert(connection: &mut PgConnection, entry: &Entry) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO event (seq, at, actor, body) VALUES ($1, $2, $3, $4)")
+        .bind(signed(entry.seq)?)
+        .bind(entry.at.to_string())
+        .bind(entry.actor.to_string())
+        .bind(rows::body(&entry.event)?)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn is_there(connection: &mut PgConnection, entry: &Entry) -> Result<bool, StoreError> {
+    let row = sqlx::query("SELECT at, actor, body FROM event WHERE seq = $1")
+        .bind(signed(entry.seq)?)
+        .fetch_optional(connection)
+        .await?;
+    let Some(row) = row else {
+        return Ok(false);
+    };
+    let same = |column: &str, ours: String| Ok(row.try_get::<String, _>(column)? == ours);
+    Ok(same("at", entry.at.to_string())?
+        && same("actor", entry.actor.to_string())?
+        && same("body", rows::body(&entry.event)?).map_err(|error: sqlx::Error| error)?)
+}
+
+async fn revise(
+    connection: &mut PgConnection,
+    host: &HostId,
+    revision: u64,
+    write_no: u64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO bundle_revision (host_id, revision, write_no) VALUES ($1, $2, $3) \
+         ON CONFLICT (host_id) DO UPDATE SET revision = excluded.revision, write_no = excluded.write_no",
+    )
+    .bind(host.as_str())
+    .bind(signed(revision)?)
+    .bind(signed(write_no)?)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn is_revised(
+    connection: &mut PgConnection,
+    host: &HostId,
+    revision: u64,
+    write_no: u64,
+) -> Result<bool, StoreError> {
+    let found: Option<bool> = sqlx::query_scalar(
+        "SELECT revision = $2 AND write_no = $3 FROM bundle_revision WHERE host_id = $1",
+    )
+    .bind(host.as_str())
+    .bind(signed(revision)?)
+    .bind(signed(write_no)?)
+    .fetch_optional(connection)
+    .await?;
+    Ok(found == Some(true))
+}
+
+async fn insert_lines(
+    connection: &mut PgConnection,
+    after: Place,
+    lines: &HostLines,
+) -> Result<(), StoreError> {
+    for (seq, line) in (after.last_seq + 1..).zip(&lines.lines) {
+        let about = About::of(&line.line);
+        sqlx::query(
+            "INSERT INTO host_event (seq, host_id, host, host_seq, head, line, kind, grant_id, session) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind(signed(seq)?)
+        .bind(lines.host_id.as_str())
+        .bind(lines.host.as_str())
+        .bind(signed(line.host_seq)?)
+        .bind(line.head.as_str())
+        .bind(line.line.as_str())
+        .bind(about.kind)
+        .bind(about.grant)
+        .bind(about.session)
+        .execute(&mut *connection)
+        .await?;
+    }
+    if let Some(last) = lines.lines.last() {
+        sqlx::query("INSERT INTO checkpoint (host_id, host_seq, document) VALUES ($1, $2, $3)")
+            .bind(lines.host_id.as_str())
+            .bind(signed(last.host_seq)?)
+            .bind(lines.checkpoint.as_str())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,420 @@
+//! What every store promises, tried on each.
+
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
+#[path = "common/postgres.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::expect_used,
+    reason = "other tests use the rest"
+)]
+mod postgres;
+
+use std::path::PathBuf;
+
+use jit_grant::{HostId, SigningKey};
+use jit_server::event::{Actor, Entry, Event};
+use jit_server::store::{
+    HostLine, HostLines, Kept, Place, PostgresStore, SqliteStore, Store, StoreError,
+};
+use postgres::{Postgres, parsed};
+use sqlx::{Connection, PgConnection, SqliteConnection};
+
+/// A fresh store, which can be opened again and reached past our code.
+enum Fresh {
+    Sqlite(tempfile::TempDir),
+    Postgres(String),
+}
+
+impl Fresh {
+    fn sqlite() -> Self {
+        Self::Sqlite(tempfile::tempdir().unwrap())
+    }
+
+    fn file(folder: &tempfile::TempDir) -> PathBuf {
+        folder.path().join("jit-server.db")
+    }
+
+    fn postgres() -> Self {
+        Self::Postgres(Postgres::shared().database())
+    }
+
+    async fn open(&self) -> Box<dyn Store> {
+        match self {
+            Self::Sqlite(folder) => Box::new(SqliteStore::open(&Self::file(folder)).await.unwrap()),
+            Self::Postgres(address) => {
+                Box::new(PostgresStore::open(&parsed(address)).await.unwrap())
+            }
+        }
+    }
+
+    /// True where the database did it.
+    async fn does(&self, sql: &'static str) -> bool {
+        match self {
+            Self::Sqlite(folder) => {
+                let url = format!("sqlite:{}", Self::file(folder).display());
+                let mut connection = SqliteConnection::connect(&url).await.unwrap();
+                sqlx::query(sql).execute(&mut connection).await.is_ok()
+            }
+            Self::Postgres(address) => {
+                let mut connection = PgConnection::connect(address).await.unwrap();
+                sqlx::query(sql).execute(&mut connection).await.is_ok()
+            }
+        }
+    }
+}
+
+/// The test below it, on each store.
+macro_rules! on_each {
+    ($($test:ident)*) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::Fresh::sqlite()).await;
+            })*
+        }
+        mod postgresql {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::Fresh::postgres()).await;
+            })*
+        }
+    };
+}
+
+on_each! {
+    what_was_appended_is_read_back_in_order_after_opening_again
+    the_record_can_not_be_changed_nor_a_revision_lowered
+    all_of_an_append_is_kept_or_none_of_it
+    hosts_lines_share_the_numbers_and_are_kept_as_written
+    what_was_open_under_a_grant_is_found_to_its_end_also_where_another_carried_it_on
+    what_was_left_behind_is_found_by_host_and_grant
+}
+
+fn entry(seq: u64) -> Entry {
+    let event = Event::PolicyTaken {
+        policy: "0".repeat(64),
+        roles: 1,
+    };
+    Entry {
+        seq,
+        at: "2026-11-22T12:00:00Z".parse().unwrap(),
+        actor: Actor::Server,
+        event,
+    }
+}
+
+fn at(last_seq: u64, writes: u64) -> Place {
+    Place { last_seq, writes }
+}
+
+fn host(digit: &str) -> HostId {
+    format!("h{}", digit.repeat(32)).parse().unwrap()
+}
+
+async fn what_was_appended_is_read_back_in_order_after_opening_again(fresh: Fresh) {
+    let store = fresh.open().await;
+    let entries = [entry(1), entry(2)];
+    store
+        .append(at(0, 0), &entries, &[(host("0"), 7)])
+        .await
+        .unwrap();
+    store.close().await;
+    let loaded = fresh.open().await.load().await.unwrap();
+    assert_eq!(
+        (loaded.entries, loaded.revisions, loaded.place.last_seq),
+        (entries.to_vec(), vec![(host("0"), 7)], 2)
+    );
+}
+
+async fn the_record_can_not_be_changed_nor_a_revision_lowered(fresh: Fresh) {
+    let store = fresh.open().await;
+    store
+        .append(at(0, 0), &[entry(1)], &[(host("0"), 7)])
+        .await
+        .unwrap();
+    store
+        .append_host_lines(at(1, 1), &batch("0", "web1", &[line(1, "a", "b", "g1")]))
+        .await
+        .unwrap();
+    for change in [
+        "UPDATE event SET actor = 'mallory'",
+        "DELETE FROM event",
+        "UPDATE host_event SET line = ''",
+        "DELETE FROM host_event",
+        "UPDATE bundle_revision SET revision = 6",
+    ] {
+        assert!(!fresh.does(change).await, "{change}");
+    }
+    if let Fresh::Postgres(_) = fresh {
+        for change in [
+            "TRUNCATE event",
+            "TRUNCATE host_event",
+            "UPDATE head SET last_seq = 0, writes = 3",
+            "UPDATE head SET writes = 1",
+        ] {
+            assert!(!fresh.does(change).await, "{change}");
+        }
+    }
+    assert_eq!(store.load().await.unwrap().entries, [entry(1)]);
+}
+
+async fn all_of_an_append_is_kept_or_none_of_it(fresh: Fresh) {
+    let store = fresh.open().await;
+    store
+        .append(at(0, 0), &[entry(1)], &[(host("0"), 7)])
+        .await
+        .unwrap();
+    let twice = store.append(at(1, 1), &[entry(2), entry(1)], &[]).await;
+    assert!(twice.is_err(), "a number is given once");
+    let lowered = store.append(at(1, 1), &[entry(2)], &[(host("0"), 7)]).await;
+    assert!(lowered.is_err());
+    let loaded = store.load().await.unwrap();
+    assert_eq!(loaded.entries, [entry(1)]);
+    // Nothing is in the way of the next.
+    store
+        .append(at(1, loaded.place.writes), &[entry(2)], &[(host("0"), 8)])
+        .await
+        .unwrap();
+}
+
+fn line(seq: u64, kind: &str, id: &str, grant: &str) -> HostLine {
+    HostLine {
+        host_seq: seq,
+        head: "0".repeat(64).parse().unwrap(),
+        line: format!(
+            r#"{{"event":{{"seq":{seq},"kind":"{kind}","id":"{id}","grant":"{grant}"}}}}"#
+        ),
+    }
+}
+
+fn batch(digit: &str, name: &str, lines: &[HostLine]) -> HostLines {
+    HostLines {
+        host_id: host(digit),
+        host: name.parse().unwrap(),
+        lines: lines.to_vec(),
+        checkpoint: "signed".to_owned(),
+    }
+}
+
+/// Two hosts with the same lines, each of a kind, id and grant.
+async fn recorded(store: &dyn Store, lines: &[(&str, &str, &str)]) -> Vec<String> {
+    let lines: Vec<HostLine> = (1..)
+        .zip(lines)
+        .map(|(seq, (kind, id, grant))| line(seq, kind, id, grant))
+        .collect();
+    for (before, (digit, name)) in (0..).zip([("0", "web1"), ("1", "web2")]) {
+        let place = at(before * lines.len() as u64, before);
+        let batch = batch(digit, name, &lines);
+        store.append_host_lines(place, &batch).await.unwrap();
+    }
+    lines.into_iter().map(|line| line.line).collect()
+}
+
+async fn hosts_lines_share_the_numbers_and_are_kept_as_written(fresh: Fresh) {
+    let store = fresh.open().await;
+    store.append(at(0, 0), &[entry(1)], &[]).await.unwrap();
+    let odd = HostLine {
+        line: "{ \"event\" :{\"seq\":2,\"kind\":\"session.opened\",\"id\":\"\\u0000\",\"grant\":[\"é\"]}}".to_owned(),
+        ..line(2, "", "", "")
+    };
+    let sent = batch("0", "web1", &[line(1, "decision", "", "g1"), odd.clone()]);
+    store.append_host_lines(at(1, 1), &sent).await.unwrap();
+    store.append(at(3, 2), &[entry(4)], &[]).await.unwrap();
+    let head = store.host_head(&host("0")).await.unwrap().unwrap();
+    assert_eq!(head.host_seq, 2);
+    assert_eq!(store.host_head(&host("1")).await.unwrap(), None);
+    let record = store.record(1, 2).await.unwrap();
+    let of_host = |seq: u64, line: &HostLine| Kept::OfHost {
+        seq,
+        host: "web1".parse().unwrap(),
+        line: line.line.clone(),
+    };
+    assert_eq!(record, [of_host(2, &sent.lines[0]), of_host(3, &odd)]);
+    assert_eq!(
+        store.record(3, 9).await.unwrap(),
+        [Kept::Own(Box::new(entry(4)))]
+    );
+    assert!(
+        store.append_host_lines(at(4, 3), &sent).await.is_err(),
+        "a line is kept once"
+    );
+    let loaded = fresh.open().await.load().await.unwrap();
+    assert_eq!((loaded.entries.len(), loaded.place.last_seq), (2, 4));
+}
+
+async fn what_was_open_under_a_grant_is_found_to_its_end_also_where_another_carried_it_on(
+    fresh: Fresh,
+) {
+    let store = fresh.open().await;
+    let lines = recorded(
+        &*store,
+        &[
+            ("session.opened", "one", "g1"),
+            ("elevation.opened", "two", "g3"),
+            ("session.ending", "one", "g1"),
+            ("elevation.closed", "two", "g3"),
+            ("decision", "", "g1"),
+            ("session.carried_on", "one", "g4"),
+            ("session.ended", "one", "g2"),
+        ],
+    )
+    .await;
+    for grant in ["g1", "g2", "g4"] {
+        let (host, grant) = ("web1".parse().unwrap(), grant.parse().unwrap());
+        let found = store.sessions_of(&host, &grant, 10).await.unwrap();
+        let of_host = |seq: u64, line: usize| Kept::OfHost {
+            seq,
+            host: host.clone(),
+            line: lines[line].clone(),
+        };
+        assert_eq!(found, [of_host(7, 6), of_host(6, 5), of_host(1, 0)]);
+        let newest = store.sessions_of(&host, &grant, 1).await.unwrap();
+        assert_eq!(newest, [of_host(7, 6)]);
+    }
+}
+
+async fn what_was_left_behind_is_found_by_host_and_grant(fresh: Fresh) {
+    let store = fresh.open().await;
+    let lines = recorded(
+        &*store,
+        &[
+            ("elevation.residue", "one", "g1"),
+            ("elevation.ended", "one", "g1"),
+            ("elevation.residue", "two", "g2"),
+            ("elevation.residue", "three", "g1"),
+        ],
+    )
+    .await;
+    let (host, grant) = ("web1".parse().unwrap(), "g1".parse().unwrap());
+    let found = store.left_behind(&host, &grant, 10).await.unwrap();
+    assert_eq!(found, [lines[0].clone(), lines[3].clone()]);
+    let oldest = store.left_behind(&host, &grant, 1).await.unwrap();
+    assert_eq!(oldest, [lines[0].clone()]);
+}
+
+#[tokio::test]
+async fn of_two_servers_that_write_after_the_same_place_one_writes_nothing() {
+    let fresh = Fresh::postgres();
+    let (one, other) = (fresh.open().await, fresh.open().await);
+    one.append(at(0, 0), &[entry(1)], &[]).await.unwrap();
+    for late in [
+        other.append(at(0, 0), &[entry(1)], &[]).await,
+        other.append(at(0, 0), &[entry(2)], &[]).await,
+        other.append(at(1, 0), &[], &[(host("0"), 7)]).await,
+        other
+            .append_host_lines(at(0, 0), &batch("0", "web1", &[line(1, "a", "b", "g1")]))
+            .await,
+    ] {
+        assert!(matches!(late, Err(StoreError::Overtaken)), "{late:?}");
+    }
+    let loaded = one.load().await.unwrap();
+    assert_eq!((loaded.entries.len(), loaded.revisions.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn what_others_kept_is_read_once_with_its_revisions() {
+    let fresh = Fresh::postgres();
+    let (one, other) = (fresh.open().await, fresh.open().await);
+    assert!(other.since(at(0, 0)).await.unwrap().is_none());
+    one.append(at(0, 0), &[entry(1)], &[(host("0"), 7), (host("1"), 7)])
+        .await
+        .unwrap();
+    one.append(at(1, 1), &[], &[(host("0"), 8)]).await.unwrap();
+    let news = other.since(at(1, 1)).await.unwrap().unwrap();
+    assert!(news.entries.is_empty());
+    assert_eq!(
+        (news.revisions, news.place),
+        (vec![(host("0"), 8)], at(1, 2))
+    );
+    assert!(other.since(at(1, 2)).await.unwrap().is_none());
+    for more in [at(2, 2), at(1, 3)] {
+        let back = other.since(more).await;
+        assert!(matches!(back, Err(StoreError::WentBack { .. })), "{back:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_turn_is_waited_for_and_what_was_written_is_told() {
+    let fresh = Fresh::postgres();
+    let (one, other) = (fresh.open().await, fresh.open().await);
+    let turn = one.turn().await.unwrap();
+    let mut waiting = tokio::spawn(async move {
+        other.told().await;
+        let turn = other.turn().await;
+        turn.map(drop)
+    });
+    // Also before the other listens: it is told of everything after that.
+    let mut writes = 0;
+    let told = loop {
+        one.append(at(0, writes), &[], &[(host("0"), writes + 1)])
+            .await
+            .unwrap();
+        writes += 1;
+        let quick = std::time::Duration::from_millis(300);
+        let done = tokio::time::timeout(quick, &mut waiting).await;
+        assert!(done.is_err(), "the turn is held");
+        if writes == 3 {
+            break waiting;
+        }
+    };
+    drop(turn);
+    told.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_first_key_is_kept_and_no_other() {
+    let fresh = Fresh::postgres();
+    let (one, other) = (fresh.open().await, fresh.open().await);
+    let [first, second] = [(); 2].map(|()| SigningKey::generate().unwrap().public());
+    assert_eq!(one.first_key(first).await.unwrap(), Some(first));
+    assert_eq!(other.first_key(second).await.unwrap(), Some(first));
+    assert!(!fresh.does("UPDATE first_key SET public_key = ''").await);
+}
+
+#[tokio::test]
+async fn that_a_host_was_heard_by_one_server_is_known_to_all() {
+    let fresh = Fresh::postgres();
+    let (one, other) = (fresh.open().await, fresh.open().await);
+    let first = one
+        .exchange_heard(&[host("0"), host("1")], &[host("0")])
+        .await;
+    let first = first.unwrap();
+    assert_eq!(first.len(), 1);
+    let silent = other.exchange_heard(&[host("0"), host("1")], &[]).await;
+    assert_eq!(silent.unwrap(), first);
+    let again = other
+        .exchange_heard(&[host("0"), host("1")], &[host("0")])
+        .await;
+    assert!(again.unwrap()[0].1 > first[0].1);
+    let removed = one.exchange_heard(&[host("1")], &[]).await;
+    assert!(removed.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_commit_is_on_disk_before_it_is_acknowledged() {
+    let postgres = Postgres::shared();
+    let mut connection = PgConnection::connect(&postgres.database()).await.unwrap();
+    for setting in ["fsync", "full_page_writes"] {
+        let on: String = sqlx::query_scalar("SELECT current_setting($1)")
+            .bind(setting)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        assert_eq!(on, "on", "{setting} of the PostgreSQL of these tests");
+    }
+    let unsafe_one = Postgres::start();
+    let address = unsafe_one.database();
+    let mut connection = PgConnection::connect(&address).await.unwrap();
+    for sql in [
+        "ALTER SYSTEM SET synchronous_commit = off",
+        "ALTER SYSTEM SET fsync = off",
+        "SELECT pg_reload_conf()",
+    ] {
+        sqlx::query(sql).execute(&mut connection).await.unwrap();
+    }
+    unsafe_one.restart();
+    let refused = PostgresStore::open(&parsed(&address)).await;
+    assert!(matches!(refused, Err(StoreError::Unsafe("fsync"))));
+}
