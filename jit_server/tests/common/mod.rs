@@ -291,13 +291,13 @@ impl Person {
     /// The same as [`Self::post`], where the server may be gone, or go in the midst.
     pub async fn try_post(&self, path: &str, body: Value) -> Option<Answer> {
         let body = Bytes::from(body.to_string());
-        let response = self.try_send(Method::POST, path, &[], body).await.ok()?;
-        let status = response.status();
-        let bytes = response.into_body().collect().await.ok()?.to_bytes();
-        Some(Answer {
-            status,
-            body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
-        })
+        try_read(self.try_send(Method::POST, path, &[], body).await.ok()?).await
+    }
+
+    /// The same as [`Self::get`], where the server may be gone.
+    pub async fn try_get(&self, path: &str) -> Option<Answer> {
+        let sent = self.try_send(Method::GET, path, &[], Bytes::new()).await;
+        try_read(sent.ok()?).await
     }
 
     pub async fn delete(&self, path: &str) -> Answer {
@@ -365,12 +365,16 @@ pub fn id(body: &Value) -> String {
 }
 
 pub async fn read(response: Response<Incoming>) -> Answer {
+    try_read(response).await.unwrap()
+}
+
+async fn try_read(response: Response<Incoming>) -> Option<Answer> {
     let status = response.status();
-    let bytes = response.into_body().collect().await.unwrap().to_bytes();
-    Answer {
+    let bytes = response.into_body().collect().await.ok()?.to_bytes();
+    Some(Answer {
         status,
         body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
-    }
+    })
 }
 
 /// A host that trusts the server.
