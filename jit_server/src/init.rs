@@ -1,5 +1,7 @@
 //! Making a machine a server. Every step says what it did, and doing it again changes nothing.
 
+mod database;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
@@ -10,17 +12,14 @@ use std::process::Command;
 use jiff::Timestamp;
 use nix::unistd::{User, geteuid};
 
-use crate::cli::{DatabaseOptions, InitOptions, PrepareOptions};
+use crate::cli::{InitOptions, PrepareOptions};
 use crate::client::Client;
 use crate::clock::{Clock, WallClock};
 use crate::error::Error;
-use crate::event::Event;
 use crate::mark::Mark;
+use crate::policy;
 use crate::serve::only_for_ourselves;
-use crate::server::check_key;
-use crate::store::Store;
 use crate::tls::{Authority, TlsName};
-use crate::{policy, signer};
 
 /// Where things are.
 #[derive(Debug, Clone, Copy)]
@@ -48,10 +47,6 @@ pub const STARTER_POLICY: &str = include_str!("../policy.toml");
 
 const UNITS: [&str; 2] = ["jit-server.socket", "jit-server.service"];
 const TLS_SOCKET: &str = "jit-server-tls.socket";
-/// The service has no network of its own; a database elsewhere is what it has to reach, and whoever knows its address narrows
-/// IPAddressAllow= to that.
-const REACHING_A_DATABASE: &str =
-    "RestrictAddressFamilies=AF_INET AF_INET6\nPrivateNetwork=no\nIPAddressDeny=\n";
 
 /// `jit-server init`.
 ///
@@ -91,7 +86,7 @@ pub async fn init(options: InitOptions, out: &mut impl Write) -> Result<(), Erro
 pub async fn prepare(options: PrepareOptions, out: &mut impl Write) -> Result<(), Error> {
     only_for_ourselves();
     let store = options.database.open(&options.state).await?;
-    join(&options, &*store).await?;
+    database::join(&options.state, &*store).await?;
     store.close().await;
     let folder = Authority::folder(&options.state);
     if options.names.is_empty() && !folder.exists() {
@@ -105,37 +100,6 @@ pub async fn prepare(options: PrepareOptions, out: &mut impl Write) -> Result<()
     let certificate = Authority::load(&folder)?;
     out.write_all(certificate.certificate().as_bytes())
         .map_err(Error::io("printing"))
-}
-
-/// Makes the key, or takes the one that is there. Where several servers share the database, all of them sign with the key that it
-/// began with or was led to, and each needs a mark of its own: whoever runs this says that the database is no older copy.
-async fn join(options: &PrepareOptions, store: &dyn Store) -> Result<(), Error> {
-    let path = options.state.join("signing.key");
-    let loaded = store.load().await?;
-    let begun = loaded.place.last_seq > 0;
-    if store.is_shared() && begun && !path.exists() {
-        return Err(Error::Setup(format!(
-            "this database has a record already, and its servers sign with one key: copy {} from one of them to this machine, owned by \
-             {} and with mode 0600, and run this again",
-            path.display(),
-            Layout::USER
-        )));
-    }
-    signer::make(&path)?;
-    let signer = signer::load(&path)?;
-    if store.is_shared() {
-        let mut rotations = loaded.entries.iter().rev();
-        let newest = rotations.find_map(|entry| match &entry.event {
-            Event::KeyRotated(rotated) => Some(rotated.next),
-            _ => None,
-        });
-        check_key(&signer, store, newest).await?;
-        let mark = Mark::open(&Mark::beside(&options.state)?)?;
-        if begun && mark.found().is_none() {
-            mark.begin(loaded.place.last_seq)?;
-        }
-    }
-    Ok(())
 }
 
 struct Steps<'a, W> {
@@ -201,10 +165,12 @@ impl<W: Write> Steps<'_, W> {
         state: &Path,
         user: &User,
         InitOptions {
-            names, database, ..
+            names,
+            database: options,
+            ..
         }: &InitOptions,
     ) -> Result<Option<String>, Error> {
-        let address = database.address()?;
+        let address = options.address()?;
         let mut files = vec![state.join("signing.key")];
         if address.is_none() {
             files.push(state.join("jit-server.db"));
@@ -222,7 +188,7 @@ impl<W: Write> Steps<'_, W> {
         for name in names {
             prepare.arg("--name").arg(name.to_string());
         }
-        for (variable, value) in database.environment() {
+        for (variable, value) in options.environment() {
             prepare.env(variable, value);
         }
         let authority = run(prepare.uid(user.uid.as_raw()).gid(user.gid.as_raw()))?;
@@ -230,8 +196,9 @@ impl<W: Write> Steps<'_, W> {
             self.say(if there { "kept" } else { "made" }, file.display())?;
         }
         if let Some(address) = address {
-            self.say("uses", address)?;
-            self.service_settings(Path::new(Layout::DATABASE), database)?;
+            self.say("uses", &address)?;
+            let settings = database::service_settings(options, address.needs_network());
+            self.settings(Path::new(Layout::DATABASE), &settings)?;
         }
         Ok((!authority.is_empty()).then_some(authority))
     }
@@ -267,27 +234,18 @@ impl<W: Write> Steps<'_, W> {
         self.say("made", path.display())
     }
 
-    /// Has the service use the database that was given, and reach it.
-    fn service_settings(&mut self, path: &Path, database: &DatabaseOptions) -> Result<(), Error> {
-        use std::fmt::Write as _;
+    /// Puts settings of the service in place, and has it run with them.
+    fn settings(&mut self, path: &Path, text: &str) -> Result<(), Error> {
         let folder = path.parent().unwrap_or(Path::new("/"));
         let made = std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o755)
             .create(folder);
         made.map_err(Error::io(format!("making {}", folder.display())))?;
-        let mut text = String::from("[Service]\n");
-        for (variable, value) in database.environment() {
-            // systemd takes % for its own, and a quote or a backslash for an end.
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"");
-            let value = value.replace('%', "%%");
-            let _ = writeln!(text, "Environment=\"{variable}={value}\"");
-        }
-        text.push_str(REACHING_A_DATABASE);
         if std::fs::read_to_string(path).is_ok_and(|there| there == text) {
             return self.say("kept", path.display());
         }
-        write_public(path, &text)?;
+        write_public(path, text)?;
         self.say("made", path.display())?;
         if sd_notify::booted().unwrap_or(false) {
             run(Command::new("systemctl").arg("daemon-reload"))?;

@@ -56,6 +56,7 @@ pub struct Server {
     refusals: Mutex<alarm::Bound<Actor>>,
     others: others::Others,
     contact: follow::Contact,
+    speaks: watch::Sender<bool>,
     /// Why this server must start anew.
     over: watch::Sender<Option<String>>,
     changes: watch::Sender<u64>,
@@ -147,6 +148,7 @@ impl Server {
             heard: standing::Heard::default(),
             others: others::Others::default(),
             contact: follow::Contact::default(),
+            speaks: watch::Sender::new(true),
             over: watch::Sender::new(None),
             refusals: Mutex::default(),
             changes: watch::Sender::new(place.last_seq),

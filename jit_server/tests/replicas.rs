@@ -12,6 +12,7 @@ mod common;
 )]
 mod postgres;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -178,6 +179,8 @@ async fn a_server_cut_off_from_its_database_says_no_word_and_changes_nothing_unt
     let (one, alice) = (&two.one, two.one.as_("alice"));
     word(&host, &one.server).await.is(200);
     let request = alice.asks(600).await;
+    let mut stream = host.listen(&one.server, 0).await;
+    stream.next().await;
     postgres.stop();
     let stopped = Instant::now();
     let ask = json!({ "role": "web-admin", "hosts": ["web-1"], "for_seconds": 60, "reason": "disk full" });
@@ -341,4 +344,47 @@ async fn a_machine_becomes_another_server_by_init_with_the_key_and_nothing_ends_
     assert_eq!(grants[0]["state"], "active");
     assert!(of_kind(&record(&one).await, "restored").is_empty());
     Person::asks(&joined.as_("alice"), 60).await;
+}
+
+#[tokio::test]
+async fn the_program_serves_from_a_database_whose_address_is_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("database");
+    std::fs::write(&file, Postgres::shared().database()).unwrap();
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    let (state, socket) = (folder.path().join("state"), folder.path().join("socket"));
+    std::fs::create_dir(&state).unwrap();
+    let program = |what: &str| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_jit-server"));
+        program.args([what, "--state"]).arg(&state);
+        program.env("JIT_SERVER_DATABASE_FILE", &file);
+        program
+    };
+    assert!(program("prepare").status().unwrap().success());
+    assert!(!state.join("jit-server.db").exists());
+    let mut serving = program("serve");
+    serving.arg("--policy").arg(state.join("policy.toml"));
+    let mut serving = serving.arg("--socket").arg(&socket).spawn().unwrap();
+    let door = Person { socket };
+    within(Duration::from_secs(20), async || {
+        let answer = door.try_get("/v1/whoami").await;
+        answer.is_some_and(|answer| answer.status == 200)
+    })
+    .await;
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(serving.id().try_into().unwrap()),
+        nix::sys::signal::Signal::SIGTERM,
+    )
+    .unwrap();
+    assert!(serving.wait().unwrap().success());
+
+    let mut with_password = program("prepare");
+    with_password
+        .env_remove("JIT_SERVER_DATABASE_FILE")
+        .args(["--database", "postgres://jit:secret@localhost/jit"]);
+    let refused = with_password.output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said.contains("--database-file"), "{said}");
+    assert!(!said.contains("secret"), "{said}");
 }

@@ -118,6 +118,7 @@ struct Listener {
     held: u64,
     newest: Listening,
     stopping: watch::Receiver<bool>,
+    speaks: watch::Receiver<bool>,
     /// Rotations of the server's key that the host was told of.
     keys_sent: u64,
     /// The last bundle has been sent.
@@ -130,12 +131,14 @@ impl Listener {
         server.overtake(host.clone(), held).await?;
         let newest = server.streams().listen(&host).ok_or(Error::UnknownHost)?;
         let stopping = server.stopping();
+        let speaks = server.speaks();
         Ok(Self {
             server,
             host,
             held,
             newest,
             stopping,
+            speaks,
             keys_sent: 0,
             over: false,
         })
@@ -152,11 +155,12 @@ impl Listener {
         Some(())
     }
 
-    /// Waits for news; false where the host is not known any more. None: the server stops.
+    /// Waits for news; false where the host is not known any more. None: the server stops, or is cut off from what other servers do.
     async fn changed(&mut self) -> Option<bool> {
         tokio::select! {
             changed = self.newest.changed() => Some(changed.is_some()),
             _ = self.stopping.wait_for(|stopping| *stopping) => None,
+            _ = self.speaks.wait_for(|speaks| !*speaks) => None,
         }
     }
 

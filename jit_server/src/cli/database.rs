@@ -12,8 +12,13 @@ use crate::store::{Address, PostgresStore, SqliteStore, Store};
 pub struct DatabaseOptions {
     /// Keep the record in this PostgreSQL, which any number of servers may share, as postgres://jit@db.example.org/jit?sslmode=verify-full;
     /// without a password, which may be in the environment (PGPASSWORD)
-    #[arg(long, value_name = "ADDRESS", env = "JIT_SERVER_DATABASE")]
-    pub database: Option<Address>,
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "JIT_SERVER_DATABASE",
+        hide_env_values = true
+    )]
+    pub database: Option<String>,
     /// Read that address from a file, with its password; neither others nor the group may change it, and others not read it
     #[arg(
         long,
@@ -30,19 +35,21 @@ impl DatabaseOptions {
     /// # Errors
     /// Where the file has none that may be used.
     pub fn address(&self) -> Result<Option<Address>, Error> {
-        match &self.database_file {
-            Some(file) => Address::read(file)
-                .map(Some)
-                .map_err(|error| Error::Setup(error.to_string())),
-            None => Ok(self.database.clone()),
-        }
+        let read = match (&self.database_file, &self.database) {
+            (Some(file), _) => Address::read(file),
+            // Parsed only here: an argument that is wrong would be printed, with a password perhaps.
+            (None, Some(text)) => text.parse(),
+            (None, None) => return Ok(None),
+        };
+        read.map(Some)
+            .map_err(|error| Error::Setup(format!("the database: {error}")))
     }
 
     /// The same as variables of the environment, for another program or the service.
     #[must_use]
     pub fn environment(&self) -> Vec<(&'static str, String)> {
-        let text = self.database.as_ref().and_then(Address::text);
-        let database = text.map(|text| ("JIT_SERVER_DATABASE", text.to_owned()));
+        let text = self.database.clone();
+        let database = text.map(|text| ("JIT_SERVER_DATABASE", text));
         let file = self.database_file.as_deref().map(|path| {
             // Only a folder that is gone makes no path absolute.
             let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());

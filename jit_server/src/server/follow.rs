@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jit_grant::HostId;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::{Server, Writer};
@@ -57,8 +58,34 @@ impl Contact {
 impl Server {
     /// Follows what other servers do, until this one stops. Returns at once where no other can write.
     pub async fn follow(self: Arc<Self>) {
+        if self.store.is_shared() {
+            tokio::join!(self.take_in_news(), self.watch_contact());
+        }
+    }
+
+    /// Ends the hosts' streams when this server is cut off, so that they go to another one.
+    async fn watch_contact(&self) {
         let mut stopping = self.stopping();
-        while self.store.is_shared() {
+        loop {
+            self.speaks.send_if_modified(|speaks| {
+                let before = std::mem::replace(speaks, self.in_contact().is_ok());
+                before != *speaks
+            });
+            tokio::select! {
+                () = sleep(LOOK_AGAIN) => {}
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+            }
+        }
+    }
+
+    /// Whether this server speaks to hosts, as of half a second ago.
+    pub(crate) fn speaks(&self) -> watch::Receiver<bool> {
+        self.speaks.subscribe()
+    }
+
+    async fn take_in_news(&self) {
+        let mut stopping = self.stopping();
+        loop {
             tokio::select! {
                 () = self.store.told() => {}
                 () = sleep(LOOK_AGAIN) => {}

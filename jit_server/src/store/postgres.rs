@@ -38,7 +38,7 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 /// What each connection begins with. A turn is waited for no longer than `lock_timeout`; a server that stands still in its turn loses
 /// it after `idle_in_transaction_session_timeout`. `synchronous_commit` may be stronger, never weaker.
 const SETTINGS: &str = "SET lock_timeout = '10s'; SET statement_timeout = '14s'; \
-     SET idle_in_transaction_session_timeout = '5s'; \
+     SET idle_in_transaction_session_timeout = '5s'; SET client_min_messages = warning; \
      SELECT set_config('synchronous_commit', 'on', false) \
      WHERE current_setting('synchronous_commit', true) IN ('off', 'local')";
 

@@ -15,8 +15,6 @@ const MAX_BYTES: u64 = 4096;
 #[derive(Clone)]
 pub struct Address {
     options: PgConnectOptions,
-    /// As it was given, where it has no password.
-    text: Option<String>,
 }
 
 /// A text is no address of a database that may be used.
@@ -71,10 +69,10 @@ impl Address {
         Self::parse(text.trim()).map_err(|error| wrong(&error))
     }
 
-    /// The address as it was given, where it was an argument. None: it came in a file, and has a password perhaps.
+    /// Whether a network is needed to reach it.
     #[must_use]
-    pub fn text(&self) -> Option<&str> {
-        self.text.as_deref()
+    pub fn needs_network(&self) -> bool {
+        !is_socket(&self.options)
     }
 
     pub(super) fn options(&self) -> PgConnectOptions {
@@ -91,18 +89,19 @@ impl Address {
         let options: PgConnectOptions = text
             .parse()
             .map_err(|error: sqlx::Error| AddressError::Wrong(error.to_string()))?;
-        let host = options.get_host();
-        let here = options.get_socket().is_some()
-            || host.starts_with('/')
-            || ["localhost", "127.0.0.1", "::1", "[::1]"].contains(&host);
-        if !here && !matches!(options.get_ssl_mode(), PgSslMode::VerifyFull) {
+        let here = ["localhost", "127.0.0.1", "::1", "[::1]"].contains(&options.get_host());
+        if !is_socket(&options) && !here && !matches!(options.get_ssl_mode(), PgSslMode::VerifyFull)
+        {
             return Err(AddressError::Unverified);
         }
         Ok(Self {
             options: options.application_name("jit-server"),
-            text: None,
         })
     }
+}
+
+fn is_socket(options: &PgConnectOptions) -> bool {
+    options.get_socket().is_some() || options.get_host().starts_with('/')
 }
 
 impl FromStr for Address {
@@ -116,10 +115,7 @@ impl FromStr for Address {
         if user.contains(':') || rest.contains("password=") {
             return Err(AddressError::Password);
         }
-        Ok(Self {
-            text: Some(text.to_owned()),
-            ..Self::parse(text)?
-        })
+        Self::parse(text)
     }
 }
 
