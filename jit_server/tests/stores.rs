@@ -418,3 +418,32 @@ async fn a_commit_is_on_disk_before_it_is_acknowledged() {
     let refused = PostgresStore::open(&parsed(&address)).await;
     assert!(matches!(refused, Err(StoreError::Unsafe("fsync"))));
 }
+
+#[tokio::test]
+async fn a_database_elsewhere_is_believed_by_its_certificate_and_name() {
+    let shown = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let (certificate, key) = (shown.cert.pem(), shown.signing_key.serialize_pem());
+    let postgres = Postgres::start_with_tls(port, &certificate, &key);
+    postgres.database();
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, others) = (folder.path().join("ours"), folder.path().join("others"));
+    std::fs::write(&ours, certificate).unwrap();
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(&others, other.cert.pem()).unwrap();
+    let opened = async |host: &str, authority: &std::path::Path| {
+        let authority = authority.display();
+        let address = format!(
+            "postgres://jit@{host}:{port}/postgres?sslmode=verify-full&sslrootcert={authority}"
+        );
+        PostgresStore::open(&parsed(&address)).await
+    };
+    let store = opened("localhost", &ours).await.unwrap();
+    store.append(at(0, 0), &[entry(1)], &[]).await.unwrap();
+    for (host, authority) in [("localhost", &others), ("127.0.0.1", &ours)] {
+        let refused = opened(host, authority).await;
+        assert!(matches!(refused, Err(StoreError::Database(_))), "{host}");
+    }
+}

@@ -195,7 +195,6 @@ impl Server {
     fn failed(&self, error: &StoreError) {
         match error {
             StoreError::WentBack { .. } => self.end(error.to_string()),
-            StoreError::Damaged { .. } => {}
             _ => self
                 .contact
                 .away

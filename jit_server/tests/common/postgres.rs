@@ -2,6 +2,7 @@
 //! started it, however that ends.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,7 +15,12 @@ const LONGEST_START: Duration = Duration::from_secs(30);
 
 /// Reads what it is told: `stop` kills PostgreSQL at once, as a power cut would, `start` starts it; the end of the pipe ends all of it.
 const KEEPER: &str = r#"
-start() { "$1/postgres" -D "$2/data" -k "$2" -c listen_addresses= -c max_connections=60 >>"$2/log" 2>&1 & server=$!; }
+start() {
+    programs=$1 folder=$2
+    shift 2
+    "$programs/postgres" -D "$folder/data" -k "$folder" -c listen_addresses= -c max_connections=60 "$@" >>"$folder/log" 2>&1 &
+    server=$!
+}
 stop() { kill -QUIT "$server" 2>/dev/null; wait "$server"; }
 start "$@"
 while read -r word; do
@@ -30,6 +36,7 @@ rm -rf "$2"
 pub struct Postgres {
     folder: PathBuf,
     programs: PathBuf,
+    port: String,
     told: Mutex<ChildStdin>,
     _keeper: Child,
 }
@@ -43,8 +50,31 @@ impl Postgres {
 
     /// One of its own.
     pub fn start() -> Self {
-        let programs = programs();
+        Self::start_in(&tempfile::tempdir().unwrap().keep(), &[])
+    }
+
+    /// One that listens on a port of the loopback address, too, and shows this certificate there.
+    pub fn start_with_tls(port: u16, certificate: &str, key: &str) -> Self {
         let folder = tempfile::tempdir().unwrap().keep();
+        let mut options = vec![
+            "listen_addresses=localhost".to_owned(),
+            format!("port={port}"),
+            "ssl=on".to_owned(),
+        ];
+        for (setting, text) in [("ssl_cert_file", certificate), ("ssl_key_file", key)] {
+            let file = folder.join(setting);
+            std::fs::write(&file, text).unwrap();
+            std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+            options.push(format!("{setting}={}", file.display()));
+            if nix::unistd::geteuid().is_root() {
+                run(Command::new("chown").arg("nobody:nogroup").arg(&file));
+            }
+        }
+        Self::start_in(&folder, &options)
+    }
+
+    fn start_in(folder: &Path, options: &[String]) -> Self {
+        let (programs, folder) = (programs(), folder.to_owned());
         if nix::unistd::geteuid().is_root() {
             run(Command::new("chown").arg("nobody:nogroup").arg(&folder));
         }
@@ -55,12 +85,17 @@ impl Postgres {
         let mut keeper = unprivileged(Path::new("/bin/sh"))
             .args(["-c", KEEPER, "keeper"])
             .args([&programs, &folder])
+            .args(options.iter().flat_map(|option| ["-c", option]))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
         let told = Mutex::new(keeper.stdin.take().unwrap());
+        let port = options
+            .iter()
+            .find_map(|option| option.strip_prefix("port="));
         let postgres = Self {
+            port: port.unwrap_or("5432").to_owned(),
             folder,
             programs,
             told,
@@ -110,7 +145,8 @@ impl Postgres {
     /// A program of PostgreSQL's that connects to this one.
     pub fn program(&self, name: &str) -> Command {
         let mut program = Command::new(self.programs.join(name));
-        program.args(["-U", "jit", "-h"]).arg(&self.folder);
+        program.args(["-U", "jit", "-p", &self.port, "-h"]);
+        program.arg(&self.folder);
         program
     }
 

@@ -35,7 +35,7 @@ pub enum AddressError {
     Password,
     /// Anybody between could be the database.
     #[error(
-        "is on another machine, so that it needs sslmode=verify-full, and sslrootcert=FILE where an authority of your own signed"
+        "is on another machine, so that it needs sslmode=verify-full, and sslrootcert=FILE with the authority that vouches for it (those of the system are in /etc/ssl/certs/ca-certificates.crt)"
     )]
     Unverified,
     /// The file.
