@@ -18,7 +18,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::{Host, PEOPLE, Person, Running};
-use jit_grant::Nonce;
+use jit_grant::{Nonce, SigningKey, TrustedKeys};
 use jit_server::clock::WallClock;
 use jit_server::error::Error;
 use jit_server::mark::Mark;
@@ -344,6 +344,51 @@ async fn a_machine_becomes_another_server_by_init_with_the_key_and_nothing_ends_
     assert_eq!(grants[0]["state"], "active");
     assert!(of_kind(&record(&one).await, "restored").is_empty());
     Person::asks(&joined.as_("alice"), 60).await;
+}
+
+/// Lets time pass for both, and then each look at what it has to.
+async fn later(two: &Two, seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
+    for server in [&two.other, &two.one] {
+        // Whatever it waited for has waited too long by the clock that was set.
+        let ticked = async || server.server.tick().await.is_ok();
+        within(Duration::from_secs(10), ticked).await;
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_another_server_hears_is_not_silent_and_one_that_none_hears_is_removed() {
+    let two = Two::on(Postgres::shared()).await;
+    let root = two.one.as_("root");
+    let token = json!({ "lapse_seconds": 300, "uses": 1, "for_seconds": 60 });
+    let token = root.post("/v1/hosts/tokens", token).await.is(201);
+    let key = SigningKey::generate().unwrap();
+    let elsewhere = two.one.listen_elsewhere().await;
+    let token = token["token"].as_str().unwrap();
+    let enrolled = elsewhere.enrol(token, "comes", &key).await.is(201);
+    let host = Host {
+        id: enrolled["host_id"].as_str().unwrap().parse().unwrap(),
+        key,
+        trusted: TrustedKeys::default(),
+        door: root.clone(),
+    };
+    let host = two.at_other(&host).await;
+    let there = async || two.one.server.host_key(&host.id).is_some();
+    later(&two, 200).await;
+    word(&host, &two.other.server).await.is(200);
+    later(&two, 10).await;
+    later(&two, 190).await;
+    assert!(
+        there().await,
+        "silent for 400 s at one, for 200 at the other"
+    );
+    later(&two, 90).await;
+    assert!(there().await);
+    later(&two, 20).await;
+    within(Duration::from_secs(5), async || !there().await).await;
+    assert_eq!(of_kind(&record(&two.one).await, "host_removed").len(), 1);
 }
 
 #[tokio::test]

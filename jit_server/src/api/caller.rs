@@ -114,6 +114,10 @@ impl FromRequestParts<Arc<Server>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
+        // Before it is known who calls: his token may have been taken away at another server a moment ago.
+        if parts.method != Method::GET {
+            server.look_again().await;
+        }
         let caller = match parts.extensions.get::<Peer>() {
             Some(peer) => Self::of(peer, server)?,
             None => by_token(parts, server).await.map(Self::Person)?,
@@ -121,9 +125,6 @@ impl FromRequestParts<Arc<Server>> for Caller {
         if let (Some(known), Ok(actor)) = (parts.extensions.get::<Known>(), caller.actor()) {
             let token = parts.extensions.get::<UserTokenMade>();
             known.is(actor, token.map(|made| made.token.clone()));
-        }
-        if parts.method != Method::GET {
-            server.look_again().await;
         }
         Ok(caller)
     }

@@ -42,6 +42,7 @@ pub(super) const MAX_EVENTS: usize = 256 * 1024;
 ), responses(
     (status = 200, content_type = "text/event-stream", body = String),
     (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json", description = "this server does not see its database; ask another one"),
 ))]
 pub(super) async fn stream(
     State(server): State<Arc<Server>>,
@@ -82,7 +83,7 @@ impl Newer {
     (status = 200, content_type = "text/event-stream", body = String),
     (status = 204, description = "nothing newer came while it waited"),
     (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json", description = "the server stops"),
+    (status = 503, body = Problem, content_type = "application/problem+json", description = "the server stops, or does not see its database"),
 ))]
 pub(super) async fn bundle(
     State(server): State<Arc<Server>>,
@@ -237,6 +238,7 @@ pub(super) struct WordView {
 #[utoipa::path(post, path = "/v1/host/word", tag = "hosts", request_body = Question, responses(
     (status = 200, body = WordView),
     (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json", description = "this server does not see its database; ask another one"),
 ))]
 pub(super) async fn word(
     State(server): State<Arc<Server>>,

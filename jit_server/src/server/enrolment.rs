@@ -111,7 +111,12 @@ impl Server {
                 "the proof is for another name or token".to_owned(),
             ));
         }
-        if !self.look(|state| state.tokens.know(&secret)) {
+        let known = || self.look(|state| state.tokens.know(&secret));
+        if !known() {
+            // It may have been made at another server a moment ago.
+            self.look_again().await;
+        }
+        if !known() {
             // Strangers can send any number of these: nothing is kept of them, and no writer waits for them.
             tracing::warn!(name = %wanted.name, "a host was not enrolled: {}", EnrolmentRefused::Unknown);
             return Err(EnrolmentRefused::Unknown.into());
