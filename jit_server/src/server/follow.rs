@@ -157,6 +157,7 @@ impl Server {
                 self.clock.raise(last);
             }
             self.take_in(writer, &entries, &revisions, place);
+            self.compare_policies(&entries);
             self.go_on_with_their_key()?;
         }
         self.contact.saw(then);
@@ -176,6 +177,18 @@ impl Server {
         let error = StoreError::WentBack { found, known };
         self.failed(&error);
         Err(error.into())
+    }
+
+    /// Says where another server goes by another policy: until the files are the same, what is allowed depends on which of them is asked.
+    fn compare_policies(&self, entries: &[Entry]) {
+        let theirs = entries.iter().rev().find_map(|entry| match &entry.event {
+            Event::PolicyTaken { policy, .. } => Some(policy),
+            _ => None,
+        });
+        let ours = &self.policy().hash;
+        if let Some(theirs) = theirs.filter(|theirs| *theirs != ours) {
+            tracing::warn!("another server goes by the policy {theirs}, this one by {ours}");
+        }
     }
 
     /// Another server signs with the next key. Without it this one would sign what no host believes any more.
