@@ -23,7 +23,7 @@ use common::{Answer, Host, Person, Running};
 use futures_util::future::join_all;
 use jit_grant::{Bundle, HostToken};
 use jit_server::store::PostgresStore;
-use postgres::{Postgres, parsed};
+use postgres::Postgres;
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
@@ -67,7 +67,9 @@ async fn one_server_of_several() {
     };
     let people = people();
     let people: Vec<(&str, u32)> = people.iter().map(|(name, uid)| (&**name, *uid)).collect();
-    let store = PostgresStore::open(&parsed(&address)).await.unwrap();
+    let store = PostgresStore::open(&address.parse().unwrap())
+        .await
+        .unwrap();
     let running = Running::start_on(Path::new(&folder), Box::new(store), &people).await;
     let over = running.server.must_start_anew().await;
     panic!("{over}");

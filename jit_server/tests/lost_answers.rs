@@ -18,7 +18,7 @@ use std::time::Duration;
 use jit_grant::HostId;
 use jit_server::event::{Actor, Entry, Event};
 use jit_server::store::{HostLine, HostLines, Place, PostgresStore, Store, StoreError};
-use postgres::{Postgres, parsed};
+use postgres::Postgres;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -59,7 +59,9 @@ impl Relay {
         let name = name.split(['/', '?']).nth(3).unwrap();
         let folder = self.folder.path().display();
         let address = format!("postgres:///{name}?user=jit&host={folder}");
-        PostgresStore::open(&parsed(&address)).await.unwrap()
+        PostgresStore::open(&address.parse().unwrap())
+            .await
+            .unwrap()
     }
 
     fn cut(&self, cut: Cut) {

@@ -25,7 +25,7 @@ use jit_server::mark::Mark;
 use jit_server::server::{CUT_OFF_AFTER, Server};
 use jit_server::signer;
 use jit_server::store::{PostgresStore, Store};
-use postgres::{Postgres, parsed};
+use postgres::Postgres;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
@@ -35,7 +35,11 @@ async fn start(folder: &Path, address: &str) -> Running {
 }
 
 async fn store(address: &str) -> Box<dyn Store> {
-    Box::new(PostgresStore::open(&parsed(address)).await.unwrap())
+    Box::new(
+        PostgresStore::open(&address.parse().unwrap())
+            .await
+            .unwrap(),
+    )
 }
 
 /// What `jit-server init` does on a machine that becomes another server: it has the key, and knows how far the record has come.

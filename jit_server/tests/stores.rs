@@ -18,7 +18,7 @@ use jit_server::event::{Actor, Entry, Event};
 use jit_server::store::{
     HostLine, HostLines, Kept, Place, PostgresStore, SqliteStore, Store, StoreError,
 };
-use postgres::{Postgres, parsed};
+use postgres::Postgres;
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
 /// A fresh store, which can be opened again and reached past our code.
@@ -43,9 +43,11 @@ impl Fresh {
     async fn open(&self) -> Box<dyn Store> {
         match self {
             Self::Sqlite(folder) => Box::new(SqliteStore::open(&Self::file(folder)).await.unwrap()),
-            Self::Postgres(address) => {
-                Box::new(PostgresStore::open(&parsed(address)).await.unwrap())
-            }
+            Self::Postgres(address) => Box::new(
+                PostgresStore::open(&address.parse().unwrap())
+                    .await
+                    .unwrap(),
+            ),
         }
     }
 
@@ -415,7 +417,7 @@ async fn a_commit_is_on_disk_before_it_is_acknowledged() {
         sqlx::query(sql).execute(&mut connection).await.unwrap();
     }
     unsafe_one.restart();
-    let refused = PostgresStore::open(&parsed(&address)).await;
+    let refused = PostgresStore::open(&address.parse().unwrap()).await;
     assert!(matches!(refused, Err(StoreError::Unsafe("fsync"))));
 }
 
@@ -438,7 +440,7 @@ async fn a_database_elsewhere_is_believed_by_its_certificate_and_name() {
         let address = format!(
             "postgres://jit@{host}:{port}/postgres?sslmode=verify-full&sslrootcert={authority}"
         );
-        PostgresStore::open(&parsed(&address)).await
+        PostgresStore::open(&address.parse().unwrap()).await
     };
     let store = opened("localhost", &ours).await.unwrap();
     store.append(at(0, 0), &[entry(1)], &[]).await.unwrap();

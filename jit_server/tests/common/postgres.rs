@@ -9,8 +9,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use jit_server::store::Address;
-
 const LONGEST_START: Duration = Duration::from_secs(30);
 
 /// Reads what it is told: `stop` kills PostgreSQL at once, as a power cut would, `start` starts it; the end of the pipe ends all of it.
@@ -167,10 +165,6 @@ impl Postgres {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
-}
-
-pub fn parsed(address: &str) -> Address {
-    address.parse().unwrap()
 }
 
 fn programs() -> PathBuf {

@@ -81,7 +81,7 @@ pub(crate) fn milliseconds(time: Duration) -> f64 {
 /// All of them as a table for people.
 pub(crate) fn table(figures: &[Figure]) -> String {
     let mut table = format!(
-        "\n{:<28}{:>10} {:<5}{:>9}  {:<7}\n",
+        "\n{:<38}{:>10} {:<5}{:>9}  {:<7}\n",
         "figure", "value", "unit", "at most", "holds"
     );
     for figure in figures {
@@ -100,7 +100,7 @@ pub(crate) fn table(figures: &[Figure]) -> String {
             note,
             ..
         } = figure;
-        let line = format!("{name:<28}{value:>10} {unit:<5}{goal:>9}  {holds:<7}{note}");
+        let line = format!("{name:<38}{value:>10} {unit:<5}{goal:>9}  {holds:<7}{note}");
         // Writing to a string can't fail.
         let _ = writeln!(table, "{}", line.trim_end());
     }

@@ -109,6 +109,15 @@ impl Hosts {
         })
     }
 
+    /// The same hosts at another server of the same authority.
+    pub(crate) fn at(&self, server: &Server) -> Result<Self> {
+        Ok(Self {
+            hosts: self.hosts.clone(),
+            door: Arc::new(Door::of(server)?),
+            trusted: self.trusted.clone(),
+        })
+    }
+
     /// All of them begin to follow their streams at this moment.
     pub(crate) fn follow(&self, from: From) -> Result<Following> {
         let (tell, news) = mpsc::channel();

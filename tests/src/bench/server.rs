@@ -34,6 +34,9 @@ approve = { users = ["carol"] }
 /// Below the ports that clients get, so that none of theirs is in its way when it restarts.
 const PORTS: std::ops::Range<u16> = 17_443..17_943;
 
+/// Where jit-server finds its database's address.
+const DATABASE: &str = "JIT_SERVER_DATABASE";
+
 /// What the names of state folders begin with; the number of the process that made one follows.
 const FOLDER: &str = "jit-bench-";
 
@@ -62,17 +65,53 @@ pub(crate) struct Server {
     /// The certificate of its authority.
     pub(crate) authority: CertificateDer<'static>,
     running: Child,
+    database: Option<String>,
+}
+
+/// Which server is to be set up.
+pub(crate) struct Setup<'a> {
+    pub(crate) policy: &'a str,
+    /// The PostgreSQL that has its record. None: SQLite.
+    pub(crate) database: Option<&'a str>,
+    /// Another server on that database.
+    pub(crate) beside: Option<&'a Server>,
 }
 
 impl Server {
-    /// Set up, and answering.
+    /// Set up with alice and carol, and answering.
     pub(crate) fn start() -> Result<Self> {
+        let server = Self::set_up(&Setup {
+            policy: POLICY,
+            database: None,
+            beside: None,
+        })?;
+        for (name, login) in [("alice", "daemon"), ("carol", "bin")] {
+            let user = json!({ "name": name, "login": login });
+            server.post(Person::Root, "/v1/users", &user)?;
+        }
+        Ok(server)
+    }
+
+    /// Set up with nobody, and answering.
+    pub(crate) fn set_up(setup: &Setup<'_>) -> Result<Self> {
         sweep()?;
         let prefix = format!("{FOLDER}{}-", std::process::id());
         let folder = tempfile::Builder::new().prefix(&prefix).tempdir()?;
+        let state = folder.path().join("state");
+        fs::create_dir(&state)?;
+        if let Some(beside) = setup.beside {
+            let copied = Command::new("cp")
+                .arg("-a")
+                .args(["signing.key", "tls"].map(|file| beside.state().join(file)))
+                .arg(&state)
+                .status()?;
+            ensure!(copied.success(), "the keys were not copied");
+        }
+        let database = setup.database.map(str::to_owned);
         let prepare = Command::new(program())
             .args(["prepare", "--name", NAME, "--state"])
-            .arg(folder.path())
+            .arg(&state)
+            .envs(database.iter().map(|address| (DATABASE, address)))
             .output()
             .context("starting jit-server")?;
         ensure!(
@@ -82,19 +121,16 @@ impl Server {
         );
         let authority = CertificateDer::from_pem_slice(&prepare.stdout)
             .map_err(|error| anyhow::anyhow!("no certificate of the authority: {error}"))?;
-        fs::write(folder.path().join("policy.toml"), POLICY)?;
+        fs::write(folder.path().join("policy.toml"), setup.policy)?;
         let address = free_address()?;
         let server = Self {
-            running: serve(folder.path(), address)?,
+            running: serve(folder.path(), address, database.as_deref())?,
             folder,
             address,
             authority,
+            database,
         };
         wait::there(&server.socket(), Deadline::seconds(10))?;
-        for (name, login) in [("alice", "daemon"), ("carol", "bin")] {
-            let user = json!({ "name": name, "login": login });
-            server.post(Person::Root, "/v1/users", &user)?;
-        }
         Ok(server)
     }
 
@@ -109,18 +145,23 @@ impl Server {
         );
         self.running.wait()?;
         fs::remove_file(self.socket())?;
-        self.running = serve(self.folder.path(), self.address)?;
+        self.running = serve(self.folder.path(), self.address, self.database.as_deref())?;
         wait::there(&self.socket(), Deadline::seconds(10))?;
         api::call_at(&self.socket(), "GET", "/healthz", None).map(drop)
     }
 
     /// What somebody is answered; it must be a success.
     pub(crate) fn post(&self, person: Person, path: &str, body: &Value) -> Result<Value> {
+        self.post_as(person.uid(), path, body)
+    }
+
+    /// The same for whoever has that account.
+    pub(crate) fn post_as(&self, uid: u32, path: &str, body: &Value) -> Result<Value> {
         let call = || api::call_at(&self.socket(), "POST", path, Some(body));
-        let (status, answer) = as_user(person.uid(), call)?;
+        let (status, answer) = as_user(uid, call)?;
         ensure!(
             (200..300).contains(&status),
-            "{person:?}: POST {path}: {status} {answer}"
+            "uid {uid}: POST {path}: {status} {answer}"
         );
         Ok(answer)
     }
@@ -129,6 +170,10 @@ impl Server {
     pub(crate) fn resident(&self) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.running.id()))?;
         kibibytes(&status, "VmRSS")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
     }
 
     fn socket(&self) -> PathBuf {
@@ -144,7 +189,7 @@ impl Drop for Server {
 }
 
 /// setpriv has the kernel end it with us, however we end.
-fn serve(folder: &Path, address: SocketAddr) -> Result<Child> {
+fn serve(folder: &Path, address: SocketAddr, database: Option<&str>) -> Result<Child> {
     let log = File::options()
         .create(true)
         .append(true)
@@ -154,14 +199,13 @@ fn serve(folder: &Path, address: SocketAddr) -> Result<Child> {
         .arg(program())
         .arg("serve")
         .arg("--state")
-        .arg(folder)
-        .arg("--mark")
-        .arg(folder.join("mark"))
+        .arg(folder.join("state"))
         .arg("--policy")
         .arg(folder.join("policy.toml"))
         .arg("--socket")
         .arg(folder.join("api.sock"))
         .args(["--listen", &address.to_string()])
+        .envs(database.map(|address| (DATABASE, address)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

@@ -1,6 +1,7 @@
 //! `make bench`: boots one host of this machine's release with the packages as built and measures there, then a server with 5,000 hosts
-//! on loopback; prints a table and writes target/bench/figures.json. It judges nothing but itself: it fails only where something could
-//! not be measured. `make bench PART=host` or `PART=fleet` measures one of the two.
+//! on loopback, then servers with their record in SQLite and in PostgreSQL; prints a table and writes target/bench/figures.json. It judges
+//! nothing but itself: it fails only where something could not be measured. `make bench PART=host`, `PART=fleet` or `PART=records`
+//! measures one of them.
 //!
 //! | idea | file |
 //! |---|---|
@@ -14,6 +15,7 @@
 //! | how late an end is, with jitd and without | `bench/expiry.rs` |
 //! | from a revocation to the first signal | `bench/revocation.rs` |
 //! | a server with 5,000 hosts | `bench/fleet.rs`, `bench/server.rs`, `bench/load.rs` |
+//! | requests a second, from one server to another | `bench/records.rs` |
 #![forbid(unsafe_code)]
 
 #[path = "../bench/approval.rs"]
@@ -34,8 +36,19 @@ mod load;
 mod pam;
 #[path = "../bench/people.rs"]
 mod people;
+#[path = "../../../jit_server/tests/common/postgres.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "it is made for tests, which use the rest"
+)]
+mod postgres;
 #[path = "../bench/probe.rs"]
 mod probe;
+#[path = "../bench/records.rs"]
+mod records;
 #[path = "../bench/revocation.rs"]
 mod revocation;
 #[path = "../bench/server.rs"]
@@ -62,16 +75,18 @@ fn main() -> ExitCode {
         [] => bench(|| {
             let mut figures = host_figures(Release::of_this_machine())?;
             figures.extend(fleet::figures()?);
+            figures.extend(records::figures()?);
             Ok(figures)
         }),
         ["host"] => bench(|| host_figures(Release::of_this_machine())),
         ["host", "bookworm"] => bench(|| host_figures(Release::Bookworm)),
         ["host", "trixie"] => bench(|| host_figures(Release::Trixie)),
         ["fleet"] => bench(fleet::figures),
+        ["records"] => bench(records::figures),
         // How it starts itself inside the host.
         ["probe", socket, login] => probe::answer(socket, login),
         _ => Err(anyhow::anyhow!(
-            "usage: bench [host [bookworm|trixie] | fleet]"
+            "usage: bench [host [bookworm|trixie] | fleet | records]"
         )),
     };
     match done {
