@@ -366,6 +366,21 @@ async fn a_turn_is_waited_for_and_what_was_written_is_told() {
 }
 
 #[tokio::test]
+async fn a_server_that_stands_still_in_its_turn_loses_it_and_writes_nothing_after_that() {
+    let fresh = Fresh::postgres();
+    let (still, other) = (fresh.open().await, fresh.open().await);
+    let lost = still.turn().await.unwrap();
+    // Comes when the database has ended the turn that nothing was done in.
+    let turn = other.turn().await.unwrap();
+    other.append(at(0, 0), &[entry(1)], &[]).await.unwrap();
+    drop(turn);
+    let late = still.append(at(0, 0), &[entry(1)], &[]).await;
+    assert!(matches!(late, Err(StoreError::Overtaken)), "{late:?}");
+    drop(lost);
+    drop(still.turn().await.unwrap());
+}
+
+#[tokio::test]
 async fn the_first_key_is_kept_and_no_other() {
     let fresh = Fresh::postgres();
     let (one, other) = (fresh.open().await, fresh.open().await);

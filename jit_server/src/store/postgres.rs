@@ -8,6 +8,11 @@ mod address;
 mod lines;
 mod write;
 
+#[cfg(test)]
+#[path = "../../tests/common/postgres.rs"]
+#[allow(dead_code, unreachable_pub, reason = "other tests use the rest")]
+mod real;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -380,4 +385,39 @@ fn entry(row: &PgRow) -> Result<Entry, StoreError> {
 fn revision(row: &PgRow) -> Result<(HostId, u64), StoreError> {
     let revision: i64 = row.try_get("revision")?;
     Ok((parsed(0, row.try_get("host_id")?)?, unsigned(revision)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::real::Postgres;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_commit_is_waited_for_also_where_the_database_would_not() {
+        let postgres = Postgres::shared();
+        for (set, found) in [
+            ("off", "on"),
+            ("local", "on"),
+            ("remote_apply", "remote_apply"),
+        ] {
+            let address = postgres.database();
+            let name = address.split(['/', '?']).nth(3).unwrap();
+            let alter = format!("ALTER DATABASE {name} SET synchronous_commit = {set}");
+            let altered = postgres
+                .program("psql")
+                .args([name, "-qc", &alter])
+                .status();
+            assert!(altered.unwrap().success());
+            let store = PostgresStore::open(&address.parse().unwrap())
+                .await
+                .unwrap();
+            for pool in [&store.writing, &store.reading] {
+                let now: String = sqlx::query_scalar("SHOW synchronous_commit")
+                    .fetch_one(pool)
+                    .await
+                    .unwrap();
+                assert_eq!(now, found);
+            }
+        }
+    }
 }
