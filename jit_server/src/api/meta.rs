@@ -96,7 +96,7 @@ pub(super) async fn healthz() -> Json<Health> {
     })
 }
 
-/// Whether the server can answer for what it knows: it is not stopping, and its record can be read.
+/// Whether the server can answer for what it knows: it is not stopping, its record can be read, and where others write to that, too, it has seen of late what they did.
 #[utoipa::path(get, path = "/readyz", tag = "server", responses(
     (status = 200, body = Health),
     (status = 503, body = Problem, content_type = "application/problem+json", description = "not now"),
@@ -105,6 +105,7 @@ pub(super) async fn readyz(State(server): State<Arc<Server>>) -> Result<Json<Hea
     if *server.stopping().borrow() {
         return Err(Error::Stopping.into());
     }
+    server.in_contact()?;
     // Not one more of them is there: it is the database that is asked.
     let last = *server.changes().borrow();
     server.record(last, 1).await?;

@@ -152,7 +152,7 @@ impl Running {
 
     /// Takes its database away from it.
     pub async fn close_store(&self) {
-        self.store.close().await;
+        self.server.close().await;
     }
 
     /// Somebody at his socket.
