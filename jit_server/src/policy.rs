@@ -42,6 +42,8 @@ pub struct Policy {
     pub roles: BTreeMap<RoleName, Role>,
     /// Who may lock and unlock others, beside the administrator.
     pub may_lock: People,
+    /// Who may read the whole record, beside the administrator. They change nothing by it.
+    pub may_audit: People,
 }
 
 /// One thing to ask for.

@@ -6,7 +6,7 @@ use super::{print_json, say, table, trimmed};
 use crate::cli::{Format, ShowOptions};
 use crate::client::Client;
 use crate::error::Error;
-use crate::policy::{self, PolicyDocument, in_words};
+use crate::policy::{self, PeopleDocument, PolicyDocument, in_words};
 
 /// Shows the policy of a file, or the one that is in force. False where the file is wrong: then its mistakes are shown.
 ///
@@ -50,7 +50,7 @@ fn as_table(document: &PolicyDocument) -> String {
         }
         text.push_str(&trimmed(roles));
     }
-    text.push_str(&format!("\n{}\n", locks(document)));
+    text.push_str(&format!("\n{}\n{}\n", locks(document), auditors(document)));
     text
 }
 
@@ -78,22 +78,27 @@ fn as_markdown(document: &PolicyDocument) -> String {
         }
     }
     text.push_str(&format!(
-        "\n## Locks\n\n{}.\n\nSHA-256 of the policy's text, which the record has with every decision: `{}`\n",
+        "\n## Locks\n\n{}.\n\n## The record\n\n{}.\n\nSHA-256 of the policy's text, which the record has with every decision: `{}`\n",
         locks(document),
+        auditors(document),
         document.policy
     ));
     text
 }
 
 fn locks(document: &PolicyDocument) -> String {
-    let others = &document.may_lock;
+    beside_root("May lock and unlock others", &document.may_lock)
+}
+
+fn auditors(document: &PolicyDocument) -> String {
+    beside_root("May read the whole record", &document.may_audit)
+}
+
+fn beside_root(may: &str, others: &PeopleDocument) -> String {
     if others.users.is_empty() && others.groups.is_empty() {
-        return "May lock and unlock others: root on the server's machine".to_owned();
+        return format!("{may}: root on the server's machine");
     }
-    format!(
-        "May lock and unlock others: root on the server's machine, {}",
-        others.in_words()
-    )
+    format!("{may}: root on the server's machine, {}", others.in_words())
 }
 
 /// Text that Markdown shows as it is. Names need none of this.
@@ -117,6 +122,7 @@ mod tests {
     fn a_document_tells_who_may_have_what_and_no_description_changes_its_form() {
         let policy = r##"
 may_lock = { groups = ["leads"] }
+may_audit = { users = ["erin"] }
 [roles.web-admin]
 description = "# [Fix](http://x) | <b>now</b>"
 hosts = ["*"]
@@ -157,6 +163,7 @@ approve = { auto = true, because = "logs only | <b>read</b>" }
             "May lock and unlock others: root on the server's machine, group leads.",
             "| Who approves | nobody: it is granted at once |",
             r"| Why that is safe | logs only \| \<b\>read\</b\> |",
+            "May read the whole record: root on the server's machine, erin.",
         ] {
             assert!(
                 text.lines().any(|told| told == line),

@@ -1,6 +1,7 @@
 //! The record, as people and programs read it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -22,6 +23,8 @@ use crate::workflow::State as Known;
 
 /// Events looked at for one answer at most.
 const MOST: u32 = 1_000;
+/// Seconds that an answer is held back at most.
+const LONGEST_WAIT: u64 = 60;
 
 /// Where to go on reading.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -33,6 +36,12 @@ pub(super) struct Page {
     /// Look at no more than so many; at most 1000.
     #[serde(default = "most")]
     limit: u32,
+    /// Where there is nothing yet, wait for so many seconds until there is; at most 60.
+    #[serde(default)]
+    wait_seconds: u64,
+    /// All of the record or a refusal, never the part that concerns the caller.
+    #[serde(default)]
+    whole: bool,
 }
 
 fn most() -> u32 {
@@ -64,7 +73,8 @@ pub(super) struct EventView {
     detail: Map<String, Value>,
 }
 
-/// The record after an event: all of it for the administrator, for people what concerns them, and alarms of break-glass roles.
+/// The record after an event: all of it for the administrator and those whom `may_audit` in the policy names, for other people what
+/// concerns them, and alarms of break-glass roles. Waits where that is asked.
 #[utoipa::path(get, path = "/v1/audit", tag = "people", params(Page), responses((status = 200, body = Record)))]
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
@@ -73,21 +83,74 @@ pub(super) async fn list(
 ) -> Result<Json<Record>, Problem> {
     caller.person()?;
     let limit = page.limit.clamp(1, MOST);
-    let kept = server.record(page.after, limit).await?;
-    let full = u32::try_from(kept.len()).is_ok_and(|count| count >= limit);
-    let next = kept.last().map(seq).filter(|_| full);
+    let mut after = page.after;
+    let mut changes = server.changes();
+    let mut stopping = server.stopping();
+    let deadline = tokio::time::sleep(Duration::from_secs(page.wait_seconds.min(LONGEST_WAIT)));
+    tokio::pin!(deadline);
+    loop {
+        changes.mark_unchanged();
+        let record = read(&server, &caller, &page, after, limit).await?;
+        if !record.0.events.is_empty() || record.0.next.is_some() {
+            return Ok(Json(record.0));
+        }
+        after = record.1;
+        tokio::select! {
+            _ = changes.changed() => {}
+            _ = stopping.wait_for(|stopping| *stopping) => return Ok(Json(record.0)),
+            () = &mut deadline => return Ok(Json(record.0)),
+        }
+    }
+}
+
+/// The next part of the record for the caller as the policy is now, and the number up to which it goes.
+async fn read(
+    server: &Server,
+    caller: &Caller,
+    page: &Page,
+    after: u64,
+    limit: u32,
+) -> Result<(Record, u64), Problem> {
+    // The policy after it: whoever may no more by then is told nothing.
+    let kept = server.record(after, limit).await?;
     let policy = server.policy();
+    let all = server.look(|known| may_read_all(known, &policy, caller));
+    if page.whole && !all {
+        return Err(Problem::forbidden(
+            "only root on the server's machine and those whom may_audit in the policy names read the whole record",
+        )
+        .code("may-not-audit"));
+    }
+    let last = kept.last().map_or(after, seq);
+    let full = u32::try_from(kept.len()).is_ok_and(|count| count >= limit);
     let events = server.look(|known| {
         kept.into_iter()
             .filter_map(|kept| match kept {
                 Kept::Own(entry) => {
-                    concerns(known, &policy, &caller, &entry.event).then(|| own(*entry))
+                    let told = all || concerns(known, &policy, caller, &entry.event);
+                    told.then(|| own(*entry))
                 }
-                Kept::OfHost { seq, host, line } => of_host(seq, &host, &line, &caller),
+                Kept::OfHost { seq, host, line } => {
+                    let reader = if all { &Caller::Administrator } else { caller };
+                    of_host(seq, &host, &line, reader)
+                }
             })
             .collect()
     });
-    Ok(Json(Record { events, next }))
+    let next = full.then_some(last);
+    Ok((Record { events, next }, last))
+}
+
+/// Nobody does who is locked.
+fn may_read_all(known: &Known, policy: &Policy, caller: &Caller) -> bool {
+    match caller {
+        Caller::Administrator => true,
+        Caller::Person(name) => {
+            let user = known.directory.user(name);
+            known.lock(name).is_none() && user.is_some_and(|user| policy.may_audit.include(user))
+        }
+        Caller::Stranger(_) => false,
+    }
 }
 
 fn seq(kept: &Kept) -> u64 {

@@ -156,6 +156,9 @@ impl Planner<'_> {
         if next.may_lock != self.policy.may_lock {
             details.push("~ may_lock".to_owned());
         }
+        if next.may_audit != self.policy.may_audit {
+            details.push("~ may_audit".to_owned());
+        }
         if details.is_empty() {
             details.push("its text alone, no rule".to_owned());
         }

@@ -20,6 +20,9 @@ pub struct PolicyDocument {
     pub roles: Vec<RoleDocument>,
     /// Who may lock and unlock others, beside the administrator.
     pub may_lock: PeopleDocument,
+    /// Who may read the whole record, beside the administrator.
+    #[serde(default)]
+    pub may_audit: PeopleDocument,
 }
 
 /// A role.
@@ -142,7 +145,7 @@ impl From<&Window> for WindowDocument {
 }
 
 /// Some people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PeopleDocument {
     /// By name.
     pub users: Vec<String>,
@@ -159,6 +162,7 @@ impl From<&Policy> for PolicyDocument {
                 .map(|(name, role)| RoleDocument::of(name.to_string(), role))
                 .collect(),
             may_lock: PeopleDocument::from(&policy.may_lock),
+            may_audit: PeopleDocument::from(&policy.may_audit),
         }
     }
 }

@@ -41,11 +41,13 @@ pub(super) fn check_closely(file: &str, text: &str) -> Result<Checked, Vec<Mista
         reader.mistake(&error.span().unwrap_or(0..0), "", error.message());
     }
     let (roles, may_lock) = reader.document(table.get_ref());
+    let may_audit = reader.people_at_top(table.get_ref(), "may_audit");
     let warnings = reader.take_warnings();
     let policy = Policy {
         hash: hash(text),
         roles,
         may_lock,
+        may_audit,
     };
     reader.end(Checked { policy, warnings })
 }
@@ -67,18 +69,15 @@ impl Reader<'_> {
     fn document(&mut self, table: &DeTable<'_>) -> (BTreeMap<RoleName, Role>, People) {
         for key in table
             .keys()
-            .filter(|key| !["roles", "may_lock"].contains(&key.get_ref().as_ref()))
+            .filter(|key| !["roles", "may_lock", "may_audit"].contains(&key.get_ref().as_ref()))
         {
             self.mistake(
                 &key.span(),
                 key.get_ref(),
-                "unknown key; a policy has only may_lock and [roles.NAME] tables",
+                "unknown key; a policy has only may_lock, may_audit and [roles.NAME] tables",
             );
         }
-        let may_lock = table
-            .get("may_lock")
-            .and_then(|value| self.people(value, "may_lock"))
-            .unwrap_or_default();
+        let may_lock = self.people_at_top(table, "may_lock");
         let mut roles = BTreeMap::new();
         let named = table
             .get("roles")
@@ -97,6 +96,14 @@ impl Reader<'_> {
             }
         }
         (roles, may_lock)
+    }
+
+    /// Whom `key`, beside the roles, names. Nobody where it is not there.
+    fn people_at_top(&mut self, table: &DeTable<'_>, key: &str) -> People {
+        let value = table.get(key);
+        value
+            .and_then(|value| self.people(value, key))
+            .unwrap_or_default()
     }
 
     /// A role, where every key of it is right.

@@ -166,6 +166,11 @@ fn a_plan_says_which_roles_are_different() {
     let commented = policy(&format!("# why\nmay_lock = {{ users = [\"a\"] }}\n{text}"));
     let made = plan(&State::default(), &after, &commented, now()).unwrap();
     assert_eq!(told(&made), ["Changed policy.toml its text alone, no rule"]);
+    let audited = policy(&format!(
+        "may_audit = {{ users = [\"a\"] }}\nmay_lock = {{ users = [\"a\"] }}\n{text}"
+    ));
+    let made = plan(&State::default(), &after, &audited, now()).unwrap();
+    assert_eq!(told(&made), ["Changed policy.toml ~ may_audit"]);
 }
 
 #[test]

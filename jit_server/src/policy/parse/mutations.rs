@@ -13,6 +13,7 @@ use super::super::document::{
 use super::*;
 
 const GOOD: &str = r#"may_lock = { groups = ["leads"] }
+may_audit = { users = ["erin"], groups = ["auditors"] }
 
 [roles.web-admin]
 description = "Fix the web servers"
@@ -242,6 +243,9 @@ fn wider_in_all(after: &PolicyDocument) -> Vec<&'static str> {
     if !people_among(&after.may_lock, &before.may_lock) {
         all.push("may_lock");
     }
+    if !people_among(&after.may_audit, &before.may_audit) {
+        all.push("may_audit");
+    }
     all
 }
 
@@ -305,7 +309,9 @@ fn differing(before: &PolicyDocument, after: &PolicyDocument) -> usize {
         let values = was.as_object().unwrap().iter();
         values.filter(|(key, value)| is[key.as_str()] != **value)
     });
-    values.count() + usize::from(before.may_lock != after.may_lock)
+    values.count()
+        + usize::from(before.may_lock != after.may_lock)
+        + usize::from(before.may_audit != after.may_audit)
 }
 
 #[test]

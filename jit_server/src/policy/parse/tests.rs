@@ -297,6 +297,19 @@ fn a_role_says_what_has_to_be_stated_and_from_where_it_may_be_asked_for() {
 }
 
 #[test]
+fn nobody_may_audit_who_is_not_named() {
+    let policy = check_text("p", "may_audit = { users = [\"erin\"] }\n").unwrap();
+    assert_eq!(policy.may_audit.users.len(), 1);
+    assert!(policy.may_lock.is_empty());
+    assert!(check_text("p", GOOD).unwrap().may_audit.is_empty());
+    for wrong in ["{ users = [] }", "{ everybody = true }", "[\"erin\"]"] {
+        let mistakes = check_text("p", &format!("\nmay_audit = {wrong}")).unwrap_err();
+        assert!(mistakes[0].key.starts_with("may_audit"), "{wrong}");
+        assert_eq!(mistakes[0].line, 2, "{wrong}");
+    }
+}
+
+#[test]
 fn what_is_allowed_and_unwise_is_warned_of_with_line_and_key() {
     let unwise = r#"
 [roles.everything]
