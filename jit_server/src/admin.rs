@@ -8,6 +8,7 @@ mod policy_show;
 mod policy_test;
 mod restored;
 mod user_token;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -30,6 +31,7 @@ pub use policy_show::show_policy;
 pub use policy_test::test_policy;
 pub use restored::restored;
 pub use user_token::user_token;
+pub use webhooks::webhooks;
 
 const MAX_KEY_FILE: u64 = 256 * 1024;
 

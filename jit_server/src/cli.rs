@@ -2,6 +2,7 @@
 
 mod database;
 mod policy;
+mod webhooks;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use crate::tls::TlsName;
 
 pub use database::DatabaseOptions;
 pub use policy::{ExplainOptions, Format, PolicyCommand, ShowOptions, TestOptions};
+pub use webhooks::WebhooksOptions;
 
 /// Approvals for just-in-time access: people ask, the right people approve, hosts are told.
 #[derive(Debug, Parser)]
@@ -57,6 +59,9 @@ pub enum Command {
     /// Write man pages or completions into a folder
     #[command(subcommand, hide = true)]
     Generate(GenerateCommand),
+    /// Tell other systems what happens, in signed calls (systemd does this); check the settings; list what could not be told
+    #[command(after_long_help = webhooks::SETTINGS)]
+    Webhooks(WebhooksOptions),
 }
 
 /// What packages are made with.

@@ -14,6 +14,7 @@
 //! | the one writer | [`server`] |
 //! | what a host is told | [`bundles`], [`streams`] |
 //! | how it is called | [`api`], [`listen`], [`tls`] |
+//! | what other systems are told | [`webhooks`] |
 //! | the command line | [`cli`], [`init`], [`serve`], [`admin`], [`client`] |
 #![forbid(unsafe_code)]
 
@@ -49,4 +50,5 @@ pub mod streams;
 pub mod text;
 pub mod tls;
 pub mod user_token;
+pub mod webhooks;
 pub mod workflow;

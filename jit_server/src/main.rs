@@ -99,6 +99,10 @@ async fn run_async(command: Command, out: &mut impl Write) -> Result<ExitCode, E
             let taken = admin::explain(options, out).await?;
             return Ok(ExitCode::from(if taken { 0 } else { REFUSED }));
         }
+        Command::Webhooks(options) => {
+            let right = admin::webhooks(options, out).await?;
+            return Ok(ExitCode::from(if right { 0 } else { FAILED }));
+        }
         Command::Policy(PolicyCommand::Check { .. } | PolicyCommand::Test(_))
         | Command::Generate(_) => Ok(()),
     }

@@ -157,6 +157,7 @@ async fn man_pages_and_completions_are_written_whole() {
         "jit-server-policy-explain.8",
         "jit-server-policy-test.8",
         "jit-server-apply.8",
+        "jit-server-webhooks.8",
     ] {
         assert!(
             std::fs::read_to_string(folder.path().join(page))

@@ -158,6 +158,10 @@ impl<'t> Reader<'t> {
         self.of_type(text, value, path, "a string")
     }
 
+    pub(crate) fn text_owned(&mut self, value: &Value<'_>, path: &str) -> Option<String> {
+        self.text(value, path).map(str::to_owned)
+    }
+
     pub(crate) fn flag(&mut self, value: &Value<'_>, path: &str) -> Option<bool> {
         let flag = value.get_ref().as_bool();
         self.of_type(flag, value, path, "true or false")

@@ -1,0 +1,143 @@
+//! One thing that an endpoint is told.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::held::Due;
+use crate::event::Event;
+
+/// Never sent, though they are hashes: nobody elsewhere needs them.
+const KEPT_BACK: [&str; 1] = ["secret"];
+
+/// Part of the record, as the API has it.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct Page {
+    pub(super) events: Vec<Told>,
+    pub(super) next: Option<u64>,
+}
+
+/// An event as the API tells it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Told {
+    pub(super) seq: u64,
+    pub(super) at: Timestamp,
+    pub(super) origin: String,
+    pub(super) kind: String,
+    #[serde(default)]
+    pub(super) detail: Map<String, Value>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+impl Told {
+    /// The event of the server's own. None for a host's line, and for one of a later server's that this program does not know.
+    pub(super) fn own(&self) -> Option<Event> {
+        if !self.is_own() {
+            return None;
+        }
+        let mut event = self.detail.clone();
+        event.insert("kind".to_owned(), self.kind.clone().into());
+        serde_json::from_value(Value::Object(event)).ok()
+    }
+
+    /// True where the server itself recorded it: only its time never runs backwards.
+    pub(super) fn is_own(&self) -> bool {
+        self.origin == "server"
+    }
+}
+
+/// What is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Message {
+    /// `webhook-id`: the same whenever this is sent to this endpoint, and never that of anything else.
+    pub(super) id: String,
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    /// When it happened.
+    pub(super) timestamp: Timestamp,
+    pub(super) data: Value,
+}
+
+impl Message {
+    /// That `told` happened. Its time is in the id, since a database put back gives numbers again.
+    pub(super) fn of_event(endpoint: &str, told: &Told) -> Self {
+        let mut told = told.clone();
+        for key in KEPT_BACK {
+            told.detail.remove(key);
+        }
+        Self {
+            id: format!("msg_{endpoint}_{}_{}", told.seq, told.at.as_millisecond()),
+            kind: told.kind.clone(),
+            timestamp: told.at,
+            data: json!(told),
+        }
+    }
+
+    /// That a grant started or expired, in the form of an event.
+    pub(super) fn of_due(endpoint: &str, due: &Due) -> Self {
+        let id = format!(
+            "msg_{endpoint}_{}_{}_{}",
+            due.grant,
+            due.kind,
+            due.at.as_millisecond()
+        );
+        let data = json!({
+            "at": due.at, "origin": "server", "actor": "@server", "kind": due.kind, "subject": due.grant, "detail": due,
+        });
+        Self {
+            id,
+            kind: due.kind.to_owned(),
+            timestamp: due.at,
+            data,
+        }
+    }
+
+    /// The body: JSON with `type`, `timestamp` and `data`.
+    pub(super) fn body(&self) -> Vec<u8> {
+        let body = json!({ "type": self.kind, "timestamp": self.timestamp, "data": self.data });
+        body.to_string().into_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_told_whole_but_for_secrets() {
+        let told = json!({
+            "seq": 7, "at": "2026-11-22T12:00:00Z", "origin": "server", "actor": "@administrator", "kind": "user_token_made",
+            "subject": "u1", "detail": { "token": "u1", "user": "alice", "secret": "abc", "expires": "2026-11-23T12:00:00Z" },
+        });
+        let message = Message::of_event("pager", &serde_json::from_value(told.clone()).unwrap());
+        assert_eq!(message.id, "msg_pager_7_1795348800000");
+        let body: Value = serde_json::from_slice(&message.body()).unwrap();
+        let mut without = told.clone();
+        without["detail"].as_object_mut().unwrap().remove("secret");
+        assert_eq!(
+            body,
+            json!({ "type": "user_token_made", "timestamp": told["at"], "data": without })
+        );
+    }
+
+    #[test]
+    fn an_id_is_that_of_one_event_at_one_endpoint() {
+        let told = |seq: u64, at: &str| -> Told {
+            serde_json::from_value(
+                json!({ "seq": seq, "at": at, "origin": "server", "kind": "released" }),
+            )
+            .unwrap()
+        };
+        let id = |endpoint: &str, told: &Told| Message::of_event(endpoint, told).id;
+        let one = told(7, "2026-11-22T12:00:00Z");
+        assert_eq!(id("a", &one), id("a", &one.clone()));
+        for other in [
+            told(8, "2026-11-22T12:00:00Z"),
+            told(7, "2026-11-22T12:00:01Z"),
+        ] {
+            assert_ne!(id("a", &one), id("a", &other));
+        }
+        assert_ne!(id("a", &one), id("b", &one));
+    }
+}
