@@ -77,11 +77,11 @@ fn an_installed_host_runs_its_daemons_and_nothing_failed(site: &Site) -> Result<
 fn installing_again_changes_nothing(site: &Site) -> Result<()> {
     let before = site
         .host
-        .sh("cat /etc/pam.d/sshd /etc/pam.d/sudo /etc/jit/* /etc/jit-server/*")?;
+        .sh("cat /etc/pam.d/sshd /etc/pam.d/sudo /etc/jit/*; find /etc/jit-server -type f -exec cat {} +")?;
     packages::install_both(&site.host)?;
     let after = site
         .host
-        .sh("cat /etc/pam.d/sshd /etc/pam.d/sudo /etc/jit/* /etc/jit-server/*")?;
+        .sh("cat /etc/pam.d/sshd /etc/pam.d/sudo /etc/jit/*; find /etc/jit-server -type f -exec cat {} +")?;
     ensure!(before == after, "settings changed:\n{before}\n---\n{after}");
     site.wait_until_current()?;
     Ssh::new(&site.host, "alice")
