@@ -6,7 +6,7 @@ mod common;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -295,6 +295,9 @@ async fn settings_are_checked_and_dead_letters_listed_without_a_server() {
         "webhooks.toml is right: 1 endpoint\n",
         "{checked:?}"
     );
+    let early = run(folder.path(), &["--dead"]).await;
+    assert!(text(&early.stderr).contains("has jit-server-webhooks.service run yet?"));
+    std::fs::create_dir(folder.path().join("state")).unwrap();
     let none = run(folder.path(), &["--dead"]).await;
     assert_eq!(text(&none.stdout), "nothing was given up\n", "{none:?}");
     std::fs::create_dir_all(folder.path().join("state/dead")).unwrap();
@@ -335,4 +338,36 @@ async fn settings_are_checked_and_dead_letters_listed_without_a_server() {
     );
     let usage = run(folder.path(), &["--check", "--dead"]).await;
     assert_eq!(usage.status.code(), Some(2));
+}
+
+#[tokio::test]
+#[allow(clippy::print_stderr, reason = "says why nothing was tried")]
+async fn root_follows_no_link_of_a_sender_that_somebody_took_over() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("not tried: only root can be led astray so");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let state = folder.path().join("state");
+    for place in [&state, &state.join("dead"), &folder.path().join("roots")] {
+        std::fs::create_dir(place).unwrap();
+    }
+    let lines = state.join("dead/pager.jsonl");
+    std::fs::write(&lines, "").unwrap();
+    std::os::unix::fs::symlink(folder.path().join("roots"), state.join("again")).unwrap();
+    let nobody = Some(65_534);
+    for place in [&state, &state.join("dead"), &lines] {
+        std::os::unix::fs::chown(place, nobody, nobody).unwrap();
+    }
+    let again = run(folder.path(), &["--again", "pager"]).await;
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
+    let roots = std::fs::read_dir(folder.path().join("roots")).unwrap();
+    assert_eq!(roots.count(), 0);
+    std::fs::remove_file(state.join("again")).unwrap();
+    std::fs::create_dir(state.join("again")).unwrap();
+    std::os::unix::fs::chown(state.join("again"), nobody, nobody).unwrap();
+    let again = run(folder.path(), &["--again", "pager"]).await;
+    assert!(again.status.success(), "{again:?}");
+    let made = std::fs::metadata(state.join("again/pager.jsonl")).unwrap();
+    assert_eq!(Some(made.uid()), nobody, "so the sender can take it away");
 }

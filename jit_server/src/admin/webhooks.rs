@@ -60,7 +60,7 @@ fn list(
     endpoints: &[Endpoint],
     out: &mut impl Write,
 ) -> Result<(), Error> {
-    let folder = Folder::at(&options.state);
+    let folder = Folder::as_its_owner(&options.state)?;
     let mut all: Vec<(&EndpointName, Dead)> = Vec::new();
     for endpoint in endpoints {
         let dead = folder.dead(endpoint.name())?;
@@ -97,7 +97,7 @@ fn put_back(
     name: &EndpointName,
     out: &mut impl Write,
 ) -> Result<(), Error> {
-    let count = Folder::at(&options.state).again(name)?;
+    let count = Folder::as_its_owner(&options.state)?.again(name)?;
     if options.json {
         return print_json(
             out,

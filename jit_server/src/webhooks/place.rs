@@ -8,11 +8,12 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::{Gid, Uid, geteuid, setgid, setgroups, setuid};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -109,13 +110,33 @@ impl Folder {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&part);
             made.map_err(Error::io(format!("making {}", part.display())))?;
         }
+        if owner(path)?.0 != geteuid() {
+            return Err(Error::Setup(format!(
+                "{} belongs to another account, which alone sends from it; systemctl start jit-server-webhooks",
+                path.display()
+            )));
+        }
         Ok(Self(path.to_owned()))
     }
 
-    /// The folder at `path` as it is, to look into.
-    #[must_use]
-    pub fn at(path: &Path) -> Self {
-        Self(path.to_owned())
+    /// The folder at `path` as it is, for an administrator. From here on root is no more than the folder's owner: a sender that somebody
+    /// took over could have put a link there to anywhere.
+    ///
+    /// # Errors
+    /// Where there is no such folder.
+    pub fn as_its_owner(path: &Path) -> Result<Self, Error> {
+        let (user, group) = owner(path)?;
+        if geteuid().is_root() && !user.is_root() {
+            let become_owner = || {
+                setgroups(&[])?;
+                setgid(group)?;
+                setuid(user)
+            };
+            become_owner().map_err(|error| {
+                Error::Setup(format!("becoming the owner of {}: {error}", path.display()))
+            })?;
+        }
+        Ok(Self(path.to_owned()))
     }
 
     /// Two senders would each write down that they are somewhere else. For as long as what is given is held there is one.
@@ -233,6 +254,15 @@ impl Folder {
         }
         write(path, &text).map_err(Error::io(format!("writing {}", path.display())))
     }
+}
+
+/// Whose the folder is.
+fn owner(folder: &Path) -> Result<(Uid, Gid), Error> {
+    let found = fs::metadata(folder).map_err(Error::io(format!(
+        "looking at {}; has jit-server-webhooks.service run yet?",
+        folder.display()
+    )))?;
+    Ok((Uid::from_raw(found.uid()), Gid::from_raw(found.gid())))
 }
 
 /// A file of JSON lines. None where it is not there.
