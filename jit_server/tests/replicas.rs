@@ -203,6 +203,10 @@ async fn a_server_cut_off_from_its_database_says_no_word_and_changes_nothing_unt
     let refused = one.as_("bob").post(&path, json!({})).await;
     refused.refuses(503, "unavailable");
     assert!(quick.elapsed() < Duration::from_secs(1));
+    // Whether there is such a request at another server this one can't know.
+    let bob = one.as_("bob");
+    let unknown = bob.post("/v1/requests/r999/approve", json!({})).await;
+    unknown.refuses(503, "unavailable");
     postgres.start_again();
     within(Duration::from_secs(5), async || {
         word(&host, &one.server).await.status == 200

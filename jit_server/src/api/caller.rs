@@ -116,7 +116,7 @@ impl FromRequestParts<Arc<Server>> for Caller {
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
         // Before it is known who calls: his token may have been taken away at another server a moment ago.
         if parts.method != Method::GET {
-            server.look_again().await;
+            server.look_again().await?;
         }
         let caller = match parts.extensions.get::<Peer>() {
             Some(peer) => Self::of(peer, server)?,

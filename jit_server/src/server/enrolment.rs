@@ -114,7 +114,7 @@ impl Server {
         let known = || self.look(|state| state.tokens.know(&secret));
         if !known() {
             // It may have been made at another server a moment ago.
-            self.look_again().await;
+            self.look_again().await?;
         }
         if !known() {
             // Strangers can send any number of these: nothing is kept of them, and no writer waits for them.

@@ -101,15 +101,20 @@ impl Server {
         }
     }
 
-    /// Knows from here on whatever other servers did before this call, where the database can be asked: what somebody was told by one
-    /// server he may act on at another.
-    pub async fn look_again(&self) {
-        if self.store.is_shared() && !self.contact.away.load(Ordering::Relaxed) {
-            let mut writer = Arc::clone(&self.writer).lock_owned().await;
-            if let Err(error) = self.catch_up(&mut writer).await {
-                tracing::debug!("this call may be behind what others did: {error}");
-            }
+    /// Knows from here on whatever other servers did before this call: what somebody was told by one server he may act on at another.
+    ///
+    /// # Errors
+    /// Where the database can't be asked. Nothing could be changed now, and what is so is not known: a request made at another server a
+    /// moment ago would not be there.
+    pub async fn look_again(&self) -> Result<(), Error> {
+        if !self.store.is_shared() {
+            return Ok(());
         }
+        if self.contact.away.load(Ordering::Relaxed) {
+            return Err(Error::Away);
+        }
+        let mut writer = Arc::clone(&self.writer).lock_owned().await;
+        self.catch_up(&mut writer).await
     }
 
     /// Whether this server knows enough to speak to hosts.
