@@ -66,6 +66,15 @@ impl Dead {
     }
 }
 
+/// Whether this machine has what calling them needs. Nobody is called.
+///
+/// # Errors
+/// Where it has not, for the first of them.
+pub fn can_be_called(endpoints: &[Endpoint]) -> Result<(), Error> {
+    let mut receivers = endpoints.iter().map(HttpReceiver::of);
+    receivers.try_for_each(|receiver| receiver.map(drop))
+}
+
 /// Tells every endpoint what happens, until SIGTERM or SIGINT.
 ///
 /// # Errors

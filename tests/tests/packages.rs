@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         installing_again_changes_nothing,
         what_the_old_module_began_the_upgraded_daemon_decides_and_ends,
         an_upgrade_keeps_mode_grants_and_sessions,
+        the_sender_of_webhooks_runs_as_the_guide_sets_it_up_and_tells_what_happens,
         t8_a_package_that_brings_its_own_pam_file_is_told_on_the_terminal_and_upstream,
         a_host_reboots_with_everything_up,
         removing_an_enforcing_host_ungates_it_first_and_lets_people_in,
@@ -120,6 +121,66 @@ fn what_the_old_module_began_the_upgraded_daemon_decides_and_ends(site: &Site) -
     // What was installed before, for whoever comes next.
     packages::install_both(&site.host)?;
     site.wait_until_current()
+}
+
+/// Answers every call with 204, and writes down what came.
+const RECEIVER: &str = r#"
+use IO::Socket::INET;
+my $door = IO::Socket::INET->new(Listen => 5, LocalAddr => "127.0.0.1", LocalPort => 8099, ReuseAddr => 1) or die $!;
+open my $came, ">>", "/root/hooks" or die $!;
+$came->autoflush(1);
+while (my $call = $door->accept) {
+    my $length = 0;
+    while (my $line = <$call>) {
+        print $came $line;
+        $length = $1 if $line =~ /^content-length: (\d+)/i;
+        last if $line =~ /^\r?\n$/;
+    }
+    read $call, my $body, $length;
+    print $came "$body\n";
+    print $call "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+    close $call;
+}
+"#;
+
+fn the_sender_of_webhooks_runs_as_the_guide_sets_it_up_and_tells_what_happens(
+    site: &Site,
+) -> Result<()> {
+    let host = &site.host;
+    let settings = "[[endpoint]]\nname = \"here\"\nurl = \"http://127.0.0.1:8099/\"\nsecret_file = \"here\"\nevents = [\"approval\", \"revocation\"]\n";
+    host.write("/etc/jit-server/webhooks.toml", "0644", settings)?;
+    host.write("/root/receiver.pl", "0644", RECEIVER)?;
+    host.sh(concat!(
+        "jit-server user add jit-webhooks --login jit-webhooks >/dev/null;",
+        "cp -p /etc/jit-server/policy.toml /root/policy.toml;",
+        "sed -i '1i may_audit = { users = [\"jit-webhooks\"] }' /etc/jit-server/policy.toml;",
+        "(umask 077; echo \"whsec_$(head -c 32 /dev/urandom | base64)\" > /etc/jit-server/webhook-secrets/here);",
+        "jit-server webhooks --check;",
+        "systemd-run --quiet --unit=receiver perl /root/receiver.pl;",
+        "systemctl restart jit-server-webhooks.service",
+    ))?;
+    let opened = site.open("alice", "operator", 600)?;
+    site.revoke(&opened.grant)?;
+    let (granted, revoked) = (r#""kind":"granted""#, r#""kind":"revoked""#);
+    let came = wait::eventually(
+        "the end of the grant to be told",
+        Deadline::seconds(20),
+        || {
+            let came = host.sh("cat /root/hooks 2>/dev/null || true")?;
+            let compact = came.replace(": ", ":").replace(", ", ",");
+            Ok(compact.contains(revoked).then_some(compact))
+        },
+    )?;
+    for part in ["webhook-id:msg_here_", "webhook-signature:v1,"] {
+        ensure!(came.contains(part), "no {part} in {came}");
+    }
+    ensure!(
+        came.find(granted) < came.find(revoked),
+        "out of order: {came}"
+    );
+    nothing_failed(host)?;
+    host.sh("systemctl stop jit-server-webhooks.service receiver.service; cp -p /root/policy.toml /etc/jit-server/policy.toml; rm /etc/jit-server/webhooks.toml /root/hooks")?;
+    Ok(())
 }
 
 fn an_upgrade_keeps_mode_grants_and_sessions(site: &Site) -> Result<()> {

@@ -24,6 +24,7 @@ pub async fn webhooks(options: WebhooksOptions, out: &mut impl Write) -> Result<
         Err(mistakes) => return wrong(&options, &mistakes, out).map(|()| false),
     };
     if options.check {
+        webhooks::can_be_called(&endpoints)?;
         right(&options, endpoints.len(), out)?;
     } else if options.dead {
         list(&options, &endpoints, out)?;

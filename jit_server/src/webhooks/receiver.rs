@@ -56,13 +56,13 @@ impl HttpReceiver {
             client = client.tls_certs_only(pinned.iter().cloned());
         }
         client = match endpoint.reach {
-            // No proxy is on the way to this machine itself.
-            Reach::Loopback => client.no_proxy(),
+            // No proxy is on the way to this machine itself, and no TLS: a machine without ca-certificates can call it, too.
+            Reach::Loopback => client.no_proxy().tls_certs_only([]),
             _ => client.https_only(true),
         };
         let client = client.build().map_err(|error| {
             Error::Setup(format!(
-                "{} can't be called: {}",
+                "{} can't be called: {}; name its authority with `ca`, or install the package ca-certificates",
                 endpoint.name,
                 innermost(&error)
             ))
