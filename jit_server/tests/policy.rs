@@ -134,40 +134,10 @@ fn example(file: &str) -> String {
     example.split_once("```").unwrap().0.to_owned()
 }
 
-#[tokio::test]
-async fn the_examples_of_the_guide_are_right_and_wise_and_their_cases_hold() {
+/// Checks `text` as policy.toml and plays `cases` under it, of which there are `count`.
+async fn is_right_and_wise(text: &str, cases: &str, count: usize) {
     let folder = tempfile::tempdir().unwrap();
-    for (file, cases, count) in [
-        ("policy.toml", "policy_test.toml", 8),
-        ("card_data.toml", "card_data_test.toml", 10),
-    ] {
-        for file in [file, cases] {
-            std::fs::write(folder.path().join(file), example(file)).unwrap();
-        }
-        let checked = policy(folder.path(), &["check", file]).await;
-        assert!(
-            checked.status.success() && checked.stderr.is_empty(),
-            "{checked:?}"
-        );
-        let tested = policy(folder.path(), &["test", cases, "--policy", file]).await;
-        assert_eq!(said(&tested), format!("all {count} cases hold\n"));
-        assert_eq!(tested.status.code(), Some(0));
-    }
-}
-
-#[tokio::test]
-async fn the_policy_of_a_fleet_is_right_and_wise_and_its_cases_hold() {
-    let folder = tempfile::tempdir().unwrap();
-    for (file, text) in [
-        (
-            "policy.toml",
-            include_str!("../../docs/policies/fleet/policy.toml"),
-        ),
-        (
-            "policy_test.toml",
-            include_str!("../../docs/policies/fleet/policy_test.toml"),
-        ),
-    ] {
+    for (file, text) in [("policy.toml", text), ("policy_test.toml", cases)] {
         std::fs::write(folder.path().join(file), text).unwrap();
     }
     let checked = policy(folder.path(), &["check", "policy.toml"]).await;
@@ -176,7 +146,27 @@ async fn the_policy_of_a_fleet_is_right_and_wise_and_its_cases_hold() {
         "{checked:?}"
     );
     let tested = policy(folder.path(), &["test", "policy_test.toml"]).await;
-    assert_eq!(said(&tested), "all 13 cases hold\n");
+    assert_eq!(said(&tested), format!("all {count} cases hold\n"));
+    assert_eq!(tested.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_example_of_the_guide_is_right_and_wise_and_its_cases_hold() {
+    is_right_and_wise(&example("policy.toml"), &example("policy_test.toml"), 8).await;
+}
+
+#[tokio::test]
+async fn the_policy_of_a_fleet_is_right_and_wise_and_its_cases_hold() {
+    let text = include_str!("../../docs/policies/fleet/policy.toml");
+    let cases = include_str!("../../docs/policies/fleet/policy_test.toml");
+    is_right_and_wise(text, cases, 13).await;
+}
+
+#[tokio::test]
+async fn the_policy_for_card_data_is_right_and_wise_and_its_cases_hold() {
+    let text = include_str!("../../docs/policies/card-data/policy.toml");
+    let cases = include_str!("../../docs/policies/card-data/policy_test.toml");
+    is_right_and_wise(text, cases, 29).await;
 }
 
 #[tokio::test]
