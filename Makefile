@@ -5,7 +5,7 @@
 #   make e2e T=NAME       one group of host tests (tests/tests/NAME.rs)
 #   make soak             the long runs: jitd killed 1,000 times
 #   make clocks           clocks set, reboots and suspend, in virtual machines; not part of make test, being slow
-#   make bench [PART=…]   figures, as a table and in target/bench/figures.json; PART=host, fleet or records measures only that
+#   make bench [PART=…]   figures, as a table and in target/bench/figures.json; PART=host, fleet, records or decide measures only that
 #   make deb              target/packages/*.deb
 #   make lint             format, clippy without warnings, licences and sources (advisories: cargo deny check, with internet access)
 #   make man              the man pages, into target/man

@@ -1,7 +1,7 @@
 //! `make bench`: boots one host of this machine's release with the packages as built and measures there, then a server with 5,000 hosts
-//! on loopback, then servers with their record in SQLite and in PostgreSQL; prints a table and writes target/bench/figures.json. It judges
-//! nothing but itself: it fails only where something could not be measured. `make bench PART=host`, `PART=fleet` or `PART=records`
-//! measures one of them.
+//! on loopback, then servers with their record in SQLite and in PostgreSQL, then the workflow by itself; prints a table and writes
+//! target/bench/figures.json. It judges nothing but itself: it fails only where something could not be measured. `make bench PART=host`,
+//! `PART=fleet`, `PART=records` or `PART=decide` measures one of them.
 //!
 //! | idea | file |
 //! |---|---|
@@ -16,12 +16,15 @@
 //! | from a revocation to the first signal | `bench/revocation.rs` |
 //! | a server with 5,000 hosts | `bench/fleet.rs`, `bench/server.rs`, `bench/load.rs` |
 //! | requests a second, from one server to another | `bench/records.rs` |
+//! | requests, explanations and approvals, decided and not kept | `bench/decide.rs` |
 #![forbid(unsafe_code)]
 
 #[path = "../bench/approval.rs"]
 mod approval;
 #[path = "../bench/daemon.rs"]
 mod daemon;
+#[path = "../bench/decide.rs"]
+mod decide;
 #[path = "../bench/expiry.rs"]
 mod expiry;
 #[path = "../bench/figures.rs"]
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
             let mut figures = host_figures(Release::of_this_machine())?;
             figures.extend(fleet::figures()?);
             figures.extend(records::figures()?);
+            figures.extend(decide::figures()?);
             Ok(figures)
         }),
         ["host"] => bench(|| host_figures(Release::of_this_machine())),
@@ -83,10 +87,11 @@ fn main() -> ExitCode {
         ["host", "trixie"] => bench(|| host_figures(Release::Trixie)),
         ["fleet"] => bench(fleet::figures),
         ["records"] => bench(records::figures),
+        ["decide"] => bench(decide::figures),
         // How it starts itself inside the host.
         ["probe", socket, login] => probe::answer(socket, login),
         _ => Err(anyhow::anyhow!(
-            "usage: bench [host [bookworm|trixie] | fleet | records]"
+            "usage: bench [host [bookworm|trixie] | fleet | records | decide]"
         )),
     };
     match done {
