@@ -81,9 +81,7 @@ fn concerned_by_user(
 /// What `host` is told at `now`: every grant that is in force there or will be.
 #[must_use]
 pub fn bundle(state: &State, host: &Host, revision: u64, now: Timestamp) -> Bundle {
-    let here = state
-        .live_grants(now)
-        .filter(|grant| grant.host == host.enrolled.name);
+    let here = state.live_grants_on(&host.enrolled.name, now);
     let grants = here
         .filter_map(|grant| Some(described(state, grant, state.request(&grant.request)?)))
         .collect();

@@ -1,5 +1,7 @@
 //! Who and what is known: users with their logins, groups and keys; hosts with their keys.
 
+mod by_label;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::str::FromStr;
@@ -10,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{HostEnrolled, UserSet};
 use crate::label::{LabelKey, LabelValue};
+use by_label::ByLabel;
 
 /// Groups and keys of one user at most, each.
 pub const MOST_OF_USER: usize = 64;
@@ -87,6 +90,7 @@ pub struct Directory {
     hosts: BTreeMap<HostName, Host>,
     /// The names in `hosts`: every call of a host begins with its id.
     names: HashMap<HostId, HostName>,
+    by_label: ByLabel,
 }
 
 /// Who a Unix account is.
@@ -116,6 +120,7 @@ impl Directory {
         self.remove_host(&enrolled.name);
         self.names
             .insert(enrolled.host_id.clone(), enrolled.name.clone());
+        self.by_label.add(&enrolled.name, &enrolled.labels);
         let host = Host {
             enrolled,
             at,
@@ -135,12 +140,15 @@ impl Directory {
     pub fn remove_host(&mut self, name: &HostName) {
         if let Some(host) = self.hosts.remove(name) {
             self.names.remove(&host.enrolled.host_id);
+            self.by_label.remove(name, &host.enrolled.labels);
         }
     }
 
     /// Takes in the labels that a host has from now on.
     pub fn label_host(&mut self, name: &HostName, labels: &BTreeMap<LabelKey, LabelValue>) {
         if let Some(host) = self.hosts.get_mut(name) {
+            self.by_label.remove(name, &host.enrolled.labels);
+            self.by_label.add(name, labels);
             host.enrolled.labels = labels.clone();
         }
     }
@@ -153,6 +161,29 @@ impl Directory {
     /// All hosts by name.
     pub fn hosts(&self) -> impl Iterator<Item = &Host> {
         self.hosts.values()
+    }
+
+    /// The hosts whose names begin so, by name.
+    pub fn hosts_like(&self, beginning: HostName) -> impl Iterator<Item = &Host> {
+        let from = self.hosts.range(beginning.clone()..);
+        from.take_while(move |(name, _)| name.as_str().starts_with(beginning.as_str()))
+            .map(|(_, host)| host)
+    }
+
+    /// The hosts whose label `key` has one of `values`.
+    pub fn labelled<'a>(
+        &'a self,
+        key: &LabelKey,
+        values: &'a BTreeSet<LabelValue>,
+    ) -> impl Iterator<Item = &'a Host> {
+        let names = self.by_label.of(key, values).flatten();
+        names.filter_map(|name| self.hosts.get(name))
+    }
+
+    /// How many these are.
+    #[must_use]
+    pub fn count_labelled(&self, key: &LabelKey, values: &BTreeSet<LabelValue>) -> usize {
+        self.by_label.of(key, values).map(BTreeSet::len).sum()
     }
 
     /// The user of that name.

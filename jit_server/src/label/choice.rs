@@ -51,6 +51,11 @@ impl Labelled {
         self.0.iter().all(has)
     }
 
+    /// Each key with its values.
+    pub fn each(&self) -> impl Iterator<Item = (&LabelKey, &BTreeSet<LabelValue>)> {
+        self.0.iter()
+    }
+
     /// True where every host is chosen.
     #[must_use]
     pub fn is_empty(&self) -> bool {

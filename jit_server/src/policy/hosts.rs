@@ -1,5 +1,7 @@
 //! The hosts of a role: by names and patterns of names, by labels, or by both.
 
+mod among;
+
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

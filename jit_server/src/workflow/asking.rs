@@ -147,7 +147,8 @@ impl<'a> Desk<'a> {
                 .check_length(wish.role, wish.for_seconds)?),
             Rule::NotAskedAlready => {
                 let (user, role) = (self.user()?, self.role(wish.role)?);
-                self.check_not_asked_already(user, wish.role, &self.hosts(role, wish))
+                let wanted = |host: &HostName| self.is_wanted(host, role, wish);
+                self.check_not_asked_already(user, wish.role, wanted)
             }
             Rule::FewEnough => self.check_few_enough(self.user()?),
             Rule::WithinHours => {
@@ -190,32 +191,44 @@ impl<'a> Desk<'a> {
         })
     }
 
-    /// The hosts asked for by name, or every enrolled one of the role with the labels.
+    /// The hosts asked for by name, or every enrolled one of the role with the labels; of more than there may be, one more than that.
     pub(super) fn hosts(&self, rule: &Role, wish: &Wish<'_>) -> BTreeSet<HostName> {
         if !wish.hosts.is_empty() {
             return wish.hosts.clone();
         }
-        let hosts = self.state.directory.hosts();
-        let enrolled = hosts.map(|host| &host.enrolled);
-        enrolled
-            .filter(|host| rule.hosts.cover(&host.name, &host.labels))
-            .filter(|host| wish.labels.fits(&host.labels))
-            .map(|host| host.name.clone())
-            .collect()
+        let mut hosts = BTreeSet::new();
+        for host in rule.hosts.among(&self.state.directory, wish.labels) {
+            hosts.insert(host.clone());
+            if hosts.len() > MOST_HOSTS {
+                break;
+            }
+        }
+        hosts
     }
 
-    /// One open request a login, role and host (T27).
+    /// True where `host` would be among [`Self::hosts`], were there no end to them.
+    fn is_wanted(&self, host: &HostName, rule: &Role, wish: &Wish<'_>) -> bool {
+        if !wish.hosts.is_empty() {
+            return wish.hosts.contains(host);
+        }
+        let host = self.state.directory.host(host).map(|host| &host.enrolled);
+        host.is_some_and(|host| {
+            rule.hosts.cover(&host.name, &host.labels) && wish.labels.fits(&host.labels)
+        })
+    }
+
+    /// One open request a login, role and host, of the hosts that are `wanted` (T27).
     pub(super) fn check_not_asked_already(
         &self,
         user: &UserSet,
         role: &RoleName,
-        hosts: &BTreeSet<HostName>,
+        wanted: impl Fn(&HostName) -> bool,
     ) -> Result<(), WorkflowError> {
-        let mut same = self
-            .undecided()
-            .filter(|open| open.asked.login == user.login && open.asked.role == *role);
+        let open = self.state.pending_for(&user.login);
+        let mut same = open.filter(|open| self.is_undecided(open) && open.asked.role == *role);
         let found = same.find_map(|open| {
-            let host = open.asked.hosts.intersection(hosts).next()?;
+            let mut hosts = open.asked.hosts.iter();
+            let host = hosts.find(|host| wanted(host))?;
             Some(WorkflowError::SameOpen {
                 request: open.asked.request.clone(),
                 host: host.clone(),
@@ -239,17 +252,14 @@ impl<'a> Desk<'a> {
 
     /// How many requests of `name` nobody has decided.
     pub(super) fn open_of(&self, name: &Principal) -> usize {
-        self.undecided()
-            .filter(|open| open.asked.principal == *name)
-            .count()
+        let open = self.state.pending_of(name);
+        open.filter(|open| self.is_undecided(open)).count()
     }
 
     /// How many requests `name` has made within a day.
     pub(super) fn of_today(&self, name: &Principal) -> usize {
-        let all = self.state.requests().rev();
-        let recent = all.take_while(|request| self.is_of_today(request.asked_at));
-        recent
-            .filter(|request| request.asked.principal == *name)
+        let all = self.state.requests_of(name).rev();
+        all.take_while(|request| self.is_of_today(request.asked_at))
             .count()
     }
 
@@ -257,10 +267,7 @@ impl<'a> Desk<'a> {
         self.now.duration_since(at) < ONE_DAY
     }
 
-    fn undecided(&self) -> impl Iterator<Item = &'a Request> {
-        let now = self.now;
-        self.state
-            .pending()
-            .filter(move |request| now < request.asked.lapses_at)
+    fn is_undecided(&self, request: &Request) -> bool {
+        self.now < request.asked.lapses_at
     }
 }

@@ -340,11 +340,7 @@ impl<'a> Desk<'a> {
     ) -> Result<Granted, WorkflowError> {
         let mut grants = Vec::new();
         for (number, host) in (self.state.next_grant()..).zip(&asked.hosts) {
-            let live = self
-                .state
-                .live_grants(self.now)
-                .filter(|grant| grant.host == *host)
-                .count();
+            let live = self.state.live_grants_on(host, self.now).count();
             let grant = GrantId::try_from(format!("g{number}"))
                 .ok()
                 .filter(|_| live < MOST_GRANTS);

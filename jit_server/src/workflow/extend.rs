@@ -37,7 +37,7 @@ impl<'a> Desk<'a> {
             return Ok(vec![self.extended(grant, for_seconds, reason, None)]);
         }
         let hosts = BTreeSet::from([grant.host.clone()]);
-        self.check_not_asked_already(user, &grant.role, &hosts)?;
+        self.check_not_asked_already(user, &grant.role, |host| *host == grant.host)?;
         self.check_few_enough(user)?;
         let request = Requested {
             request: self.request_id()?,

@@ -1,6 +1,7 @@
 //! What is so after all that happened.
 
 mod grants;
+mod numbers;
 mod requests;
 mod reviews;
 mod taken;
@@ -8,7 +9,7 @@ mod taken;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use jit_grant::{GrantId, HostId, HostName, Principal, RequestId};
+use jit_grant::{GrantId, HostId, HostName, Login, Principal, RequestId};
 
 use super::Unconfirmed;
 use crate::alarm::Alarm;
@@ -18,6 +19,8 @@ use crate::event::{Actor, Entry, Event, Extended, Restored};
 use crate::key_chain::KeyChain;
 use crate::text::Reason;
 use crate::user_token::{End, UserTokens};
+
+use numbers::Numbers;
 
 pub use grants::{Ended, Grant, GrantState};
 pub use requests::{Given, Request, RequestState, Step};
@@ -38,7 +41,11 @@ pub struct State {
     grants: BTreeMap<u64, Grant>,
     /// Grants neither revoked nor released; some of them may be past their time.
     unended: BTreeSet<u64>,
+    unended_on: Numbers<HostName>,
     pending: BTreeSet<u64>,
+    pending_for: Numbers<Login>,
+    pending_of: Numbers<Principal>,
+    requests_of: Numbers<Principal>,
     /// Requests of break-glass roles whose use nobody has reviewed.
     unreviewed: BTreeSet<u64>,
     locks: BTreeMap<Principal, Said>,
@@ -78,6 +85,24 @@ impl State {
             .filter_map(|number| self.requests.get(number))
     }
 
+    /// The requests of `principal`, oldest first.
+    pub fn requests_of(&self, principal: &Principal) -> impl DoubleEndedIterator<Item = &Request> {
+        let numbers = self.requests_of.of(principal);
+        numbers.filter_map(|number| self.requests.get(number))
+    }
+
+    /// Those of them that nobody has decided yet.
+    pub fn pending_of(&self, principal: &Principal) -> impl Iterator<Item = &Request> {
+        let numbers = self.pending_of.of(principal);
+        numbers.filter_map(|number| self.requests.get(number))
+    }
+
+    /// The requests for `login`, whoever asks, that nobody has decided yet, oldest first.
+    pub fn pending_for(&self, login: &Login) -> impl Iterator<Item = &Request> {
+        let numbers = self.pending_for.of(login);
+        numbers.filter_map(|number| self.requests.get(number))
+    }
+
     /// All grants, oldest first.
     pub fn grants(&self) -> impl DoubleEndedIterator<Item = &Grant> {
         self.grants.values()
@@ -87,6 +112,14 @@ impl State {
     pub fn live_grants(&self, now: Timestamp) -> impl Iterator<Item = &Grant> {
         self.unended
             .iter()
+            .filter_map(|number| self.grants.get(number))
+            .filter(move |grant| grant.is_live(now))
+    }
+
+    /// Those of them on `host`.
+    pub fn live_grants_on(&self, host: &HostName, now: Timestamp) -> impl Iterator<Item = &Grant> {
+        self.unended_on
+            .of(host)
             .filter_map(|number| self.grants.get(number))
             .filter(move |grant| grant.is_live(now))
     }

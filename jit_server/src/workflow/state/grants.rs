@@ -134,6 +134,7 @@ impl State {
             reason: reason.cloned(),
         });
         self.unended.remove(&number);
+        self.unended_on.remove(&grant.host, number);
         let of = grant.request.clone();
         self.note(&of, entry);
     }
@@ -141,7 +142,8 @@ impl State {
     /// Forgets which grants are past their time, so that looking for live ones stays quick.
     pub fn forget_expired(&mut self, now: Timestamp) {
         let grants = &self.grants;
-        self.unended
-            .retain(|number| grants.get(number).is_some_and(|grant| grant.is_live(now)));
+        let lives = |number: &u64| grants.get(number).is_some_and(|grant| grant.is_live(now));
+        self.unended.retain(lives);
+        self.unended_on.retain(lives);
     }
 }

@@ -112,6 +112,9 @@ impl State {
         };
         self.requests.insert(number, request);
         self.pending.insert(number);
+        self.pending_for.add(&asked.login, number);
+        self.pending_of.add(&asked.principal, number);
+        self.requests_of.add(&asked.principal, number);
     }
 
     pub(super) fn pending_mut(&mut self, id: &RequestId) -> Option<&mut Request> {
@@ -177,6 +180,9 @@ impl State {
             made.push((number, grant));
         }
         self.unended.extend(made.iter().map(|(number, _)| *number));
+        for (number, grant) in &made {
+            self.unended_on.add(&grant.host, *number);
+        }
         self.grants.extend(made);
         self.unreviewed.extend(to_review);
         self.close(&granted.request, RequestState::Approved, entry);
@@ -200,8 +206,12 @@ impl State {
         };
         request.state = state;
         request.timeline.push(step(entry));
+        let asked = &request.asked;
+        let (login, principal) = (asked.login.clone(), asked.principal.clone());
         if let Some(number) = number(id.as_str()) {
             self.pending.remove(&number);
+            self.pending_for.remove(&login, number);
+            self.pending_of.remove(&principal, number);
         }
     }
 
