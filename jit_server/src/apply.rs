@@ -9,7 +9,7 @@ use jit_grant::{HostName, Principal};
 
 use crate::event::UserSet;
 use crate::label::{LabelKey, LabelValue};
-use crate::policy::Policy;
+use crate::policy::{Mistake, Policy};
 
 pub use parse::{HOSTS, POLICY, Texts, USERS, read};
 pub use plan::{Change, Plan, Sign, Thing, plan};
@@ -19,6 +19,8 @@ pub use plan::{Change, Plan, Sign, Thing, plan};
 pub struct Wanted {
     /// The policy. None: it stays.
     pub policy: Option<Policy>,
+    /// What is right in the policy and unwise.
+    pub advice: Vec<Mistake>,
     /// All users, so whoever is not among them is removed. None: they stay.
     pub users: Option<BTreeMap<Principal, UserSet>>,
     /// Some of the hosts; others stay as they are.

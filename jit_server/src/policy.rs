@@ -29,6 +29,7 @@ pub use document::{
 pub(crate) use file::read_text;
 pub use file::{Change, PolicyFile, check, read};
 pub use hosts::Hosts;
+pub(crate) use parse::check_closely;
 pub use parse::{Checked, check_text};
 pub use reader::Mistake;
 pub(crate) use reader::{Reader, Value};

@@ -97,10 +97,18 @@ async fn only_root_has_things_explained() {
 }
 
 #[tokio::test]
-async fn the_policy_in_force_and_that_of_a_file_are_shown_alike() {
+async fn the_policy_in_force_is_shown_as_that_of_a_file_and_with_the_members_of_its_groups() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(folder.path()).await;
-    for format in ["md", "table", "json"] {
+    running.populate().await;
+    for (format, members) in [
+        ("md", "| leads | bob, carol |\n"),
+        ("table", "leads       bob, carol\n"),
+        (
+            "json",
+            "\"leads\": [\n      \"bob\",\n      \"carol\"\n    ]",
+        ),
+    ] {
         let in_force = policy(folder.path(), &["show", "--format", format]).await;
         assert!(in_force.status.success(), "{in_force:?}");
         let options = [
@@ -112,8 +120,17 @@ async fn the_policy_in_force_and_that_of_a_file_are_shown_alike() {
             "none",
         ];
         let of_file = policy(folder.path(), &options).await;
-        assert_eq!(said(&in_force), said(&of_file), "{format}");
-        assert!(said(&of_file).contains("web-admin"));
+        let (in_force, of_file) = (said(&in_force), said(&of_file));
+        assert!(in_force.contains(members), "{in_force}");
+        assert!(!of_file.contains(members), "{of_file}");
+        let mut lines = of_file
+            .lines()
+            .filter(|line| !line.contains("\"members\": null"));
+        assert!(
+            lines.all(|line| in_force.contains(line)),
+            "{in_force} and {of_file}"
+        );
+        assert!(of_file.contains("web-admin"));
     }
     running
         .as_("alice")

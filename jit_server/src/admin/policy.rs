@@ -206,7 +206,8 @@ impl Stage {
     }
 }
 
-fn listed(names: &[String]) -> String {
+/// Names of people, where there are any.
+pub(super) fn listed(names: &[String]) -> String {
     match names {
         [] => "nobody".to_owned(),
         names => names.join(", "),

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use super::policy::listed;
 use super::{print_json, say, table, trimmed};
 use crate::cli::{Format, ShowOptions};
 use crate::client::Client;
@@ -51,6 +52,13 @@ fn as_table(document: &PolicyDocument) -> String {
         text.push_str(&trimmed(roles));
     }
     text.push_str(&format!("\n{}\n{}\n", locks(document), auditors(document)));
+    if let Some(members) = &document.members {
+        let mut groups = table(&["GROUP", "MEMBERS"]);
+        for (group, members) in members {
+            groups.add_row([group.clone(), listed(members)]);
+        }
+        text.push_str(&format!("\n{}", trimmed(groups)));
+    }
     text
 }
 
@@ -75,6 +83,12 @@ fn as_markdown(document: &PolicyDocument) -> String {
         }
         if let Some(because) = &role.auto {
             text.push_str(&format!("| Why that is safe | {} |\n", escaped(because)));
+        }
+    }
+    if let Some(members) = &document.members {
+        text.push_str("\n## Groups\n\n| | |\n|---|---|\n");
+        for (group, members) in members {
+            text.push_str(&format!("| {group} | {} |\n", listed(members)));
         }
     }
     text.push_str(&format!(

@@ -43,7 +43,7 @@ pub(super) struct PlanView {
     changes: Vec<ChangeView>,
     /// What people lose by it.
     lost: LossView,
-    /// What is said of hosts that are not there, and of tokens that count on.
+    /// What is unwise in the policy; what is said of hosts that are not there, and of tokens that count on.
     warnings: Vec<String>,
     /// How many removals have to be allowed, where they are more than half of the users. null: none.
     removals_to_allow: Option<usize>,

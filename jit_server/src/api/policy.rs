@@ -20,7 +20,7 @@ use crate::server::Server;
 use crate::text::Ticket;
 use crate::workflow::{self, Able, Approvers, Explanation, Outcome, Rule, Told, Wish};
 
-/// The policy in force.
+/// The policy in force, and who is in the groups that it names.
 #[utoipa::path(get, path = "/v1/policy", tag = "administration", responses(
     (status = 200, body = PolicyDocument),
     (status = 403, body = Problem, content_type = "application/problem+json"),
@@ -30,7 +30,10 @@ pub(super) async fn show(
     _: Administrator,
 ) -> Result<Json<PolicyDocument>, Problem> {
     server.look_at_policy().await?;
-    Ok(Json(PolicyDocument::from(server.policy().as_ref())))
+    let document = PolicyDocument::from(server.policy().as_ref());
+    Ok(Json(
+        server.look(|state| document.with_members(&state.directory)),
+    ))
 }
 
 /// What somebody would ask for.

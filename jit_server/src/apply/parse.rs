@@ -11,7 +11,7 @@ use super::{Wanted, WantedHost};
 use crate::directory::{GroupName, MOST_OF_USER};
 use crate::event::UserSet;
 use crate::label::{LabelKey, LabelValue, MOST_LABELS};
-use crate::policy::{Mistake, Reader, Value, check_text};
+use crate::policy::{Mistake, Reader, Value, check_closely};
 use crate::ssh_key::SshKey;
 
 /// The policy's file.
@@ -39,16 +39,22 @@ pub struct Texts<'t> {
 pub fn read(texts: Texts<'_>) -> Result<Wanted, Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let mut kept = |wrong| mistakes.extend(wrong);
-    let policy = texts.policy.map(|text| check_text(POLICY, text));
+    let policy = texts.policy.map(|text| check_closely(POLICY, text));
     let policy = policy.transpose().map_err(&mut kept);
     let users = texts.users.map(users).transpose().map_err(&mut kept);
     let hosts = texts.hosts.map(hosts).transpose().map_err(&mut kept);
     match (policy, users, hosts) {
-        (Ok(policy), Ok(users), Ok(hosts)) => Ok(Wanted {
-            policy,
-            users,
-            hosts: hosts.unwrap_or_default(),
-        }),
+        (Ok(checked), Ok(users), Ok(hosts)) => {
+            let (policy, advice) = checked
+                .map(|checked| (checked.policy, checked.warnings))
+                .unzip();
+            Ok(Wanted {
+                policy,
+                advice: advice.unwrap_or_default(),
+                users,
+                hosts: hosts.unwrap_or_default(),
+            })
+        }
         _ => Err(mistakes),
     }
 }

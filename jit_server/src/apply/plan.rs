@@ -23,7 +23,7 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// What people lose by it.
     pub lost: Loss,
-    /// What is said of hosts that are not there.
+    /// What is unwise in the policy, as `jit-server policy check` warns of it; and what is said of hosts that are not there.
     pub warnings: Vec<String>,
     /// What makes it so: all of these events or none.
     pub events: Vec<Event>,
@@ -99,11 +99,15 @@ pub fn plan(
     wanted: &Wanted,
     now: Timestamp,
 ) -> Result<Plan, Error> {
+    let warnings = wanted.advice.iter().map(ToString::to_string).collect();
     let mut planner = Planner {
         state,
         policy,
         now,
-        plan: Plan::default(),
+        plan: Plan {
+            warnings,
+            ..Plan::default()
+        },
     };
     if let Some(next) = &wanted.policy {
         planner.policy(next);

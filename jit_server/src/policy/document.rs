@@ -1,5 +1,7 @@
 //! A policy as people and programs read it, whoever wrote it and however.
 
+mod members;
+
 use std::collections::BTreeMap;
 
 use jit_grant::Action;
@@ -23,6 +25,9 @@ pub struct PolicyDocument {
     /// Who may read the whole record, beside the administrator.
     #[serde(default)]
     pub may_audit: PeopleDocument,
+    /// The members of each group that it names. null: this is a policy of a file, which does not say.
+    #[serde(default)]
+    pub members: Option<BTreeMap<String, Vec<String>>>,
 }
 
 /// A role.
@@ -163,6 +168,7 @@ impl From<&Policy> for PolicyDocument {
                 .collect(),
             may_lock: PeopleDocument::from(&policy.may_lock),
             may_audit: PeopleDocument::from(&policy.may_audit),
+            members: None,
         }
     }
 }

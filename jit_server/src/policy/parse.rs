@@ -34,7 +34,11 @@ pub struct Checked {
     pub warnings: Vec<Mistake>,
 }
 
-pub(super) fn check_closely(file: &str, text: &str) -> Result<Checked, Vec<Mistake>> {
+/// Checks the text of a policy as [`check_text`] does, and says what is unwise in it, too.
+///
+/// # Errors
+/// Every mistake.
+pub(crate) fn check_closely(file: &str, text: &str) -> Result<Checked, Vec<Mistake>> {
     let mut reader = Reader::new(file, text);
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {

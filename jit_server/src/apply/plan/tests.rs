@@ -196,3 +196,32 @@ fn removing_more_than_half_of_the_users_must_be_allowed_by_number() {
     let without_the_file = planned(&state(&users(5)), &wanted(None, None));
     assert_eq!(without_the_file, Plan::default());
 }
+
+#[test]
+fn what_a_check_of_the_policy_warns_of_the_plan_does_also_when_nothing_changes() {
+    let text = r#"
+[roles.any]
+hosts = ["*"]
+actions = ["ssh", "sudo"]
+longest = "2d"
+may_ask = { groups = ["developers"] }
+approve = { groups = ["leads"] }
+"#;
+    let texts = Texts {
+        policy: Some(text),
+        ..Texts::default()
+    };
+    let wanted = read(texts).unwrap();
+    let lines = [
+        "policy.toml:3: roles.any.hosts: ",
+        "policy.toml:5: roles.any.longest: ",
+    ];
+    let in_force = wanted.policy.clone().unwrap();
+    for policy in [Policy::default(), in_force] {
+        let plan = plan(&State::default(), &policy, &wanted, now()).unwrap();
+        assert_eq!(plan.warnings.len(), lines.len());
+        for (warning, line) in plan.warnings.iter().zip(lines) {
+            assert!(warning.starts_with(line), "{warning}");
+        }
+    }
+}
