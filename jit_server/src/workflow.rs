@@ -14,6 +14,7 @@ mod laws;
 mod lock;
 mod restored;
 mod review;
+mod size;
 mod span;
 mod stages;
 mod state;

@@ -7,16 +7,13 @@ use jit_grant::{GrantId, HostName, Principal, RequestId, RoleName};
 
 use super::asking::MOST_A_DAY;
 use super::{Given, Progress, Request, RequestState, Rule, State, Wish, WorkflowError};
-use super::{review, span};
+use super::{review, size, span};
 use crate::clock::seconds_after;
 use crate::event::{Actor, Approved, Denied, Event, Granted, GrantedHost, Requested, UserSet};
 use crate::label::Labelled;
 use crate::origin::Origin;
 use crate::policy::{Policy, Role, Stated, Wanted};
 use crate::text::{Comment, Reason, Ticket};
-
-/// Live grants of one host at most; a bundle takes some more than that.
-const MOST_GRANTS: usize = 4_000;
 
 /// What somebody wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -340,10 +337,10 @@ impl<'a> Desk<'a> {
     ) -> Result<Granted, WorkflowError> {
         let mut grants = Vec::new();
         for (number, host) in (self.state.next_grant()..).zip(&asked.hosts) {
-            let live = self.state.live_grants_on(host, self.now).count();
+            let room = size::has_room(self.state, host, asked, self.now);
             let grant = GrantId::try_from(format!("g{number}"))
                 .ok()
-                .filter(|_| live < MOST_GRANTS);
+                .filter(|_| room);
             let grant = grant.ok_or_else(|| WorkflowError::HostFull(host.clone()))?;
             grants.push(GrantedHost {
                 grant,

@@ -12,6 +12,7 @@ mod lock;
 mod removal;
 mod request;
 mod review;
+mod size;
 mod stages;
 mod start;
 mod stated;

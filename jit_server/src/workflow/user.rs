@@ -3,8 +3,8 @@
 
 use jit_grant::Principal;
 
-use super::WorkflowError;
 use super::command::Desk;
+use super::{WorkflowError, size};
 use crate::event::{Actor, Event, UserSet};
 use crate::text::Reason;
 
@@ -15,6 +15,7 @@ impl Desk<'_> {
         if self.state.directory.user(&user.name) == Some(&user) {
             return Ok(Vec::new());
         }
+        size::check_keys(self.state, &user, self.now)?;
         let live = self.state.live_grants(self.now);
         let elsewhere =
             live.filter(|grant| grant.principal == user.name && grant.login != user.login);

@@ -10,7 +10,7 @@ impl PolicyDocument {
     #[must_use]
     pub fn with_members(self, directory: &Directory) -> Self {
         let named = self.roles.iter().flat_map(RoleDocument::people);
-        let named = named.chain([&self.may_lock]);
+        let named = named.chain([&self.may_lock, &self.may_audit]);
         let named: BTreeSet<&String> = named.flat_map(|people| &people.groups).collect();
         let mut members: BTreeMap<String, Vec<String>> = named
             .into_iter()
