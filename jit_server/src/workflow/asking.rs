@@ -67,7 +67,7 @@ pub enum Rule {
     HostsCounted,
     /// The time is within the role's longest.
     WithinLongest,
-    /// Nothing undecided asks for the same (T27).
+    /// Nothing undecided asks for the same (T27), and what is granted at once is not there several times already.
     NotAskedAlready,
     /// No more of one person than people can read.
     FewEnough,
@@ -148,7 +148,8 @@ impl<'a> Desk<'a> {
             Rule::NotAskedAlready => {
                 let (user, role) = (self.user()?, self.role(wish.role)?);
                 let wanted = |host: &HostName| self.is_wanted(host, role, wish);
-                self.check_not_asked_already(user, wish.role, wanted)
+                self.check_not_asked_already(user, wish.role, wanted)?;
+                self.check_not_had_already(user, wish.role, role, wanted)
             }
             Rule::FewEnough => self.check_few_enough(self.user()?),
             Rule::WithinHours => {

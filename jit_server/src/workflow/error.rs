@@ -190,6 +190,18 @@ pub enum WorkflowError {
         /// When they end.
         until: Timestamp,
     },
+    /// The requester has as many live grants of it as are given without anybody's approval.
+    #[error(
+        "you have this on {host} already, several times: use {grant}, which lasts until {until:.0}, or give it back with `jitctl release {grant}`"
+    )]
+    HadAlready {
+        /// The one of them that lasts longest.
+        grant: GrantId,
+        /// Where.
+        host: HostName,
+        /// When it ends.
+        until: Timestamp,
+    },
 }
 
 impl From<ConditionRefusal> for WorkflowError {
@@ -260,6 +272,7 @@ impl WorkflowError {
             Self::NoHostsLabelled { .. } => ("no-hosts", Invalid),
             Self::Policy(PolicyRefusal::Condition(refusal)) => condition(refusal),
             Self::PastHours { .. } => ("past-hours", Invalid),
+            Self::HadAlready { .. } => ("had-already", Conflict),
         }
     }
 }

@@ -88,3 +88,28 @@ fn a_request_made_while_people_had_to_approve_is_not_granted_by_a_policy_that_as
     );
     assert!(lapsed(&history.state, after(begin(), 1)).is_empty());
 }
+
+#[test]
+fn nobody_fills_a_host_with_grants_that_nobody_approves() {
+    for role in ["auto", "glass"] {
+        let mut history = History::new();
+        for seconds in [600, 900, 300] {
+            history.wants(begin(), 0, ask(role, seconds)).unwrap();
+        }
+        let refused = history.wants(begin(), 0, ask(role, 60)).unwrap_err();
+        assert_eq!(refused.code().0, "had-already");
+        assert!(
+            refused.to_string().contains("g2, which lasts until"),
+            "{refused}"
+        );
+        history.wants(begin(), 1, ask(role, 60)).unwrap();
+        history
+            .wants(after(begin(), 300), 0, ask(role, 600))
+            .unwrap();
+        let release = Command::Release { grant: grant_id(1) };
+        history.wants(after(begin(), 300), 0, release).unwrap();
+        history
+            .wants(after(begin(), 300), 0, ask(role, 600))
+            .unwrap();
+    }
+}
