@@ -7,7 +7,7 @@ use super::command::Desk;
 use super::{Grant, WorkflowError};
 use crate::clock::seconds_after;
 use crate::event::{Granted, Requested};
-use crate::policy::{ConditionRefusal, Role};
+use crate::policy::Role;
 
 /// The time of a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,9 +31,7 @@ impl Desk<'_> {
     ) -> Result<Span, WorkflowError> {
         let later = asked.not_before.filter(|start| *start > self.now);
         let start = later.unwrap_or(self.now);
-        if later.is_some() && rule.conditions.start_within_seconds.is_none() {
-            return Err(ConditionRefusal::NoLaterStart(asked.role.clone()).into());
-        }
+        rule.check_start(&asked.role, later, self.now)?;
         let within = |seconds| {
             let limit = seconds_after(start, seconds);
             rule.lasts_until(&asked.role, start, limit, self.now)

@@ -159,6 +159,24 @@ fn a_role_that_begins_no_more_ahead_of_time_refuses_what_was_asked_before() {
 }
 
 #[test]
+fn a_request_that_begins_further_ahead_than_its_role_allows_now_waits_until_it_does_not() {
+    let mut policy = ahead();
+    for role in policy.roles.values_mut() {
+        role.conditions.start_within_seconds = Some(2 * HOUR);
+    }
+    let mut history = asked();
+    let refused = history.wants_under(&policy, at("12:59"), 1, approve(1, None));
+    assert_eq!(refused.unwrap_err().code().0, "start-too-far");
+    history
+        .wants_under(&policy, at("13:00"), 1, approve(1, None))
+        .unwrap();
+    assert_eq!(
+        history.state.grant(&grant_id(1)).unwrap().not_before,
+        at("15:00")
+    );
+}
+
+#[test]
 fn a_record_can_not_make_a_grant_begin_before_or_end_after_what_was_asked() {
     let policy = ahead();
     for (earlier, later) in [(1, 0), (0, 1)] {
