@@ -11,7 +11,7 @@ use super::{Request, WorkflowError};
 use crate::event::{Actor, UserSet};
 use crate::label::Labelled;
 use crate::origin::Origin;
-use crate::policy::{PolicyRefusal, Role};
+use crate::policy::{Approval, PolicyRefusal, Role};
 use crate::text::{Reason, Ticket};
 
 /// Undecided requests of one principal at most.
@@ -151,7 +151,7 @@ impl<'a> Desk<'a> {
                 self.check_not_asked_already(user, wish.role, wanted)?;
                 self.check_not_had_already(user, wish.role, role, wanted)
             }
-            Rule::FewEnough => self.check_few_enough(self.user()?),
+            Rule::FewEnough => self.check_few_enough(self.user()?, self.role(wish.role)?),
             Rule::WithinHours => {
                 let role = self.role(wish.role)?;
                 let start = wish.not_before.unwrap_or(self.now);
@@ -238,10 +238,14 @@ impl<'a> Desk<'a> {
         found.map_or(Ok(()), Err)
     }
 
-    /// No more of one person than people can read.
-    pub(super) fn check_few_enough(&self, user: &UserSet) -> Result<(), WorkflowError> {
+    /// No more of one person than people can read. What nobody decides keeps nobody reading, and must not wait for those who do.
+    pub(super) fn check_few_enough(
+        &self,
+        user: &UserSet,
+        role: &Role,
+    ) -> Result<(), WorkflowError> {
         let open = self.open_of(&user.name);
-        if open >= MOST_OPEN {
+        if open >= MOST_OPEN && matches!(role.approval, Approval::Stages(_)) {
             return Err(WorkflowError::TooManyOpen(open));
         }
         let today = self.of_today(&user.name);

@@ -38,7 +38,7 @@ impl<'a> Desk<'a> {
         }
         let hosts = BTreeSet::from([grant.host.clone()]);
         self.check_not_asked_already(user, &grant.role, |host| *host == grant.host)?;
-        self.check_few_enough(user)?;
+        self.check_few_enough(user, rule)?;
         let request = Requested {
             request: self.request_id()?,
             principal: user.name.clone(),

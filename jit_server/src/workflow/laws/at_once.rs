@@ -113,3 +113,22 @@ fn nobody_fills_a_host_with_grants_that_nobody_approves() {
             .unwrap();
     }
 }
+
+#[test]
+fn undecided_requests_keep_nobody_from_breaking_the_glass() {
+    let mut history = History::new();
+    for number in 0..20 {
+        // Each open request is of another login, so that only their number counts.
+        history.happened(
+            begin(),
+            &Actor::Administrator,
+            user("alice", &format!("a{number}")),
+        );
+        history.wants(begin(), 0, ask("two", 60)).unwrap();
+    }
+    let waits = history.wants(begin(), 0, ask("one", 60));
+    assert_eq!(waits, Err(WorkflowError::TooManyOpen(20)));
+    for role in ["glass", "auto"] {
+        history.wants(begin(), 0, ask(role, 60)).unwrap();
+    }
+}
