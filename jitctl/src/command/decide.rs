@@ -6,7 +6,7 @@ use jit_grant::{GrantId, RequestId};
 use serde_json::{Value, json};
 
 use super::Here;
-use super::list::approvals;
+use super::list::{Part, approvals, listed};
 use crate::error::{Error, Exit};
 use crate::server::{Grant, Request, Whoami};
 use crate::words::clean;
@@ -135,7 +135,8 @@ async fn grants_of_caller(here: &Here) -> Result<Option<Vec<Grant>>, Error> {
     let Some(me) = whoami.principal else {
         return Ok(None);
     };
-    let mut grants: Vec<Grant> = server.parse(&server.get("/v1/grants?active=true").await?)?;
+    let (grants, _) = listed(&server, "/v1/grants?active=true", Part::All).await?;
+    let mut grants: Vec<Grant> = server.parse(&Value::Array(grants))?;
     grants.retain(|grant| grant.principal == me);
     Ok(Some(grants))
 }

@@ -42,7 +42,7 @@ fn part(all: bool) -> Part {
 
 /// Which part of a long list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     Newest,
     All,
 }
@@ -79,7 +79,11 @@ async fn table<T: DeserializeOwned>(
 }
 
 /// The list at `path`, and whether there is more of it.
-async fn listed(server: &Server, path: &str, part: Part) -> Result<(Vec<Value>, bool), Error> {
+pub(super) async fn listed(
+    server: &Server,
+    path: &str,
+    part: Part,
+) -> Result<(Vec<Value>, bool), Error> {
     let mut list = Vec::new();
     let mut next = path.to_owned();
     loop {

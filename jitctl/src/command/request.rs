@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::Here;
-use super::list::{time, until};
+use super::list::{Part, listed, time, until};
 use crate::cli;
 use crate::error::{Error, Exit};
 use crate::server::{Grant, Request, Server, Whoami};
@@ -104,10 +104,10 @@ async fn grant_in_force(
     me: &str,
     wanted: &cli::Ensure,
 ) -> Result<Option<(Grant, Value)>, Error> {
-    let answer = server.get("/v1/grants?active=true").await?;
+    let (grants, _) = listed(server, "/v1/grants?active=true", Part::All).await?;
     let min_left = SignedDuration::try_from(wanted.min_left).unwrap_or(SignedDuration::MAX);
-    for value in answer.as_array().into_iter().flatten() {
-        let grant: Grant = server.parse(value)?;
+    for value in grants {
+        let grant: Grant = server.parse(&value)?;
         let ours = grant.principal == me
             && grant.role == wanted.role.as_str()
             && grant.host == wanted.host.as_str();
@@ -117,7 +117,7 @@ async fn grant_in_force(
             && grant.state == "active"
             && grant.expires.duration_since(here.now.wall) >= min_left
         {
-            return Ok(Some((grant, value.clone())));
+            return Ok(Some((grant, value)));
         }
     }
     Ok(None)
@@ -129,7 +129,8 @@ async fn pending_request(
     me: &str,
     wanted: &cli::Ensure,
 ) -> Result<Option<String>, Error> {
-    let pending: Vec<Request> = server.parse(&server.get("/v1/requests?state=pending").await?)?;
+    let (pending, _) = listed(server, "/v1/requests?state=pending", Part::All).await?;
+    let pending: Vec<Request> = server.parse(&Value::Array(pending))?;
     let fits = |request: &&Request| {
         request.principal == me
             && request.role == wanted.role.as_str()

@@ -278,6 +278,47 @@ fn ensure_waits_for_its_own_pending_request_rather_than_asking_twice() {
     assert_eq!(ended.code, 0, "{}", ended.err);
 }
 
+/// The server's answer to `call` leads to a second page, which is this.
+fn leads_to(host: &Host, call: &str, second: Value) {
+    let next = format!("{call}&before=x2");
+    let link = next.trim_start_matches("GET ");
+    host.server_links(call, &format!("<{link}>; rel=\"next\""));
+    host.server_says(&next, 200, second);
+}
+
+#[test]
+fn what_stands_on_a_later_page_is_found_by_ensure_and_release() {
+    let (mut grants, mut requests) = (grant(60), request("pending"));
+    grants["principal"] = json!("mallory");
+    requests["principal"] = json!("mallory");
+    let (grants, requests) = (json!([grants]), json!([requests]));
+    let ensure = ["ensure", "web-admin", "--host", "web1", "--min-left", "20m"];
+    let active = "GET /v1/grants?active=true";
+
+    let host = outside_of_a_session(grants.clone());
+    leads_to(&host, active, json!([grant(25)]));
+    let ended = host.jitctl(&ensure);
+    assert!(
+        ended.out.starts_with("g4 is in force on web1 until"),
+        "{}",
+        ended.err
+    );
+    let released = host.jitctl(&["release"]).err;
+    assert!(
+        released.ends_with("next: jitctl release g4 (alice on web1, web-admin)\n"),
+        "{released}"
+    );
+
+    let host = outside_of_a_session(grants);
+    let pending = "GET /v1/requests?state=pending";
+    host.server_says(pending, 200, requests);
+    leads_to(&host, pending, json!([request("pending")]));
+    let wait = "GET /v1/requests/r17?wait_seconds=30&while=pending";
+    host.server_says(wait, 200, approved());
+    host.server_says("GET /v1/grants/g4", 200, grant(30));
+    assert_eq!(host.jitctl(&ensure).code, 0);
+}
+
 #[test]
 fn release_from_inside_a_session_gives_its_grant_back() {
     let host = Host::new().with_server().with_daemon();
