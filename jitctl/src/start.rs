@@ -57,7 +57,7 @@ impl Start {
     /// # Errors
     /// Where the clocks change, and show that time twice or never.
     pub(crate) fn resolve(&self, times: &Times) -> Result<Timestamp, String> {
-        let today = times.now.to_zoned(times.zone.clone()).date();
+        let now = times.now.to_zoned(times.zone.clone()).datetime();
         let local = |at: DateTime| {
             let moment = times.zone.to_ambiguous_timestamp(at).unambiguous();
             moment.map_err(|_| {
@@ -72,12 +72,13 @@ impl Start {
                 .map_err(|error| error.to_string()),
             Self::Local(at) => local(*at),
             Self::Next(time) => {
-                let at = local(today.to_datetime(*time))?;
-                if at > times.now {
-                    return Ok(at);
-                }
-                let tomorrow = today.tomorrow().map_err(|error| error.to_string())?;
-                local(tomorrow.to_datetime(*time))
+                // By what the clock shows: that today's has been is known even where it has been twice or never.
+                let day = match now.date() {
+                    today if *time > now.time() => Ok(today),
+                    today => today.tomorrow(),
+                };
+                let day = day.map_err(|error| error.to_string())?;
+                local(day.to_datetime(*time))
             }
         }
     }
@@ -114,6 +115,20 @@ mod tests {
             ("+1d", "2026-11-28T12:00:00Z"),
         ] {
             assert_eq!(resolved(text, now), Ok(at.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_of_day_that_has_been_is_tomorrow_s_on_the_day_of_a_change_of_clocks_too() {
+        for (now, at) in [
+            ("2026-10-25T12:00:00Z", "2026-10-26T01:30:00Z"),
+            ("2026-03-29T12:00:00Z", "2026-03-30T00:30:00Z"),
+        ] {
+            assert_eq!(resolved("02:30", now), Ok(at.to_owned()), "{now}");
+        }
+        // It is still to come, twice or never.
+        for now in ["2026-10-24T23:00:00Z", "2026-03-29T00:30:00Z"] {
+            assert!(resolved("02:30", now).is_err(), "{now}");
         }
     }
 
