@@ -48,8 +48,8 @@ async fn a_request_that_nobody_has_to_approve_opens_the_host_at_once_and_says_wh
         .await
         .is(201);
     assert_eq!(
-        (&asked["state"], &asked["grants"]),
-        (&json!("approved"), &json!(["g1"]))
+        (&asked["state"], &asked["grants"], &asked["needed"]),
+        (&json!("approved"), &json!(["g1"]), &json!(0))
     );
     assert_eq!(
         asked["at_once"],

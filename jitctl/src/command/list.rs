@@ -241,12 +241,14 @@ pub(super) fn approvals(request: &Request) -> String {
         .ok()
         .and_then(|number| request.stages.get(number.checked_sub(1)?));
     match due {
-        Some(stage) if request.stages.len() > 1 => format!(
-            "{} of {} approvals in stage {number} of {}",
-            stage.approved_by.len(),
-            stage.needed,
-            request.stages.len()
-        ),
+        // Where the policy has changed, some of those that were given count no more.
+        Some(stage) => {
+            let far = format!("{} of {} approvals", stage.approved_by.len(), stage.needed);
+            match request.stages.len() {
+                1 => far,
+                stages => format!("{far} in stage {number} of {stages}"),
+            }
+        }
         _ => format!(
             "{} of {} approvals",
             request.approvals.len(),

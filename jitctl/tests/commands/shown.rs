@@ -505,6 +505,24 @@ fn a_request_in_stages_is_shown_with_who_could_approve_each() {
 }
 
 #[test]
+fn an_approval_that_counts_no_more_is_not_counted_in_a_list() {
+    let host = Host::new().with_server();
+    let mut waiting = request("pending");
+    waiting["approvals"] =
+        json!([{ "by": "bob", "at": "2026-11-20T10:05:00Z", "stage": 1, "comment": null }]);
+    waiting["stage"] = json!(1);
+    waiting["stages"] = json!([
+        { "approvers": { "users": [], "groups": ["leads"] }, "needed": 1, "approved_by": [], "able": null },
+    ]);
+    host.server_says("GET /v1/requests", 200, json!([waiting]));
+    let listed = host.jitctl(&["list", "requests"]).out;
+    assert!(
+        listed.contains("0 of 1 approvals") && !listed.contains("stage"),
+        "{listed}"
+    );
+}
+
+#[test]
 fn what_nobody_has_to_approve_is_shown_with_the_grounds() {
     let host = Host::new().with_server();
     let mut at_once = approved();

@@ -31,7 +31,7 @@ pub(in crate::api) struct RequestView {
     asked_at: Timestamp,
     lapses_at: Timestamp,
     approvals: Vec<ApprovalView>,
-    /// How many approvals its role asks for, in all stages.
+    /// How many approvals its role asks for, in all stages; 0 where nobody has to.
     needed: u32,
     /// The stage that is due, from 1. null: it is decided.
     stage: Option<u32>,
@@ -133,7 +133,7 @@ impl RequestView {
             asked_at: request.asked_at,
             lapses_at: asked.lapses_at,
             approvals: request.approvals.iter().map(ApprovalView::from).collect(),
-            needed: stages.iter().map(|stage| stage.count).sum::<u32>().max(1),
+            needed: stages.iter().map(|stage| stage.count).sum(),
             stage: is_pending.then(|| progress.stage()),
             stages: if is_pending {
                 let numbered = stages.iter().enumerate();
