@@ -158,7 +158,7 @@ impl fmt::Display for Alarm {
                 role,
             } => write!(
                 f,
-                "nobody has reviewed in time what {principal} did with break-glass role {role} ({request}); `jitctl show {request}` says who may"
+                "nobody has reviewed in time what {principal} did with break-glass role {role} ({request}); it can still be reviewed: whoever may has it in `jitctl list requests --to-review`"
             ),
             Self::StateWithheld { why: None } => {
                 f.write_str("it says no more how its gates are, as it did before")
@@ -234,6 +234,18 @@ mod tests {
 
     const NOON: Timestamp = Timestamp::constant(1_795_608_000, 0);
     const GAP: Alarm = Alarm::ChainGap { due: 2, came: 4 };
+
+    #[test]
+    fn an_overdue_review_is_told_to_everybody_with_what_only_reviewers_can_do() {
+        let overdue = Alarm::ReviewOverdue {
+            request: "r7".parse().unwrap(),
+            principal: "alice".parse().unwrap(),
+            role: "glass".parse().unwrap(),
+        };
+        let said = overdue.to_string();
+        assert!(said.contains("whoever may has it in `jitctl list requests --to-review`"));
+        assert!(!said.contains("jitctl show"), "most can't see it: {said}");
+    }
 
     fn refused() -> Alarm {
         Alarm::ChainRefused {
