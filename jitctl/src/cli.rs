@@ -250,7 +250,7 @@ pub(crate) enum RequestState {
 pub(crate) struct Request {
     /// The role, as `jitctl list roles` shows it
     pub(crate) role: RoleName,
-    /// On this host only; may be repeated. All hosts of the role where none is named
+    /// On this host only; may be repeated. All hosts of the role where none is named; a request is for 64 at most
     #[arg(long)]
     pub(crate) host: Vec<HostName>,
     /// On those hosts of the role only that have this label; may be repeated: each key must be there, with one of the values given for it

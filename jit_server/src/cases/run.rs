@@ -76,6 +76,12 @@ pub fn run(policy: &Policy, cases: &Cases, case: &Case) -> Result<Came, String> 
             case.line, case.role
         ));
     }
+    if case.at.is_none() && case.from.is_some() {
+        return Err(format!(
+            "the case in line {} says when it is to begin and not when it happens; add a line such as at = \"2026-11-30T09:00[Europe/Paris]\"",
+            case.line
+        ));
+    }
     let mut stage = Stage::set(policy, cases, case)?;
     let hosts = BTreeSet::from([case.host.clone()]);
     let wish = Wish {

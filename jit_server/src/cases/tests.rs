@@ -115,6 +115,16 @@ fn a_case_happens_at_its_time() {
 }
 
 #[test]
+fn a_case_that_says_when_it_begins_says_when_it_happens() {
+    let policy = check_text("policy.toml", &format!("{POLICY}start_within = \"7d\"\n")).unwrap();
+    let case = "role = \"web-admin\"\nwho = \"alice\"\nhost = \"web-1\"\nfor = \"1h\"\nexpect = \"pending\"\n";
+    let text = format!("{GROUPS}[[case]]\n{case}from = \"2026-11-30T09:00:00Z\"\n");
+    let cases = read("cases.toml", &text).unwrap();
+    let untold = run(&policy, &cases, &cases.cases[0]).unwrap_err();
+    assert!(untold.contains("not when it happens"), "{untold}");
+}
+
+#[test]
 fn a_case_states_what_a_request_states() {
     let policy = format!(
         "{POLICY}ticket = \"OPS-[0-9]+\"\nreason_at_least = 400\nasked_from = [\"10.0.0.0/8\"]\nstart_within = \"7d\"\n"
