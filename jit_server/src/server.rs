@@ -38,7 +38,7 @@ pub use enrolment::{Enrolment, NewToken, Removal, WithToken};
 pub(crate) use enrolment::{REMOVED, removal};
 pub use follow::CUT_OFF_AFTER;
 pub(crate) use rotation::check_key;
-pub use user_tokens::Use;
+pub use user_tokens::{By, Use};
 
 /// The running server, whatever it is reached through.
 pub struct Server {
@@ -226,21 +226,26 @@ impl Server {
         }
     }
 
-    /// Does what `actor` wants, if the rules allow it. When this returns, it is on disk and the hosts are being told.
+    /// Does what somebody wants, if the rules allow it and the token that he is known by still counts. When this returns, it is on disk and the hosts are being told.
     ///
     /// # Errors
     /// The rule against it, or that it could not be kept; then nothing has happened.
     pub async fn execute(
         self: &Arc<Self>,
-        actor: Actor,
+        by: impl Into<By>,
         wanted: Command,
     ) -> Result<Vec<Entry>, Error> {
+        let By { actor, token } = by.into();
         self.uninterrupted(move |server, mut writer| async move {
             server.take_policy(&mut writer).await?;
             let now = server.now();
             let policy = server.policy();
-            let events =
-                server.look(|state| workflow::command(state, &policy, now, &actor, wanted))?;
+            let events = server.look(|state| {
+                if let Some(token) = token {
+                    user_tokens::admit(state, &token.secret, now)?;
+                }
+                workflow::command(state, &policy, now, &actor, wanted).map_err(Error::from)
+            })?;
             if events.is_empty() {
                 return Ok(Vec::new());
             }

@@ -11,6 +11,7 @@ use hyper::Method;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Somebody at another machine.
 struct Away<'a> {
@@ -398,4 +399,45 @@ async fn who_shares_a_login_with_a_removed_user_is_told_apart_by_his_key_no_more
     root.delete("/v1/users/dave").await.is(200);
     let after = host.verified(&running.server, &stream.next().await);
     assert!(!after.grants[0].shared);
+}
+
+#[tokio::test]
+async fn a_token_that_is_revoked_while_a_call_comes_in_does_nothing_by_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let elsewhere = running.listen_elsewhere().await;
+    let root = running.as_("root");
+    let bob = away(&running, &elsewhere, "bob").await;
+    let request = running.as_("alice").asks(600).await;
+    let head = format!(
+        "POST /v1/requests/{request}/approve HTTP/1.1\r\nhost: jit.test\r\njit-client: test/1\r\nconnection: close\r\n\
+         authorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n",
+        bob.token
+    );
+    let mut call = elsewhere.connect().await;
+    call.write_all(head.as_bytes()).await.unwrap();
+    let name = "bob".parse().unwrap();
+    let admitted = async {
+        while running.server.user_tokens(&name).unwrap()[0].1.is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), admitted)
+        .await
+        .unwrap();
+    root.delete("/v1/users/bob/tokens/u1").await.is(200);
+    call.write_all(b"{}").await.unwrap();
+    let mut answer = String::new();
+    call.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    assert!(answer.contains("was revoked"), "{answer}");
+    let shown = root.get(&format!("/v1/requests/{request}")).await.is(200);
+    assert_eq!(
+        (&shown["state"], &shown["approvals"]),
+        (&json!("pending"), &json!([]))
+    );
+    assert!(recorded(&root, "approved").await.is_empty());
+    let refused = recorded(&root, "call_refused").await;
+    assert_eq!(refused[0]["detail"]["token"], "u1");
 }

@@ -145,7 +145,7 @@ async fn read(
 fn may_read_all(known: &Known, policy: &Policy, caller: &Caller) -> bool {
     match caller {
         Caller::Administrator => true,
-        Caller::Person(name) => {
+        Caller::Person(name, _) => {
             let user = known.directory.user(name);
             known.lock(name).is_none() && user.is_some_and(|user| policy.may_audit.include(user))
         }
@@ -162,7 +162,7 @@ fn seq(kept: &Kept) -> u64 {
 
 /// True where the caller may see it: an event about a request or grant like that request itself, one about a user like that user.
 fn concerns(known: &Known, policy: &Policy, caller: &Caller, event: &Event) -> bool {
-    let Caller::Person(name) = caller else {
+    let Caller::Person(name, _) = caller else {
         return *caller == Caller::Administrator;
     };
     let of_grant = event
@@ -244,7 +244,7 @@ pub(super) fn of_host(seq: u64, host: &HostName, line: &str, caller: &Caller) ->
     };
     let text = |key: &str| detail.get(key).and_then(Value::as_str).map(str::to_owned);
     let principal = text("principal");
-    if let Caller::Person(name) = caller
+    if let Caller::Person(name, _) = caller
         && principal.as_deref() != Some(name.as_str())
     {
         return None;

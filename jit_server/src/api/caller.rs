@@ -15,7 +15,7 @@ use super::remote::Whose;
 use super::{Problem, Remote};
 use crate::error::Error;
 use crate::event::{Actor, UserTokenMade};
-use crate::server::Server;
+use crate::server::{By, Server};
 
 /// What the kernel says of the other end of a connection. The listener puts it into every request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,8 +60,8 @@ fn names_a_client(value: &str) -> bool {
 pub(super) enum Caller {
     /// uid 0.
     Administrator,
-    /// A user.
-    Person(Principal),
+    /// A user, and the token that made him known, where he is elsewhere.
+    Person(Principal, Option<Box<UserTokenMade>>),
     /// An account of this machine that is no user.
     Stranger(String),
 }
@@ -71,7 +71,7 @@ impl Caller {
     pub(super) fn actor(&self) -> Result<Actor, Problem> {
         match self {
             Self::Administrator => Ok(Actor::Administrator),
-            Self::Person(name) => Ok(Actor::Principal(name.clone())),
+            Self::Person(name, _) => Ok(Actor::Principal(name.clone())),
             Self::Stranger(who) => Err(Problem::forbidden(format!(
                 "{who} is no user of jit; an administrator adds one with `jit-server user add NAME --login LOGIN`"
             ))
@@ -79,11 +79,27 @@ impl Caller {
         }
     }
 
+    /// Who wants something done. His token is admitted once more when it is: while his call came in, it may have ended.
+    pub(super) fn by(&self) -> Result<By, Problem> {
+        Ok(By {
+            actor: self.actor()?,
+            token: self.token().cloned(),
+        })
+    }
+
+    /// The token that he is known by, where he is by one.
+    pub(super) fn token(&self) -> Option<&UserTokenMade> {
+        match self {
+            Self::Person(_, token) => token.as_deref(),
+            Self::Administrator | Self::Stranger(_) => None,
+        }
+    }
+
     /// The user's name. None for the administrator.
     pub(super) fn person(&self) -> Result<Option<&Principal>, Problem> {
         match self {
             Self::Administrator => Ok(None),
-            Self::Person(name) => Ok(Some(name)),
+            Self::Person(name, _) => Ok(Some(name)),
             Self::Stranger(_) => self.actor().map(|_| None),
         }
     }
@@ -96,7 +112,7 @@ impl Caller {
             return Ok(Self::Stranger(format!("uid {}", peer.uid)));
         };
         match server.principal_of(account) {
-            Ok(Some(principal)) => Ok(Self::Person(principal)),
+            Ok(Some(principal)) => Ok(Self::Person(principal, None)),
             Ok(None) => Ok(Self::Stranger(account.clone())),
             Err(several) => {
                 let names: Vec<&str> = several.iter().map(Principal::as_str).collect();
@@ -120,18 +136,20 @@ impl FromRequestParts<Arc<Server>> for Caller {
         }
         let caller = match parts.extensions.get::<Peer>() {
             Some(peer) => Self::of(peer, server)?,
-            None => by_token(parts, server).await.map(Self::Person)?,
+            None => {
+                let made = by_token(parts, server).await?;
+                Self::Person(made.user.clone(), Some(Box::new(made)))
+            }
         };
         if let (Some(known), Ok(actor)) = (parts.extensions.get::<Known>(), caller.actor()) {
-            let token = parts.extensions.get::<UserTokenMade>();
-            known.is(actor, token.map(|made| made.token.clone()));
+            known.is(actor, caller.token().map(|made| made.token.clone()));
         }
         Ok(caller)
     }
 }
 
-/// The user whose token is shown over the network. What the server knows of the token goes along with the request.
-async fn by_token(parts: &mut Parts, server: &Arc<Server>) -> Result<Principal, Problem> {
+/// What the server knows of the token that is shown over the network.
+async fn by_token(parts: &Parts, server: &Arc<Server>) -> Result<UserTokenMade, Problem> {
     let remote = parts.extensions.get::<Arc<Remote>>().cloned();
     let remote =
         remote.ok_or_else(|| Problem::forbidden("nobody knows where this call is from"))?;
@@ -146,9 +164,7 @@ async fn by_token(parts: &mut Parts, server: &Arc<Server>) -> Result<Principal, 
     let made = server.user_of(&token, remote.peer()).await;
     let made = made.inspect_err(|_| remote.refused())?;
     remote.is_of(&Whose::User(made.user.clone()), Instant::now())?;
-    let user = made.user.clone();
-    parts.extensions.insert(made);
-    Ok(user)
+    Ok(made)
 }
 
 /// The administrator; anybody else is refused.

@@ -190,7 +190,7 @@ pub(super) async fn extend(
     Path(id): Path<String>,
     input::Json(new): input::Json<NewExtension>,
 ) -> Result<(StatusCode, Json<ExtensionView>), Problem> {
-    let actor = caller.actor()?;
+    let by = caller.by()?;
     let id = input::id::<GrantId>(id)?;
     seen(&server, &caller, &id)?;
     let wanted = Command::Extend {
@@ -199,7 +199,7 @@ pub(super) async fn extend(
         reason: new.reason,
         origin,
     };
-    let entries = server.execute(actor, wanted).await?;
+    let entries = server.execute(by, wanted).await?;
     let asked = entries.iter().find_map(|entry| entry.event.request());
     let request = asked
         .map(|request| requests::seen(&server, &caller, request))
@@ -218,10 +218,10 @@ async fn act(
     id: String,
     wanted: impl FnOnce(GrantId) -> Command,
 ) -> Result<Json<GrantView>, Problem> {
-    let actor = caller.actor()?;
+    let by = caller.by()?;
     let id = input::id::<GrantId>(id)?;
     seen(server, caller, &id)?;
-    server.execute(actor, wanted(id.clone())).await?;
+    server.execute(by, wanted(id.clone())).await?;
     seen(server, caller, &id).map(Json)
 }
 

@@ -129,9 +129,9 @@ async fn act(
     name: String,
     wanted: impl FnOnce(Principal) -> Command,
 ) -> Result<Json<Standing>, Problem> {
-    let actor = caller.actor()?;
+    let by = caller.by()?;
     let principal: Principal = input::id(name)?;
-    let entries = server.execute(actor, wanted(principal.clone())).await?;
+    let entries = server.execute(by, wanted(principal.clone())).await?;
     Ok(Json(server.look(|state| {
         let lock = state.lock(&principal);
         let ended = state.grants().filter(|grant| {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
-use axum::{Extension, Json};
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,7 +14,6 @@ use super::caller::Caller;
 use super::locks::LockView;
 use super::requests::is_to_be_reviewed_by;
 use crate::error::Error;
-use crate::event::UserTokenMade;
 use crate::server::Server;
 
 /// Who the caller is.
@@ -47,13 +46,9 @@ pub(super) struct ShownToken {
     (status = 403, body = Problem, content_type = "application/problem+json", description = "several users share this login"),
     (status = 401, body = Problem, content_type = "application/problem+json", description = "over the network: no token, or none that counts"),
 ))]
-pub(super) async fn whoami(
-    State(server): State<Arc<Server>>,
-    caller: Caller,
-    token: Option<Extension<UserTokenMade>>,
-) -> Json<Whoami> {
+pub(super) async fn whoami(State(server): State<Arc<Server>>, caller: Caller) -> Json<Whoami> {
     let principal = match &caller {
-        Caller::Person(name) => Some(name),
+        Caller::Person(name, _) => Some(name),
         Caller::Administrator | Caller::Stranger(_) => None,
     };
     let lock = principal.and_then(|name| server.look(|state| state.lock(name).map(LockView::from)));
@@ -70,7 +65,7 @@ pub(super) async fn whoami(
         administrator: caller == Caller::Administrator,
         principal: principal.map(ToString::to_string),
         lock,
-        token: token.map(|Extension(made)| ShownToken {
+        token: caller.token().map(|made| ShownToken {
             id: made.token.to_string(),
             expires: made.expires,
         }),

@@ -153,7 +153,7 @@ pub(super) async fn ask(
         not_before,
         origin,
     });
-    let entries = server.execute(caller.actor()?, wanted).await?;
+    let entries = server.execute(caller.by()?, wanted).await?;
     let made = entries.iter().find_map(|entry| entry.event.request());
     let made = made
         .ok_or_else(|| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "asking made no request"))?;
@@ -292,11 +292,11 @@ async fn act(
     id: String,
     wanted: impl FnOnce(RequestId) -> Command,
 ) -> Result<Json<RequestView>, Problem> {
-    let actor = caller.actor()?;
+    let by = caller.by()?;
     let id = input::id::<RequestId>(id)?;
     // Whoever may not see it is told that it is not there.
     seen(server, caller, &id)?;
-    server.execute(actor, wanted(id.clone())).await?;
+    server.execute(by, wanted(id.clone())).await?;
     seen(server, caller, &id).map(Json)
 }
 
@@ -327,7 +327,7 @@ pub(super) fn may_see(
 ) -> bool {
     match (caller, user) {
         (Caller::Administrator, _) => true,
-        (Caller::Person(name), Some(user)) => {
+        (Caller::Person(name, _), Some(user)) => {
             request.asked.principal == *name
                 || has_decided(name, request)
                 || policy.oversees(user, &request.asked.role)

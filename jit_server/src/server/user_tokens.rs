@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
-use jit_grant::{Principal, UserToken, UserTokenId};
+use jit_grant::{Principal, SecretHash, UserToken, UserTokenId};
 
 use super::Server;
 use crate::error::Error;
@@ -20,6 +20,21 @@ pub struct Use {
     pub at: Timestamp,
     /// The address at the other end of the connection.
     pub from: IpAddr,
+}
+
+/// Who wants something done.
+#[derive(Debug, Clone)]
+pub struct By {
+    /// Who, for the record.
+    pub actor: Actor,
+    /// The token that he is known by. None: he needs none.
+    pub token: Option<UserTokenMade>,
+}
+
+impl From<Actor> for By {
+    fn from(actor: Actor) -> Self {
+        Self { actor, token: None }
+    }
 }
 
 /// The last use of each token since the server started.
@@ -125,15 +140,7 @@ impl Server {
         from: IpAddr,
     ) -> Result<UserTokenMade, Error> {
         let (secret, at) = (token.hash(), self.now());
-        let admitted = self.look(|state| {
-            let made = state.user_tokens.admit(&secret, at)?;
-            if state.directory.user(&made.user).is_none() {
-                let why = "is of nobody any more";
-                return Err(UserTokenRefused::Ended(made.clone(), why));
-            }
-            Ok(made.clone())
-        });
-        match admitted {
+        match self.look(|state| admit(state, &secret, at).cloned()) {
             Ok(made) => {
                 self.uses.note(&made.token, Use { at, from });
                 Ok(made)
@@ -176,6 +183,22 @@ impl Server {
         })
         .await
     }
+}
+
+/// The token of that secret, where it counts at `now` and its user is there.
+pub(super) fn admit<'s>(
+    state: &'s State,
+    secret: &SecretHash,
+    now: Timestamp,
+) -> Result<&'s UserTokenMade, UserTokenRefused> {
+    let made = state.user_tokens.admit(secret, now)?;
+    if state.directory.user(&made.user).is_none() {
+        return Err(UserTokenRefused::Ended(
+            made.clone(),
+            "is of nobody any more",
+        ));
+    }
+    Ok(made)
 }
 
 fn known(state: &State, user: &Principal) -> Result<(), Error> {
