@@ -20,7 +20,7 @@ use futures_util::future::BoxFuture;
 use jit_grant::{ChainHead, GrantId, HostId, HostName, PublicKey};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgListener, PgPool, PgPoolOptions, PgRow};
-use sqlx::{Executor, PgConnection, Row};
+use sqlx::{Connection, Executor, PgConnection, Row};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
@@ -41,11 +41,15 @@ const CONNECTING: Duration = Duration::from_secs(5);
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// What each connection begins with. A turn is waited for no longer than `lock_timeout`; a server that stands still in its turn loses
-/// it after `idle_in_transaction_session_timeout`. `synchronous_commit` may be stronger, never weaker.
+/// it after `idle_in_transaction_session_timeout`. `synchronous_commit` may be stronger, never weaker: also `remote_write` loses what was
+/// acknowledged, where a standby takes over that lost its power.
 const SETTINGS: &str = "SET lock_timeout = '10s'; SET statement_timeout = '14s'; \
      SET idle_in_transaction_session_timeout = '5s'; SET client_min_messages = warning; \
      SELECT set_config('synchronous_commit', 'on', false) \
-     WHERE current_setting('synchronous_commit', true) IN ('off', 'local')";
+     WHERE current_setting('synchronous_commit', true) IN ('off', 'local', 'remote_write')";
+
+/// What is done once as a server starts lasts as long as the record is large.
+const WHILE_STARTING: &str = "SET LOCAL statement_timeout = 0";
 
 const LEFT_BEHIND: &str = "SELECT line FROM host_event WHERE host = $1 AND grant_id = $2 \
      AND kind = 'elevation.residue' ORDER BY seq LIMIT $3";
@@ -92,7 +96,7 @@ impl PostgresStore {
                 return Err(StoreError::Unsafe(setting));
             }
         }
-        MIGRATIONS.run(&writing).await?;
+        migrate(&writing).await?;
         let tells = writing.execute(write::TELL).await.is_ok();
         let told = Arc::new(Notify::new());
         let listening = tokio::spawn(listen(writing.clone(), Arc::clone(&told), tells));
@@ -111,6 +115,9 @@ impl PostgresStore {
             .writing
             .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             .await?;
+        if place == Place::default() {
+            snapshot.execute(WHILE_STARTING).await?;
+        }
         let found = head(&mut snapshot).await?;
         let rows =
             sqlx::query("SELECT seq, at, actor, body FROM event WHERE seq > $1 ORDER BY seq")
@@ -316,6 +323,14 @@ impl Store for PostgresStore {
     }
 }
 
+/// Brings the database to this version, on a connection of its own.
+async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
+    let mut connection = pool.acquire().await?.detach();
+    connection.execute("SET statement_timeout = 0").await?;
+    MIGRATIONS.run(&mut connection).await?;
+    Ok(connection.close().await?)
+}
+
 /// Passes on what the database tells. Where it tells nothing, or while it is away, the servers look by themselves.
 async fn listen(pool: PgPool, told: Arc<Notify>, tells: bool) {
     while tells && !pool.is_closed() {
@@ -398,16 +413,13 @@ mod tests {
         for (set, found) in [
             ("off", "on"),
             ("local", "on"),
+            ("remote_write", "on"),
             ("remote_apply", "remote_apply"),
         ] {
             let address = postgres.database();
             let name = address.split(['/', '?']).nth(3).unwrap();
             let alter = format!("ALTER DATABASE {name} SET synchronous_commit = {set}");
-            let altered = postgres
-                .program("psql")
-                .args([name, "-qc", &alter])
-                .status();
-            assert!(altered.unwrap().success());
+            in_database(postgres, &address, &alter);
             let store = PostgresStore::open(&address.parse().unwrap())
                 .await
                 .unwrap();
@@ -419,5 +431,37 @@ mod tests {
                 assert_eq!(now, found);
             }
         }
+    }
+
+    fn in_database(postgres: &Postgres, address: &str, sql: &str) {
+        let name = address.split(['/', '?']).nth(3).unwrap();
+        let mut psql = postgres.program("psql");
+        let done = psql.args([name, "-v", "ON_ERROR_STOP=1", "-qc", sql]);
+        assert!(done.status().unwrap().success());
+    }
+
+    #[tokio::test]
+    async fn migrations_and_the_whole_record_take_as_long_as_they_take_and_nothing_else_does() {
+        let postgres = Postgres::shared();
+        let address = postgres.database();
+        in_database(
+            postgres,
+            &address,
+            "CREATE FUNCTION demand_time() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF current_setting('statement_timeout') <> '0' THEN RAISE 'too little time'; END IF; END $$; \
+             CREATE EVENT TRIGGER demand_time ON ddl_command_start EXECUTE FUNCTION demand_time()",
+        );
+        let store = PostgresStore::open(&address.parse().unwrap())
+            .await
+            .unwrap();
+        in_database(
+            postgres,
+            &address,
+            "DROP EVENT TRIGGER demand_time; ALTER TABLE head RENAME TO hidden; \
+             CREATE VIEW head AS SELECT * FROM hidden WHERE current_setting('statement_timeout') = '0'",
+        );
+        store.load().await.unwrap();
+        let since = store.since(Place::default()).await;
+        assert!(matches!(since, Err(StoreError::Database(_))), "{since:?}");
     }
 }
