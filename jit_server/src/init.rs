@@ -171,6 +171,12 @@ impl<W: Write> Steps<'_, W> {
         }: &InitOptions,
     ) -> Result<Option<String>, Error> {
         let address = options.address()?;
+        let in_use = match address {
+            None => database::of_service(Path::new(Layout::DATABASE))?,
+            Some(_) => None,
+        };
+        let (given, options) = (address.is_some(), in_use.as_ref().unwrap_or(options));
+        let address = options.address()?;
         let mut files = vec![state.join("signing.key")];
         if address.is_none() {
             files.push(state.join("jit-server.db"));
@@ -197,6 +203,11 @@ impl<W: Write> Steps<'_, W> {
         }
         if let Some(address) = address {
             self.say("uses", &address)?;
+            if !given {
+                // Whoever has changed other settings there keeps them.
+                self.say("kept", Layout::DATABASE)?;
+                return Ok((!authority.is_empty()).then_some(authority));
+            }
             let settings = database::service_settings(options, address.needs_network());
             self.settings(Path::new(Layout::DATABASE), &settings)?;
         }

@@ -1,6 +1,6 @@
 //! The database of a server that is being made.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Layout;
 use crate::cli::DatabaseOptions;
@@ -58,13 +58,68 @@ pub(super) async fn join(state: &Path, store: &dyn Store) -> Result<(), Error> {
     Ok(())
 }
 
+/// The database that the service uses by its settings, where they name one: who runs `init` again need not name it again.
+///
+/// # Errors
+/// Where they can't be read, or name one in another way than `init` writes it.
+pub(super) fn of_service(settings: &Path) -> Result<Option<DatabaseOptions>, Error> {
+    let shown = settings.display();
+    let text = match std::fs::read_to_string(settings) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(Error::io(format!("reading {shown}")))?,
+    };
+    let mut found = DatabaseOptions {
+        database: None,
+        database_file: None,
+    };
+    for line in text.lines().map(str::trim) {
+        let set = line.strip_prefix("Environment=\"").and_then(|set| {
+            let (variable, value) = set.strip_suffix('"')?.split_once('=')?;
+            Some((variable, unquoted(value)?))
+        });
+        match set {
+            Some(("JIT_SERVER_DATABASE", address)) => found.database = Some(address),
+            Some(("JIT_SERVER_DATABASE_FILE", file)) => {
+                found.database_file = Some(PathBuf::from(file));
+            }
+            _ if line.contains("JIT_SERVER_DATABASE") && !line.starts_with(['#', ';']) => {
+                return Err(Error::Setup(format!(
+                    "{shown} says which database this server uses, and not as init writes it: name it with --database or --database-file"
+                )));
+            }
+            _ => {}
+        }
+    }
+    let named = found.database.is_some() || found.database_file.is_some();
+    Ok(named.then_some(found))
+}
+
+/// A value between quotes as systemd reads it: it takes % for its own, and a quote or a backslash for more than itself.
+fn quoted(value: &str) -> String {
+    let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+    value.replace('%', "%%")
+}
+
+/// What [`quoted`] made this text of. None: it is of another's making.
+fn unquoted(quoted_text: &str) -> Option<String> {
+    let text = quoted_text.replace("%%", "%");
+    let mut value = String::with_capacity(text.len());
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        value.push(match character {
+            '\\' => characters.next()?,
+            other => other,
+        });
+    }
+    (quoted(&value) == quoted_text).then_some(value)
+}
+
 /// Settings by which the service uses the database that was given, and reaches it.
 pub(super) fn service_settings(options: &DatabaseOptions, needs_network: bool) -> String {
-    let set = options.environment().into_iter().map(|(variable, value)| {
-        // systemd takes % for its own, and a quote or a backslash for more than itself.
-        let value = value.replace('\\', "\\\\").replace('"', "\\\"");
-        format!("Environment=\"{variable}={}\"\n", value.replace('%', "%%"))
-    });
+    let set = options
+        .environment()
+        .into_iter()
+        .map(|(variable, value)| format!("Environment=\"{variable}={}\"\n", quoted(&value)));
     let reaching = if needs_network {
         REACHING_A_DATABASE
     } else {
@@ -92,5 +147,40 @@ mod tests {
         let elsewhere = service_settings(&options(r#"a"b\c"#), true);
         assert!(elsewhere.contains(r#"=a\"b\\c""#), "{elsewhere}");
         assert!(elsewhere.ends_with("IPAddressDeny=\n"));
+    }
+
+    #[test]
+    fn init_again_without_a_word_on_the_database_goes_on_with_the_one_in_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("database.conf");
+        let in_use = || of_service(&path);
+        assert!(in_use().unwrap().is_none(), "a new server");
+        let at = |database: &str| DatabaseOptions {
+            database: Some(database.to_owned()),
+            database_file: None,
+        };
+        let in_file = DatabaseOptions {
+            database: None,
+            database_file: Some(PathBuf::from("/etc/jit-server/data\"base")),
+        };
+        for options in [
+            at("postgres:///jit?host=%2Frun%2Fpostgresql"),
+            at(r#"a"b\c%%25"#),
+            in_file,
+        ] {
+            std::fs::write(&path, service_settings(&options, true)).unwrap();
+            let found = in_use().unwrap().unwrap();
+            assert_eq!(found.environment(), options.environment());
+        }
+        std::fs::write(&path, "[Service]\nEnvironment=OTHER=1\n").unwrap();
+        assert!(in_use().unwrap().is_none());
+        for other in [
+            "Environment=\"JIT_SERVER_DATABASE_FILE=%d/database\"",
+            "Environment=JIT_SERVER_DATABASE=postgres:///jit",
+        ] {
+            std::fs::write(&path, format!("[Service]\n{other}\n")).unwrap();
+            let refused = in_use().unwrap_err().to_string();
+            assert!(refused.contains("--database-file"), "{refused}");
+        }
     }
 }
