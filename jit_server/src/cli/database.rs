@@ -11,7 +11,7 @@ use crate::store::{Address, PostgresStore, SqliteStore, Store};
 #[derive(Debug, Clone, Default, Args)]
 pub struct DatabaseOptions {
     /// Keep the record in this PostgreSQL, which any number of servers may share, as postgres://jit@db.example.org/jit?sslmode=verify-full;
-    /// without a password, which may be in the environment (PGPASSWORD)
+    /// without a password: an address that has one is read from a file
     #[arg(
         long,
         value_name = "ADDRESS",

@@ -1,4 +1,4 @@
-//! Where the database is. A password comes in a file or the environment, never as an argument, which everybody on the machine can read.
+//! Where the database is. A password comes in a file, never as an argument, which everybody on the machine can read.
 
 use std::fmt;
 use std::fs::File;
