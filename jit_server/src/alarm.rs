@@ -195,7 +195,7 @@ struct Hour {
 
 impl<W: Clone + Ord> Bound<W> {
     /// There is `cause` for another event at `now`. Some: it is to be recorded, with the number of those of this cause and `whose` that
-    /// were not since the last one that was; call [`Self::recorded`] once it is.
+    /// were not since the last one that was, and counts as recorded from here on; call [`Self::give_back`] where it can't be kept.
     pub(crate) fn another(
         &mut self,
         whose: &W,
@@ -211,17 +211,18 @@ impl<W: Clone + Ord> Bound<W> {
             (hour.began, hour.recorded) = (now, 0);
         }
         if hour.recorded < MOST {
-            return Some(hour.left_out);
+            hour.recorded += 1;
+            return Some(std::mem::take(&mut hour.left_out));
         }
         hour.left_out += 1;
         None
     }
 
-    /// The event is in the record. One that could not be kept uses nothing up.
-    pub(crate) fn recorded(&mut self, whose: &W, cause: &'static str) {
+    /// The event that [`Self::another`] gave `left_out` for could not be kept: it uses nothing up, and the next one has that number.
+    pub(crate) fn give_back(&mut self, whose: &W, cause: &'static str, left_out: u64) {
         if let Some(hour) = self.hours.get_mut(&(whose.clone(), cause)) {
-            hour.recorded += 1;
-            hour.left_out = 0;
+            hour.recorded = hour.recorded.saturating_sub(1);
+            hour.left_out += left_out;
         }
     }
 }
@@ -260,10 +261,7 @@ mod tests {
         alarm: &Alarm,
         now: Timestamp,
     ) -> Option<u64> {
-        let host = host.cloned();
-        let left_out = bound.another(&host, alarm.cause(), now)?;
-        bound.recorded(&host, alarm.cause());
-        Some(left_out)
+        bound.another(&host.cloned(), alarm.cause(), now)
     }
 
     #[test]
@@ -282,6 +280,21 @@ mod tests {
         let later = NOON + WITHIN;
         assert_eq!(record(&mut bound, Some(&web), &GAP, later), Some(500));
         assert_eq!(record(&mut bound, Some(&web), &GAP, later), Some(0));
+    }
+
+    #[test]
+    fn what_could_not_be_kept_uses_nothing_up_and_its_number_comes_with_the_next() {
+        let mut bound = Bound::default();
+        for _ in 0..MOST + 5 {
+            record(&mut bound, None, &GAP, NOON);
+        }
+        let later = NOON + WITHIN;
+        for _ in 0..MOST * 2 {
+            assert_eq!(record(&mut bound, None, &GAP, later), Some(5));
+            bound.give_back(&None, GAP.cause(), 5);
+        }
+        assert_eq!(record(&mut bound, None, &GAP, later), Some(5));
+        assert_eq!(record(&mut bound, None, &GAP, later), Some(0));
     }
 
     #[test]

@@ -4,7 +4,9 @@
 mod common;
 
 use common::{Running, read};
+use futures_util::future::join_all;
 use hyper::Method;
+use jit_server::event::{Actor, CallRefused};
 use serde_json::{Value, json};
 
 async fn on_record(running: &Running) -> Vec<Value> {
@@ -102,4 +104,31 @@ async fn a_flood_of_attempts_is_on_record_by_its_number_and_hides_no_other() {
     alice.post("/v1/users/bob/lock", lock.clone()).await.is(403);
     bob.post("/v1/users/alice/lock", lock).await.is(403);
     assert_eq!(on_record(&running).await.len(), 12);
+}
+
+#[tokio::test]
+async fn a_flood_at_one_moment_is_no_more_on_record_than_one_after_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let refused = CallRefused {
+        call: "POST /v1/grants/g9/revoke".to_owned(),
+        status: 404,
+        code: Some("no-grant".to_owned()),
+        why: "there is no grant g9".to_owned(),
+        token: None,
+        from: None,
+        left_out: 0,
+    };
+    let alice = Actor::Principal("alice".parse().unwrap());
+    let server = &running.server;
+    let one = || server.refused(alice.clone(), refused.clone(), Some("no-grant"));
+    join_all((0..32).map(|_| one())).await;
+    let record = on_record(&running).await;
+    assert_eq!(record.len(), 10);
+    assert!(
+        record
+            .iter()
+            .all(|event| event["detail"]["left_out"].is_null())
+    );
 }

@@ -38,8 +38,10 @@ impl Server {
             alarm,
             left_out,
         };
-        self.keep(writer, now, Actor::Server, vec![event]).await?;
-        writer.bound.recorded(&host, cause);
-        Ok(())
+        let kept = self.keep(writer, now, Actor::Server, vec![event]).await;
+        if kept.is_err() {
+            writer.bound.give_back(&host, cause, left_out);
+        }
+        kept.map(drop)
     }
 }

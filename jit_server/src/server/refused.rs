@@ -5,6 +5,48 @@ use std::sync::{Arc, PoisonError};
 use super::Server;
 use crate::event::{Actor, CallRefused, Event};
 
+/// A place in the record, taken before it is waited for: however many calls are refused at a time, no more than the bound wait. Given back
+/// where the event is not kept, whatever the reason.
+struct Taken {
+    server: Arc<Server>,
+    actor: Actor,
+    cause: &'static str,
+    left_out: u64,
+    is_kept: bool,
+}
+
+impl Taken {
+    /// None: the call is counted, and no more.
+    fn by(server: &Arc<Server>, actor: Actor, cause: &'static str) -> Option<Self> {
+        let mut bound = server
+            .refusals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let left_out = bound.another(&actor, cause, server.now())?;
+        Some(Self {
+            server: Arc::clone(server),
+            actor,
+            cause,
+            left_out,
+            is_kept: false,
+        })
+    }
+
+    fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            let bound = self.server.refusals.lock();
+            let mut bound = bound.unwrap_or_else(PoisonError::into_inner);
+            bound.give_back(&self.actor, self.cause, self.left_out);
+        }
+    }
+}
+
 impl Server {
     /// Records that a call of `actor` was refused; `code` is the one that he is told. See [`crate::alarm`] for how often, which here is
     /// counted for each actor and code. Where it can't be kept he is refused all the same.
@@ -14,28 +56,19 @@ impl Server {
         refused: CallRefused,
         code: Option<&'static str>,
     ) {
-        let cause = code.unwrap_or_default();
-        let left_out = {
-            let mut bound = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-            bound.another(&actor, cause, self.now())
-        };
-        let Some(left_out) = left_out else {
+        let Some(taken) = Taken::by(self, actor, code.unwrap_or_default()) else {
             return;
         };
         let kept = self.uninterrupted(move |server, mut writer| async move {
             let event = Event::CallRefused(CallRefused {
-                left_out,
+                left_out: taken.left_out,
                 ..refused
             });
-            let events = vec![event];
+            let actor = taken.actor.clone();
             server
-                .keep(&mut writer, server.now(), actor.clone(), events)
+                .keep(&mut writer, server.now(), actor, vec![event])
                 .await?;
-            let mut bound = server
-                .refusals
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            bound.recorded(&actor, cause);
+            taken.keep();
             Ok(())
         });
         if let Err(error) = kept.await {

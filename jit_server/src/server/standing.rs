@@ -154,14 +154,16 @@ impl Server {
                     .await?;
             }
             let (at, kind, name) = (server.now(), event.kind(), Some(name));
-            if writer.bound.another(&name, kind, at).is_none() {
+            let Some(left_out) = writer.bound.another(&name, kind, at) else {
                 return Ok(());
-            }
-            server
+            };
+            let kept = server
                 .keep(&mut writer, at, Actor::Server, vec![event])
-                .await?;
-            writer.bound.recorded(&name, kind);
-            Ok(())
+                .await;
+            if kept.is_err() {
+                writer.bound.give_back(&name, kind, left_out);
+            }
+            kept.map(drop)
         })
         .await
     }
