@@ -1,4 +1,4 @@
-//! Which events an endpoint is told of: by their names in the record, or by the name of a set of them.
+//! Which events an endpoint is told of: by their names in the record, alarms also by their causes, or by the name of a set of them.
 
 use std::collections::BTreeSet;
 
@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::held::{EXPIRED, STARTED};
+use crate::alarm::Alarm;
 use crate::event::Event;
 
 /// Sets, each for a purpose.
@@ -19,6 +20,10 @@ const SETS: &[(&str, &[&str])] = &[
         &["revoked", "released", "locked", "user_removed", "restored"],
     ),
     ("alarm", &["alarm"]),
+    (
+        "break-glass",
+        &["glass_broken", "review_overdue", "reviewed"],
+    ),
 ];
 
 /// One word of `events`.
@@ -32,12 +37,12 @@ impl TryFrom<String> for Chosen {
         if let Some((_, names)) = SETS.iter().find(|(set, _)| *set == word) {
             return Ok(Self(names.iter().map(|&name| name.to_owned()).collect()));
         }
-        if is_kind(&word) || word == STARTED || word == EXPIRED {
+        if is_kind(&word) || is_cause(&word) || word == STARTED || word == EXPIRED {
             return Ok(Self(vec![word]));
         }
         let sets: Vec<&str> = SETS.iter().map(|(set, _)| *set).collect();
         Err(format!(
-            "{word:?} is no event; there are the sets {}, and the kinds that `jitctl audit list` shows of the server",
+            "{word:?} is no event; there are the sets {}, the kinds that `jitctl audit list` shows of the server, and the causes of alarms",
             sets.join(", ")
         ))
     }
@@ -52,7 +57,16 @@ impl Chosen {
 
 /// True where the server's record has events of that name. Serde knows the names: it complains of an unknown one before all else.
 fn is_kind(word: &str) -> bool {
-    match Event::deserialize(json!({ "kind": word })) {
+    is_variant(&Event::deserialize(json!({ "kind": word })))
+}
+
+/// True where there are alarms of that cause.
+fn is_cause(word: &str) -> bool {
+    is_variant(&Alarm::deserialize(json!({ "cause": word })))
+}
+
+fn is_variant<T>(read: &Result<T, serde_json::Error>) -> bool {
+    match read {
         Ok(_) => true,
         Err(error) => !error.to_string().starts_with("unknown variant"),
     }
@@ -74,6 +88,14 @@ mod tests {
             for name in *names {
                 assert_eq!(chosen(name).unwrap(), [*name]);
             }
+        }
+    }
+
+    #[test]
+    fn alarms_are_chosen_by_their_causes_which_are_no_kinds() {
+        for cause in ["glass_broken", "review_overdue", "chain_gap", "gate_weaker"] {
+            assert_eq!(chosen(cause).unwrap(), [cause]);
+            assert!(!is_kind(cause), "{cause} would be both");
         }
     }
 

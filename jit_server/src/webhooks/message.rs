@@ -41,6 +41,13 @@ impl Told {
         serde_json::from_value(Value::Object(event)).ok()
     }
 
+    /// What it may be chosen by: its kind, and of an alarm its cause, too.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let alarm = self.detail.get("alarm").filter(|_| self.kind == "alarm");
+        let cause = alarm.and_then(|alarm| alarm.get("cause")?.as_str());
+        std::iter::once(self.kind.as_str()).chain(cause)
+    }
+
     /// True where the server itself recorded it: only its time never runs backwards.
     pub(super) fn is_own(&self) -> bool {
         self.origin == "server"
@@ -119,6 +126,23 @@ mod tests {
             body,
             json!({ "type": "user_token_made", "timestamp": told["at"], "data": without })
         );
+    }
+
+    #[test]
+    fn an_alarm_is_chosen_by_its_cause_too_and_nothing_else_is() {
+        let names = |kind: &str| -> Vec<String> {
+            let told = json!({
+                "seq": 7, "at": "2026-11-22T12:00:00Z", "origin": "server", "kind": kind,
+                "detail": { "alarm": { "cause": "chain_gap", "due": 2, "came": 4 } },
+            });
+            let told: Told = serde_json::from_value(told).unwrap();
+            if kind == "alarm" {
+                assert_eq!(told.own().unwrap().kind(), "alarm");
+            }
+            told.names().map(str::to_owned).collect()
+        };
+        assert_eq!(names("alarm"), ["alarm", "chain_gap"]);
+        assert_eq!(names("released"), ["released"]);
     }
 
     #[test]

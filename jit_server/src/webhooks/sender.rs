@@ -217,7 +217,7 @@ impl<S: Record, R: Receiver> Sender<S, R> {
         if told.is_own() && self.due_until(told.at).await? == Outcome::Gone {
             return Ok(Outcome::Gone);
         }
-        let wanted = told.is_own() && self.wants(&told.kind, told.at);
+        let wanted = told.is_own() && told.names().any(|name| self.wants(name, told.at));
         if wanted {
             let message = Message::of_event(self.wanted.name.as_str(), told);
             if self.deliver(&message).await? == Outcome::Gone {
@@ -262,8 +262,8 @@ impl<S: Record, R: Receiver> Sender<S, R> {
         Ok(Outcome::Through)
     }
 
-    fn wants(&self, kind: &str, at: Timestamp) -> bool {
-        at > self.place.told_until && self.wanted.events.contains(kind)
+    fn wants(&self, name: &str, at: Timestamp) -> bool {
+        at > self.place.told_until && self.wanted.events.contains(name)
     }
 
     /// Tries until it is taken, or has been tried for as long as anything is.
