@@ -28,6 +28,11 @@ pub enum AddressError {
     /// What the driver says of it.
     #[error("is no address of a database: {0}")]
     Wrong(String),
+    /// Whom the database is to take the server for.
+    #[error(
+        "names no user; put it in, as postgres://jit@db.example.org/jit or postgres:///jit?user=jit-server&host=/run/postgresql"
+    )]
+    Nobody,
     /// It has a password.
     #[error(
         "has a password, which everybody on this machine can read in a list of processes; put the address into a file and give --database-file"
@@ -86,6 +91,10 @@ impl Address {
         {
             return Err(AddressError::Form);
         }
+        // The driver would not take the account's name, as other programs of PostgreSQL's do, but one that it makes up.
+        if user(text).is_empty() && !text.contains("user=") {
+            return Err(AddressError::Nobody);
+        }
         let options: PgConnectOptions = text
             .parse()
             .map_err(|error: sqlx::Error| AddressError::Wrong(error.to_string()))?;
@@ -100,6 +109,13 @@ impl Address {
     }
 }
 
+/// What is before the host: a user, perhaps with his password.
+fn user(text: &str) -> &str {
+    let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    authority.rsplit_once('@').map_or("", |(user, _)| user)
+}
+
 fn is_socket(options: &PgConnectOptions) -> bool {
     options.get_socket().is_some() || options.get_host().starts_with('/')
 }
@@ -109,10 +125,7 @@ impl FromStr for Address {
 
     /// One that may be an argument: without a password.
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let rest = text.split_once("://").map_or("", |(_, rest)| rest);
-        let authority = rest.split(['/', '?']).next().unwrap_or_default();
-        let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
-        if user.contains(':') || rest.contains("password=") {
+        if user(text).contains(':') || text.contains("password=") {
             return Err(AddressError::Password);
         }
         Self::parse(text)
@@ -164,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_elsewhere_must_show_who_it_is() {
+    fn an_address_says_who_the_server_is_and_a_database_elsewhere_shows_who_it_is() {
         let address = |text: &str| text.parse::<Address>().map(drop);
         for weak in [
             "",
@@ -178,7 +191,13 @@ mod tests {
             );
         }
         address("postgres://jit@db.example.org/jit?sslmode=verify-full").unwrap();
-        address("postgres:///jit?host=/run/postgresql").unwrap();
+        address("postgres:///jit?user=jit-server&host=/run/postgresql").unwrap();
+        for nobody in [
+            "postgres:///jit?host=/run/postgresql",
+            "postgres://localhost/jit",
+        ] {
+            assert_eq!(address(nobody), Err(AddressError::Nobody));
+        }
         assert_eq!(address("mysql://db/jit"), Err(AddressError::Form));
         assert_eq!(address(""), Err(AddressError::Form));
     }
