@@ -453,11 +453,7 @@ impl Server {
         revisions: Vec<(HostId, u64)>,
     ) -> Result<(), Error> {
         let after = writer.place;
-        self.store.append(after, &entries, &revisions).await?;
-        let place = Place {
-            last_seq: entries.last().map_or(after.last_seq, |entry| entry.seq),
-            writes: after.writes + 1,
-        };
+        let place = self.store.append(after, &entries, &revisions).await?;
         self.take_in(writer, &entries, &revisions, place);
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Where events are kept. An event is on disk before anybody is told of it.
 
+mod id;
 mod postgres;
 mod rows;
 mod sqlite;
@@ -12,6 +13,7 @@ use jit_grant::{ChainHead, GrantId, HostId, HostName, PublicKey};
 
 use crate::event::Entry;
 
+pub use id::{Id, NotAnId};
 pub use postgres::{Address, AddressError, PostgresStore};
 pub use sqlite::SqliteStore;
 
@@ -40,7 +42,7 @@ pub enum StoreError {
     Uncertain,
     /// It lacks what it had.
     #[error(
-        "the database has come to event {found} and had come to {known}: an older copy was put back"
+        "the database has come to event {found} without all that this server knows of, which goes to event {known}: an older copy was put back"
     )]
     WentBack {
         /// How far it has come.
@@ -112,6 +114,8 @@ pub struct Place {
     pub last_seq: u64,
     /// So often something was kept, revisions alone too. Counted where several servers write.
     pub writes: u64,
+    /// What the last write is called there: another copy of the record may have as many.
+    pub write: Option<Id>,
 }
 
 /// What is kept, from the beginning or after a place.
@@ -145,7 +149,7 @@ pub trait Store: Send + Sync + 'static {
         Box::pin(async { Ok(Turn { _held: None }) })
     }
 
-    /// What was kept after `place`. None: nothing was.
+    /// What was kept after `place`. None: nothing was. [`StoreError::WentBack`] where the record never was at `place`.
     fn since(&self, _: Place) -> BoxFuture<'_, Result<Option<Loaded>, StoreError>> {
         Box::pin(async { Ok(None) })
     }
@@ -170,7 +174,8 @@ pub trait Store: Send + Sync + 'static {
         Box::pin(async { Ok(Vec::new()) })
     }
 
-    /// Keeps events and the revisions that they lead to: all of them or none, on disk when this returns. The record has come to `after`.
+    /// Keeps events and the revisions that they lead to: all of them or none, on disk when this returns. The record has come to `after`;
+    /// gives how far it has come by this.
     ///
     /// On [`StoreError::Uncertain`] nobody knows whether they were kept; on any other error they were not.
     fn append<'a>(
@@ -178,14 +183,14 @@ pub trait Store: Send + Sync + 'static {
         after: Place,
         entries: &'a [Entry],
         revisions: &'a [(HostId, u64)],
-    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    ) -> BoxFuture<'a, Result<Place, StoreError>>;
 
     /// Keeps lines of a host, numbered on from `after` in the whole record: all of them or none. Errors as of [`Self::append`].
     fn append_host_lines<'a>(
         &'a self,
         after: Place,
         lines: &'a HostLines,
-    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    ) -> BoxFuture<'a, Result<Place, StoreError>>;
 
     /// The end of a host's chain. None where there is nothing of it.
     fn host_head<'a>(

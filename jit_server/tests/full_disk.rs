@@ -39,7 +39,7 @@ impl Store for Disk {
         after: Place,
         entries: &'a [Entry],
         revisions: &'a [(HostId, u64)],
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    ) -> BoxFuture<'a, Result<Place, StoreError>> {
         if self.full.load(Ordering::Relaxed) {
             return Box::pin(async {
                 Err(StoreError::Database(
@@ -54,7 +54,7 @@ impl Store for Disk {
         &'a self,
         after: Place,
         lines: &'a HostLines,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    ) -> BoxFuture<'a, Result<Place, StoreError>> {
         self.store.append_host_lines(after, lines)
     }
 

@@ -135,7 +135,7 @@ fn line(host_seq: u64) -> HostLines {
 }
 
 /// Events, revisions alone and lines of a host, each with its connection cut.
-async fn written(cut: Cut) -> [Result<(), StoreError>; 3] {
+async fn written(cut: Cut) -> [Result<Place, StoreError>; 3] {
     let relay = Relay::start();
     let store = relay.store().await;
     let mut place = Place::default();

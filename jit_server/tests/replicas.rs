@@ -291,7 +291,9 @@ async fn a_database_that_went_back_is_noticed_by_servers_that_run_and_ends_what_
     // As if a copy of before the approval had been put back.
     let back = format!(
         "ALTER TABLE event DISABLE TRIGGER ALL; ALTER TABLE head DISABLE TRIGGER ALL; \
-         DELETE FROM event WHERE seq > {copied}; UPDATE head SET last_seq = {copied}, writes = writes - 2; \
+         DELETE FROM event WHERE seq > {copied}; UPDATE head SET last_seq = {copied}, writes = writes - 2, write_id = \
+         (SELECT id FROM written WHERE write_no = writes - 2); \
+         ALTER TABLE written DISABLE TRIGGER ALL; DELETE FROM written WHERE write_no > (SELECT writes FROM head); ALTER TABLE written ENABLE TRIGGER ALL; \
          ALTER TABLE event ENABLE TRIGGER ALL; ALTER TABLE head ENABLE TRIGGER ALL"
     );
     let went_back = sqlx::raw_sql(sqlx::AssertSqlSafe(back));
@@ -312,6 +314,56 @@ async fn a_database_that_went_back_is_noticed_by_servers_that_run_and_ends_what_
         assert_ne!(standing["unconfirmed"], Value::Null);
     }
     assert_eq!(of_kind(&record(&one).await, "restored").len(), 1);
+}
+
+#[tokio::test]
+async fn a_copy_that_went_on_by_itself_as_far_is_noticed_and_ends_what_was_granted() {
+    let two = Two::on(Postgres::shared()).await;
+    two.one.populate().await;
+    let request = two.one.as_("alice").asks(600).await;
+    let mut connection = PgConnection::connect(&two.address).await.unwrap();
+    let copied = record(&two.one).await.len();
+    let head = "SELECT writes FROM head";
+    let before: i64 = sqlx::query_scalar(head)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    two.one.as_("bob").approves(&request).await;
+    let last = record(&two.one).await.len();
+    let after: i64 = sqlx::query_scalar(head)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    let taken_in =
+        async || two.other.as_("root").get("/v1/grants").await.is(200)[0]["state"] == "active";
+    within(Duration::from_secs(5), taken_in).await;
+    // As if a standby that lacked the approval had taken over, and others had written as much to it.
+    let tables = ["event", "head", "written"];
+    let triggers = |what: &str| {
+        let each = tables.map(|table| format!("ALTER TABLE {table} {what} TRIGGER ALL;"));
+        each.concat()
+    };
+    let fork = format!(
+        "BEGIN; {} DELETE FROM event WHERE seq > {copied}; DELETE FROM written WHERE write_no > {before}; \
+         UPDATE head SET last_seq = {copied}, writes = {before}, write_id = (SELECT id FROM written WHERE write_no = {before}); {} \
+         INSERT INTO event SELECT seq, at, actor, body FROM generate_series({copied} + 1, {last}) AS of (seq), \
+         (SELECT at, actor, body FROM event WHERE body LIKE '%policy_taken%' LIMIT 1) AS one; {} COMMIT",
+        triggers("DISABLE"),
+        triggers("ENABLE"),
+        format!("UPDATE head SET last_seq = {last}, writes = writes + 1; ")
+            .repeat(usize::try_from(after - before).unwrap()),
+    );
+    let forked = sqlx::raw_sql(sqlx::AssertSqlSafe(fork));
+    forked.execute(&mut connection).await.unwrap();
+    let now: i64 = sqlx::query_scalar(head)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(now, after, "no number tells the one from the other");
+    for server in [&two.one, &two.other] {
+        let why = server.server.must_start_anew().await;
+        assert!(why.contains("older copy"), "{why}");
+    }
 }
 
 #[tokio::test]

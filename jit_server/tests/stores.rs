@@ -108,7 +108,11 @@ fn entry(seq: u64) -> Entry {
 }
 
 fn at(last_seq: u64, writes: u64) -> Place {
-    Place { last_seq, writes }
+    Place {
+        last_seq,
+        writes,
+        write: None,
+    }
 }
 
 fn host(digit: &str) -> HostId {
@@ -132,12 +136,12 @@ async fn what_was_appended_is_read_back_in_order_after_opening_again(fresh: Fres
 
 async fn the_record_can_not_be_changed_nor_a_revision_lowered(fresh: Fresh) {
     let store = fresh.open().await;
-    store
+    let place = store
         .append(at(0, 0), &[entry(1)], &[(host("0"), 7)])
         .await
         .unwrap();
     store
-        .append_host_lines(at(1, 1), &batch("0", "web1", &[line(1, "a", "b", "g1")]))
+        .append_host_lines(place, &batch("0", "web1", &[line(1, "a", "b", "g1")]))
         .await
         .unwrap();
     for change in [
@@ -153,6 +157,9 @@ async fn the_record_can_not_be_changed_nor_a_revision_lowered(fresh: Fresh) {
         for change in [
             "TRUNCATE event",
             "TRUNCATE host_event",
+            "UPDATE written SET id = ''",
+            "DELETE FROM written",
+            "TRUNCATE written",
             "UPDATE head SET last_seq = 0, writes = 3",
             "UPDATE head SET writes = 1",
         ] {
@@ -164,19 +171,19 @@ async fn the_record_can_not_be_changed_nor_a_revision_lowered(fresh: Fresh) {
 
 async fn all_of_an_append_is_kept_or_none_of_it(fresh: Fresh) {
     let store = fresh.open().await;
-    store
+    let place = store
         .append(at(0, 0), &[entry(1)], &[(host("0"), 7)])
         .await
         .unwrap();
-    let twice = store.append(at(1, 1), &[entry(2), entry(1)], &[]).await;
+    let twice = store.append(place, &[entry(2), entry(1)], &[]).await;
     assert!(twice.is_err(), "a number is given once");
-    let lowered = store.append(at(1, 1), &[entry(2)], &[(host("0"), 7)]).await;
+    let lowered = store.append(place, &[entry(2)], &[(host("0"), 7)]).await;
     assert!(lowered.is_err());
     let loaded = store.load().await.unwrap();
     assert_eq!(loaded.entries, [entry(1)]);
     // Nothing is in the way of the next.
     store
-        .append(at(1, loaded.place.writes), &[entry(2)], &[(host("0"), 8)])
+        .append(loaded.place, &[entry(2)], &[(host("0"), 8)])
         .await
         .unwrap();
 }
@@ -206,24 +213,25 @@ async fn recorded(store: &dyn Store, lines: &[(&str, &str, &str)]) -> Vec<String
         .zip(lines)
         .map(|(seq, (kind, id, grant))| line(seq, kind, id, grant))
         .collect();
-    for (before, (digit, name)) in (0..).zip([("0", "web1"), ("1", "web2")]) {
-        let place = at(before * lines.len() as u64, before);
+    let mut place = at(0, 0);
+    for (digit, name) in [("0", "web1"), ("1", "web2")] {
         let batch = batch(digit, name, &lines);
-        store.append_host_lines(place, &batch).await.unwrap();
+        place = store.append_host_lines(place, &batch).await.unwrap();
     }
     lines.into_iter().map(|line| line.line).collect()
 }
 
 async fn hosts_lines_share_the_numbers_and_are_kept_as_written(fresh: Fresh) {
     let store = fresh.open().await;
-    store.append(at(0, 0), &[entry(1)], &[]).await.unwrap();
+    let place = store.append(at(0, 0), &[entry(1)], &[]).await.unwrap();
     let odd = HostLine {
         line: "{ \"event\" :{\"seq\":2,\"kind\":\"session.opened\",\"id\":\"\\u0000\",\"grant\":[\"é\"]}}".to_owned(),
         ..line(2, "", "", "")
     };
     let sent = batch("0", "web1", &[line(1, "decision", "", "g1"), odd.clone()]);
-    store.append_host_lines(at(1, 1), &sent).await.unwrap();
-    store.append(at(3, 2), &[entry(4)], &[]).await.unwrap();
+    let place = store.append_host_lines(place, &sent).await.unwrap();
+    assert_eq!(place.last_seq, 3);
+    let place = store.append(place, &[entry(4)], &[]).await.unwrap();
     let head = store.host_head(&host("0")).await.unwrap().unwrap();
     assert_eq!(head.host_seq, 2);
     assert_eq!(store.host_head(&host("1")).await.unwrap(), None);
@@ -239,7 +247,7 @@ async fn hosts_lines_share_the_numbers_and_are_kept_as_written(fresh: Fresh) {
         [Kept::Own(Box::new(entry(4)))]
     );
     assert!(
-        store.append_host_lines(at(4, 3), &sent).await.is_err(),
+        store.append_host_lines(place, &sent).await.is_err(),
         "a line is kept once"
     );
     let loaded = fresh.open().await.load().await.unwrap();
@@ -320,18 +328,21 @@ async fn what_others_kept_is_read_once_with_its_revisions() {
     let fresh = Fresh::postgres();
     let (one, other) = (fresh.open().await, fresh.open().await);
     assert!(other.since(at(0, 0)).await.unwrap().is_none());
-    one.append(at(0, 0), &[entry(1)], &[(host("0"), 7), (host("1"), 7)])
+    let first = one
+        .append(at(0, 0), &[entry(1)], &[(host("0"), 7), (host("1"), 7)])
         .await
         .unwrap();
-    one.append(at(1, 1), &[], &[(host("0"), 8)]).await.unwrap();
-    let news = other.since(at(1, 1)).await.unwrap().unwrap();
+    let second = one.append(first, &[], &[(host("0"), 8)]).await.unwrap();
+    let news = other.since(first).await.unwrap().unwrap();
     assert!(news.entries.is_empty());
-    assert_eq!(
-        (news.revisions, news.place),
-        (vec![(host("0"), 8)], at(1, 2))
-    );
-    assert!(other.since(at(1, 2)).await.unwrap().is_none());
-    for more in [at(2, 2), at(1, 3)] {
+    assert_eq!((news.revisions, news.place), (vec![(host("0"), 8)], second));
+    assert_eq!((second.last_seq, second.writes), (1, 2));
+    assert!(other.since(second).await.unwrap().is_none());
+    let of_another = Place {
+        write: first.write,
+        ..second
+    };
+    for more in [at(2, 2), at(1, 3), at(1, 2), of_another] {
         let back = other.since(more).await;
         assert!(matches!(back, Err(StoreError::WentBack { .. })), "{back:?}");
     }
@@ -348,16 +359,16 @@ async fn a_turn_is_waited_for_and_what_was_written_is_told() {
         turn.map(drop)
     });
     // Also before the other listens: it is told of everything after that.
-    let mut writes = 0;
+    let mut place = at(0, 0);
     let told = loop {
-        one.append(at(0, writes), &[], &[(host("0"), writes + 1)])
+        place = one
+            .append(place, &[], &[(host("0"), place.writes + 1)])
             .await
             .unwrap();
-        writes += 1;
         let quick = std::time::Duration::from_millis(300);
         let done = tokio::time::timeout(quick, &mut waiting).await;
         assert!(done.is_err(), "the turn is held");
-        if writes == 3 {
+        if place.writes == 3 {
             break waiting;
         }
     };
@@ -434,6 +445,24 @@ async fn a_commit_is_on_disk_before_it_is_acknowledged() {
     unsafe_one.restart();
     let refused = PostgresStore::open(&address.parse().unwrap()).await;
     assert!(matches!(refused, Err(StoreError::Unsafe("fsync"))));
+}
+
+#[tokio::test]
+async fn nothing_is_written_after_a_write_that_another_copy_has() {
+    let fresh = Fresh::postgres();
+    let store = fresh.open().await;
+    let place = store.append(at(0, 0), &[entry(1)], &[]).await.unwrap();
+    let other = Fresh::postgres().open().await;
+    let theirs = other.append(at(0, 0), &[entry(1)], &[]).await.unwrap();
+    assert_eq!(
+        (place.last_seq, place.writes),
+        (theirs.last_seq, theirs.writes)
+    );
+    for wrong in [theirs, at(1, 1)] {
+        let late = store.append(wrong, &[entry(2)], &[]).await;
+        assert!(matches!(late, Err(StoreError::Overtaken)), "{late:?}");
+    }
+    store.append(place, &[entry(2)], &[]).await.unwrap();
 }
 
 #[tokio::test]

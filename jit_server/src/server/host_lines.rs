@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{Server, Writer};
 use crate::alarm::Alarm;
 use crate::error::Error;
-use crate::store::{HostHead, HostLine, HostLines, Kept, Place};
+use crate::store::{HostHead, HostLine, HostLines, Kept};
 use crate::text::brief;
 
 /// The kind of a line that tells that lines before it are gone.
@@ -133,11 +133,7 @@ impl Server {
 
     async fn append_lines(&self, writer: &mut Writer, batch: &HostLines) -> Result<(), Error> {
         let after = writer.place;
-        self.store.append_host_lines(after, batch).await?;
-        let place = Place {
-            last_seq: after.last_seq + batch.lines.len() as u64,
-            writes: after.writes + 1,
-        };
+        let place = self.store.append_host_lines(after, batch).await?;
         self.take_in(writer, &[], &[], place);
         Ok(())
     }

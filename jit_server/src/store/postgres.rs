@@ -2,7 +2,7 @@
 //!
 //! Whoever writes has locked the one row of `turn`, and has read what others kept before. Each write also raises the one row of `head`
 //! from what it knows, so that also a server that lost its turn without knowing (its connection died, it was stopped for a while)
-//! writes nothing after a place that it has not seen.
+//! writes nothing after a place that it has not seen. Each write has an id, by which a copy is told apart that went on by itself.
 
 mod address;
 mod lines;
@@ -26,7 +26,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::rows::{self, parsed, signed, unsigned};
-use super::{HostHead, HostLines, Kept, Loaded, Place, Store, StoreError, Turn};
+use super::{HostHead, HostLines, Id, Kept, Loaded, Place, Store, StoreError, Turn};
 use crate::event::Entry;
 
 pub use address::{Address, AddressError};
@@ -119,6 +119,13 @@ impl PostgresStore {
             snapshot.execute(WHILE_STARTING).await?;
         }
         let found = head(&mut snapshot).await?;
+        let was_there = place.write == write_at(&mut snapshot, place.writes).await?;
+        if !was_there || found.last_seq < place.last_seq || found.writes < place.writes {
+            return Err(StoreError::WentBack {
+                found: found.last_seq,
+                known: place.last_seq,
+            });
+        }
         let rows =
             sqlx::query("SELECT seq, at, actor, body FROM event WHERE seq > $1 ORDER BY seq")
                 .bind(signed(place.last_seq)?)
@@ -166,12 +173,6 @@ impl Store for PostgresStore {
             drop(connection);
             if found == place {
                 return Ok(None);
-            }
-            if found.last_seq < place.last_seq || found.writes < place.writes {
-                return Err(StoreError::WentBack {
-                    found: found.last_seq,
-                    known: place.last_seq,
-                });
             }
             self.read(place).await.map(Some)
         })
@@ -228,7 +229,7 @@ impl Store for PostgresStore {
         after: Place,
         entries: &'a [Entry],
         revisions: &'a [(HostId, u64)],
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    ) -> BoxFuture<'a, Result<Place, StoreError>> {
         Box::pin(self.write(after, write::What::Own { entries, revisions }))
     }
 
@@ -236,7 +237,7 @@ impl Store for PostgresStore {
         &'a self,
         after: Place,
         lines: &'a HostLines,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    ) -> BoxFuture<'a, Result<Place, StoreError>> {
         Box::pin(self.write(after, write::What::OfHost(lines)))
     }
 
@@ -361,16 +362,27 @@ fn within<'a, T: 'a>(
 }
 
 async fn head(connection: &mut PgConnection) -> Result<Place, StoreError> {
-    let row = sqlx::query("SELECT last_seq, writes FROM head")
+    let row = sqlx::query("SELECT last_seq, writes, write_id FROM head")
         .fetch_one(connection)
         .await?;
     place(&row)
 }
 
+/// What the write of this number is called. None: it has no id, or there is none yet.
+async fn write_at(connection: &mut PgConnection, writes: u64) -> Result<Option<Id>, StoreError> {
+    let id: Option<String> = sqlx::query_scalar("SELECT id FROM written WHERE write_no = $1")
+        .bind(signed(writes)?)
+        .fetch_optional(connection)
+        .await?;
+    id.map(|id| parsed(0, id)).transpose()
+}
+
 fn place(row: &PgRow) -> Result<Place, StoreError> {
+    let write: Option<String> = row.try_get("write_id")?;
     Ok(Place {
         last_seq: unsigned(row.try_get("last_seq")?)?,
         writes: unsigned(row.try_get("writes")?)?,
+        write: write.map(|id| parsed(0, id)).transpose()?,
     })
 }
 

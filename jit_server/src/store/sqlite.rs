@@ -91,7 +91,7 @@ impl Store for SqliteStore {
                 revisions,
                 place: Place {
                     last_seq: unsigned(last)?,
-                    writes: 0,
+                    ..Place::default()
                 },
             })
         })
@@ -99,10 +99,10 @@ impl Store for SqliteStore {
 
     fn append<'a>(
         &'a self,
-        _: Place,
+        after: Place,
         entries: &'a [Entry],
         revisions: &'a [(HostId, u64)],
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    ) -> BoxFuture<'a, Result<Place, StoreError>> {
         Box::pin(async move {
             let mut transaction = self.pool.begin().await?;
             for entry in entries {
@@ -118,7 +118,8 @@ impl Store for SqliteStore {
                     .await?;
             }
             transaction.commit().await?;
-            Ok(())
+            let last_seq = entries.last().map_or(after.last_seq, |entry| entry.seq);
+            Ok(Place { last_seq, ..after })
         })
     }
 
@@ -126,7 +127,7 @@ impl Store for SqliteStore {
         &'a self,
         after: Place,
         lines: &'a HostLines,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    ) -> BoxFuture<'a, Result<Place, StoreError>> {
         Box::pin(async move {
             let mut transaction = self.pool.begin().await?;
             for (seq, line) in (after.last_seq + 1..).zip(&lines.lines) {
@@ -151,7 +152,8 @@ impl Store for SqliteStore {
                 .await?;
             }
             transaction.commit().await?;
-            Ok(())
+            let last_seq = after.last_seq + lines.lines.len() as u64;
+            Ok(Place { last_seq, ..after })
         })
     }
 

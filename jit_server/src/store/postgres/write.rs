@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use sqlx::{Executor, PgConnection, PgTransaction, Row};
+use sqlx::{Executor, PgConnection, PgTransaction};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::lines::About;
-use super::{LONGEST, PostgresStore, place};
+use super::{LONGEST, PostgresStore, place, write_at};
 use crate::event::Entry;
 use crate::store::rows::{self, signed};
 use crate::store::{HostLines, Place, StoreError};
@@ -33,35 +33,37 @@ pub(super) enum What<'a> {
 impl PostgresStore {
     /// Keeps `what` after the place that the record has come to. Until the commit is sent, any failure means that nothing was kept;
     /// where its answer does not come, the database is asked.
-    pub(super) async fn write(&self, after: Place, what: What<'_>) -> Result<(), StoreError> {
+    pub(super) async fn write(&self, after: Place, what: What<'_>) -> Result<Place, StoreError> {
         let prepared = timeout(LONGEST, self.prepare(after, what));
-        let transaction = prepared.await.unwrap_or(Err(StoreError::Silent(LONGEST)))?;
+        let prepared = prepared.await.unwrap_or(Err(StoreError::Silent(LONGEST)));
+        let (transaction, come_to) = prepared?;
         match timeout(LONGEST, transaction.commit()).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {}
             lost => {
                 tracing::warn!("no answer to a commit, so the database is asked: {lost:?}");
-                self.find_out(after, what).await
+                self.find_out(come_to).await?;
             }
         }
+        Ok(come_to)
     }
 
     async fn prepare(
         &self,
         after: Place,
         what: What<'_>,
-    ) -> Result<PgTransaction<'static>, StoreError> {
+    ) -> Result<(PgTransaction<'static>, Place), StoreError> {
         let mut transaction = self.writing.begin().await?;
         let raised = sqlx::query(
-            "UPDATE head SET last_seq = GREATEST(last_seq, $1), writes = writes + 1 WHERE writes = $2 AND last_seq <= $3",
+            "UPDATE head SET last_seq = GREATEST(last_seq, $1), writes = writes + 1 \
+             WHERE writes = $2 AND last_seq <= $3 AND write_id IS NOT DISTINCT FROM $4 RETURNING last_seq, writes, write_id",
         )
         .bind(signed(what.last_seq(after))?)
         .bind(signed(after.writes)?)
         .bind(signed(after.last_seq)?)
-        .execute(&mut *transaction)
+        .bind(after.write.map(|id| id.to_string()))
+        .fetch_optional(&mut *transaction)
         .await?;
-        if raised.rows_affected() != 1 {
-            return Err(StoreError::Overtaken);
-        }
+        let come_to = place(&raised.ok_or(StoreError::Overtaken)?)?;
         match what {
             What::Own { entries, revisions } => {
                 for entry in entries {
@@ -76,14 +78,15 @@ impl PostgresStore {
         if self.tells {
             transaction.execute(TELL).await?;
         }
-        Ok(transaction)
+        Ok((transaction, come_to))
     }
 
-    /// Whether `what` was kept. What holds the head may be the write itself, not decided yet, so its row is waited for.
-    async fn find_out(&self, after: Place, what: What<'_>) -> Result<(), StoreError> {
+    /// Whether the write by which the record comes to `come_to` was kept. What holds the head may be the write itself, not decided yet,
+    /// so its row is waited for.
+    async fn find_out(&self, come_to: Place) -> Result<(), StoreError> {
         let until = Instant::now() + ASKING;
         while Instant::now() < until {
-            match timeout(LONGEST, self.was_kept(after, what)).await {
+            match timeout(LONGEST, self.was_kept(come_to)).await {
                 Ok(Ok(true)) => return Ok(()),
                 Ok(Ok(false)) => {
                     return Err(StoreError::Database(sqlx::Error::Io(
@@ -98,50 +101,13 @@ impl PostgresStore {
         Err(StoreError::Uncertain)
     }
 
-    async fn was_kept(&self, after: Place, what: What<'_>) -> Result<bool, StoreError> {
+    async fn was_kept(&self, come_to: Place) -> Result<bool, StoreError> {
         let mut transaction = self.writing.begin().await?;
-        let row = sqlx::query("SELECT last_seq, writes FROM head FOR UPDATE")
-            .fetch_one(&mut *transaction)
+        transaction
+            .execute("SELECT one FROM head FOR UPDATE")
             .await?;
-        if place(&row)?.writes <= after.writes {
-            return Ok(false);
-        }
-        // Somebody wrote there. It was us where it is ours, to the letter.
-        match what {
-            What::Own {
-                entries: [],
-                revisions,
-            } => {
-                for (host, revision) in revisions {
-                    if !is_revised(&mut transaction, host, *revision, after.writes + 1).await? {
-                        return Ok(false);
-                    }
-                }
-            }
-            What::Own { entries, .. } => {
-                for entry in entries {
-                    if !is_there(&mut transaction, entry).await? {
-                        return Ok(false);
-                    }
-                }
-            }
-            What::OfHost(lines) => {
-                for (seq, line) in (after.last_seq + 1..).zip(&lines.lines) {
-                    let found: Option<bool> = sqlx::query_scalar(
-                        "SELECT host_id = $2 AND head = $3 FROM host_event WHERE seq = $1",
-                    )
-                    .bind(signed(seq)?)
-                    .bind(lines.host_id.as_str())
-                    .bind(line.head.as_str())
-                    .fetch_optional(&mut *transaction)
-                    .await?;
-                    if found != Some(true) {
-                        return Ok(false);
-                    }
-                }
-            }
-        }
-        Ok(true)
+        let found = write_at(&mut transaction, come_to.writes).await?;
+        Ok(found.is_some() && found == come_to.write)
     }
 }
 
@@ -165,20 +131,6 @@ async fn insert(connection: &mut PgConnection, entry: &Entry) -> Result<(), Stor
     Ok(())
 }
 
-async fn is_there(connection: &mut PgConnection, entry: &Entry) -> Result<bool, StoreError> {
-    let row = sqlx::query("SELECT at, actor, body FROM event WHERE seq = $1")
-        .bind(signed(entry.seq)?)
-        .fetch_optional(connection)
-        .await?;
-    let Some(row) = row else {
-        return Ok(false);
-    };
-    let same = |column: &str, ours: String| Ok(row.try_get::<String, _>(column)? == ours);
-    Ok(same("at", entry.at.to_string())?
-        && same("actor", entry.actor.to_string())?
-        && same("body", rows::body(&entry.event)?).map_err(|error: sqlx::Error| error)?)
-}
-
 async fn revise(
     connection: &mut PgConnection,
     host: &HostId,
@@ -195,23 +147,6 @@ async fn revise(
     .execute(connection)
     .await?;
     Ok(())
-}
-
-async fn is_revised(
-    connection: &mut PgConnection,
-    host: &HostId,
-    revision: u64,
-    write_no: u64,
-) -> Result<bool, StoreError> {
-    let found: Option<bool> = sqlx::query_scalar(
-        "SELECT revision = $2 AND write_no = $3 FROM bundle_revision WHERE host_id = $1",
-    )
-    .bind(host.as_str())
-    .bind(signed(revision)?)
-    .bind(signed(write_no)?)
-    .fetch_optional(connection)
-    .await?;
-    Ok(found == Some(true))
 }
 
 async fn insert_lines(
