@@ -114,11 +114,14 @@ impl Server {
         let mut policy = None;
         let copy = entries.last().map(|entry| (place.last_seq, entry.at));
         let mut last_at = Timestamp::UNIX_EPOCH;
+        let mut declared = None;
         for entry in entries {
             known.state.apply(&entry);
             last_at = last_at.max(entry.at);
             if follow::is_of_policy(&entry.event) {
                 policy = Some(entry.event);
+            } else if let Event::Restored(restored) = entry.event {
+                declared = declared.max(restored.mark);
             }
         }
         if known.state.keys.newest().is_none() {
@@ -154,7 +157,7 @@ impl Server {
             changes: watch::Sender::new(place.last_seq),
             stopping: watch::Sender::new(false),
         });
-        server.check_mark(copy).await?;
+        server.check_mark(copy, declared).await?;
         server.end_rotation().await?;
         server.look_at_policy().await?;
         Ok(server)

@@ -139,6 +139,14 @@ pub trait Store: Send + Sync + 'static {
     /// Reads everything.
     fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>>;
 
+    /// What this database is called and no other; its copies are called the same.
+    fn identity(&self) -> BoxFuture<'_, Result<Id, StoreError>>;
+
+    /// Whether the record was at `place` as far as the id of the write there says: a copy that went on by itself was not.
+    fn was_at(&self, _: Place) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async { Ok(true) })
+    }
+
     /// Whether other servers may write to it.
     fn is_shared(&self) -> bool {
         false

@@ -19,7 +19,9 @@ use jit_server::mark::Mark;
 use jit_server::policy::Policy;
 use jit_server::server::Server;
 use jit_server::signer;
-use jit_server::store::{HostHead, HostLines, Kept, Loaded, Place, SqliteStore, Store, StoreError};
+use jit_server::store::{
+    HostHead, HostLines, Id, Kept, Loaded, Place, SqliteStore, Store, StoreError,
+};
 use jit_server::workflow::{Ask, Command, RequestState};
 use serde_json::json;
 
@@ -32,6 +34,10 @@ struct Disk {
 impl Store for Disk {
     fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>> {
         self.store.load()
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<Id, StoreError>> {
+        self.store.identity()
     }
 
     fn append<'a>(

@@ -364,6 +364,65 @@ async fn a_copy_that_went_on_by_itself_as_far_is_noticed_and_ends_what_was_grant
         let why = server.server.must_start_anew().await;
         assert!(why.contains("older copy"), "{why}");
     }
+    let folders = [two.one.folder.clone(), two.other.folder.clone()];
+    two.one.stop().await;
+    two.other.stop().await;
+    let mut running = Vec::new();
+    for _ in 0..2 {
+        for folder in &folders {
+            let server = start(folder, &two.address).await;
+            let standing = server.as_("root").get("/v1/restored").await.is(200);
+            assert_eq!(standing["unconfirmed"]["mark"], last);
+            running.push(server);
+        }
+        assert_eq!(of_kind(&record(&running[0]).await, "restored").len(), 1);
+        for server in running.drain(..) {
+            server.stop().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_knew_another_database_ends_nothing_and_becomes_a_server_by_init() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = Postgres::shared().database();
+    let one = start(&folder.path().join("one"), &address).await;
+    one.populate().await;
+    let key = one.folder.join("signing.key");
+    // It ran by itself, and came further; or so did a version before, which did not say in what.
+    let state = folder.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    let alone = Running::start(&state).await;
+    alone.stop().await;
+    std::fs::copy(&key, state.join("signing.key")).unwrap();
+    let mark = state.join("mark/recorded");
+    let written = std::fs::read_to_string(&mark).unwrap();
+    let further = format!("{:020}\n{}", 1_000, &written[21..]);
+    let started = async || {
+        Server::start(
+            store(&address).await,
+            signer::load(&state.join("signing.key")).unwrap(),
+            Mark::open(&state.join("mark")).unwrap(),
+            state.join("policy.toml"),
+            |last| Box::new(WallClock::starting_at(last)),
+        )
+        .await
+    };
+    for known in [&further[..21], further.as_str()] {
+        std::fs::write(&mark, known).unwrap();
+        let refused = started().await.err().unwrap().to_string();
+        assert!(refused.contains("jit-server init"), "{refused}");
+    }
+    std::fs::rename(state.join("mark"), folder.path().join("state-mark")).unwrap();
+    let prepared = Command::new(env!("CARGO_BIN_EXE_jit-server"))
+        .args(["prepare", "--database", &address, "--state"])
+        .arg(&state)
+        .output()
+        .unwrap();
+    assert!(prepared.status.success(), "{prepared:?}");
+    std::fs::rename(folder.path().join("state-mark"), state.join("mark")).unwrap();
+    started().await.unwrap().close().await;
+    assert!(of_kind(&record(&one).await, "restored").is_empty());
 }
 
 #[tokio::test]

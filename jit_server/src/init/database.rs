@@ -20,6 +20,13 @@ const REACHING_A_DATABASE: &str =
 /// began with or was led to, and each needs a mark of its own: whoever runs this says that the database is no older copy.
 pub(super) async fn join(state: &Path, store: &dyn Store) -> Result<(), Error> {
     let path = state.join("signing.key");
+    // Before the record is read: a server that runs here raises its mark meanwhile.
+    let folder = Mark::beside(state)?;
+    let found = if store.is_shared() {
+        Some(Mark::open(&folder)?)
+    } else {
+        None
+    };
     let loaded = store.load().await?;
     let begun = loaded.place.last_seq > 0;
     if store.is_shared() && begun && !path.exists() {
@@ -32,27 +39,27 @@ pub(super) async fn join(state: &Path, store: &dyn Store) -> Result<(), Error> {
     }
     signer::make(&path)?;
     let signer = signer::load(&path)?;
-    if store.is_shared() {
+    if let Some(mark) = found {
+        let database = store.identity().await?;
         let mut rotations = loaded.entries.iter().rev();
         let newest = rotations.find_map(|entry| match &entry.event {
             Event::KeyRotated(rotated) => Some(rotated.next),
             _ => None,
         });
         check_key(&signer, store, newest).await?;
-        let folder = Mark::beside(state)?;
-        let mark = Mark::open(&folder)?;
-        if mark
-            .found()
-            .is_some_and(|mark| mark > loaded.place.last_seq)
-        {
+        let known = mark.found();
+        let known = known.filter(|known| known.database.is_none_or(|of| of == database));
+        if known.is_some_and(|known| known.place.last_seq > loaded.place.last_seq) {
             return Err(Error::Setup(format!(
                 "this machine's server knew a record that had come further than this database: it is an older copy, or another one. Of an \
                  older copy the server sees to that when it starts; to go on with another one, remove {}",
                 folder.display()
             )));
         }
-        if begun && mark.found().is_none() {
-            mark.begin(loaded.place.last_seq)?;
+        // Of a version before, it doesn't say of which database; whoever runs this does.
+        let is_of_this = known.is_some_and(|known| known.database.is_some());
+        if !is_of_this && (begun || mark.found().is_some()) {
+            mark.begin(database, loaded.place)?;
         }
     }
     Ok(())

@@ -241,7 +241,7 @@ impl Server {
         revisions: &[(HostId, u64)],
         place: Place,
     ) {
-        self.mark.raise(place.last_seq);
+        self.mark.raise(place);
         {
             let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
             for entry in entries {

@@ -9,53 +9,64 @@ use crate::alarm::Alarm;
 use crate::bundles;
 use crate::error::Error;
 use crate::event::{Actor, Event, Restored};
+use crate::store::Place;
 use crate::text::Reason;
 
 /// Hosts believe revisions so far ahead of our time, in milliseconds: ten years. What a host claims beyond that is none of ours.
 const FURTHEST_AHEAD: u64 = 10 * 365 * 86_400_000;
 
 impl Server {
-    /// Looks whether the database, whose last event is `copy`, is an older copy than this machine knows of; an empty one is where
-    /// there were events. Call it before anything else is recorded.
+    /// Looks whether the database, whose last event is `copy`, is an older copy than this machine knows of, or one that went on without
+    /// what this machine knows of; an empty one is where there were events. The record says already that what was lost up to `declared`
+    /// was. Call it before anything else is recorded.
     pub(super) async fn check_mark(
         self: &Arc<Self>,
         copy: Option<(u64, jiff::Timestamp)>,
+        declared: Option<u64>,
     ) -> Result<(), Error> {
-        let mark = self.mark.found();
-        if copy.is_none() && mark.is_none() {
-            return self.mark.begin(0);
+        let (database, found) = (self.store.identity().await?, self.mark.found());
+        // A mark of a version before doesn't say of which database it is: of the one that this machine has to itself.
+        let is_shared = self.store.is_shared();
+        let mark = found.filter(|found| found.database.map_or(!is_shared, |of| of == database));
+        if copy.is_none() && found.is_none() {
+            return self.mark.begin(database, Place::default());
         }
         let (seq, at) = copy.unwrap_or((0, self.now()));
-        if mark.is_none() && self.store.is_shared() {
+        if mark.is_none() && is_shared {
             return Err(Error::Setup(
-                "this machine knows nothing of the database, which has a record already; where it is to be one of its servers, run \
-                 `jit-server init` here as root, with the same options"
+                "this machine knows nothing of the database, which has a record already or is not the one that it knew; where it is to \
+                 be one of its servers, run `jit-server init` here as root, with the same options"
                     .to_owned(),
             ));
         }
-        if mark.is_none_or(|mark| seq < mark) {
+        let is_older = match mark {
+            Some(mark) => seq < mark.place.last_seq || !self.store.was_at(mark.place).await?,
+            None => true,
+        };
+        let mark = mark.map(|mark| mark.place.last_seq);
+        if is_older {
             tracing::error!(
                 recorded = seq,
                 mark,
                 "this database is an older copy, or of another machine: all grants and tokens end"
             );
-            self.uninterrupted(move |server, mut writer| async move {
-                // Another server may have said so since.
-                if mark.is_some_and(|mark| writer.place.last_seq >= mark) {
-                    return Ok(());
-                }
-                // No number of the record is given twice either.
-                writer.place.last_seq = writer.place.last_seq.max(mark.unwrap_or(0));
-                server
-                    .restored(&mut writer, Actor::Server, (seq, at), mark)
-                    .await?;
-                if mark.is_none() {
-                    server.mark.begin(writer.place.last_seq)?;
-                }
-                Ok(())
-            })
-            .await?;
         }
+        // Also of another database: this one may have been made anew in its place.
+        let known = found.map(|found| found.place.last_seq);
+        self.uninterrupted(move |server, mut writer| async move {
+            // Another server may have said so.
+            let since = server.look(|state| state.unconfirmed().and_then(|it| it.restored.mark));
+            let is_said = mark.is_some_and(|mark| declared.max(since) >= Some(mark));
+            if is_older && !is_said {
+                // No number of the record is given twice either.
+                writer.place.last_seq = writer.place.last_seq.max(known.unwrap_or(0));
+                server
+                    .restored(&mut writer, Actor::Server, (seq, at), known)
+                    .await?;
+            }
+            server.mark.begin(database, writer.place)
+        })
+        .await?;
         if let Some(unconfirmed) = self.look(|state| state.unconfirmed().cloned()) {
             tracing::error!(
                 since = %unconfirmed.at,

@@ -150,6 +150,22 @@ impl Store for PostgresStore {
         Box::pin(self.read(Place::default()))
     }
 
+    fn identity(&self) -> BoxFuture<'_, Result<Id, StoreError>> {
+        within(async {
+            let id: String = sqlx::query_scalar("SELECT id FROM database_id")
+                .fetch_one(&self.writing)
+                .await?;
+            parsed(0, id)
+        })
+    }
+
+    fn was_at(&self, place: Place) -> BoxFuture<'_, Result<bool, StoreError>> {
+        within(async move {
+            let mut connection = self.writing.acquire().await?;
+            Ok(write_at(&mut connection, place.writes).await? == place.write)
+        })
+    }
+
     fn is_shared(&self) -> bool {
         true
     }

@@ -13,7 +13,7 @@ use sqlx::sqlite::{
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::rows::{self, parsed, signed, unsigned};
-use super::{HostHead, HostLines, Kept, Loaded, Place, Store, StoreError};
+use super::{HostHead, HostLines, Id, Kept, Loaded, Place, Store, StoreError};
 use crate::event::Entry;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -94,6 +94,15 @@ impl Store for SqliteStore {
                     ..Place::default()
                 },
             })
+        })
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<Id, StoreError>> {
+        Box::pin(async {
+            let id: String = sqlx::query_scalar("SELECT id FROM database_id")
+                .fetch_one(&self.pool)
+                .await?;
+            parsed(0, id)
         })
     }
 
