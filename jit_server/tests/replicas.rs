@@ -194,6 +194,12 @@ async fn a_server_cut_off_from_its_database_says_no_word_and_changes_nothing_unt
     let host = two.one.populate().await;
     let (one, alice) = (&two.one, two.one.as_("alice"));
     word(&host, &one.server).await.is(200);
+    let elsewhere = Host {
+        id: format!("h{}", "7".repeat(32)).parse().unwrap(),
+        ..at_door_of(&host, one)
+    };
+    let unknown = word(&elsewhere, &one.server).await;
+    unknown.refuses(401, "unknown-host");
     let request = alice.asks(600).await;
     let mut stream = host.listen(&one.server, 0).await;
     stream.next().await;
@@ -207,6 +213,9 @@ async fn a_server_cut_off_from_its_database_says_no_word_and_changes_nothing_unt
     })
     .await;
     assert!(stopped.elapsed() > CUT_OFF_AFTER - Duration::from_secs(1));
+    // One that was enrolled at another server meanwhile must go there, and not take itself for removed.
+    let unknown = word(&elsewhere, &one.server).await;
+    unknown.refuses(503, "cut-off");
     assert!(matches!(one.server.bundle(&host.id), Err(Error::CutOff(_))));
     // People can still read, and every call that would change something is refused at once.
     alice.get(&format!("/v1/requests/{request}")).await.is(200);

@@ -248,6 +248,7 @@ fn bearer<'a>(parts: &'a Parts, missing: &str) -> Result<&'a [u8], Problem> {
 }
 
 /// The token that a host shows, as `verify` believes it. A host that this server does not know is told just that: it must enrol again.
+/// A server that is cut off can't know, and says that it is.
 fn shown_by_host(
     parts: &Parts,
     server: &Server,
@@ -264,7 +265,9 @@ fn shown_by_host(
     };
     verify(bearer(parts, HOSTS_SHOW)?, &key_of).map_err(|error| {
         if unknown.get() {
-            return Error::UnknownHost.into();
+            // Another server may have enrolled it since; a host that hears that it is unknown stays here and waits for nothing.
+            let known_to_nobody = server.in_contact().err().unwrap_or(Error::UnknownHost);
+            return known_to_nobody.into();
         }
         let detail = format!("the host's token is refused: {error}");
         Problem::new(StatusCode::UNAUTHORIZED, detail).code("bad-token")
