@@ -456,7 +456,8 @@ impl Server {
         revisions: Vec<(HostId, u64)>,
     ) -> Result<(), Error> {
         let after = writer.place;
-        let place = self.store.append(after, &entries, &revisions).await?;
+        let kept = self.store.append(after, &entries, &revisions).await;
+        let place = kept.inspect_err(|error| self.failed(error))?;
         self.take_in(writer, &entries, &revisions, place);
         Ok(())
     }

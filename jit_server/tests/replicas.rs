@@ -15,6 +15,7 @@ mod postgres;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Host, PEOPLE, Person, Running};
@@ -235,6 +236,55 @@ async fn a_server_cut_off_from_its_database_says_no_word_and_changes_nothing_unt
     .await;
     one.as_("bob").approves(&request).await;
 }
+
+#[tokio::test]
+async fn calls_that_queue_for_a_database_that_does_not_answer_wait_for_it_once() {
+    let two = Two::on(Postgres::shared()).await;
+    two.one.populate().await;
+    let server = &two.one.server;
+    let mut connection = PgConnection::connect(&two.address).await.unwrap();
+    let mut while_locked = async |lock: &'static str, calls: &mut dyn FnMut() -> Waiting| {
+        sqlx::raw_sql("BEGIN")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        sqlx::raw_sql(lock).execute(&mut connection).await.unwrap();
+        let begun = Instant::now();
+        for refused in calls().await {
+            assert!(refused, "{lock}");
+        }
+        let took = begun.elapsed();
+        sqlx::raw_sql("ROLLBACK")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        within(Duration::from_secs(20), async || {
+            server.look_again().await.is_ok()
+        })
+        .await;
+        took
+    };
+    // The database gives up a lock after 10 s, and following waits for it once, too.
+    let took = while_locked("LOCK TABLE head IN ACCESS EXCLUSIVE MODE", &mut || {
+        let looking = (0..5).map(|_| Arc::clone(server));
+        let looking = looking.map(async |server| server.look_again().await.is_err());
+        Box::pin(futures_util::future::join_all(looking))
+    })
+    .await;
+    assert!(took < Duration::from_secs(25), "{took:?}");
+    let took = while_locked("SELECT one FROM head FOR UPDATE", &mut || {
+        let writing = (0..3).map(|_| Arc::clone(server));
+        let writing = writing.map(async |server| {
+            let made = server.make_user_token("bob".parse().unwrap(), 60);
+            made.await.is_err()
+        });
+        Box::pin(futures_util::future::join_all(writing))
+    })
+    .await;
+    assert!(took < Duration::from_secs(15), "{took:?}");
+}
+
+type Waiting = std::pin::Pin<Box<dyn Future<Output = Vec<bool>>>>;
 
 #[tokio::test]
 async fn a_policy_is_recorded_once_by_servers_that_read_the_same_and_none_takes_turns() {

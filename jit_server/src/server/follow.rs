@@ -114,6 +114,10 @@ impl Server {
             return Err(Error::Away);
         }
         let mut writer = Arc::clone(&self.writer).lock_owned().await;
+        // Whoever was before in the queue may have waited for the database in vain.
+        if self.contact.away.load(Ordering::Relaxed) {
+            return Err(Error::Away);
+        }
         self.catch_up(&mut writer).await
     }
 
@@ -210,9 +214,11 @@ impl Server {
         Err(Error::Setup(why.to_owned()))
     }
 
-    fn failed(&self, error: &StoreError) {
+    /// The store did not do it. Until it is seen again, nobody else waits for it.
+    pub(super) fn failed(&self, error: &StoreError) {
         match error {
             StoreError::WentBack { .. } => self.end(error.to_string()),
+            StoreError::Overtaken => {}
             _ => self
                 .contact
                 .away

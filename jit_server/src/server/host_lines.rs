@@ -133,7 +133,8 @@ impl Server {
 
     async fn append_lines(&self, writer: &mut Writer, batch: &HostLines) -> Result<(), Error> {
         let after = writer.place;
-        let place = self.store.append_host_lines(after, batch).await?;
+        let kept = self.store.append_host_lines(after, batch).await;
+        let place = kept.inspect_err(|error| self.failed(error))?;
         self.take_in(writer, &[], &[], place);
         Ok(())
     }
