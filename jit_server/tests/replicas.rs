@@ -284,6 +284,27 @@ async fn calls_that_queue_for_a_database_that_does_not_answer_wait_for_it_once()
     assert!(took < Duration::from_secs(15), "{took:?}");
 }
 
+#[tokio::test]
+async fn the_database_is_asked_once_for_all_who_come_at_a_moment() {
+    let two = Two::on(Postgres::shared()).await;
+    let server = &two.one.server;
+    let begun = Instant::now();
+    for _ in 0..200 {
+        server.look_again().await.unwrap();
+    }
+    let one_after_the_other = begun.elapsed();
+    let begun = Instant::now();
+    let together = (0..2_000).map(|_| server.look_again());
+    for looked in futures_util::future::join_all(together).await {
+        looked.unwrap();
+    }
+    let together = begun.elapsed();
+    assert!(
+        together < one_after_the_other,
+        "{together:?}, {one_after_the_other:?}"
+    );
+}
+
 type Waiting = std::pin::Pin<Box<dyn Future<Output = Vec<bool>>>>;
 
 #[tokio::test]

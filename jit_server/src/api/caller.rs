@@ -130,14 +130,20 @@ impl FromRequestParts<Arc<Server>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
-        // Before it is known who calls: his token may have been taken away at another server a moment ago.
+        let peer = parts.extensions.get::<Peer>().cloned();
+        let shown = match peer {
+            Some(peer) => Shown::Account(peer),
+            None => Shown::Token(user_token(parts)?),
+        };
+        // Before it is known who calls: his token may have been taken away at another server a moment ago. Whoever shows nothing that
+        // could make him known has nobody ask the database.
         if parts.method != Method::GET {
             server.look_again().await?;
         }
-        let caller = match parts.extensions.get::<Peer>() {
-            Some(peer) => Self::of(peer, server)?,
-            None => {
-                let made = by_token(parts, server).await?;
+        let caller = match shown {
+            Shown::Account(peer) => Self::of(&peer, server)?,
+            Shown::Token(token) => {
+                let made = by_token(parts, server, &token).await?;
                 Self::Person(made.user.clone(), Some(Box::new(made)))
             }
         };
@@ -148,20 +154,38 @@ impl FromRequestParts<Arc<Server>> for Caller {
     }
 }
 
-/// What the server knows of the token that is shown over the network.
-async fn by_token(parts: &Parts, server: &Arc<Server>) -> Result<UserTokenMade, Problem> {
-    let remote = parts.extensions.get::<Arc<Remote>>().cloned();
-    let remote =
-        remote.ok_or_else(|| Problem::forbidden("nobody knows where this call is from"))?;
+/// What somebody may be known by.
+enum Shown {
+    Account(Peer),
+    Token(UserToken),
+}
+
+/// The token that is shown over the network, whoever it is of.
+fn user_token(parts: &Parts) -> Result<UserToken, Problem> {
+    from(parts)?;
     let shown = bearer(
         parts,
         "over the network a person shows a token: `jitctl login` has it sent; root on the server makes one with `jit-server user token NAME`",
     )?;
     let token = std::str::from_utf8(shown).unwrap_or_default().parse();
-    let token: UserToken = token.map_err(|error: jit_grant::NotAUserToken| {
+    token.map_err(|error: jit_grant::NotAUserToken| {
         Problem::new(StatusCode::UNAUTHORIZED, error.to_string()).code("bad-token")
-    })?;
-    let made = server.user_of(&token, remote.peer()).await;
+    })
+}
+
+fn from(parts: &Parts) -> Result<Arc<Remote>, Problem> {
+    let remote = parts.extensions.get::<Arc<Remote>>().cloned();
+    remote.ok_or_else(|| Problem::forbidden("nobody knows where this call is from"))
+}
+
+/// What the server knows of a token that is shown over the network.
+async fn by_token(
+    parts: &Parts,
+    server: &Arc<Server>,
+    token: &UserToken,
+) -> Result<UserTokenMade, Problem> {
+    let remote = from(parts)?;
+    let made = server.user_of(token, remote.peer()).await;
     let made = made.inspect_err(|_| remote.refused())?;
     remote.is_of(&Whose::User(made.user.clone()), Instant::now())?;
     Ok(made)

@@ -113,11 +113,11 @@ impl Server {
         }
         let known = || self.look(|state| state.tokens.know(&secret));
         if !known() {
-            // It may have been made at another server a moment ago.
+            // It may have been made at another server a moment ago. Of strangers' calls at one moment one asks for all.
             self.look_again().await?;
         }
         if !known() {
-            // Strangers can send any number of these: nothing is kept of them, and no writer waits for them.
+            // Strangers can send any number of these: nothing is kept of them, and they have no turn.
             tracing::warn!(name = %wanted.name, "a host was not enrolled: {}", EnrolmentRefused::Unknown);
             return Err(EnrolmentRefused::Unknown.into());
         }

@@ -49,6 +49,11 @@ impl Contact {
         self.away.store(false, Ordering::Relaxed);
     }
 
+    /// Whether it answered a question that was asked after `then`.
+    fn was_asked_since(&self, then: Duration) -> bool {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) > then
+    }
+
     fn is_cut_off(&self) -> bool {
         let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         since_boot().saturating_sub(seen) > CUT_OFF_AFTER
@@ -102,6 +107,7 @@ impl Server {
     }
 
     /// Knows from here on whatever other servers did before this call: what somebody was told by one server he may act on at another.
+    /// However many wait for this, the database is asked once for all of them: by the first, after the last of them came.
     ///
     /// # Errors
     /// Where the database can't be asked. Nothing could be changed now, and what is so is not known: a request made at another server a
@@ -113,10 +119,14 @@ impl Server {
         if self.contact.away.load(Ordering::Relaxed) {
             return Err(Error::Away);
         }
+        let came = since_boot();
         let mut writer = Arc::clone(&self.writer).lock_owned().await;
         // Whoever was before in the queue may have waited for the database in vain.
         if self.contact.away.load(Ordering::Relaxed) {
             return Err(Error::Away);
+        }
+        if self.over.borrow().is_none() && self.contact.was_asked_since(came) {
+            return Ok(());
         }
         self.catch_up(&mut writer).await
     }

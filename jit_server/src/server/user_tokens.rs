@@ -158,7 +158,7 @@ impl Server {
         from: IpAddr,
     ) -> Result<(), Error> {
         tracing::warn!(%from, "a caller is not known: {refused}");
-        // Strangers can send any number of unknown ones: nothing is kept of them, and no writer waits for them.
+        // Strangers can send any number of unknown ones: nothing is kept of them, and they have no turn.
         let UserTokenRefused::Ended(made, why) = refused.clone() else {
             return Ok(());
         };
