@@ -1,6 +1,5 @@
 //! Requests that nobody has to approve: the server grants them as it takes them.
 
-
 use jit_grant::{HostName, RoleName};
 
 use super::WorkflowError;
