@@ -37,7 +37,8 @@ pub(crate) async fn check_key(
 
 fn another_key(due: PublicKey) -> Error {
     Error::Setup(format!(
-        "the servers on this database sign with the key {due}, which is not the one here; copy signing.key from one of them"
+        "the servers on this database sign with the key {due}, which is not the one here; copy signing.key from one of them, or, where \
+         an older backup of the database was put back, the signing.key that was kept with it"
     ))
 }
 
