@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use super::rows::{self, parsed, signed, unsigned};
+use super::rows::{entry, kept, parsed, revision, signed, unsigned};
 use super::{HostHead, HostLines, Id, Kept, Loaded, Place, Store, StoreError, Turn};
 use crate::event::Entry;
 
@@ -404,30 +404,6 @@ fn place(row: &PgRow) -> Result<Place, StoreError> {
 
 fn texts(hosts: &[HostId]) -> Vec<String> {
     hosts.iter().map(ToString::to_string).collect()
-}
-
-fn kept(row: &PgRow) -> Result<Kept, StoreError> {
-    let Some(host) = row.try_get::<Option<String>, _>("host")? else {
-        return Ok(Kept::Own(Box::new(entry(row)?)));
-    };
-    let seq: i64 = row.try_get("seq")?;
-    let host: HostName = parsed(seq, host)?;
-    Ok(Kept::OfHost {
-        seq: unsigned(seq)?,
-        host,
-        line: row.try_get("line")?,
-    })
-}
-
-fn entry(row: &PgRow) -> Result<Entry, StoreError> {
-    let at: String = row.try_get("at")?;
-    let body: String = row.try_get("body")?;
-    rows::entry(row.try_get("seq")?, &at, row.try_get("actor")?, &body)
-}
-
-fn revision(row: &PgRow) -> Result<(HostId, u64), StoreError> {
-    let revision: i64 = row.try_get("revision")?;
-    Ok((parsed(0, row.try_get("host_id")?)?, unsigned(revision)?))
 }
 
 #[cfg(test)]

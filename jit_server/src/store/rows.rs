@@ -1,22 +1,72 @@
 //! What both databases keep as text and signed numbers, read back into what it was.
 
+use jit_grant::{HostId, HostName};
+use sqlx::{ColumnIndex, Decode, Row, Type};
+
+use super::{Kept, StoreError};
 use crate::event::{Entry, Event};
 
-use super::StoreError;
+/// A row of either database, of which text and numbers are read by their columns' names.
+pub(super) trait Readable<'r>: Row {
+    fn number(&'r self, column: &str) -> sqlx::Result<i64>;
+    fn text(&'r self, column: &str) -> sqlx::Result<String>;
+    fn text_if_any(&'r self, column: &str) -> sqlx::Result<Option<String>>;
+}
 
-/// An event as a row has it.
-pub(super) fn entry(seq: i64, at: &str, actor: String, body: &str) -> Result<Entry, StoreError> {
+impl<'r, R> Readable<'r> for R
+where
+    R: Row,
+    for<'c> &'c str: ColumnIndex<R>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+    String: Decode<'r, R::Database> + Type<R::Database>,
+{
+    fn number(&'r self, column: &str) -> sqlx::Result<i64> {
+        self.try_get(column)
+    }
+
+    fn text(&'r self, column: &str) -> sqlx::Result<String> {
+        self.try_get(column)
+    }
+
+    fn text_if_any(&'r self, column: &str) -> sqlx::Result<Option<String>> {
+        self.try_get(column)
+    }
+}
+
+/// Something of the whole record.
+pub(super) fn kept<'r>(row: &'r impl Readable<'r>) -> Result<Kept, StoreError> {
+    let Some(host) = row.text_if_any("host")? else {
+        return Ok(Kept::Own(Box::new(entry(row)?)));
+    };
+    let seq = row.number("seq")?;
+    let host: HostName = parsed(seq, host)?;
+    Ok(Kept::OfHost {
+        seq: unsigned(seq)?,
+        host,
+        line: row.text("line")?,
+    })
+}
+
+/// An event.
+pub(super) fn entry<'r>(row: &'r impl Readable<'r>) -> Result<Entry, StoreError> {
+    let seq = row.number("seq")?;
     let damaged = |why: String| StoreError::Damaged { seq, why };
-    let event: Event = serde_json::from_str(body).map_err(|error| damaged(error.to_string()))?;
-    let at = at
-        .parse()
-        .map_err(|error: jiff::Error| damaged(error.to_string()))?;
+    let body = row.text("body")?;
+    let event: Event = serde_json::from_str(&body).map_err(|error| damaged(error.to_string()))?;
+    let at = row.text("at")?.parse();
+    let at = at.map_err(|error: jiff::Error| damaged(error.to_string()))?;
     Ok(Entry {
         seq: unsigned(seq)?,
         at,
-        actor: parsed(seq, actor)?,
+        actor: parsed(seq, row.text("actor")?)?,
         event,
     })
+}
+
+/// The last revision of a host's bundle.
+pub(super) fn revision<'r>(row: &'r impl Readable<'r>) -> Result<(HostId, u64), StoreError> {
+    let revision = unsigned(row.number("revision")?)?;
+    Ok((parsed(0, row.text("host_id")?)?, revision))
 }
 
 /// What an event's row has as its body.

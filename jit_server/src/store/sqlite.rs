@@ -7,12 +7,11 @@ use futures_util::future::BoxFuture;
 use jit_grant::{ChainHead, GrantId, HostId, HostName};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Row, Sqlite, Transaction};
 
-use super::rows::{self, parsed, signed, unsigned};
+use super::rows::{self, entry, kept, parsed, revision, signed, unsigned};
 use super::{HostHead, HostLines, Id, Kept, Loaded, Place, Store, StoreError};
 use crate::event::Entry;
 
@@ -254,30 +253,6 @@ async fn insert(
         .execute(&mut **transaction)
         .await?;
     Ok(())
-}
-
-fn kept(row: &SqliteRow) -> Result<Kept, StoreError> {
-    let Some(host) = row.try_get::<Option<String>, _>("host")? else {
-        return Ok(Kept::Own(Box::new(entry(row)?)));
-    };
-    let seq: i64 = row.try_get("seq")?;
-    let host: HostName = parsed(seq, host)?;
-    Ok(Kept::OfHost {
-        seq: unsigned(seq)?,
-        host,
-        line: row.try_get("line")?,
-    })
-}
-
-fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {
-    let at: String = row.try_get("at")?;
-    let body: String = row.try_get("body")?;
-    rows::entry(row.try_get("seq")?, &at, row.try_get("actor")?, &body)
-}
-
-fn revision(row: &SqliteRow) -> Result<(HostId, u64), StoreError> {
-    let revision: i64 = row.try_get("revision")?;
-    Ok((parsed(0, row.try_get("host_id")?)?, unsigned(revision)?))
 }
 
 #[cfg(test)]
