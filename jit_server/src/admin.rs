@@ -1,6 +1,7 @@
 //! The administrator's commands: clients of the running server.
 
 mod apply;
+mod copy;
 mod host_token;
 mod loss;
 mod policy;
@@ -25,6 +26,7 @@ use crate::client::Client;
 use crate::error::Error;
 
 pub use apply::{Applied, apply};
+pub use copy::copy;
 pub use host_token::host_token;
 pub use policy::{check_policy, explain};
 pub use policy_show::show_policy;

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod copy;
 mod database;
 mod policy;
 mod webhooks;
@@ -16,6 +17,7 @@ use crate::init::Layout;
 use crate::label::Label;
 use crate::tls::TlsName;
 
+pub use copy::CopyOptions;
 pub use database::DatabaseOptions;
 pub use policy::{ExplainOptions, Format, PolicyCommand, ShowOptions, TestOptions};
 pub use webhooks::WebhooksOptions;
@@ -62,6 +64,9 @@ pub enum Command {
     /// Tell other systems what happens, in signed calls (systemd does this); check the settings; list what could not be told
     #[command(after_long_help = webhooks::SETTINGS)]
     Webhooks(WebhooksOptions),
+    /// Copy the record into another database, once or as it goes along; the server may run meanwhile
+    #[command(after_long_help = copy::USES)]
+    Copy(CopyOptions),
 }
 
 /// What packages are made with.

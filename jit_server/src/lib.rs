@@ -8,7 +8,7 @@
 //! | all of that as files say it | [`apply`] |
 //! | what shall come of a policy, as its test says | [`cases`] |
 //! | requests and grants as a state machine | [`workflow`] |
-//! | what happened, and where it is kept | [`event`], [`store`] |
+//! | what happened, where it is kept, and a copy of it | [`event`], [`store`], [`copy`] |
 //! | what an administrator has to look at | [`alarm`] |
 //! | whether the database is an older copy | [`mark`] |
 //! | the one writer | [`server`] |
@@ -27,6 +27,7 @@ pub mod cases;
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod copy;
 pub mod directory;
 pub mod duration;
 pub mod enrolment;

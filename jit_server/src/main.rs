@@ -82,6 +82,7 @@ async fn run_async(command: Command, out: &mut impl Write) -> Result<ExitCode, E
         Command::Host(HostCommand::Token(options)) => admin::host_token(options, now, out).await,
         Command::Host(HostCommand::Remove(host)) => admin::remove_host(host, now, out).await,
         Command::Restored(options) => admin::restored(options, now, out).await,
+        Command::Copy(options) => admin::copy(options, out).await,
         Command::Key(KeyCommand::Rotate(options)) => admin::rotate_key(options, out).await,
         Command::Apply(options) => {
             let applied = admin::apply(options, now, colour(), out).await?;

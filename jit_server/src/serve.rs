@@ -280,7 +280,7 @@ async fn tick(server: Arc<Server>, mut keeper: Option<Keeper>, identity: Option<
     }
 }
 
-fn tell_systemd(states: &[NotifyState<'_>]) {
+pub(crate) fn tell_systemd(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!("systemd can't be told: {error}");
     }

@@ -1,6 +1,7 @@
 //! Where events are kept. An event is on disk before anybody is told of it.
 
 mod id;
+mod piece;
 mod postgres;
 mod rows;
 mod sqlite;
@@ -14,6 +15,7 @@ use jit_grant::{ChainHead, GrantId, HostId, HostName, PublicKey};
 use crate::event::Entry;
 
 pub use id::{Id, NotAnId};
+pub use piece::Piece;
 pub use postgres::{Address, AddressError, PostgresStore};
 pub use sqlite::SqliteStore;
 
@@ -225,6 +227,18 @@ pub trait Store: Send + Sync + 'static {
 
     /// At most `limit` of the record after `seq`, in order.
     fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>>;
+
+    /// The record after `seq` as another store takes it in, in order: at most `limit` events and lines, more than come from a host at one
+    /// time.
+    fn pieces(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Piece>, StoreError>>;
+
+    /// The last revision of each host's bundle.
+    fn revisions(&self) -> BoxFuture<'_, Result<Vec<(HostId, u64)>, StoreError>>;
+
+    /// Is called as what it is a copy of, where nothing was kept yet and the database can be: a machine that knew the one knows the other.
+    fn take_identity(&self, _: Id) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// Ends the connection.
     fn close(&self) -> BoxFuture<'_, ()>;

@@ -20,7 +20,7 @@ use jit_server::policy::Policy;
 use jit_server::server::Server;
 use jit_server::signer;
 use jit_server::store::{
-    HostHead, HostLines, Id, Kept, Loaded, Place, SqliteStore, Store, StoreError,
+    HostHead, HostLines, Id, Kept, Loaded, Piece, Place, SqliteStore, Store, StoreError,
 };
 use jit_server::workflow::{Ask, Command, RequestState};
 use serde_json::json;
@@ -91,6 +91,14 @@ impl Store for Disk {
 
     fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>> {
         self.store.record(after, limit)
+    }
+
+    fn pieces(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Piece>, StoreError>> {
+        self.store.pieces(after, limit)
+    }
+
+    fn revisions(&self) -> BoxFuture<'_, Result<Vec<(HostId, u64)>, StoreError>> {
+        self.store.revisions()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -52,23 +52,23 @@ impl Fleet {
     /// # Errors
     /// Any of it failed.
     pub fn enforcing(release: Release) -> Result<Self> {
-        Self::set_up(release, false)
+        Self::set_up(release, None)
     }
 
-    /// The same, and nginx is installed on the server's host.
+    /// The same, and one more of Debian's packages is on the server's host, as nginx.
     ///
     /// # Errors
     /// Any of it failed.
-    pub fn with_a_balancer(release: Release) -> Result<Self> {
-        Self::set_up(release, true)
+    pub fn with_beside_the_server(release: Release, package: &'static str) -> Result<Self> {
+        Self::set_up(release, Some(package))
     }
 
-    fn set_up(release: Release, balancer: bool) -> Result<Self> {
+    fn set_up(release: Release, beside: Option<&'static str>) -> Result<Self> {
         packages::built("jitd").and_then(|_| packages::built("jit-server"))?;
-        let network = Network::new(&["server", "web1", "web2", "desk"])?;
+        let network = Network::new(&["server", "web1", "web2", "desk", "other"])?;
         let boot = |name: &str| -> Result<Host> {
             let mut options = network.options(name);
-            options.balancer = balancer && name == "server";
+            options.package = beside.filter(|_| name == "server");
             let host = Host::boot(release, &options)?;
             people::settle(&host).context("settling people")?;
             packages::install_both(&host)?;

@@ -57,8 +57,8 @@ pub struct Options {
     pub network: Option<PathBuf>,
     /// More lines for /etc/hosts.
     pub known_hosts: String,
-    /// With nginx, set up for nothing.
-    pub balancer: bool,
+    /// With one more of Debian's packages, as it installs itself.
+    pub package: Option<&'static str>,
 }
 
 /// A booted host. Dropped, it is gone with everything on it.
@@ -95,10 +95,9 @@ impl Host {
     /// The machine can't boot hosts, or this one did not come up; the error has the end of its console.
     pub fn boot(release: Release, options: &Options) -> Result<Self> {
         machine::ready()?;
-        let base = if options.balancer {
-            image::with_a_balancer(release)?
-        } else {
-            image::base(release)?
+        let base = match options.package {
+            Some(package) => image::with(release, package)?,
+            None => image::base(release)?,
         };
         let name = options.name.clone().unwrap_or_else(|| "host".to_owned());
         let (folder, cgroup) = places(release)?;

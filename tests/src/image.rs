@@ -67,13 +67,13 @@ pub fn with_a_kernel(release: Release) -> Result<PathBuf> {
     kept(release, &format!("{}-machine", release.name()), &packages)
 }
 
-/// The same with nginx.
+/// The same with another of Debian's packages, set up for nothing.
 ///
 /// # Errors
 /// As [`base`].
-pub fn with_a_balancer(release: Release) -> Result<PathBuf> {
-    let packages = format!("{PACKAGES},nginx");
-    kept(release, &format!("{}-balancer", release.name()), &packages)
+pub fn with(release: Release, package: &str) -> Result<PathBuf> {
+    let packages = format!("{PACKAGES},{package}");
+    kept(release, &format!("{}-{package}", release.name()), &packages)
 }
 
 fn kept(release: Release, name: &str, packages: &str) -> Result<PathBuf> {

@@ -75,7 +75,7 @@ impl Network {
             name: Some(host.to_owned()),
             network: Some(Path::new(NAMESPACES).join(self.namespace(host))),
             known_hosts: known,
-            balancer: false,
+            package: None,
         }
     }
 

@@ -74,7 +74,7 @@ struct Links {
 impl Links {
     fn set(release: Release) -> Result<Self> {
         let links = Self {
-            fleet: Fleet::with_a_balancer(release)?,
+            fleet: Fleet::with_beside_the_server(release, "nginx")?,
             authority: Authority::make()?,
         };
         let server = &links.fleet.server;

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use jit_tests::group::Promise;
 use jit_tests::host::{Host, Options};
 use jit_tests::image::Release;
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         what_the_old_module_began_the_upgraded_daemon_decides_and_ends,
         an_upgrade_keeps_mode_grants_and_sessions,
         the_sender_of_webhooks_runs_as_the_guide_sets_it_up_and_tells_what_happens,
+        a_copy_of_the_record_goes_along_and_is_put_back_as_the_guide_has_it,
         t8_a_package_that_brings_its_own_pam_file_is_told_on_the_terminal_and_upstream,
         a_host_reboots_with_everything_up,
         removing_an_enforcing_host_ungates_it_first_and_lets_people_in,
@@ -181,6 +182,52 @@ fn the_sender_of_webhooks_runs_as_the_guide_sets_it_up_and_tells_what_happens(
     nothing_failed(host)?;
     host.sh("systemctl stop jit-server-webhooks.service receiver.service; cp -p /root/policy.toml /etc/jit-server/policy.toml; rm /etc/jit-server/webhooks.toml /root/hooks")?;
     Ok(())
+}
+
+fn a_copy_of_the_record_goes_along_and_is_put_back_as_the_guide_has_it(site: &Site) -> Result<()> {
+    let host = &site.host;
+    let state = "/var/lib/jit-server";
+    let record = "/var/lib/jit-server-copy/record";
+    let conf = format!("JIT_SERVER_COPY_TO={record}\n");
+    host.write("/etc/jit-server/copy.conf", "0644", conf)?;
+    host.sh("systemctl enable --quiet --now jit-server-copy")?;
+    let granted = site.open("alice", "operator", 600)?;
+    let login = Ssh::new(host, "alice").start("sleep 7411")?;
+    site.wait_until_runs("sleep 7411", Deadline::seconds(5))?;
+    let last = site.admin(&["audit", "list", "--json"])?;
+    let last: serde_json::Value = serde_json::from_str(&last.stdout)?;
+    let events = last.as_array().context("no list of events")?;
+    let last = events
+        .iter()
+        .filter_map(|event| event["seq"].as_u64())
+        .max();
+    let last = last.context("no event")?;
+    wait::eventually("the copy to come along", Deadline::seconds(10), || {
+        let status = host.sh("systemctl show --property=StatusText --value jit-server-copy")?;
+        let come_to = status.trim().strip_prefix("come to event ");
+        let come_to = come_to.and_then(|number| number.parse::<u64>().ok());
+        Ok(come_to.is_some_and(|come_to| come_to >= last).then_some(()))
+    })?;
+    host.sh(&format!(
+        "systemctl stop jit-server.socket jit-server-tls.socket jit-server.service;\
+         ! systemctl is-active --quiet jit-server-copy;\
+         mkdir /root/before; mv {state}/jit-server.db* /root/before/;\
+         cp --archive {record}/jit-server.db* {state}/;\
+         mv {record} /root/copy-that-was-put-back;\
+         systemctl start jit-server.socket jit-server.service"
+    ))?;
+    site.wait_until_current()?;
+    ensure!(login.alive()?, "the login ended, though nothing was lost");
+    Ssh::new(host, "alice").run("true")?.succeeded()?;
+    let standing = host.command(&["jit-server", "restored", "--json"]).text()?;
+    ensure!(
+        standing.contains(r#""unconfirmed": null"#),
+        "it was taken for an older copy: {standing}"
+    );
+    site.revoke(&granted.grant)?;
+    ensure!(login.ended(Deadline::seconds(5))?, "the end is not heard");
+    nothing_failed(host)?;
+    host.sh("systemctl disable --quiet --now jit-server-copy; rm -r /etc/jit-server/copy.conf /root/before /root/copy-that-was-put-back").map(drop)
 }
 
 fn an_upgrade_keeps_mode_grants_and_sessions(site: &Site) -> Result<()> {

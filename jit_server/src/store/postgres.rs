@@ -25,8 +25,9 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
+use super::piece;
 use super::rows::{entry, kept, parsed, revision, signed, unsigned};
-use super::{HostHead, HostLines, Id, Kept, Loaded, Place, Store, StoreError, Turn};
+use super::{HostHead, HostLines, Id, Kept, Loaded, Piece, Place, Store, StoreError, Turn};
 use crate::event::Entry;
 
 pub use address::{Address, AddressError};
@@ -58,6 +59,11 @@ const LEFT_BEHIND: &str = "SELECT line FROM host_event WHERE host = $1 AND grant
 const SESSIONS_OF: &str = "SELECT seq, NULL AS at, NULL AS actor, NULL AS body, host, line FROM host_event \
      WHERE host = $1 AND session IN (SELECT session FROM host_event WHERE host = $1 AND grant_id = $2 AND session IS NOT NULL) \
      ORDER BY seq DESC LIMIT $3";
+
+const PIECES: &str = "(SELECT seq, at, actor, body, NULL AS host_id, NULL AS host, NULL::BIGINT AS host_seq, NULL AS head, NULL AS line, NULL AS document \
+     FROM event WHERE seq > $1 ORDER BY seq LIMIT $2) \
+     UNION ALL (SELECT seq, NULL, NULL, NULL, host_id, host, host_seq, head, line, document \
+     FROM host_event LEFT JOIN checkpoint USING (host_id, host_seq) WHERE seq > $1 ORDER BY seq LIMIT $2) ORDER BY seq LIMIT $2";
 
 /// A database that several servers share.
 #[derive(Debug, Clone)]
@@ -324,6 +330,26 @@ impl Store for PostgresStore {
                 .fetch_all(&self.reading)
                 .await?;
             rows.iter().map(kept).collect()
+        })
+    }
+
+    fn pieces(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Piece>, StoreError>> {
+        within(async move {
+            let rows = sqlx::query(PIECES)
+                .bind(signed(after)?)
+                .bind(i64::from(limit))
+                .fetch_all(&self.reading)
+                .await?;
+            piece::pieces(&rows)
+        })
+    }
+
+    fn revisions(&self) -> BoxFuture<'_, Result<Vec<(HostId, u64)>, StoreError>> {
+        within(async {
+            let rows = sqlx::query("SELECT host_id, revision FROM bundle_revision")
+                .fetch_all(&self.reading)
+                .await?;
+            rows.iter().map(revision).collect()
         })
     }
 

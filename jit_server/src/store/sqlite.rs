@@ -11,8 +11,9 @@ use sqlx::sqlite::{
 };
 use sqlx::{Row, Sqlite, Transaction};
 
+use super::piece;
 use super::rows::{self, entry, kept, parsed, revision, signed, unsigned};
-use super::{HostHead, HostLines, Id, Kept, Loaded, Place, Store, StoreError};
+use super::{HostHead, HostLines, Id, Kept, Loaded, Piece, Place, Store, StoreError};
 use crate::event::Entry;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -38,6 +39,11 @@ const SESSIONS_OF: &str = concat!(
     session_lines!(),
     " AND host = ?1 AND json_extract(line, '$.event.grant') = ?2) ORDER BY seq DESC LIMIT ?3"
 );
+
+const PIECES: &str = "SELECT seq, at, actor, body, NULL AS host_id, NULL AS host, NULL AS host_seq, NULL AS head, NULL AS line, NULL AS document \
+     FROM event WHERE seq > ?1 \
+     UNION ALL SELECT seq, NULL, NULL, NULL, host_id, host, host_seq, head, line, document \
+     FROM host_event LEFT JOIN checkpoint USING (host_id, host_seq) WHERE seq > ?1 ORDER BY seq LIMIT ?2";
 
 /// A database file.
 #[derive(Debug, Clone)]
@@ -76,10 +82,7 @@ impl Store for SqliteStore {
                 .fetch_all(&self.pool)
                 .await?;
             let entries = rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
-            let rows = sqlx::query("SELECT host_id, revision FROM bundle_revision")
-                .fetch_all(&self.pool)
-                .await?;
-            let revisions = rows.iter().map(revision).collect::<Result<Vec<_>, _>>()?;
+            let revisions = self.revisions().await?;
             let last: i64 = sqlx::query_scalar(
                 "SELECT max((SELECT coalesce(max(seq), 0) FROM event), (SELECT coalesce(max(seq), 0) FROM host_event))",
             )
@@ -232,6 +235,37 @@ impl Store for SqliteStore {
                 .fetch_all(&self.pool)
                 .await?;
             rows.iter().map(kept).collect()
+        })
+    }
+
+    fn pieces(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Piece>, StoreError>> {
+        Box::pin(async move {
+            let rows = sqlx::query(PIECES)
+                .bind(signed(after)?)
+                .bind(limit)
+                .fetch_all(&self.pool)
+                .await?;
+            piece::pieces(&rows)
+        })
+    }
+
+    fn revisions(&self) -> BoxFuture<'_, Result<Vec<(HostId, u64)>, StoreError>> {
+        Box::pin(async {
+            let rows = sqlx::query("SELECT host_id, revision FROM bundle_revision")
+                .fetch_all(&self.pool)
+                .await?;
+            rows.iter().map(revision).collect()
+        })
+    }
+
+    fn take_identity(&self, id: Id) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let empty = "UPDATE database_id SET id = ? WHERE NOT EXISTS (SELECT 1 FROM event) AND NOT EXISTS (SELECT 1 FROM host_event)";
+            sqlx::query(empty)
+                .bind(id.to_string())
+                .execute(&self.pool)
+                .await?;
+            Ok(())
         })
     }
 

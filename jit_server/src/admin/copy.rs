@@ -1,0 +1,112 @@
+//! `jit-server copy`.
+
+use std::fs::DirBuilder;
+use std::io::{IsTerminal, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::Path;
+use std::time::Duration;
+
+use nix::unistd::{Uid, User, geteuid};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep};
+
+use super::say;
+use crate::cli::{CopyOptions, DatabaseOptions};
+use crate::copy::Copying;
+use crate::error::Error;
+use crate::serve::{only_for_ourselves, tell_systemd};
+use crate::store::Store;
+
+/// So often it looks whether there is more.
+const LOOK: Duration = Duration::from_secs(1);
+/// So often somebody at a terminal hears how far it is.
+const TELL: Duration = Duration::from_secs(2);
+
+/// Copies the record, and goes on with that until it is told to stop where `--follow` says so.
+///
+/// # Errors
+/// Those of either database.
+pub async fn copy(options: CopyOptions, out: &mut impl Write) -> Result<(), Error> {
+    only_for_ourselves();
+    let record = record(&options).await?;
+    let copy = match &options.to {
+        Some(folder) => {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.map_err(Error::io(format!("making {}", folder.display())))?;
+            DatabaseOptions::default().open(folder).await?
+        }
+        None => options.to_database().open(&options.state).await?,
+    };
+    let copied = follow(&*record, &*copy, options.follow, out).await;
+    record.close().await;
+    copy.close().await;
+    copied
+}
+
+async fn record(options: &CopyOptions) -> Result<Box<dyn Store>, Error> {
+    if options.database.address()?.is_none() {
+        let file = options.state.join("jit-server.db");
+        owned_by_us(&file)?;
+        let itself = |to: &Path| to.canonicalize().ok() == options.state.canonicalize().ok();
+        if options.to.as_deref().is_some_and(itself) {
+            return Err(Error::Setup(format!(
+                "{} is the record itself",
+                file.display()
+            )));
+        }
+    }
+    options.database.open(&options.state).await
+}
+
+/// SQLite makes files beside the database, and the server must be able to use them.
+fn owned_by_us(file: &Path) -> Result<(), Error> {
+    let shown = file.display();
+    let found = file
+        .metadata()
+        .map_err(Error::io(format!("looking for the record, {shown}")))?;
+    if found.uid() == geteuid().as_raw() {
+        return Ok(());
+    }
+    let user = User::from_uid(Uid::from_raw(found.uid())).ok().flatten();
+    let name = user.map_or_else(|| found.uid().to_string(), |user| user.name);
+    Err(Error::Setup(format!(
+        "{shown} belongs to {name}; run this as that user: runuser -u {name} -- jit-server copy …"
+    )))
+}
+
+async fn follow(
+    record: &dyn Store,
+    copy: &dyn Store,
+    on: bool,
+    out: &mut impl Write,
+) -> Result<(), Error> {
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(Error::io("waiting for SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::io("waiting for SIGINT"))?;
+    let mut copying = Copying::begin(record, copy).await?;
+    let mut told = Instant::now();
+    loop {
+        while copying.some().await? {
+            if told.elapsed() >= TELL && std::io::stderr().is_terminal() {
+                tracing::info!("copied to event {}", copying.come_to());
+                told = Instant::now();
+            }
+        }
+        if !on {
+            let text = format!("The copy has come to event {}.\n", copying.come_to());
+            return say(out, &text);
+        }
+        tell_systemd(&[
+            NotifyState::Ready,
+            NotifyState::Watchdog,
+            NotifyState::Status(&format!("come to event {}", copying.come_to())),
+        ]);
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            () = record.told() => {}
+            () = sleep(LOOK) => {}
+        }
+    }
+}

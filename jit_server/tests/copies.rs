@@ -1,0 +1,280 @@
+//! Copies of the record: to go to another database, and to have one that goes along.
+
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
+mod common;
+#[path = "common/postgres.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::expect_used,
+    reason = "other tests use the rest"
+)]
+mod postgres;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Host, PEOPLE, Running, chain, checkpoint};
+use jit_server::store::{Kept, PostgresStore, SqliteStore, Store};
+use postgres::Postgres;
+use serde_json::{Value, json};
+
+const JIT_SERVER: &str = env!("CARGO_BIN_EXE_jit-server");
+
+fn copy(state: &Path) -> Command {
+    let mut command = Command::new(JIT_SERVER);
+    command.arg("copy").arg("--state").arg(state);
+    command
+}
+
+fn done(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    output
+}
+
+fn refused(command: &mut Command, why: &str) {
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(why), "{said}");
+}
+
+async fn sqlite(file: &Path) -> SqliteStore {
+    SqliteStore::open(file).await.unwrap()
+}
+
+async fn at(address: &str) -> Box<dyn Store> {
+    Box::new(
+        PostgresStore::open(&address.parse().unwrap())
+            .await
+            .unwrap(),
+    )
+}
+
+/// All that a store has.
+async fn all(store: &dyn Store) -> (Vec<Kept>, Vec<String>) {
+    let record = store.record(0, u32::MAX / 2).await.unwrap();
+    let pieces = store.pieces(0, u32::MAX / 2).await.unwrap();
+    let mut rest: Vec<_> = pieces.iter().map(|piece| format!("{piece:?}")).collect();
+    let mut revisions = store.revisions().await.unwrap();
+    revisions.sort();
+    rest.extend(revisions.iter().map(|revision| format!("{revision:?}")));
+    (record, rest)
+}
+
+/// Alice's grant; its id.
+async fn granted(running: &Running) -> String {
+    let request = running.as_("alice").asks(3_600).await;
+    let approved = running.as_("bob").approves(&request).await;
+    approved["grants"][0].as_str().unwrap().to_owned()
+}
+
+async fn live(running: &Running) -> Vec<Value> {
+    let grants = running.as_("alice").get("/v1/grants?active=true").await;
+    grants.is(200).as_array().unwrap().clone()
+}
+
+/// Has the host send as many lines.
+async fn sends(host: &Host, running: &Running, count: u64) {
+    let lines = chain(count);
+    let signed = checkpoint(host, &lines);
+    let sent = json!({ "lines": lines, "checkpoint": signed });
+    host.post(&running.server, "/v1/host/events", sent)
+        .await
+        .is(200);
+}
+
+/// Puts a copy, with what is beside its file where it was killed, in the place of the record, which goes to `before`.
+fn put_in_place(copy: &Path, state: &Path, before: &Path) {
+    std::fs::create_dir(before).unwrap();
+    for file in ["jit-server.db", "jit-server.db-wal", "jit-server.db-shm"] {
+        let _ = std::fs::rename(state.join(file), before.join(file));
+        if copy.join(file).exists() {
+            std::fs::copy(copy.join(file), state.join(file)).unwrap();
+        }
+    }
+}
+
+/// A server's folder within another, so that its mark is beside it.
+fn state(folder: &tempfile::TempDir) -> PathBuf {
+    let state = folder.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    state
+}
+
+#[tokio::test]
+async fn a_server_goes_from_sqlite_to_postgresql_with_all_that_is_granted() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = state(&folder);
+    let running = Running::start(&state).await;
+    let host = running.populate().await;
+    sends(&host, &running, 3).await;
+    let grant = granted(&running).await;
+    let address = Postgres::shared().database();
+    // Once while it runs, which may take its time, and once for the rest.
+    done(copy(&state).args(["--to-database", &address]));
+    running
+        .as_("root")
+        .post("/v1/users/carol/lock", json!({ "reason": "key stolen" }))
+        .await
+        .is(200);
+    let held = running.server.revision(&host.id);
+    running.stop().await;
+    done(copy(&state).args(["--to-database", &address]));
+    let of_sqlite = all(&sqlite(&state.join("jit-server.db")).await).await;
+    let store = at(&address).await;
+    assert_eq!(all(&*store).await, of_sqlite);
+    store.close().await;
+
+    done(
+        Command::new(JIT_SERVER)
+            .args(["prepare", "--database", &address, "--state"])
+            .arg(&state),
+    );
+    let mark = folder.path().join("state-mark/recorded");
+    std::fs::copy(mark, state.join("mark/recorded")).unwrap();
+    let running = Running::start_on(&state, at(&address).await, &PEOPLE).await;
+    let grants = live(&running).await;
+    assert_eq!(grants.len(), 1, "{grants:?}");
+    assert_eq!(grants[0]["id"], *grant);
+    assert_eq!(running.server.revision(&host.id), held);
+    let carol = running.as_("carol").get("/v1/whoami").await.is(200);
+    assert_eq!(carol["lock"]["reason"], "key stolen", "{carol}");
+    assert_ne!(granted(&running).await, grant);
+    assert!(running.server.revision(&host.id) > held);
+    running.stop().await;
+
+    // What a server has gone on with is no copy any more; nor does one on the old file go on with the new one's mark.
+    refused(copy(&state).args(["--to-database", &address]), "empty");
+    let old = Running::start(&state).await;
+    assert_eq!(live(&old).await, Vec::<Value>::new());
+}
+
+/// A copy that goes along.
+struct Following(Child);
+
+impl Following {
+    fn start(state: &Path, to: &Path) -> Self {
+        let mut command = copy(state);
+        command.arg("--follow").arg("--to").arg(to);
+        Self(command.stdout(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn comes_to(to: &Path, wanted: &(Vec<Kept>, Vec<String>)) {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let database = to.join("jit-server.db");
+        // While it is being made it can't be opened yet.
+        let opened = if database.exists() {
+            SqliteStore::open(&database).await.ok()
+        } else {
+            None
+        };
+        if let Some(store) = opened {
+            let found = all(&store).await;
+            store.close().await;
+            if found == *wanted {
+                return;
+            }
+        }
+        assert!(Instant::now() < until, "the copy does not come along");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_copy_goes_along_through_kills_and_put_back_whole_it_ends_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = state(&folder);
+    let to = folder.path().join("copy");
+    let running = Running::start(&state).await;
+    let host = running.populate().await;
+    let database = state.join("jit-server.db");
+    for round in 1..=4 {
+        // Killed at the end of each round, also while it takes in what came before it was started.
+        let following = Following::start(&state, &to);
+        granted(&running).await;
+        sends(&host, &running, round * 20).await;
+        if round % 2 == 0 {
+            comes_to(&to, &all(&sqlite(&database).await).await).await;
+        }
+        drop(following);
+    }
+    let following = Following::start(&state, &to);
+    let kept = all(&sqlite(&database).await).await;
+    comes_to(&to, &kept).await;
+    running.stop().await;
+    drop(following);
+
+    put_in_place(&to, &state, &folder.path().join("before"));
+    let running = Running::start(&state).await;
+    assert_eq!(live(&running).await.len(), 4);
+    let standing = running.as_("root").get("/v1/restored").await.is(200);
+    assert_eq!(standing["unconfirmed"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_copy_that_lacks_the_last_is_an_older_one_when_it_is_put_back_and_takes_in_nothing_after()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let state = state(&folder);
+    let to = folder.path().join("copy");
+    let running = Running::start(&state).await;
+    running.populate().await;
+    granted(&running).await;
+    done(copy(&state).arg("--to").arg(&to));
+    let lacks = running.as_("root");
+    lacks
+        .post("/v1/grants/g1/revoke", json!({ "reason": "key stolen" }))
+        .await
+        .is(200);
+    running.stop().await;
+    let before = folder.path().join("before");
+    put_in_place(&to, &state, &before);
+    let running = Running::start(&state).await;
+    assert_eq!(live(&running).await, Vec::<Value>::new());
+    running.stop().await;
+
+    // The copy goes on with what it was put back as, and the one of the record before does not take that for its own.
+    done(copy(&state).arg("--to").arg(&to));
+    refused(copy(&state).arg("--to").arg(before), "another one");
+}
+
+#[tokio::test]
+async fn a_copy_takes_in_no_other_record_and_is_never_the_record_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+    for state in [&one, &other] {
+        std::fs::create_dir(state).unwrap();
+        let running = Running::start(state).await;
+        running.populate().await;
+        running.stop().await;
+    }
+    let to = folder.path().join("copy");
+    done(copy(&one).arg("--to").arg(&to));
+    refused(copy(&other).arg("--to").arg(&to), "another one");
+    refused(copy(&one).arg("--to").arg(&one), "itself");
+    refused(
+        copy(&folder.path().join("none")).arg("--to").arg(&to),
+        "none",
+    );
+    let usage = copy(&one).output().unwrap();
+    assert_eq!(usage.status.code(), Some(2), "where to is not said");
+    if nix::unistd::geteuid().is_root() {
+        let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+        std::os::unix::fs::chown(one.join("jit-server.db"), Some(nobody.uid.as_raw()), None)
+            .unwrap();
+        refused(copy(&one).arg("--to").arg(&to), "runuser -u nobody");
+    }
+}
