@@ -24,10 +24,10 @@ pub use sqlite::SqliteStore;
 pub enum StoreError {
     /// The database.
     #[error("the database failed: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(sqlx::Error),
     /// A migration.
     #[error("the database could not be brought to this version: {0}; is it of a newer jit-server?")]
-    Migration(#[from] sqlx::migrate::MigrateError),
+    Migration(sqlx::migrate::MigrateError),
     /// What is kept can't be read.
     #[error("event {seq} of the record can't be read: {why}; restore the database from a backup")]
     Damaged {
@@ -58,6 +58,19 @@ pub enum StoreError {
     /// Nothing came back.
     #[error("the database did not answer within {0:?}")]
     Silent(Duration),
+}
+
+// By hand, so that neither is the source as well: whoever prints the chain of errors would print it again.
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<sqlx::migrate::MigrateError> for StoreError {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        Self::Migration(error)
+    }
 }
 
 /// A line of a host's own event chain, checked.

@@ -493,3 +493,17 @@ async fn a_database_elsewhere_is_believed_by_its_certificate_and_name() {
         assert!(matches!(refused, Err(StoreError::Database(_))), "{host}");
     }
 }
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_said_to_be_so_at_once() {
+    let began = std::time::Instant::now();
+    let address = "postgres:///jit?user=jit&host=/nowhere".parse().unwrap();
+    let refused = PostgresStore::open(&address).await.unwrap_err();
+    let said = format!("{:#}", anyhow::Error::from(refused));
+    assert_eq!(
+        said.matches("No such file or directory").count(),
+        1,
+        "{said}"
+    );
+    assert!(began.elapsed() < std::time::Duration::from_secs(4));
+}

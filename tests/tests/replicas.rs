@@ -271,7 +271,7 @@ fn without_the_database_what_is_granted_holds_and_afterwards_all_is_heard(
     let grant = granted(server, server, host)?;
     wait_until_in(host, "alice", Instant::now(), HOLDS_WITHIN)?;
     let session = login(host, "alice")?;
-    server.sh("systemctl stop postgresql")?;
+    server.sh("systemctl stop postgresql.service 'postgresql@*.service'")?;
     let revoke = [
         "jitctl",
         "revoke",

@@ -91,6 +91,11 @@ impl PostgresStore {
                     Box::pin(async move { connection.execute(SETTINGS).await.map(drop) })
                 })
         };
+        // A pool goes on trying until its time is over, and says no more than that.
+        let options = address.options();
+        let first = timeout(CONNECTING, PgConnection::connect_with(&options)).await;
+        let first = first.map_err(|_| StoreError::Silent(CONNECTING))??;
+        first.close().await?;
         let writing = pool(6).connect_with(address.options()).await?;
         let reading = pool(4).connect_lazy_with(address.options());
         for setting in ["fsync", "full_page_writes"] {
