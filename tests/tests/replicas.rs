@@ -31,8 +31,10 @@ const UNITS: &str = "jit-server.socket jit-server-tls.socket jit-server.service"
 const HOLDS_WITHIN: Duration = Duration::from_secs(2);
 /// A host whose server is gone has found the other.
 const FOUND_WITHIN: Duration = Duration::from_secs(30);
-/// Requests while everything is killed and cut.
+/// Requests while everything is killed and cut, at least.
 const REQUESTS: usize = 24;
+/// How often.
+const ROUNDS: usize = 3;
 
 fn main() -> ExitCode {
     let promises: &[Promise<Replicas>] = promises![
@@ -308,36 +310,28 @@ fn kills_restarts_and_cuts_lose_nothing_and_grant_nothing_twice(replicas: &Repli
     let (fleet, other) = (&replicas.fleet, &replicas.other);
     let over = AtomicBool::new(false);
     let acknowledged = thread::scope(|scope| -> Result<Vec<String>> {
-        let trouble = scope.spawn(|| -> Result<()> {
-            while !over.load(Ordering::Relaxed) {
-                fleet
-                    .server
-                    .sh("systemctl kill --signal=KILL jit-server.service")?;
-                fleet.server.sh(
-                    "systemctl kill --signal=KILL 'postgresql@*'; systemctl restart postgresql",
-                )?;
-                fleet.network.cut("other")?;
-                other.sh("systemctl kill --signal=KILL jit-server.service")?;
-                fleet.network.mend("other")?;
-            }
-            Ok(())
+        let trouble = scope.spawn(|| {
+            let had = (0..ROUNDS).try_for_each(|_| trouble(replicas));
+            over.store(true, Ordering::Relaxed);
+            had
         });
-        let asked: Result<Vec<String>> = (0..REQUESTS)
-            .map(|number| {
-                let (asked, approved) = match number % 2 {
-                    0 => (&fleet.server, other),
-                    _ => (other, &fleet.server),
-                };
-                acknowledged(asked, approved, &fleet.web1)
-            })
-            .collect();
-        over.store(true, Ordering::Relaxed);
+        let mut all = Vec::new();
+        while !over.load(Ordering::Relaxed) || all.len() < REQUESTS {
+            let (asked, approved) = match all.len() % 2 {
+                0 => (&fleet.server, other),
+                _ => (other, &fleet.server),
+            };
+            all.push(acknowledged(asked, approved, &fleet.web1)?);
+        }
         trouble.join().map_err(|_| anyhow!("panicked"))??;
-        asked
+        Ok(all)
     })?;
     calm(replicas)?;
     let once: BTreeSet<&String> = acknowledged.iter().collect();
-    ensure!(once.len() == REQUESTS, "granted twice: {acknowledged:?}");
+    ensure!(
+        once.len() == acknowledged.len(),
+        "granted twice: {acknowledged:?}"
+    );
     for server in [&fleet.server, other] {
         let grants = ["jitctl", "list", "grants", "--all", "--json"];
         let grants: Value = serde_json::from_str(&server.command(&grants).text()?)?;
@@ -376,6 +370,24 @@ fn kills_restarts_and_cuts_lose_nothing_and_grant_nothing_twice(replicas: &Repli
         .run(&["jitctl", "unlock", "alice"])?
         .succeeded()
         .map(drop)
+}
+
+/// A server and the database are killed, the other server is cut off until it has noticed, and then killed.
+fn trouble(replicas: &Replicas) -> Result<()> {
+    let (fleet, other) = (&replicas.fleet, &replicas.other);
+    let kill = "systemctl kill --signal=KILL jit-server.service";
+    fleet.server.sh(kill)?;
+    fleet.server.sh(
+        "systemctl kill --signal=KILL 'postgresql@*.service'; systemctl reset-failed; systemctl restart postgresql.service",
+    )?;
+    fleet.network.cut("other")?;
+    let revoke = ["jitctl", "revoke", "g9999", "--reason", "a test looks"];
+    wait::eventually("the cut to be noticed", Deadline::seconds(30), || {
+        let refused = other.run(&revoke)?;
+        Ok(refused.said("database").then_some(()))
+    })?;
+    other.sh(kill)?;
+    fleet.network.mend("other")
 }
 
 /// A request and its approval, each tried until it is acknowledged; the grant. Whoever hears nothing looks what became of it first.
