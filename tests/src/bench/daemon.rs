@@ -39,6 +39,7 @@ pub(crate) fn start(site: &Site) -> Result<Vec<Figure>> {
         sandboxes.push(sandbox);
     }
     let resident = resident_mib(site, "VmRSS")?;
+    let anonymous = resident_mib(site, "RssAnon")?;
     site.wait_until_current()?;
     Ok(vec![
         Figure::beside("jitd.start", median(&mut own)?, "ms")
@@ -51,6 +52,7 @@ pub(crate) fn start(site: &Site) -> Result<Vec<Figure>> {
         Figure::beside("jitd.start_sandbox", median(&mut sandboxes)?, "ms")
             .note("/bin/true in jitd.service's place, from fork to exit"),
         Figure::beside("jitd.memory_at_start", resident, "MiB"),
+        Figure::beside("jitd.memory_at_start_anonymous", anonymous, "MiB"),
     ])
 }
 
@@ -106,6 +108,8 @@ pub(crate) fn memory(site: &Site) -> Result<Vec<Figure>> {
         Figure::beside("jitd.memory", resident_mib(site, "VmRSS")?, "MiB")
             .at_most(MEMORY_GOAL_MIB)
             .note("resident, after all of the above"),
+        Figure::beside("jitd.memory_anonymous", resident_mib(site, "RssAnon")?, "MiB")
+            .note("of that its heap and stacks; the rest are pages of its files, which the kernel may drop"),
         Figure::beside("jitd.memory_peak", resident_mib(site, "VmHWM")?, "MiB"),
     ])
 }
