@@ -343,13 +343,11 @@ fn user(number: usize) -> UserSet {
         groups.push("security".to_owned());
     }
     UserSet {
-        name: name(number),
-        login: format!("user-{number}").parse().unwrap(),
         groups: groups
             .into_iter()
             .map(|group| group.parse().unwrap())
             .collect(),
-        keys: BTreeSet::new(),
+        ..UserSet::new(name(number), format!("user-{number}").parse().unwrap())
     }
 }
 

@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use crate::cli::{ListOptions, NewUser, RemoveHost, RemoveUser};
 use crate::client::Client;
 use crate::error::Error;
+use crate::until::Until;
 
 pub use apply::{Applied, apply};
 pub use copy::copy;
@@ -44,6 +45,8 @@ struct User {
     groups: Vec<String>,
     keys: Vec<UserKey>,
     lock: Option<Lock>,
+    #[serde(default)]
+    until: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,7 +72,7 @@ pub async fn add_user(new: NewUser, out: &mut impl Write) -> Result<(), Error> {
         keys.extend(key_lines(file)?);
     }
     let client = Client::new(&new.reach.socket);
-    let body = json!({ "name": new.name, "login": new.login, "groups": new.groups, "keys": keys });
+    let body = json!({ "name": new.name, "login": new.login, "groups": new.groups, "keys": keys, "until": new.until });
     let user: User = client.post("/v1/users", &body).await?;
     if new.json {
         return print_json(out, &user);
@@ -82,6 +85,9 @@ fn described(user: &User, all: &[User]) -> String {
     let mut text = format!("{}: login {}", user.name, user.login);
     if !user.groups.is_empty() {
         text.push_str(&format!(", groups {}", user.groups.join(", ")));
+    }
+    if let Some(until) = user.until.map(Until) {
+        text.push_str(&format!(", until {until}"));
     }
     text.push('\n');
     for key in &user.keys {
@@ -150,7 +156,7 @@ pub async fn list_users(options: ListOptions, out: &mut impl Write) -> Result<()
             "no users yet; add one with `jit-server user add NAME --login LOGIN --key FILE`\n",
         );
     }
-    let mut table = table(&["NAME", "LOGIN", "GROUPS", "KEYS", "LOCKED"]);
+    let mut table = table(&["NAME", "LOGIN", "GROUPS", "KEYS", "LOCKED", "UNTIL"]);
     for user in &users {
         let keys: Vec<&str> = user
             .keys
@@ -165,6 +171,8 @@ pub async fn list_users(options: ListOptions, out: &mut impl Write) -> Result<()
             user.lock.as_ref().map_or_else(String::new, |lock| {
                 format!("by {}: {}", lock.by, lock.reason)
             }),
+            user.until
+                .map_or_else(String::new, |until| Until(until).to_string()),
         ]);
     }
     say(out, &trimmed(table))

@@ -16,6 +16,7 @@ use crate::duration;
 use crate::init::Layout;
 use crate::label::Label;
 use crate::tls::TlsName;
+use crate::until::Until;
 
 pub use copy::CopyOptions;
 pub use database::DatabaseOptions;
@@ -191,6 +192,9 @@ pub struct NewUser {
     /// A file with the user's public ssh keys, such as id_ed25519.pub, or - for standard input; may be given again
     #[arg(long = "key", value_name = "FILE")]
     pub keys: Vec<PathBuf>,
+    /// From then on the user may do nothing, and nothing granted to him goes past it: a date, such as 2026-12-31, for the end of that day in UTC, or an instant, such as 2026-12-31T18:00:00+01:00; without it there is no end
+    #[arg(long, value_name = "DATE")]
+    pub until: Option<Until>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -335,6 +339,7 @@ users.toml has all users; whoever is not in it is removed:
   login = "alice"
   groups = ["engineers"]
   keys = ["ssh-ed25519 AAAA… alice@laptop"]
+  until = "2026-12-31"
 
 hosts.toml has all labels of some hosts, by the names that they enrolled with; others stay as they are:
 

@@ -3,6 +3,7 @@
 //! A field may be added with a default; none may change its meaning or go, since old records are read for ever.
 
 mod at_once;
+mod user;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -374,6 +375,9 @@ pub struct UserSet {
     pub groups: BTreeSet<GroupName>,
     /// The ssh keys.
     pub keys: BTreeSet<SshKey>,
+    /// From this instant on he is nobody here, and nothing that is granted to him goes past it. None: there is no end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// A host as it is from now on.

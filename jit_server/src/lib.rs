@@ -50,6 +50,7 @@ pub mod store;
 pub mod streams;
 pub mod text;
 pub mod tls;
+pub mod until;
 pub mod user_token;
 pub mod webhooks;
 pub mod workflow;

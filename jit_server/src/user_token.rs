@@ -38,6 +38,9 @@ pub enum UserTokenRefused {
     /// It is over, or its user is not there any more.
     #[error("token {} of {} {}", .0.token, .0.user, .1)]
     Ended(UserTokenMade, &'static str),
+    /// The time of its user is over, as the words say; where it begins again, the token counts again.
+    #[error("token {} makes nobody known: {}", .0.token, .1)]
+    Over(UserTokenMade, String),
 }
 
 /// A user's token and what became of it.

@@ -18,6 +18,7 @@ mod size;
 mod span;
 mod stages;
 mod state;
+mod until;
 mod user;
 
 pub use asking::{Rule, Wish};

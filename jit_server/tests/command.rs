@@ -51,6 +51,22 @@ async fn user_add_says_what_the_user_is_now() {
         said.starts_with("alice: login deploy, groups developers\n  key SHA256:"),
         "{said}"
     );
+    let vendor = [
+        "user",
+        "add",
+        "victor",
+        "--login",
+        "victor",
+        "--until",
+        "2099-12-31",
+    ];
+    let vendor = text(&run(folder.path(), &vendor).await.stdout);
+    assert_eq!(
+        vendor,
+        "victor: login victor, until the end of 2099-12-31 (UTC)\n"
+    );
+    let table = text(&run(folder.path(), &["user", "list"]).await.stdout);
+    assert!(table.contains("the end of 2099-12-31 (UTC)"), "{table}");
     let shared = run(folder.path(), &["user", "add", "bob", "--login", "deploy"]).await;
     assert!(
         text(&shared.stdout).contains("also that of alice"),

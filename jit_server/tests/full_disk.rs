@@ -187,10 +187,8 @@ async fn an_alarm_that_can_not_be_kept_is_raised_again() {
 fn user(name: &str, group: &str) -> UserSet {
     let groups = BTreeSet::from([group.to_owned().try_into().unwrap()]);
     UserSet {
-        name: name.parse().unwrap(),
-        login: name.parse().unwrap(),
         groups,
-        keys: BTreeSet::new(),
+        ..UserSet::new(name.parse().unwrap(), name.parse().unwrap())
     }
 }
 

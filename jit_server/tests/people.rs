@@ -441,3 +441,43 @@ async fn a_token_that_is_revoked_while_a_call_comes_in_does_nothing_by_it() {
     let refused = recorded(&root, "call_refused").await;
     assert_eq!(refused[0]["detail"]["token"], "u1");
 }
+
+#[tokio::test]
+async fn from_the_end_of_his_time_on_neither_a_token_nor_an_account_makes_a_user_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let elsewhere = running.listen_elsewhere().await;
+    let (root, alice) = (running.as_("root"), running.as_("alice"));
+    let away = away(&running, &elsewhere, "alice").await;
+    let until = |until: &str| json!({ "name": "alice", "login": "alice", "groups": ["developers"], "until": until });
+    let set = root.post("/v1/users", until("2099-12-31")).await.is(201);
+    assert_eq!(set["until"], "2100-01-01T00:00:00Z");
+    for whoami in [alice.get("/v1/whoami").await, away.get("/v1/whoami").await] {
+        assert_eq!(whoami.is(200)["until"], "2100-01-01T00:00:00Z");
+    }
+    root.post("/v1/users", until("2020-02-29")).await.is(201);
+    let wanted = json!({ "role": "web-admin", "hosts": ["web-1"], "for_seconds": 60, "reason": "disk full" });
+    for refused in [
+        alice.get("/v1/whoami").await,
+        alice.get("/v1/roles").await,
+        alice.post("/v1/requests", wanted.clone()).await,
+    ] {
+        let refused = refused.is(403);
+        assert_eq!(refused["code"], "user-ended");
+        let detail = refused["detail"].as_str().unwrap();
+        let since = "alice was a user until the end of 2020-02-29 (UTC)";
+        assert!(detail.starts_with(since), "{detail}");
+    }
+    let refused = away.post("/v1/requests", wanted.clone()).await.is(401);
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("until the end of 2020-02-29"), "{detail}");
+    let token = root.post("/v1/users/alice/tokens", json!({ "for_seconds": 60 }));
+    assert_eq!(token.await.is(403)["code"], "user-ended");
+    assert_eq!(recorded(&root, "user_token_refused").await.len(), 1);
+    root.post("/v1/users", until("2099-12-31T12:00:00+01:00"))
+        .await
+        .is(201);
+    away.post("/v1/requests", wanted).await.is(201);
+    root.post("/v1/users", until("tomorrow")).await.is(422);
+}

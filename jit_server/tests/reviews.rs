@@ -90,12 +90,7 @@ async fn an_overdue_review_is_told_once_also_after_a_restart_and_can_still_be_gi
     )));
     let server = start(folder.path(), &hand).await;
     for name in ["alice", "bob"] {
-        let user = UserSet {
-            name: name.parse().unwrap(),
-            login: name.parse().unwrap(),
-            groups: BTreeSet::new(),
-            keys: BTreeSet::new(),
-        };
+        let user = UserSet::new(name.parse().unwrap(), name.parse().unwrap());
         server.set_user(user).await.unwrap();
     }
     let key = SigningKey::generate().unwrap().public();

@@ -112,7 +112,10 @@ impl Caller {
             return Ok(Self::Stranger(format!("uid {}", peer.uid)));
         };
         match server.principal_of(account) {
-            Ok(Some(principal)) => Ok(Self::Person(principal, None)),
+            Ok(Some(principal)) => {
+                server.check_time_of(&principal)?;
+                Ok(Self::Person(principal, None))
+            }
             Ok(None) => Ok(Self::Stranger(account.clone())),
             Err(several) => {
                 let names: Vec<&str> = several.iter().map(Principal::as_str).collect();

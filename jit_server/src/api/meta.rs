@@ -29,6 +29,8 @@ pub(super) struct Whoami {
     token: Option<ShownToken>,
     /// Requests of break-glass roles whose use the user has to review, now or when they have ended.
     to_review: Vec<String>,
+    /// From then on the user is nobody here. null: there is no end, or the caller is no user.
+    until: Option<Timestamp>,
 }
 
 /// The token that a caller is known by.
@@ -43,7 +45,7 @@ pub(super) struct ShownToken {
 /// Who the server takes the caller for.
 #[utoipa::path(get, path = "/v1/whoami", tag = "people", responses(
     (status = 200, body = Whoami),
-    (status = 403, body = Problem, content_type = "application/problem+json", description = "several users share this login"),
+    (status = 403, body = Problem, content_type = "application/problem+json", description = "several users share this login, or the user's time is over"),
     (status = 401, body = Problem, content_type = "application/problem+json", description = "over the network: no token, or none that counts"),
 ))]
 pub(super) async fn whoami(State(server): State<Arc<Server>>, caller: Caller) -> Json<Whoami> {
@@ -61,6 +63,7 @@ pub(super) async fn whoami(State(server): State<Arc<Server>>, caller: Caller) ->
         his.map(|request| request.asked.request.to_string())
             .collect()
     });
+    let until = principal.and_then(|name| server.look(|state| state.directory.user(name)?.until));
     Json(Whoami {
         administrator: caller == Caller::Administrator,
         principal: principal.map(ToString::to_string),
@@ -70,6 +73,7 @@ pub(super) async fn whoami(State(server): State<Arc<Server>>, caller: Caller) ->
             expires: made.expires,
         }),
         to_review,
+        until,
     })
 }
 

@@ -352,10 +352,10 @@ fn is_for(
     request: &Request,
     now: Timestamp,
 ) -> bool {
-    let progress = || Progress::of(request, view::stages(request, policy), state);
+    let progress = || Progress::of(request, view::stages(request, policy), state, now);
     view::state_at(request, now) == RequestState::Pending
         && request.asked.principal != user.name
-        && state.lock(&user.name).is_none()
+        && state.may_act(user, now)
         && progress().check(user, now).is_ok()
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use jiff::Timestamp;
 use jit_grant::{Login, Principal};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -18,6 +19,7 @@ use crate::directory::{GroupName, MOST_OF_USER};
 use crate::event::UserSet;
 use crate::server::Server;
 use crate::ssh_key::SshKey;
+use crate::until::Until;
 use crate::workflow::State as Known;
 
 /// A user as it is to be.
@@ -35,6 +37,10 @@ pub(super) struct NewUser {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     keys: BTreeSet<SshKey>,
+    /// From then on the user is nobody here. A date, such as 2026-12-31, means the end of that day in UTC; or RFC 3339.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    until: Option<Until>,
 }
 
 /// A user.
@@ -46,6 +52,8 @@ pub(super) struct User {
     keys: Vec<UserKey>,
     /// null: not locked.
     lock: Option<LockView>,
+    /// From then on the user may do nothing, and nothing that is granted to him goes past it. null: there is no end.
+    until: Option<Timestamp>,
 }
 
 /// A user's ssh key.
@@ -69,6 +77,7 @@ impl User {
             groups: user.groups.iter().map(ToString::to_string).collect(),
             keys: keys.collect(),
             lock: state.lock(&user.name).map(LockView::from),
+            until: user.until,
         }
     }
 }
@@ -93,6 +102,7 @@ pub(super) async fn set(
         login: new.login,
         groups: new.groups,
         keys: new.keys,
+        until: new.until.map(|Until(until)| until),
     };
     server.set_user(user.clone()).await?;
     let answer = server.look(|state| User::of(&user, state));

@@ -13,6 +13,7 @@ use crate::event::UserSet;
 use crate::label::{LabelKey, LabelValue, MOST_LABELS};
 use crate::policy::{Mistake, Reader, Value, check_closely};
 use crate::ssh_key::SshKey;
+use crate::until::Until;
 
 /// The policy's file.
 pub const POLICY: &str = "policy.toml";
@@ -128,7 +129,7 @@ impl Reader<'_> {
         at: &Range<usize>,
         path: &str,
     ) -> Option<UserSet> {
-        self.refuse_unknown(body, path, &["login", "groups", "keys"]);
+        self.refuse_unknown(body, path, &["login", "groups", "keys", "until"]);
         let login = self.required(body, at, path, "login", Self::parsed::<Login>);
         let groups = self
             .optional(body, path, "groups", Self::distinct::<GroupName>)
@@ -136,6 +137,8 @@ impl Reader<'_> {
         let keys = self
             .optional(body, path, "keys", Self::distinct::<SshKey>)
             .unwrap_or_else(|| Some(Default::default()));
+        let until = self.optional(body, path, "until", Self::parsed::<Until>);
+        let until = until.map_or(Some(None), |until| until.map(Some))?;
         let (groups, keys) = (groups?, keys?);
         for (what, count) in [("groups", groups.len()), ("keys", keys.len())] {
             if count > MOST_OF_USER {
@@ -148,6 +151,7 @@ impl Reader<'_> {
             login: login?,
             groups,
             keys,
+            until: until.map(|Until(until)| until),
         })
     }
 

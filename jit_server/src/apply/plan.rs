@@ -14,6 +14,7 @@ use crate::loss::Loss;
 use crate::policy::Policy;
 use crate::server::{REMOVED, removal};
 use crate::ssh_key::SshKey;
+use crate::until::Until;
 use crate::workflow::{self, Command, State};
 
 /// What has to change.
@@ -259,6 +260,14 @@ fn user_details(before: Option<&UserSet>, user: &UserSet) -> Vec<String> {
     let keys = before.map_or(&none, |before| &before.keys);
     let fingerprint = |key: &SshKey| key.fingerprint().to_string();
     details.extend(members("key", keys, &user.keys, fingerprint));
+    let until = |user: &UserSet| user.until.map(Until);
+    details.extend(match (before.and_then(until), until(user)) {
+        (before, after) if before == after => None,
+        (None, Some(after)) => Some(format!("+ until {after}")),
+        (Some(before), Some(after)) => Some(format!("until {before} -> {after}")),
+        (Some(before), None) => Some(format!("- until {before}")),
+        (None, None) => None,
+    });
     details
 }
 

@@ -130,10 +130,8 @@ impl<'a> Stage<'a> {
         for name in all.collect::<BTreeSet<_>>() {
             let mine = cases.groups.iter().filter(|(_, all)| all.contains(name));
             let user = UserSet {
-                name: name.clone(),
-                login: "login".parse().map_err(told)?,
                 groups: mine.map(|(group, _)| group.clone()).collect(),
-                keys: BTreeSet::new(),
+                ..UserSet::new(name.clone(), "login".parse().map_err(told)?)
             };
             stage.happened(stage.now, &Actor::Administrator, Event::UserSet(user));
         }

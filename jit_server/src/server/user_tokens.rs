@@ -59,7 +59,7 @@ impl Server {
     /// Makes a token for `user` that counts for so many seconds. It is told this once: only its secret's hash is kept.
     ///
     /// # Errors
-    /// No such user, a locked one, too many tokens, or that it could not be kept.
+    /// No such user, a locked one or one whose time is over, too many tokens, or that it could not be kept.
     pub async fn make_user_token(
         self: &Arc<Self>,
         user: Principal,
@@ -159,8 +159,10 @@ impl Server {
     ) -> Result<(), Error> {
         tracing::warn!(%from, "a caller is not known: {refused}");
         // Strangers can send any number of unknown ones: nothing is kept of them, and they have no turn.
-        let UserTokenRefused::Ended(made, why) = refused.clone() else {
-            return Ok(());
+        let (made, why) = match refused.clone() {
+            UserTokenRefused::Unknown => return Ok(()),
+            UserTokenRefused::Ended(made, why) => (made, why.to_owned()),
+            UserTokenRefused::Over(made, why) => (made, why),
         };
         if !self.look(|state| state.user_tokens.keeps_refusal(&made.token)) {
             return Ok(());
@@ -172,7 +174,7 @@ impl Server {
             let event = Event::UserTokenRefused {
                 token: made.token,
                 user: made.user,
-                why: why.to_owned(),
+                why,
                 from,
             };
             let now = server.now();
@@ -198,6 +200,9 @@ pub(super) fn admit<'s>(
             "is of nobody any more",
         ));
     }
+    if let Err(over) = state.check_time_of(&made.user, now) {
+        return Err(UserTokenRefused::Over(made.clone(), over.to_string()));
+    }
     Ok(made)
 }
 
@@ -212,6 +217,7 @@ fn may_have_another(state: &State, user: &Principal, now: Timestamp) -> Result<u
     if state.lock(user).is_some() {
         return Err(Error::LockedUser(user.clone()));
     }
+    state.check_time_of(user, now)?;
     if state.user_tokens.of(user, now).count() >= MOST_OF_USER {
         return Err(Error::TooManyUserTokens(user.clone()));
     }

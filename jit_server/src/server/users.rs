@@ -20,6 +20,15 @@ impl Server {
         self.execute(Actor::Administrator, wanted).await.map(drop)
     }
 
+    /// Checks that the time of `user` is not over.
+    ///
+    /// # Errors
+    /// That it is, and since when.
+    pub fn check_time_of(&self, user: &Principal) -> Result<(), Error> {
+        let now = self.now();
+        Ok(self.look(|state| state.check_time_of(user, now))?)
+    }
+
     /// Removes a user; gives what ended with that.
     ///
     /// # Errors

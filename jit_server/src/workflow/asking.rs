@@ -51,6 +51,8 @@ pub enum Rule {
     NotLocked,
     /// No older copy of the database was put back, or root has seen to what it does not know.
     NotRestored,
+    /// The time of whoever asks is not over, nor will it be when it begins.
+    NotEnded,
     /// Whoever asks is a user.
     KnownUser,
     /// There is such a role.
@@ -85,9 +87,10 @@ pub enum Rule {
 
 impl Rule {
     /// All, in the order in which they are asked.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::NotLocked,
         Self::NotRestored,
+        Self::NotEnded,
         Self::KnownUser,
         Self::RoleThere,
         Self::MayAsk,
@@ -112,6 +115,7 @@ impl<'a> Desk<'a> {
         match rule {
             Rule::NotLocked => self.check_not_locked(),
             Rule::NotRestored => self.check_not_restored(),
+            Rule::NotEnded => self.check_within_time(wish.not_before),
             Rule::KnownUser => self.user().map(|_| ()),
             Rule::RoleThere => self.role(wish.role).map(|_| ()),
             Rule::MayAsk => self

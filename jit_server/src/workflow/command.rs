@@ -144,6 +144,7 @@ pub fn command(
     if wanted.may_open() {
         desk.check_not_restored()?;
     }
+    desk.check_not_ended()?;
     match wanted {
         Command::Ask(ask) => desk.ask(ask),
         Command::Approve {
@@ -244,7 +245,7 @@ impl<'a> Desk<'a> {
         comment: Option<Comment>,
     ) -> Result<Vec<Event>, WorkflowError> {
         let (request, approver, rule) = self.decidable(id)?;
-        let progress = Progress::of(request, rule.stages(), self.state);
+        let progress = Progress::of(request, rule.stages(), self.state, self.now);
         progress.check(approver, self.now)?;
         self.check_still_fits(request)?;
         let asked = request.asked.for_seconds;
@@ -300,6 +301,7 @@ impl<'a> Desk<'a> {
         let requester = self.state.directory.user(&asked.principal);
         let requester =
             requester.ok_or_else(|| WorkflowError::NoUser(asked.principal.to_string()))?;
+        self.state.check_time_of(&requester.name, self.now)?;
         let directory = &self.state.directory;
         if let Some(gone) = asked
             .hosts

@@ -7,6 +7,7 @@ use super::RequestState;
 use crate::label::Labelled;
 use crate::policy::{ConditionRefusal, PolicyRefusal, in_words};
 use crate::text::Reason;
+use crate::until::Until;
 
 /// Why a command changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -202,6 +203,32 @@ pub enum WorkflowError {
         /// When it ends.
         until: Timestamp,
     },
+    /// The time of a user is over.
+    #[error(
+        "{principal} was a user until {}; whoever administers users can set a later end: `jit-server user add --until`", Until(*.since)
+    )]
+    UserEnded {
+        /// Who.
+        principal: Principal,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It would begin when the time of whoever asks is over.
+    #[error("{principal} is a user until {}, and nothing can begin from then on", Until(*.until))]
+    StartPastEnd {
+        /// Who.
+        principal: Principal,
+        /// When it ends.
+        until: Timestamp,
+    },
+    /// It would last past the end of its user's time.
+    #[error("{grant} can last until {} at most, when the time of its user ends", Until(*.until))]
+    PastEnd {
+        /// Which grant.
+        grant: GrantId,
+        /// When that is.
+        until: Timestamp,
+    },
 }
 
 impl From<ConditionRefusal> for WorkflowError {
@@ -273,6 +300,9 @@ impl WorkflowError {
             Self::Policy(PolicyRefusal::Condition(refusal)) => condition(refusal),
             Self::PastHours { .. } => ("past-hours", Invalid),
             Self::HadAlready { .. } => ("had-already", Conflict),
+            Self::UserEnded { .. } => ("user-ended", Forbidden),
+            Self::StartPastEnd { .. } => ("start-past-end", Invalid),
+            Self::PastEnd { .. } => ("past-end", Invalid),
         }
     }
 }

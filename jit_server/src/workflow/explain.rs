@@ -89,7 +89,7 @@ pub fn explain(
         });
     }
     let role = policy.roles.get(wish.role);
-    let approval = role.map(|role| Approvers::of(role, principal, state));
+    let approval = role.map(|role| Approvers::of(role, principal, state, now));
     Explanation {
         rules,
         approval,
@@ -123,6 +123,7 @@ impl Desk<'_> {
         match rule {
             Rule::NotLocked => format!("{principal} is not locked"),
             Rule::NotRestored => "the server's database is no older copy".to_owned(),
+            Rule::NotEnded => self.time_met(principal, wish.not_before, wish.for_seconds),
             Rule::KnownUser => user.map_or_else(String::new, described),
             Rule::RoleThere => format!("the policy has role {}", wish.role),
             Rule::MayAsk => match (user, role) {

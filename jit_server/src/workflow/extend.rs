@@ -105,6 +105,12 @@ impl<'a> Desk<'a> {
             });
         }
         let expires = seconds_after(grant.expires, for_seconds);
+        if let Some(until) = user.until.filter(|until| expires > *until) {
+            return Err(WorkflowError::PastEnd {
+                grant: grant.id.clone(),
+                until,
+            });
+        }
         self.check_hours_of_extension(&grant.role, rule, grant, expires)?;
         let limit = limit.min(seconds_after(grant.not_before, rule.longest_seconds));
         if expires > limit {

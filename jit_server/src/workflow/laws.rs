@@ -16,6 +16,7 @@ mod size;
 mod stages;
 mod start;
 mod stated;
+mod until;
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -100,12 +101,7 @@ fn user(name: &str, login: &str) -> Event {
 }
 
 fn user_set(name: &str, login: &str) -> UserSet {
-    UserSet {
-        name: name.parse().unwrap(),
-        login: login.parse().unwrap(),
-        groups: BTreeSet::new(),
-        keys: BTreeSet::new(),
-    }
+    UserSet::new(name.parse().unwrap(), login.parse().unwrap())
 }
 
 /// A history: what happened, and the state after it.
@@ -268,6 +264,14 @@ fn set_user(name: &str, login: &str) -> Command {
     Command::SetUser(user_set(name, login))
 }
 
+/// Whose time ends so many seconds after [`begin`].
+fn set_until(name: &str, seconds: u32) -> Command {
+    Command::SetUser(UserSet {
+        until: Some(after(begin(), seconds)),
+        ..user_set(name, name)
+    })
+}
+
 fn remove_user(name: &str) -> Command {
     Command::RemoveUser {
         name: name.parse().unwrap(),
@@ -317,6 +321,7 @@ fn likely() -> impl Strategy<Value = (usize, Command)> {
         2 => (0..PEOPLE.len()).prop_map(|person| remove_user(PEOPLE[person])),
         2 => (0..PEOPLE.len()).prop_map(|person| set_user(PEOPLE[person], "deploy")),
         4 => (0..PEOPLE.len()).prop_map(|person| set_user(PEOPLE[person], PEOPLE[person])),
+        2 => (0..PEOPLE.len(), 0..6_000_u32).prop_map(|(person, seconds)| set_until(PEOPLE[person], seconds)),
         1 => (0..PEOPLE.len()).prop_map(|person| lock(PEOPLE[person])),
         2 => (0..PEOPLE.len()).prop_map(|person| unlock(PEOPLE[person])),
     ];

@@ -21,7 +21,7 @@ pub(super) struct Span {
 }
 
 impl Desk<'_> {
-    /// Of what was `asked` and is approved now, for so many seconds. Hours are those of this moment, whatever they were when it was asked.
+    /// Of what was `asked` and is approved now, for so many seconds; the end of the asker's own time cuts it. Hours are those of this moment, whatever they were when it was asked.
     /// What was to begin earlier than this is for what is left of it: it ends when it would have ended.
     pub(super) fn span(
         &self,
@@ -32,9 +32,12 @@ impl Desk<'_> {
         let later = asked.not_before.filter(|start| *start > self.now);
         let start = later.unwrap_or(self.now);
         rule.check_start(&asked.role, later, self.now)?;
+        self.check_start_of(&asked.principal, start)?;
+        let end = self.end_of(&asked.principal).unwrap_or(Timestamp::MAX);
         let within = |seconds| {
             let limit = seconds_after(start, seconds);
-            rule.lasts_until(&asked.role, start, limit, self.now)
+            let until = rule.lasts_until(&asked.role, start, limit, self.now)?;
+            Ok::<_, WorkflowError>(until.min(end))
         };
         let longest = rule.extension.map(|_| within(rule.longest_seconds));
         Ok(Span {

@@ -25,9 +25,9 @@ pub struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    /// That of `request` through `stages`.
+    /// That of `request` through `stages`, at `now`: an approval by somebody whose time is over counts no more.
     #[must_use]
-    pub fn of(request: &'a Request, stages: &'a [Stage], state: &'a State) -> Self {
+    pub fn of(request: &'a Request, stages: &'a [Stage], state: &'a State, now: Timestamp) -> Self {
         let mut progress = Self {
             request,
             stages,
@@ -37,6 +37,7 @@ impl<'a> Progress<'a> {
         };
         for given in &request.approvals {
             let user = state.directory.user(&given.by);
+            let user = user.filter(|user| !user.has_ended(now));
             let is_due = given.stage == progress.stage();
             if is_due && user.is_some_and(|user| progress.check(user, given.at).is_ok()) {
                 progress.count(given);
@@ -94,7 +95,7 @@ impl<'a> Progress<'a> {
     }
 
     /// Who could approve the stage with this number, from 0, at `now`, or if it became due then: neither the one who asks, nor anybody
-    /// who is locked or has approved what keeps him from it.
+    /// who is locked, whose time is over, or who has approved what keeps him from it.
     pub fn able(
         &self,
         stage: usize,
@@ -104,7 +105,7 @@ impl<'a> Progress<'a> {
         let users = state.directory.users();
         users.filter(move |user| {
             user.name != self.request.asked.principal
-                && state.lock(&user.name).is_none()
+                && state.may_act(user, now)
                 && self.may(user, stage, now)
         })
     }

@@ -177,7 +177,7 @@ impl State {
     /// and a record with one must not open anything.
     pub fn apply(&mut self, entry: &Entry) {
         match &entry.event {
-            Event::UserSet(user) => self.directory.set_user(user.clone()),
+            Event::UserSet(user) => self.user_set(user, entry),
             Event::UserRemoved { name, reason } => self.user_removed(name, reason, entry),
             Event::HostEnrolled(host) => {
                 if let Some(token) = &host.token {

@@ -8,8 +8,12 @@ use super::{WorkflowError, size};
 use crate::event::{Actor, Event, UserSet};
 use crate::text::Reason;
 
+/// Why a grant is revoked that would go on when its user's time is over.
+pub(super) const PAST_END: &str = "the user's time ends before this would";
+
 impl Desk<'_> {
-    /// Nothing happens where the user is so already. What is granted for another login than the one he has from now on is revoked.
+    /// Nothing happens where the user is so already. What is granted for another login than the one he has from now on is revoked, and so is
+    /// what would outlive his time.
     pub(super) fn set_user(&self, user: UserSet) -> Result<Vec<Event>, WorkflowError> {
         self.check_administrator()?;
         if self.state.directory.user(&user.name) == Some(&user) {
@@ -25,6 +29,12 @@ impl Desk<'_> {
                 reason: Reason::ours("the user has another login now"),
             })
             .collect();
+        let past_end = self.state.outliving(&user, self.now);
+        let past_end = past_end.filter(|grant| grant.login == user.login);
+        events.extend(past_end.map(|grant| Event::Revoked {
+            grant: grant.id.clone(),
+            reason: Reason::ours(PAST_END),
+        }));
         events.push(Event::UserSet(user));
         Ok(events)
     }

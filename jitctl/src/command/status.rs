@@ -23,15 +23,23 @@ pub(super) async fn run(here: &Here) -> Result<Exit, Error> {
     let services = gated(here)?;
     let daemon = here.daemon().status();
     let caller = caller(here).await;
+    let until = caller.as_ref().and_then(|caller| caller.until);
     let (lock, to_review) =
         caller.map_or((None, Vec::new()), |caller| (caller.lock, caller.to_review));
     if here.json {
         let services: Vec<_> = services.iter().map(|service| json!({ "service": service.name, "mode": mode_word(service), "covered_by": service.covered_by, "left_seconds": left(here, service) })).collect();
         here.screen
-            .json(&json!({ "jitd": daemon.as_ref().ok(), "services": services, "lock": lock, "to_review": to_review }));
+            .json(&json!({ "jitd": daemon.as_ref().ok(), "services": services, "lock": lock, "to_review": to_review, "until": until }));
     } else {
         if let Some(lock) = &lock {
             here.screen.say(locked(here, lock));
+            here.screen.say("");
+        }
+        if let Some(until) = until {
+            let until = here.times().local(until);
+            here.screen.say(clean(&format!(
+                "You are a user of the server until {until}, and nothing that is granted to you goes past that."
+            )));
             here.screen.say("");
         }
         if let Some(first) = to_review.first() {

@@ -18,6 +18,9 @@ pub(crate) struct Whoami {
     /// Requests of break-glass roles that the caller has to review.
     #[serde(default)]
     pub(crate) to_review: Vec<String>,
+    /// From then on the caller is nobody at the server.
+    #[serde(default)]
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// The token that the caller is known by.

@@ -597,3 +597,17 @@ fn somebody_who_has_something_to_review_learns_so_from_status() {
     let json = host.jitctl(&["status", "--json"]).json();
     assert_eq!(json["to_review"], json!(["r17", "r18"]));
 }
+
+#[test]
+fn a_user_for_a_time_only_learns_from_status_until_when() {
+    let host = Host::enrolled().with_server();
+    let whoami = json!({ "administrator": false, "principal": "victor", "lock": null, "to_review": [], "until": "2027-01-01T00:00:00Z" });
+    host.server_says("GET /v1/whoami", 200, whoami);
+    let said = host.jitctl(&["status"]).out;
+    assert!(
+        said.starts_with("You are a user of the server until 2027-01-01"),
+        "{said}"
+    );
+    let json = host.jitctl(&["status", "--json"]).json();
+    assert_eq!(json["until"], "2027-01-01T00:00:00Z");
+}

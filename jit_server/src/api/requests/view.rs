@@ -118,7 +118,7 @@ impl RequestView {
     pub(super) fn of(request: &Request, policy: &Policy, state: &State, now: Timestamp) -> Self {
         let asked = &request.asked;
         let (stands, stages) = (state_at(request, now), stages(request, policy));
-        let progress = Progress::of(request, stages, state);
+        let progress = Progress::of(request, stages, state, now);
         let is_pending = stands == RequestState::Pending;
         Self {
             id: asked.request.to_string(),
@@ -156,7 +156,7 @@ impl RequestView {
     /// As it is alone: with who could approve what.
     pub(super) fn whole(request: &Request, policy: &Policy, state: &State, now: Timestamp) -> Self {
         let mut view = Self::of(request, policy, state, now);
-        let progress = Progress::of(request, stages(request, policy), state);
+        let progress = Progress::of(request, stages(request, policy), state, now);
         for (number, stage) in view.stages.iter_mut().enumerate() {
             let able = progress.able(number, state, now).take(MOST_ABLE);
             stage.able = Some(able.map(|user| user.name.to_string()).collect());

@@ -161,3 +161,19 @@ fn t22_what_a_terminal_would_obey_in_a_file_is_not_told_as_it_is() {
         );
     }
 }
+
+#[test]
+fn the_end_of_a_users_time_is_a_date_or_an_instant_in_quotes() {
+    let text = "[users.vic]\nlogin = \"vic\"\nuntil = \"2026-12-31\"\n";
+    let all = read(Texts {
+        users: Some(text),
+        ..Texts::default()
+    });
+    let all = all.unwrap().users.unwrap();
+    let until = all[&"vic".parse().unwrap()].until.unwrap();
+    assert_eq!(until.to_string(), "2027-01-01T00:00:00Z");
+    for wrong in ["\"soon\"", "2026-12-31", "\"2026-12-31T10:00:00\"", "0"] {
+        let text = format!("[users.vic]\nlogin = \"vic\"\nuntil = {wrong}\n");
+        assert_eq!(users_wrong(&text), [at(USERS, 3, "users.vic.until")]);
+    }
+}

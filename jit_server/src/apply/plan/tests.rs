@@ -225,3 +225,25 @@ approve = { groups = ["leads"] }
         }
     }
 }
+
+#[test]
+fn an_end_of_a_users_time_is_told_when_it_comes_moves_and_goes() {
+    let with = |until: &str| wanted(Some(&format!("{}{until}", users(1))), None);
+    let mut state = state(&users(1));
+    for (until, said) in [
+        (
+            "until = \"2026-12-31\"\n",
+            "+ until the end of 2026-12-31 (UTC)",
+        ),
+        (
+            "until = \"2026-12-31T10:00:00Z\"\n",
+            "until the end of 2026-12-31 (UTC) -> 2026-12-31T10:00:00Z",
+        ),
+        ("", "- until 2026-12-31T10:00:00Z"),
+    ] {
+        let plan = planned(&state, &with(until));
+        assert_eq!(told(&plan), [format!("Changed alice {said}")]);
+        happen(&mut state, &plan.events);
+        assert_eq!(told(&planned(&state, &with(until))), [] as [String; 0]);
+    }
+}

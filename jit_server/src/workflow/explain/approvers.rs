@@ -1,6 +1,6 @@
 //! Who could approve a request that is not made yet.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use jit_grant::Principal;
 
 use crate::policy::{Role, could_be_done};
@@ -18,7 +18,7 @@ pub struct Approvers {
 /// Who could approve one stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Able {
-    /// By name, as soon as it is due: neither locked nor the one who asks.
+    /// By name, as soon as it is due: neither locked, nor past his time, nor the one who asks.
     pub able: Vec<Principal>,
     /// How many must.
     pub needed: u32,
@@ -28,13 +28,13 @@ pub struct Able {
 
 impl Approvers {
     /// Of a request by `principal` for `role`.
-    pub(super) fn of(role: &Role, principal: &Principal, state: &State) -> Self {
+    pub(super) fn of(role: &Role, principal: &Principal, state: &State, now: Timestamp) -> Self {
         let users = || {
             let others = state
                 .directory
                 .users()
                 .filter(|user| user.name != *principal);
-            others.filter(|user| state.lock(&user.name).is_none())
+            others.filter(|user| state.may_act(user, now))
         };
         let stages: Vec<_> = role
             .stages()

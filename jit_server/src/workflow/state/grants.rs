@@ -85,7 +85,7 @@ impl Grant {
 }
 
 impl State {
-    /// Never over its limit, and never of a grant that has ended: nothing brings that back.
+    /// Never over its limit or past the end of its user's time, and never of a grant that has ended: nothing brings that back.
     pub(super) fn extended(&mut self, extended: &Extended, entry: &Entry) {
         if let Some(id) = &extended.request {
             let approved = self.pending_mut(id).is_some_and(|request| {
@@ -97,6 +97,10 @@ impl State {
             }
         }
         let number = number(extended.grant.as_str());
+        let of = number.and_then(|number| self.grants.get(&number));
+        if !of.is_some_and(|grant| self.is_within_time(&grant.principal, extended.expires)) {
+            return;
+        }
         let Some(grant) = number.and_then(|number| self.grants.get_mut(&number)) else {
             return;
         };

@@ -123,9 +123,13 @@ impl State {
             .filter(|request| request.state == RequestState::Pending)
     }
 
-    /// Nobody approves his own, and nobody one stage twice: approved again, since the policy has changed and it no longer counted, the later
+    /// Nobody approves his own, nobody when his time is over, and nobody one stage twice: approved again, since the policy has changed and it no longer counted, the later
     /// approval takes the place of the one before.
     pub(super) fn approved(&mut self, approved: &Approved, entry: &Entry) {
+        let approver = self.directory.user(&approved.by);
+        if approver.is_some_and(|user| user.has_ended(entry.at)) {
+            return;
+        }
         let Some(request) = self.pending_mut(&approved.request) else {
             return;
         };
@@ -147,6 +151,10 @@ impl State {
 
     pub(super) fn granted(&mut self, granted: &Granted, entry: &Entry) {
         let next = self.next_grant();
+        let asked = self.request(&granted.request).map(|request| &request.asked);
+        if !asked.is_some_and(|asked| self.is_within_time(&asked.principal, granted.expires)) {
+            return;
+        }
         let Some(request) = self.pending_mut(&granted.request) else {
             return;
         };

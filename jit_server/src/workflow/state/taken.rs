@@ -1,9 +1,11 @@
-//! Locks and removals: events that end whatever somebody has.
+//! Locks, removals and the ends of users' times: events that end whatever somebody has.
 
+use jiff::Timestamp;
 use jit_grant::{Principal, RequestId};
 
+use super::super::user::PAST_END;
 use super::{RequestState, Said, State};
-use crate::event::Entry;
+use crate::event::{Entry, UserSet};
 use crate::text::Reason;
 use crate::user_token::End;
 
@@ -24,6 +26,21 @@ impl State {
             }
             self.close(&id, RequestState::Denied, entry);
         }
+    }
+
+    /// What would outlive his time ends, also where the record does not say so before.
+    pub(super) fn user_set(&mut self, user: &UserSet, entry: &Entry) {
+        self.directory.set_user(user.clone());
+        let past_end = self.outliving(user, entry.at);
+        for id in past_end.map(|grant| grant.id.clone()).collect::<Vec<_>>() {
+            self.end(&id, Some(&Reason::ours(PAST_END)), entry);
+        }
+    }
+
+    /// True where something of `principal` until just before `end` does not outlive his time.
+    pub(super) fn is_within_time(&self, principal: &Principal, end: Timestamp) -> bool {
+        let user = self.directory.user(principal);
+        user.is_none_or(|user| user.covers_until(end))
     }
 
     /// His lock, where there is one, stays: adding him again must not undo it.

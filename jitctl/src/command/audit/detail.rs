@@ -230,7 +230,12 @@ impl Fields<'_> {
             1 => "1 key".to_owned(),
             count => format!("{count} keys"),
         };
-        Some(format!("login {}{groups}, {keys}", self.text("login")?))
+        let until = self.time("until");
+        let until = until.map_or_else(String::new, |until| format!(", until {until}"));
+        Some(format!(
+            "login {}{groups}, {keys}{until}",
+            self.text("login")?
+        ))
     }
 
     fn alarm(&self) -> Option<String> {
@@ -399,7 +404,13 @@ mod tests {
             "g1 on web1, g2 on web2, until 12:41:27"
         );
         let user = json!({ "name": "bob", "login": "deploy", "groups": ["engineers"], "keys": ["ssh-ed25519 AAAA"] });
-        assert_eq!(told("user_set", user), "login deploy, in engineers, 1 key");
+        assert_eq!(
+            told("user_set", user.clone()),
+            "login deploy, in engineers, 1 key"
+        );
+        let mut vendor = user;
+        vendor["until"] = json!("2026-11-22T12:41:27Z");
+        assert!(told("user_set", vendor).ends_with(", until 12:41:27"));
     }
 
     #[test]
