@@ -114,7 +114,8 @@ async fn read(
     // The policy after it: whoever may no more by then is told nothing.
     let kept = server.record(after, limit).await?;
     let policy = server.policy();
-    let all = server.look(|known| may_read_all(known, &policy, caller));
+    let now = server.now();
+    let all = server.look(|known| may_read_all(known, &policy, caller, now));
     if page.whole && !all {
         return Err(Problem::forbidden(
             "only root on the server's machine and those whom may_audit in the policy names read the whole record",
@@ -141,13 +142,13 @@ async fn read(
     Ok((Record { events, next }, last))
 }
 
-/// Nobody does who is locked.
-fn may_read_all(known: &Known, policy: &Policy, caller: &Caller) -> bool {
+/// Nobody does who is locked, or whose time is over since he began to wait.
+fn may_read_all(known: &Known, policy: &Policy, caller: &Caller, now: Timestamp) -> bool {
     match caller {
         Caller::Administrator => true,
         Caller::Person(name, _) => {
             let user = known.directory.user(name);
-            known.lock(name).is_none() && user.is_some_and(|user| policy.may_audit.include(user))
+            user.is_some_and(|user| known.may_act(user, now) && policy.may_audit.include(user))
         }
         Caller::Stranger(_) => false,
     }
