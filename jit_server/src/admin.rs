@@ -21,6 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::attribute::{AttributeValue, Named};
 use crate::cli::{ListOptions, NewUser, RemoveHost, RemoveUser};
 use crate::client::Client;
 use crate::error::Error;
@@ -47,6 +48,8 @@ struct User {
     lock: Option<Lock>,
     #[serde(default)]
     until: Option<Timestamp>,
+    #[serde(default)]
+    attributes: BTreeMap<String, AttributeValue>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -71,8 +74,14 @@ pub async fn add_user(new: NewUser, out: &mut impl Write) -> Result<(), Error> {
     for file in &new.keys {
         keys.extend(key_lines(file)?);
     }
+    let mut attributes = BTreeMap::new();
+    for Named(name, value) in &new.attributes {
+        if attributes.insert(name, value).is_some() {
+            return Err(Error::Setup(format!("attribute {name} is given twice")));
+        }
+    }
     let client = Client::new(&new.reach.socket);
-    let body = json!({ "name": new.name, "login": new.login, "groups": new.groups, "keys": keys, "until": new.until });
+    let body = json!({ "name": new.name, "login": new.login, "groups": new.groups, "keys": keys, "until": new.until, "attributes": attributes });
     let user: User = client.post("/v1/users", &body).await?;
     if new.json {
         return print_json(out, &user);
@@ -85,6 +94,9 @@ fn described(user: &User, all: &[User]) -> String {
     let mut text = format!("{}: login {}", user.name, user.login);
     if !user.groups.is_empty() {
         text.push_str(&format!(", groups {}", user.groups.join(", ")));
+    }
+    if !user.attributes.is_empty() {
+        text.push_str(&format!(", {}", attributed(&user.attributes, ", ")));
     }
     if let Some(until) = user.until.map(Until) {
         text.push_str(&format!(", until {until}"));
@@ -116,6 +128,12 @@ fn described(user: &User, all: &[User]) -> String {
         ));
     }
     text
+}
+
+fn attributed(attributes: &BTreeMap<String, AttributeValue>, between: &str) -> String {
+    let each = attributes.iter();
+    let each = each.map(|(name, value)| format!("{name}={value}"));
+    each.collect::<Vec<_>>().join(between)
 }
 
 /// The keys of a `.pub` or `authorized_keys` file; `-` is standard input.
@@ -156,7 +174,15 @@ pub async fn list_users(options: ListOptions, out: &mut impl Write) -> Result<()
             "no users yet; add one with `jit-server user add NAME --login LOGIN --key FILE`\n",
         );
     }
-    let mut table = table(&["NAME", "LOGIN", "GROUPS", "KEYS", "LOCKED", "UNTIL"]);
+    let mut table = table(&[
+        "NAME",
+        "LOGIN",
+        "GROUPS",
+        "KEYS",
+        "LOCKED",
+        "UNTIL",
+        "ATTRIBUTES",
+    ]);
     for user in &users {
         let keys: Vec<&str> = user
             .keys
@@ -173,6 +199,7 @@ pub async fn list_users(options: ListOptions, out: &mut impl Write) -> Result<()
             }),
             user.until
                 .map_or_else(String::new, |until| Until(until).to_string()),
+            attributed(&user.attributes, "\n"),
         ]);
     }
     say(out, &trimmed(table))

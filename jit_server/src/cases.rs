@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use jit_grant::{HostName, Principal, RoleName};
 use toml::de::DeTable;
 
+use crate::attribute::Attributes;
 use crate::directory::GroupName;
 use crate::instant;
 use crate::label::{LabelKey, LabelValue};
@@ -23,6 +24,8 @@ pub use run::{Came, Outcome, run};
 pub struct Cases {
     /// Who is in which group.
     pub groups: BTreeMap<GroupName, BTreeSet<Principal>>,
+    /// What users are beside their groups.
+    pub attributes: BTreeMap<Principal, Attributes>,
     /// At least one.
     pub cases: Vec<Case>,
 }
@@ -75,12 +78,14 @@ pub fn read(file: &str, text: &str) -> Result<Cases, Vec<Mistake>> {
     let table = table.get_ref();
     for key in table
         .keys()
-        .filter(|key| !["groups", "case"].contains(&key.get_ref().as_ref()))
+        .filter(|key| !["groups", "attributes", "case"].contains(&key.get_ref().as_ref()))
     {
-        let problem = "unknown key; there are only [groups] and [[case]] here";
+        let problem = "unknown key; there are only [groups], [attributes] and [[case]] here";
         reader.mistake(&key.span(), key.get_ref(), problem);
     }
     let groups = table.get("groups").map(|value| reader.groups(value));
+    let attributes = table.get("attributes");
+    let attributes = attributes.map(|value| reader.attributes_of_users(value));
     let cases = match table.get("case") {
         Some(value) => reader.cases(value),
         None => {
@@ -94,6 +99,7 @@ pub fn read(file: &str, text: &str) -> Result<Cases, Vec<Mistake>> {
     };
     reader.end(Cases {
         groups: groups.unwrap_or_default(),
+        attributes: attributes.unwrap_or_default(),
         cases,
     })
 }
@@ -111,6 +117,20 @@ impl Reader<'_> {
             }
         }
         groups
+    }
+
+    fn attributes_of_users(&mut self, value: &Value<'_>) -> BTreeMap<Principal, Attributes> {
+        let mut all = BTreeMap::new();
+        let users = self.table(value, "attributes");
+        for (name, value) in users.into_iter().flat_map(|users| users.iter()) {
+            let path = format!("attributes.{}", name.get_ref());
+            let parsed = Principal::try_from(name.get_ref().to_string());
+            let parsed = parsed.map_err(|error| self.mistake(&name.span(), &path, error));
+            if let (Some(attributes), Ok(name)) = (self.attributes(value, &path), parsed) {
+                all.insert(name, attributes);
+            }
+        }
+        all
     }
 
     /// Names in the order in which they are written.

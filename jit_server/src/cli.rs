@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use jit_grant::{HostName, Login, Principal, TokenId, UserTokenId};
 
+use crate::attribute::Named;
 use crate::directory::GroupName;
 use crate::duration;
 use crate::init::Layout;
@@ -195,6 +196,9 @@ pub struct NewUser {
     /// From then on the user may do nothing, and nothing granted to him goes past it: a date, such as 2026-12-31, for the end of that day in UTC, or an instant, such as 2026-12-31T18:00:00+01:00; without it there is no end
     #[arg(long, value_name = "DATE")]
     pub until: Option<Until>,
+    /// What the user is beside the groups, which the policy may ask for: the value is true, false or a short text; may be given again
+    #[arg(long = "attribute", value_name = "NAME=VALUE")]
+    pub attributes: Vec<Named>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -340,6 +344,7 @@ users.toml has all users; whoever is not in it is removed:
   groups = ["engineers"]
   keys = ["ssh-ed25519 AAAA… alice@laptop"]
   until = "2026-12-31"
+  attributes = { on_call = true, team = "payments" }
 
 hosts.toml has all labels of some hosts, by the names that they enrolled with; others stay as they are:
 

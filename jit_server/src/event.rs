@@ -17,6 +17,7 @@ use jit_grant::{
 use serde::{Deserialize, Serialize};
 
 use crate::alarm::Alarm;
+use crate::attribute::Attributes;
 use crate::directory::{GroupName, Standing};
 use crate::label::{LabelKey, LabelValue};
 use crate::origin::Origin;
@@ -378,6 +379,9 @@ pub struct UserSet {
     /// From this instant on he is nobody here, and nothing that is granted to him goes past it. None: there is no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// What he is beside his groups, which the policy may ask for.
+    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    pub attributes: Attributes,
 }
 
 /// A host as it is from now on.

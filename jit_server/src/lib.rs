@@ -22,6 +22,7 @@ pub mod admin;
 pub mod alarm;
 pub mod api;
 pub mod apply;
+pub mod attribute;
 pub mod bundles;
 pub mod cases;
 pub mod cli;

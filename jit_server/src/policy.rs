@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jit_grant::{Action, HostName, Principal, RoleName};
 
+use crate::attribute::Attributes;
 use crate::directory::{Directory, GroupName};
 use crate::event::UserSet;
 
@@ -118,24 +119,45 @@ pub struct Extension {
     pub without_approval: bool,
 }
 
-/// Users, named or by group.
+/// Users, named or by group, or by their attributes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct People {
     /// By name.
     pub users: BTreeSet<Principal>,
     /// By group.
     pub groups: BTreeSet<GroupName>,
+    /// All of them have these. Where nobody is named, everybody who has them is among them.
+    pub attributes: Attributes,
 }
 
 impl People {
     /// True where `user` is among them.
     #[must_use]
     pub fn include(&self, user: &UserSet) -> bool {
-        self.users.contains(&user.name) || Directory::in_any(user, &self.groups)
+        self.name(user) && user.attributes.have(&self.attributes)
+    }
+
+    /// True where `user` is among them by name or group, or could be as anybody could, whatever his attributes are.
+    #[must_use]
+    pub fn name(&self, user: &UserSet) -> bool {
+        self.users.contains(&user.name)
+            || Directory::in_any(user, &self.groups)
+            || self.are_anybody()
+    }
+
+    /// True where attributes alone say who they are.
+    #[must_use]
+    pub fn are_anybody(&self) -> bool {
+        self.users.is_empty() && self.groups.is_empty() && !self.attributes.is_empty()
+    }
+
+    /// All who may be among them. None where some come by group, or by attributes alone: who does, a policy does not say.
+    pub(crate) fn all_named(&self) -> Option<&BTreeSet<Principal>> {
+        (self.groups.is_empty() && !self.are_anybody()).then_some(&self.users)
     }
 
     fn is_empty(&self) -> bool {
-        self.users.is_empty() && self.groups.is_empty()
+        self.users.is_empty() && self.groups.is_empty() && self.attributes.is_empty()
     }
 }
 

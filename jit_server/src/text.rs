@@ -94,6 +94,10 @@ text_type! {
     Grounds, "because", 10, 500
 }
 text_type! {
+    /// What an attribute of a user says.
+    AttributeText, "attribute", 1, 64
+}
+text_type! {
     /// A ticket's number or address.
     Ticket, "ticket", 1, 200
 }

@@ -59,14 +59,19 @@ async fn user_add_says_what_the_user_is_now() {
         "victor",
         "--until",
         "2099-12-31",
+        "--attribute",
+        "on_call=true",
+        "--attribute",
+        "team=night shift",
     ];
     let vendor = text(&run(folder.path(), &vendor).await.stdout);
     assert_eq!(
         vendor,
-        "victor: login victor, until the end of 2099-12-31 (UTC)\n"
+        "victor: login victor, on_call=true, team=night shift, until the end of 2099-12-31 (UTC)\n"
     );
     let table = text(&run(folder.path(), &["user", "list"]).await.stdout);
     assert!(table.contains("the end of 2099-12-31 (UTC)"), "{table}");
+    assert!(table.contains("team=night shift"), "{table}");
     let shared = run(folder.path(), &["user", "add", "bob", "--login", "deploy"]).await;
     assert!(
         text(&shared.stdout).contains("also that of alice"),

@@ -109,7 +109,7 @@ fn auditors(document: &PolicyDocument) -> String {
 }
 
 fn beside_root(may: &str, others: &PeopleDocument) -> String {
-    if others.users.is_empty() && others.groups.is_empty() {
+    if others.are_nobody() {
         return format!("{may}: root on the server's machine");
     }
     format!("{may}: root on the server's machine, {}", others.in_words())
@@ -136,7 +136,7 @@ mod tests {
     fn a_document_tells_who_may_have_what_and_no_description_changes_its_form() {
         let policy = r##"
 may_lock = { groups = ["leads"] }
-may_audit = { users = ["erin"] }
+may_audit = { users = ["erin"], attributes = { security = true } }
 [roles.web-admin]
 description = "# [Fix](http://x) | <b>now</b>"
 hosts = ["*"]
@@ -154,7 +154,7 @@ approve = { groups = ["leads"], count = 2 }
 hosts = ["web-1"]
 actions = ["ssh"]
 longest = "1h"
-may_ask = { users = ["alice"] }
+may_ask = { attributes = { team = "web", on_call = true } }
 approve = { auto = true, because = "logs only | <b>read</b>" }
 "##;
         let policy = check_text("policy.toml", policy).unwrap();
@@ -177,7 +177,8 @@ approve = { auto = true, because = "logs only | <b>read</b>" }
             "May lock and unlock others: root on the server's machine, group leads.",
             "| Who approves | nobody: it is granted at once |",
             r"| Why that is safe | logs only \| \<b\>read\</b\> |",
-            "May read the whole record: root on the server's machine, erin.",
+            "May read the whole record: root on the server's machine, erin (with security=true).",
+            "| Who may ask | everybody with on_call=true and team=web |",
         ] {
             assert!(
                 text.lines().any(|told| told == line),

@@ -1,6 +1,6 @@
 //! Users. For the administrator only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -15,6 +15,7 @@ use super::caller::Administrator;
 use super::input::{self, Json};
 use super::locks::LockView;
 use super::loss::LossView;
+use crate::attribute::{AttributeValue, Attributes};
 use crate::directory::{GroupName, MOST_OF_USER};
 use crate::event::UserSet;
 use crate::server::Server;
@@ -41,6 +42,10 @@ pub(super) struct NewUser {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     until: Option<Until>,
+    /// 32 at most: true, false or a short text each.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, AttributeValue>)]
+    attributes: Attributes,
 }
 
 /// A user.
@@ -54,6 +59,8 @@ pub(super) struct User {
     lock: Option<LockView>,
     /// From then on the user may do nothing, and nothing that is granted to him goes past it. null: there is no end.
     until: Option<Timestamp>,
+    /// What the user is beside the groups.
+    attributes: BTreeMap<String, AttributeValue>,
 }
 
 /// A user's ssh key.
@@ -78,6 +85,7 @@ impl User {
             keys: keys.collect(),
             lock: state.lock(&user.name).map(LockView::from),
             until: user.until,
+            attributes: user.attributes.listed(),
         }
     }
 }
@@ -103,6 +111,7 @@ pub(super) async fn set(
         groups: new.groups,
         keys: new.keys,
         until: new.until.map(|Until(until)| until),
+        attributes: new.attributes,
     };
     server.set_user(user.clone()).await?;
     let answer = server.look(|state| User::of(&user, state));

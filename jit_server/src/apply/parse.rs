@@ -129,7 +129,11 @@ impl Reader<'_> {
         at: &Range<usize>,
         path: &str,
     ) -> Option<UserSet> {
-        self.refuse_unknown(body, path, &["login", "groups", "keys", "until"]);
+        self.refuse_unknown(
+            body,
+            path,
+            &["login", "groups", "keys", "until", "attributes"],
+        );
         let login = self.required(body, at, path, "login", Self::parsed::<Login>);
         let groups = self
             .optional(body, path, "groups", Self::distinct::<GroupName>)
@@ -139,6 +143,8 @@ impl Reader<'_> {
             .unwrap_or_else(|| Some(Default::default()));
         let until = self.optional(body, path, "until", Self::parsed::<Until>);
         let until = until.map_or(Some(None), |until| until.map(Some))?;
+        let attributes = self.optional(body, path, "attributes", Self::attributes);
+        let attributes = attributes.unwrap_or_else(|| Some(Default::default()))?;
         let (groups, keys) = (groups?, keys?);
         for (what, count) in [("groups", groups.len()), ("keys", keys.len())] {
             if count > MOST_OF_USER {
@@ -152,6 +158,7 @@ impl Reader<'_> {
             groups,
             keys,
             until: until.map(|Until(until)| until),
+            attributes,
         })
     }
 

@@ -260,6 +260,14 @@ fn user_details(before: Option<&UserSet>, user: &UserSet) -> Vec<String> {
     let keys = before.map_or(&none, |before| &before.keys);
     let fingerprint = |key: &SshKey| key.fingerprint().to_string();
     details.extend(members("key", keys, &user.keys, fingerprint));
+    let each = |user: &UserSet| user.attributes.each().collect::<BTreeSet<_>>();
+    let attributes = before.map(each).unwrap_or_default();
+    details.extend(members(
+        "attribute",
+        &attributes,
+        &each(user),
+        String::clone,
+    ));
     let until = |user: &UserSet| user.until.map(Until);
     details.extend(match (before.and_then(until), until(user)) {
         (before, after) if before == after => None,

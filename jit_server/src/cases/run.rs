@@ -117,7 +117,7 @@ struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    /// Everybody whom the case or a group names is a user, and the case's host is enrolled.
+    /// Everybody whom the case, a group or attributes name is a user, and the case's host is enrolled.
     fn set(policy: &'a Policy, cases: &Cases, case: &Case) -> Result<Self, String> {
         let mut stage = Self {
             policy,
@@ -126,11 +126,13 @@ impl<'a> Stage<'a> {
             now: case.at.unwrap_or(SOME_TIME),
         };
         let members = cases.groups.values().flatten();
-        let all = members.chain(&case.approved_by).chain([&case.who]);
+        let all = members.chain(cases.attributes.keys());
+        let all = all.chain(&case.approved_by).chain([&case.who]);
         for name in all.collect::<BTreeSet<_>>() {
             let mine = cases.groups.iter().filter(|(_, all)| all.contains(name));
             let user = UserSet {
                 groups: mine.map(|(group, _)| group.clone()).collect(),
+                attributes: cases.attributes.get(name).cloned().unwrap_or_default(),
                 ..UserSet::new(name.clone(), "login".parse().map_err(told)?)
             };
             stage.happened(stage.now, &Actor::Administrator, Event::UserSet(user));

@@ -248,3 +248,58 @@ fn cases_can_wait_until_a_stage_falls_to_others_or_the_request_has_lapsed() {
         assert_eq!((played.outcome, told), (came, code), "{approved_after}");
     }
 }
+
+#[test]
+fn a_case_is_played_with_the_attributes_of_its_users() {
+    let policy = r#"
+[roles.web-admin]
+hosts = ["web-1"]
+actions = ["ssh"]
+longest = "4h"
+may_ask = { groups = ["developers"], attributes = { on_call = true } }
+approve = { attributes = { level = "2" } }
+"#;
+    let played = |attributes: &str, case: &str| {
+        let text = format!(
+            "{GROUPS}{attributes}[[case]]\nrole = \"web-admin\"\nhost = \"web-1\"\nfor = \"1h\"\n{case}"
+        );
+        let cases = read("cases.toml", &text).unwrap();
+        let policy = check_text("policy.toml", policy).unwrap();
+        let came = run(&policy, &cases, &cases.cases[0]).unwrap();
+        assert!(came.fits(&cases.cases[0]), "{came:?}");
+        let asked = came
+            .explained
+            .rules
+            .into_iter()
+            .find(|told| told.rule == crate::workflow::Rule::MayAsk);
+        asked.unwrap().words
+    };
+    let attributes = "[attributes]\nalice = { on_call = true }\nzoe = { level = \"2\" }\n";
+    let approved = "who = \"alice\"\napproved_by = [\"zoe\"]\nexpect = \"approved\"\n";
+    let words = played(attributes, approved);
+    assert_eq!(
+        words,
+        "alice may ask for it, by group developers, with on_call=true"
+    );
+    let words = played(
+        "",
+        "who = \"alice\"\nexpect = \"refused\"\ncode = \"may-not-ask\"\n",
+    );
+    assert_eq!(
+        words,
+        "may_ask asks for on_call=true, and not all of that is so of alice"
+    );
+    played(
+        attributes,
+        "who = \"alice\"\napproved_by = [\"bob\"]\nexpect = \"refused\"\ncode = \"may-not-approve\"\n",
+    );
+    let wrong = read(
+        "cases.toml",
+        "[attributes]\nalice = { on_call = 1 }\n[[case]]\n",
+    )
+    .unwrap_err();
+    assert_eq!(
+        (wrong[0].line, wrong[0].key.as_str()),
+        (2, "attributes.alice.on_call")
+    );
+}

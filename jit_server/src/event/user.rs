@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use jit_grant::{Login, Principal};
 
 use super::UserSet;
+use crate::attribute::Attributes;
 
 impl UserSet {
-    /// A user with that login and nothing else: no groups, no keys, no end.
+    /// A user with that login and nothing else: no groups, no keys, no end, no attributes.
     #[must_use]
     pub fn new(name: Principal, login: Login) -> Self {
         Self {
@@ -17,6 +18,7 @@ impl UserSet {
             groups: BTreeSet::new(),
             keys: BTreeSet::new(),
             until: None,
+            attributes: Attributes::default(),
         }
     }
 

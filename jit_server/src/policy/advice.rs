@@ -90,11 +90,13 @@ fn never_approved(role: &Role) -> Vec<&str> {
 
 /// Those named in may_ask whose use of a break-glass role nobody else named may review.
 fn never_reviewed(role: &Role) -> Vec<&str> {
-    let named = role.review().map(|review| &review.reviewers);
-    let Some(named) = named.filter(|named| named.groups.is_empty()) else {
+    let named = role
+        .review()
+        .and_then(|review| review.reviewers.all_named());
+    let Some(named) = named else {
         return Vec::new();
     };
-    let others = |asker: &&Principal| named.users.iter().any(|name| name != *asker);
+    let others = |asker: &&Principal| named.iter().any(|name| name != *asker);
     let askers = role.may_ask.users.iter();
     askers
         .filter(|asker| !others(asker))

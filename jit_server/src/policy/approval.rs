@@ -72,13 +72,13 @@ impl Stage {
         self.includes(user, SignedDuration::MAX)
     }
 
-    /// All who may approve it at once or later. None where some of them come by group: who is in it, a policy does not say.
+    /// All who may approve it at once or later. None where some of them come by group, or by attributes
+    /// alone: who does, a policy does not say.
     pub(super) fn all_named(&self) -> Option<BTreeSet<&Principal>> {
         let later = self.later.iter().map(|later| &later.approvers);
         let all: Vec<&People> = [&self.approvers].into_iter().chain(later).collect();
-        all.iter()
-            .all(|people| people.groups.is_empty())
-            .then(|| all.iter().flat_map(|people| &people.users).collect())
+        let named: Option<Vec<_>> = all.iter().map(|people| people.all_named()).collect();
+        Some(named?.into_iter().flatten().collect())
     }
 }
 

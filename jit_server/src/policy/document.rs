@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::hours::Window;
 use super::networks::Networks;
 use super::{Approval, Later, People, Policy, Review, Role, Stage, in_words};
+use crate::attribute::AttributeValue;
 use crate::origin::SOCKET;
 
 /// A policy.
@@ -156,6 +157,9 @@ pub struct PeopleDocument {
     pub users: Vec<String>,
     /// By group.
     pub groups: Vec<String>,
+    /// All of them have these. Where neither users nor groups are named, everybody who has them is among them.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, AttributeValue>,
 }
 
 impl From<&Policy> for PolicyDocument {
@@ -381,6 +385,7 @@ impl From<&People> for PeopleDocument {
         Self {
             users: people.users.iter().map(ToString::to_string).collect(),
             groups: people.groups.iter().map(ToString::to_string).collect(),
+            attributes: people.attributes.listed(),
         }
     }
 }
@@ -391,9 +396,20 @@ impl PeopleDocument {
     pub fn in_words(&self) -> String {
         let groups = self.groups.iter().map(|group| format!("group {group}"));
         let all: Vec<String> = self.users.iter().cloned().chain(groups).collect();
-        if all.is_empty() {
-            return "nobody".to_owned();
+        let attributes = self.attributes.iter();
+        let attributes = attributes.map(|(name, value)| format!("{name}={value}"));
+        let attributes = attributes.collect::<Vec<_>>().join(" and ");
+        match (all.as_slice(), attributes.as_str()) {
+            ([], "") => "nobody".to_owned(),
+            ([], attributes) => format!("everybody with {attributes}"),
+            (all, "") => all.join(", "),
+            (all, attributes) => format!("{} (with {attributes})", all.join(", ")),
         }
-        all.join(", ")
+    }
+
+    /// True where nobody is among them, whatever attributes he has.
+    #[must_use]
+    pub fn are_nobody(&self) -> bool {
+        self.users.is_empty() && self.groups.is_empty() && self.attributes.is_empty()
     }
 }

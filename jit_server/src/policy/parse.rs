@@ -14,6 +14,7 @@ use toml::de::DeTable;
 
 use super::reader::{Mistake, Reader, Value};
 use super::{Extension, People, Policy, Role};
+use crate::attribute::Attributes;
 
 pub(super) const ONE_DAY: u32 = 24 * 60 * 60;
 
@@ -200,7 +201,7 @@ impl Reader<'_> {
 
     fn people(&mut self, value: &Value<'_>, path: &str) -> Option<People> {
         let table = self.table(value, path)?;
-        self.refuse_unknown(table, path, &["users", "groups"]);
+        self.refuse_unknown(table, path, &["users", "groups", "attributes"]);
         self.named_people(value, table, path)
     }
 
@@ -216,19 +217,47 @@ impl Reader<'_> {
         let groups = self
             .optional(table, path, "groups", Self::list)
             .unwrap_or(Some(BTreeSet::new()));
+        let attributes = self.demanded(table, path);
         let people = People {
             users: users?,
             groups: groups?,
+            attributes: attributes?,
         };
         if people.is_empty() {
             self.mistake(
                 &value.span(),
                 path,
-                "names nobody, so it could never be used; give users or groups",
+                "names nobody, so it could never be used; give users, groups or attributes",
+            );
+            return None;
+        }
+        if people.are_anybody()
+            && ["users", "groups"]
+                .iter()
+                .any(|key| table.contains_key(*key))
+        {
+            self.mistake(
+                &value.span(),
+                path,
+                "names nobody in a list that is empty, and attributes alone are everybody who has them; leave the list out if that is meant",
             );
             return None;
         }
         Some(people)
+    }
+
+    /// The attributes that people must have beside their names or groups. None at all where nothing is said of them.
+    fn demanded(&mut self, table: &DeTable<'_>, path: &str) -> Option<Attributes> {
+        let Some(value) = table.get("attributes") else {
+            return Some(Attributes::default());
+        };
+        let path = format!("{path}.attributes");
+        let attributes = self.attributes(value, &path)?;
+        if attributes.is_empty() {
+            self.mistake(&value.span(), &path, "asks for nothing; leave it out");
+            return None;
+        }
+        Some(attributes)
     }
 }
 

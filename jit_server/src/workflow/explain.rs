@@ -76,7 +76,7 @@ pub fn explain(
                 }
                 Some(_) => (Outcome::NotAsked, "can't be told without a role".to_owned()),
                 None => {
-                    let words = against(rule, &error);
+                    let words = desk.against(rule, &error, principal, wish);
                     failures.push((rule, error));
                     (Outcome::Failed, words)
                 }
@@ -164,6 +164,37 @@ impl Desk<'_> {
     }
 }
 
+impl Desk<'_> {
+    /// Why a rule is not met. What the error leaves open to whoever asks, whether the role is there, it tells.
+    fn against(
+        &self,
+        rule: Rule,
+        error: &WorkflowError,
+        principal: &Principal,
+        wish: &Wish<'_>,
+    ) -> String {
+        match rule {
+            Rule::RoleThere => "the policy has no such role".to_owned(),
+            Rule::MayAsk => {
+                let user = self.state.directory.user(principal);
+                let role = self.policy.roles.get(wish.role);
+                let named = user.zip(role);
+                let named = named.filter(|(user, role)| role.may_ask.name(user));
+                named.map_or_else(
+                    || "may_ask names neither this user nor a group of his".to_owned(),
+                    |(_, role)| {
+                        let wanted = &role.may_ask.attributes;
+                        format!(
+                            "may_ask asks for {wanted}, and not all of that is so of {principal}"
+                        )
+                    },
+                )
+            }
+            _ => error.to_string(),
+        }
+    }
+}
+
 /// By what a rule about what is stated with a request is met; what is not known yet is said to be needed.
 fn stated(rule: Rule, conditions: &Conditions, wish: &Wish<'_>) -> String {
     match rule {
@@ -191,20 +222,12 @@ fn stated(rule: Rule, conditions: &Conditions, wish: &Wish<'_>) -> String {
     }
 }
 
-/// Why a rule is not met. What the error leaves open to whoever asks, whether the role is there, it tells.
-fn against(rule: Rule, error: &WorkflowError) -> String {
-    match rule {
-        Rule::RoleThere => "the policy has no such role".to_owned(),
-        Rule::MayAsk => "may_ask names neither this user nor a group of his".to_owned(),
-        _ => error.to_string(),
-    }
-}
-
 fn described(user: &UserSet) -> String {
     let UserSet {
         name,
         login,
         groups,
+        attributes,
         ..
     } = user;
     let groups = if groups.is_empty() {
@@ -212,15 +235,29 @@ fn described(user: &UserSet) -> String {
     } else {
         format!("groups {}", listed(groups))
     };
-    format!("{name} is a user: login {login}, {groups}")
+    let attributes = if attributes.is_empty() {
+        String::new()
+    } else {
+        format!(", {attributes}")
+    };
+    format!("{name} is a user: login {login}, {groups}{attributes}")
 }
 
 fn by(user: &UserSet, people: &People) -> String {
-    if people.users.contains(&user.name) {
-        return "by name".to_owned();
+    let attributes = &people.attributes;
+    if people.are_anybody() {
+        return format!("as everybody with {attributes}");
     }
-    let groups = people.groups.intersection(&user.groups);
-    format!("by group {}", listed(groups))
+    let named = if people.users.contains(&user.name) {
+        "by name".to_owned()
+    } else {
+        let groups = people.groups.intersection(&user.groups);
+        format!("by group {}", listed(groups))
+    };
+    if attributes.is_empty() {
+        return named;
+    }
+    format!("{named}, with {attributes}")
 }
 
 fn listed(names: impl IntoIterator<Item = impl ToString>) -> String {

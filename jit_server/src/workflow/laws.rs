@@ -2,6 +2,7 @@
 
 mod approval;
 mod at_once;
+mod attributes;
 mod changing;
 mod ends;
 mod explained;

@@ -171,7 +171,18 @@ fn approvers(role: &Role) -> String {
 pub(super) fn people(people: &Approvers) -> String {
     let groups = people.groups.iter().map(|group| format!("group {group}"));
     let names: Vec<String> = people.users.iter().cloned().chain(groups).collect();
-    names.join(", ")
+    let attributes = people.attributes.iter();
+    let attributes = attributes.map(|(name, value)| {
+        let text = value.as_str().map(str::to_owned);
+        format!("{name}={}", text.unwrap_or_else(|| value.to_string()))
+    });
+    let attributes = attributes.collect::<Vec<_>>().join(" and ");
+    match (names.as_slice(), attributes.as_str()) {
+        ([], "") => String::new(),
+        ([], attributes) => format!("everybody with {attributes}"),
+        (names, "") => names.join(", "),
+        (names, attributes) => format!("{} (with {attributes})", names.join(", ")),
+    }
 }
 
 /// Where those requests are listed that stand in this state and that the named filters leave.

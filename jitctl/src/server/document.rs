@@ -106,6 +106,9 @@ pub(crate) struct Approvers {
     pub(crate) users: Vec<String>,
     #[serde(default)]
     pub(crate) groups: Vec<String>,
+    /// True, false or a text each.
+    #[serde(default)]
+    pub(crate) attributes: BTreeMap<String, serde_json::Value>,
 }
 
 /// Somebody asked for a role.

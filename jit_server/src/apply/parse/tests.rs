@@ -177,3 +177,30 @@ fn the_end_of_a_users_time_is_a_date_or_an_instant_in_quotes() {
         assert_eq!(users_wrong(&text), [at(USERS, 3, "users.vic.until")]);
     }
 }
+
+#[test]
+fn a_users_attributes_are_flags_and_short_texts() {
+    let text =
+        "[users.vic]\nlogin = \"vic\"\nattributes = { on_call = true, team = \"payments\" }\n";
+    let all = read(Texts {
+        users: Some(text),
+        ..Texts::default()
+    });
+    let all = all.unwrap().users.unwrap();
+    let vic = &all[&"vic".parse().unwrap()];
+    assert_eq!(vic.attributes.to_string(), "on_call=true, team=payments");
+    let many: Vec<String> = (0..33).map(|n| format!("k{n} = true")).collect();
+    for (wrong, key) in [
+        ("{ on_call = \"true\" }", "users.vic.attributes.on_call"),
+        ("{ on_call = 3 }", "users.vic.attributes.on_call"),
+        ("{ \"\" = true }", "users.vic.attributes."),
+        ("[\"on_call\"]", "users.vic.attributes"),
+        (
+            &format!("{{ {} }}", many.join(", ")),
+            "users.vic.attributes",
+        ),
+    ] {
+        let text = format!("[users.vic]\nlogin = \"vic\"\nattributes = {wrong}\n");
+        assert_eq!(users_wrong(&text), [at(USERS, 3, key)]);
+    }
+}

@@ -247,3 +247,25 @@ fn an_end_of_a_users_time_is_told_when_it_comes_moves_and_goes() {
         assert_eq!(told(&planned(&state, &with(until))), [] as [String; 0]);
     }
 }
+
+#[test]
+fn attributes_that_come_and_go_are_told_one_by_one() {
+    let with = |attributes: &str| wanted(Some(&format!("{}{attributes}", users(1))), None);
+    let mut state = state(&users(1));
+    for (attributes, said) in [
+        (
+            "attributes = { on_call = true }\n",
+            "+ attribute on_call=true",
+        ),
+        (
+            "attributes = { on_call = false }\n",
+            "- attribute on_call=true, + attribute on_call=false",
+        ),
+        ("", "- attribute on_call=false"),
+    ] {
+        let plan = planned(&state, &with(attributes));
+        assert_eq!(told(&plan), [format!("Changed alice {said}")]);
+        happen(&mut state, &plan.events);
+        assert_eq!(told(&planned(&state, &with(attributes))), [] as [String; 0]);
+    }
+}

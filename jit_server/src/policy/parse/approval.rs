@@ -178,6 +178,7 @@ impl Reader<'_> {
         const KEYS: &[&str] = &[
             "users",
             "groups",
+            "attributes",
             "count",
             "all",
             "same_person_again",
@@ -229,7 +230,7 @@ impl Reader<'_> {
         let listed = value.get_ref().as_array();
         let Some(array) = listed.filter(|array| (1..=MOST_LATER).contains(&array.len())) else {
             let problem = format!(
-                "must be a list of 1 to {MOST_LATER} tables with after, and users or groups"
+                "must be a list of 1 to {MOST_LATER} tables with after, and users, groups or attributes"
             );
             self.mistake(&value.span(), &path, problem);
             return None;
@@ -243,7 +244,7 @@ impl Reader<'_> {
         for (number, one) in (1..).zip(array.iter()) {
             let path = format!("{path}.{number}");
             let table = self.table(one, &path)?;
-            self.refuse_unknown(table, &path, &["after", "users", "groups"]);
+            self.refuse_unknown(table, &path, &["after", "users", "groups", "attributes"]);
             let after = self.required(table, &one.span(), &path, "after", Self::duration);
             let approvers = self.named_people(one, table, &path);
             let after_seconds = after?;
@@ -272,6 +273,8 @@ impl Reader<'_> {
         let count = u32::try_from(people.users.len()).unwrap_or(u32::MAX);
         let problem = if !people.groups.is_empty() {
             "can't be said of groups, since who is in one changes and an empty one would need nobody; name the users, or say count".to_owned()
+        } else if !people.attributes.is_empty() {
+            "can't be said with attributes, since who has them changes; leave them out, or say count".to_owned()
         } else if table.contains_key("count") {
             "says how many must, as count does; leave one of them out".to_owned()
         } else if count > MOST_APPROVALS {

@@ -32,7 +32,8 @@ pending_for = "12h"
 users = ["bob"]
 groups = ["leads"]
 count = 2
-then = [{ after = "30m", groups = ["managers"] }]
+attributes = { on_call = true }
+then = [{ after = "30m", groups = ["managers"], attributes = { site = "berlin" } }]
 
 [roles.anywhere]
 hosts = ["*"]
@@ -67,16 +68,17 @@ approve = { users = ["bob", "carol"], count = 2 }
 hosts = ["web-1"]
 actions = ["ssh", "sudo"]
 longest = "1h"
-may_ask = { groups = ["developers"] }
+may_ask = { groups = ["developers"], attributes = { on_call = true, team = "payments" } }
 break_glass = true
 review = { users = ["carol"], groups = ["security"] }
 review_within = "12h"
 "#;
 
 /// Lines without which a role allows more, and in what: nobody but its author knows whether they were meant.
-const RESTRICTING: [(&str, &str); 8] = [
+const RESTRICTING: [(&str, &str); 9] = [
     ("count = 2", "count"),
     ("    { groups", "stages"),
+    ("attributes = ", "approve"),
     ("labels = ", "labels"),
     ("hours = {", "hours"),
     ("ticket = ", "ticket"),
@@ -134,8 +136,15 @@ fn among(fewer: &[String], more: &[String]) -> bool {
     fewer.iter().all(|one| more.contains(one))
 }
 
+/// By name and by group; attributes alone are everybody who has them. And whatever attributes were asked for still are.
 fn people_among(fewer: &PeopleDocument, more: &PeopleDocument) -> bool {
-    among(&fewer.users, &more.users) && among(&fewer.groups, &more.groups)
+    let anybody = |people: &PeopleDocument| {
+        people.users.is_empty() && people.groups.is_empty() && !people.attributes.is_empty()
+    };
+    let named = among(&fewer.users, &more.users) && among(&fewer.groups, &more.groups);
+    let mut attributes = more.attributes.iter();
+    let asked = attributes.all(|(name, value)| fewer.attributes.get(name) == Some(value));
+    asked && (anybody(more) || (named && !anybody(fewer)))
 }
 
 /// Every key that hosts had to have they still must, with no other values.

@@ -2,6 +2,7 @@
 
 use super::super::Conditions;
 use super::*;
+use crate::event::UserSet;
 
 const GOOD: &str = r#"
 [roles.web-admin]
@@ -365,5 +366,107 @@ fn what_is_wise_is_not_warned_of() {
     ] {
         let checked = check_closely("policy.toml", &wise).unwrap();
         assert_eq!(checked.warnings, [], "{wise}");
+    }
+}
+
+#[test]
+fn attributes_are_asked_for_beside_names_and_groups_or_alone() {
+    let people = |people: &str| {
+        let text = format!("may_lock = {people}\n");
+        check_text("policy.toml", &text).map(|policy| policy.may_lock)
+    };
+    let user = |groups: &[&str], attributes: &str| UserSet {
+        groups: groups.iter().map(|group| group.parse().unwrap()).collect(),
+        attributes: serde_json::from_str(attributes).unwrap(),
+        ..UserSet::new("alice".parse().unwrap(), "alice".parse().unwrap())
+    };
+    let on_call = r#"{"on_call":true,"team":"payments"}"#;
+    for (named, groups, attributes, is) in [
+        (
+            r#"{ groups = ["leads"], attributes = { on_call = true } }"#,
+            &["leads"][..],
+            on_call,
+            true,
+        ),
+        (
+            r#"{ groups = ["leads"], attributes = { on_call = true } }"#,
+            &[],
+            on_call,
+            false,
+        ),
+        (
+            r#"{ groups = ["leads"], attributes = { on_call = true } }"#,
+            &["leads"],
+            "{}",
+            false,
+        ),
+        (
+            r#"{ users = ["alice"], attributes = { on_call = false } }"#,
+            &[],
+            on_call,
+            false,
+        ),
+        (
+            r#"{ users = ["bob"], attributes = { on_call = true } }"#,
+            &[],
+            on_call,
+            false,
+        ),
+        (
+            r#"{ attributes = { on_call = true, team = "payments" } }"#,
+            &[],
+            on_call,
+            true,
+        ),
+        (
+            r#"{ attributes = { on_call = true, team = "cards" } }"#,
+            &["leads"],
+            on_call,
+            false,
+        ),
+        (r#"{ attributes = { on_call = false } }"#, &[], "{}", false),
+        (r#"{ users = ["alice"] }"#, &[], "{}", true),
+    ] {
+        let may = people(named).unwrap().include(&user(groups, attributes));
+        assert_eq!(may, is, "{named} {groups:?} {attributes}");
+    }
+    for (wrong, key) in [
+        ("{ attributes = {} }", "may_lock.attributes"),
+        (
+            r#"{ users = ["bob"], attributes = {} }"#,
+            "may_lock.attributes",
+        ),
+        // A list that was emptied must not come to everybody.
+        (
+            r#"{ groups = [], attributes = { on_call = true } }"#,
+            "may_lock",
+        ),
+        (
+            r#"{ users = [], attributes = { on_call = true } }"#,
+            "may_lock",
+        ),
+        (
+            r#"{ attributes = { on_call = 1 } }"#,
+            "may_lock.attributes.on_call",
+        ),
+        (
+            r#"{ attributes = { on_call = "true" } }"#,
+            "may_lock.attributes.on_call",
+        ),
+        (
+            r#"{ attributes = { "on call" = true } }"#,
+            "may_lock.attributes.on call",
+        ),
+        (r#"{ attributes = "on_call" }"#, "may_lock.attributes"),
+        (
+            r#"{ attribute = { on_call = true } }"#,
+            "may_lock.attribute",
+        ),
+    ] {
+        let told = people(wrong).unwrap_err();
+        assert!(
+            told.iter().any(|told| told.line == 1 && told.key == key),
+            "{wrong}: {told:?}"
+        );
     }
 }

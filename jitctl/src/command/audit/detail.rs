@@ -230,10 +230,16 @@ impl Fields<'_> {
             1 => "1 key".to_owned(),
             count => format!("{count} keys"),
         };
+        let attributes = self.of.get("attributes").and_then(Value::as_object);
+        let attributes = attributes.into_iter().flatten().map(|(name, value)| {
+            let text = value.as_str().map(str::to_owned);
+            format!(", {name}={}", text.unwrap_or_else(|| value.to_string()))
+        });
+        let attributes: String = attributes.collect();
         let until = self.time("until");
         let until = until.map_or_else(String::new, |until| format!(", until {until}"));
         Some(format!(
-            "login {}{groups}, {keys}{until}",
+            "login {}{groups}, {keys}{attributes}{until}",
             self.text("login")?
         ))
     }
@@ -410,7 +416,10 @@ mod tests {
         );
         let mut vendor = user;
         vendor["until"] = json!("2026-11-22T12:41:27Z");
-        assert!(told("user_set", vendor).ends_with(", until 12:41:27"));
+        vendor["attributes"] = json!({ "on_call": true, "team": "payments" });
+        assert!(
+            told("user_set", vendor).ends_with(", on_call=true, team=payments, until 12:41:27")
+        );
     }
 
     #[test]

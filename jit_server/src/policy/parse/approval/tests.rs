@@ -230,3 +230,29 @@ fn a_break_glass_role_is_reviewed_and_approved_by_nobody() {
         (1, "roles.a.review")
     );
 }
+
+#[test]
+fn who_approves_by_attributes_alone_is_nobody_that_the_policy_can_count() {
+    let all =
+        policy(r#"approve = { users = ["bob"], all = true, attributes = { on_call = true } }"#);
+    let told = check_text("policy.toml", &all).unwrap_err();
+    assert_eq!(told[0].key, "roles.a.approve.all");
+    let one = stages(r#"approve = { attributes = { on_call = true }, count = 2 }"#);
+    assert_eq!(one[0].all_named(), None);
+    let one = stages(r#"approve = { users = ["bob"], attributes = { on_call = true } }"#);
+    assert_eq!(one[0].all_named().unwrap().len(), 1);
+    let few =
+        policy(r#"approve = { users = ["bob"], attributes = { on_call = true }, count = 2 }"#);
+    assert!(check_text("policy.toml", &few).is_err());
+    // Of those who review by attributes alone, nobody can say that they are none.
+    let glass = r#"break_glass = true
+review = { attributes = { security = true } }"#;
+    let glass = policy(glass).replace("groups = [\"developers\"]", "users = [\"alice\"]");
+    let checked = check_closely("policy.toml", &glass).unwrap();
+    let keys: BTreeSet<_> = checked
+        .warnings
+        .iter()
+        .map(|told| told.key.as_str())
+        .collect();
+    assert!(!keys.contains("roles.a.review"), "{keys:?}");
+}
