@@ -45,6 +45,8 @@ struct User {
     login: String,
     groups: Vec<String>,
     keys: Vec<UserKey>,
+    #[serde(default)]
+    service: bool,
     lock: Option<Lock>,
     #[serde(default)]
     until: Option<Timestamp>,
@@ -81,7 +83,7 @@ pub async fn add_user(new: NewUser, out: &mut impl Write) -> Result<(), Error> {
         }
     }
     let client = Client::new(&new.reach.socket);
-    let body = json!({ "name": new.name, "login": new.login, "groups": new.groups, "keys": keys, "until": new.until, "attributes": attributes });
+    let body = json!({ "name": new.name, "login": new.login, "groups": new.groups, "keys": keys, "until": new.until, "attributes": attributes, "service": new.service });
     let user: User = client.post("/v1/users", &body).await?;
     if new.json {
         return print_json(out, &user);
@@ -91,7 +93,12 @@ pub async fn add_user(new: NewUser, out: &mut impl Write) -> Result<(), Error> {
 }
 
 fn described(user: &User, all: &[User]) -> String {
-    let mut text = format!("{}: login {}", user.name, user.login);
+    let kind = if user.service {
+        "service account, "
+    } else {
+        ""
+    };
+    let mut text = format!("{}: {kind}login {}", user.name, user.login);
     if !user.groups.is_empty() {
         text.push_str(&format!(", groups {}", user.groups.join(", ")));
     }
@@ -182,6 +189,7 @@ pub async fn list_users(options: ListOptions, out: &mut impl Write) -> Result<()
         "LOCKED",
         "UNTIL",
         "ATTRIBUTES",
+        "KIND",
     ]);
     for user in &users {
         let keys: Vec<&str> = user
@@ -200,6 +208,12 @@ pub async fn list_users(options: ListOptions, out: &mut impl Write) -> Result<()
             user.until
                 .map_or_else(String::new, |until| Until(until).to_string()),
             attributed(&user.attributes, "\n"),
+            if user.service {
+                "service account"
+            } else {
+                "person"
+            }
+            .to_owned(),
         ]);
     }
     say(out, &trimmed(table))

@@ -19,6 +19,7 @@ mod origin;
 mod page;
 mod policy;
 mod problem;
+mod reach;
 mod refusals;
 mod refused;
 mod remote;

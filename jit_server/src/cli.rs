@@ -199,6 +199,9 @@ pub struct NewUser {
     /// What the user is beside the groups, which the policy may ask for: the value is true, false or a short text; may be given again
     #[arg(long = "attribute", value_name = "NAME=VALUE")]
     pub attributes: Vec<Named>,
+    /// It is a program: it asks and never approves, denies, reviews, locks nor audits, and is known by a token alone
+    #[arg(long)]
+    pub service: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

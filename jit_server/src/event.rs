@@ -3,6 +3,7 @@
 //! A field may be added with a default; none may change its meaning or go, since old records are read for ever.
 
 mod at_once;
+mod service;
 mod user;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ use crate::ssh_key::SshKey;
 use crate::text::{Comment, Reason, Ticket};
 
 pub use at_once::{AtOnce, Reviewed};
+pub use service::Service;
 
 /// One event in its place in the record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -382,6 +384,9 @@ pub struct UserSet {
     /// What he is beside his groups, which the policy may ask for.
     #[serde(default, skip_serializing_if = "Attributes::is_empty")]
     pub attributes: Attributes,
+    /// What it has as a service account. None: it is a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
 }
 
 /// A host as it is from now on.

@@ -25,10 +25,12 @@ impl Loss {
     pub fn of(state: &State, events: &[Event], now: Timestamp) -> Self {
         let mut revoked: BTreeSet<&GrantId> = BTreeSet::new();
         let mut removed: BTreeSet<&Principal> = BTreeSet::new();
+        let mut turned: BTreeSet<&Principal> = BTreeSet::new();
         for event in events {
             match event {
                 Event::Revoked { grant, .. } => _ = revoked.insert(grant),
                 Event::UserRemoved { name, .. } => _ = removed.insert(name),
+                Event::UserSet(user) if state.turns(user) => _ = turned.insert(&user.name),
                 _ => {}
             }
         }
@@ -40,7 +42,7 @@ impl Loss {
             .map(|request| &request.asked)
             .filter(|asked| now < asked.lapses_at && removed.contains(&asked.principal));
         let tokens = removed
-            .iter()
+            .union(&turned)
             .flat_map(|name| state.user_tokens.of(name, now));
         Self {
             grants: grants.cloned().collect(),

@@ -10,6 +10,7 @@ mod hours;
 mod networks;
 mod parse;
 mod reader;
+mod service;
 mod ticket;
 
 use std::collections::{BTreeMap, BTreeSet};

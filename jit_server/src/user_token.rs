@@ -27,6 +27,8 @@ pub enum End {
     Removed,
     /// An older copy of the server's database was put back: it may have been taken away since.
     Restored,
+    /// Its user became a service account, or a person.
+    Turned,
 }
 
 /// Why a token makes nobody known.
@@ -173,6 +175,7 @@ impl UserTokens {
             Some(End::Locked) => "ended when that user was locked",
             Some(End::Removed) => "ended when that user was removed",
             Some(End::Restored) => "ended when an older copy of the server's database was put back",
+            Some(End::Turned) => "ended when that user became a service account, or a person again",
             Some(End::Expired) => "is over",
             None if now >= token.made.expires => "is over",
             None => return Ok(&token.made),

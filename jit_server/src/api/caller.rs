@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::refused::Known;
 use super::remote::Whose;
-use super::{Problem, Remote};
+use super::{Problem, Remote, reach};
 use crate::error::Error;
 use crate::event::{Actor, UserTokenMade};
 use crate::server::{By, Server};
@@ -153,6 +153,7 @@ impl FromRequestParts<Arc<Server>> for Caller {
         if let (Some(known), Ok(actor)) = (parts.extensions.get::<Known>(), caller.actor()) {
             known.is(actor, caller.token().map(|made| made.token.clone()));
         }
+        reach::check(server, &caller)?;
         Ok(caller)
     }
 }

@@ -71,7 +71,7 @@ pub(super) async fn list(
     let locks = server.look(|state| {
         let may = person.is_none_or(|name| {
             let user = state.directory.user(name);
-            user.is_some_and(|user| policy.may_lock.include(user))
+            user.is_some_and(|user| policy.may_lock.entrust(user))
         });
         let locked = state.locks().map(|(principal, said)| LockedView {
             principal: principal.to_string(),

@@ -17,7 +17,7 @@ use super::locks::LockView;
 use super::loss::LossView;
 use crate::attribute::{AttributeValue, Attributes};
 use crate::directory::{GroupName, MOST_OF_USER};
-use crate::event::UserSet;
+use crate::event::{Service, UserSet};
 use crate::server::Server;
 use crate::ssh_key::SshKey;
 use crate::until::Until;
@@ -46,6 +46,9 @@ pub(super) struct NewUser {
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, AttributeValue>)]
     attributes: Attributes,
+    /// A program: it asks and never decides, and is known by a token alone.
+    #[serde(default)]
+    service: bool,
 }
 
 /// A user.
@@ -55,6 +58,8 @@ pub(super) struct User {
     login: String,
     groups: Vec<String>,
     keys: Vec<UserKey>,
+    /// A service account: it never approves, denies, reviews, locks nor audits.
+    service: bool,
     /// null: not locked.
     lock: Option<LockView>,
     /// From then on the user may do nothing, and nothing that is granted to him goes past it. null: there is no end.
@@ -83,6 +88,7 @@ impl User {
             login: user.login.to_string(),
             groups: user.groups.iter().map(ToString::to_string).collect(),
             keys: keys.collect(),
+            service: user.is_service(),
             lock: state.lock(&user.name).map(LockView::from),
             until: user.until,
             attributes: user.attributes.listed(),
@@ -112,6 +118,7 @@ pub(super) async fn set(
         keys: new.keys,
         until: new.until.map(|Until(until)| until),
         attributes: new.attributes,
+        service: new.service.then(Service::default),
     };
     server.set_user(user.clone()).await?;
     let answer = server.look(|state| User::of(&user, state));

@@ -9,7 +9,7 @@ use toml::de::DeTable;
 
 use super::{Wanted, WantedHost};
 use crate::directory::{GroupName, MOST_OF_USER};
-use crate::event::UserSet;
+use crate::event::{Service, UserSet};
 use crate::label::{LabelKey, LabelValue, MOST_LABELS};
 use crate::policy::{Mistake, Reader, Value, check_closely};
 use crate::ssh_key::SshKey;
@@ -132,7 +132,7 @@ impl Reader<'_> {
         self.refuse_unknown(
             body,
             path,
-            &["login", "groups", "keys", "until", "attributes"],
+            &["login", "groups", "keys", "until", "attributes", "service"],
         );
         let login = self.required(body, at, path, "login", Self::parsed::<Login>);
         let groups = self
@@ -145,7 +145,8 @@ impl Reader<'_> {
         let until = until.map_or(Some(None), |until| until.map(Some))?;
         let attributes = self.optional(body, path, "attributes", Self::attributes);
         let attributes = attributes.unwrap_or_else(|| Some(Default::default()))?;
-        let (groups, keys) = (groups?, keys?);
+        let service = self.optional(body, path, "service", Self::flag);
+        let (groups, keys, service) = (groups?, keys?, service.unwrap_or(Some(false))?);
         for (what, count) in [("groups", groups.len()), ("keys", keys.len())] {
             if count > MOST_OF_USER {
                 let problem = format!("a user has {MOST_OF_USER} {what} at most");
@@ -159,6 +160,7 @@ impl Reader<'_> {
             keys,
             until: until.map(|Until(until)| until),
             attributes,
+            service: service.then(Service::default),
         })
     }
 

@@ -19,6 +19,7 @@ impl UserSet {
             keys: BTreeSet::new(),
             until: None,
             attributes: Attributes::default(),
+            service: None,
         }
     }
 

@@ -63,7 +63,7 @@ impl Stage {
     pub fn includes(&self, user: &UserSet, waited: SignedDuration) -> bool {
         let due = |later: &&Later| waited >= SignedDuration::from_secs(later.after_seconds.into());
         let later = self.later.iter().filter(due);
-        self.approvers.include(user) || later.into_iter().any(|then| then.approvers.include(user))
+        self.approvers.entrust(user) || later.into_iter().any(|then| then.approvers.entrust(user))
     }
 
     /// True where `user` may approve it at once or later.
@@ -105,7 +105,7 @@ impl Role {
     #[must_use]
     pub fn has_reviewer(&self, user: &UserSet) -> bool {
         self.review()
-            .is_some_and(|review| review.reviewers.include(user))
+            .is_some_and(|review| review.reviewers.entrust(user))
     }
 
     /// True where `user` has to do with other people's use of it: as one who approves or reviews, he sees it and may revoke it.

@@ -230,6 +230,11 @@ fn described(user: &UserSet) -> String {
         attributes,
         ..
     } = user;
+    let kind = if user.is_service() {
+        "a service account, which never approves"
+    } else {
+        "a user"
+    };
     let groups = if groups.is_empty() {
         "no groups".to_owned()
     } else {
@@ -240,7 +245,7 @@ fn described(user: &UserSet) -> String {
     } else {
         format!(", {attributes}")
     };
-    format!("{name} is a user: login {login}, {groups}{attributes}")
+    format!("{name} is {kind}: login {login}, {groups}{attributes}")
 }
 
 fn by(user: &UserSet, people: &People) -> String {

@@ -13,6 +13,7 @@ mod lock;
 mod removal;
 mod request;
 mod review;
+mod service;
 mod size;
 mod stages;
 mod start;

@@ -45,7 +45,7 @@ impl Desk<'_> {
     }
 
     fn is_locked(&self, principal: &Principal) -> Result<bool, WorkflowError> {
-        if *self.actor != Actor::Administrator && !self.policy.may_lock.include(self.user()?) {
+        if *self.actor != Actor::Administrator && !self.policy.may_lock.entrust(self.user()?) {
             return Err(WorkflowError::MayNotLock);
         }
         let locked = self.state.lock(principal).is_some();

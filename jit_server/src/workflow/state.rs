@@ -4,6 +4,7 @@ mod grants;
 mod numbers;
 mod requests;
 mod reviews;
+mod service;
 mod taken;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -176,6 +177,9 @@ impl State {
     /// Takes in what happened. What does not fit the state changes nothing: [`command`](super::command) makes no such event,
     /// and a record with one must not open anything.
     pub fn apply(&mut self, entry: &Entry) {
+        if self.is_decided_by_service(entry) {
+            return;
+        }
         match &entry.event {
             Event::UserSet(user) => self.user_set(user, entry),
             Event::UserRemoved { name, reason } => self.user_removed(name, reason, entry),

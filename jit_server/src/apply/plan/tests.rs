@@ -269,3 +269,24 @@ fn attributes_that_come_and_go_are_told_one_by_one() {
         assert_eq!(told(&planned(&state, &with(attributes))), [] as [String; 0]);
     }
 }
+
+#[test]
+fn a_plan_says_who_becomes_a_service_account_and_it_has_to_be_said_each_time() {
+    let file = |service: &str| format!("[users.ci]\nlogin = \"ci\"\n{service}");
+    let mut state = state(&file(""));
+    for (service, expected) in [
+        ("service = true\n", "Changed ci + service account"),
+        ("service = false\n", "Changed ci - service account"),
+    ] {
+        let plan = planned(&state, &wanted(Some(&file(service)), None));
+        assert_eq!(told(&plan), [expected]);
+        happen(&mut state, &plan.events);
+    }
+    let text = file("service = \"yes\"\n");
+    let mistakes = read(Texts {
+        users: Some(&text),
+        ..Texts::default()
+    });
+    let told = mistakes.unwrap_err()[0].to_string();
+    assert!(told.contains("users.ci.service"), "{told}");
+}

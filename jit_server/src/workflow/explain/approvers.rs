@@ -55,7 +55,7 @@ impl Approvers {
                         .later
                         .iter()
                         .map(|later| {
-                            let able = users().filter(|user| later.approvers.include(user));
+                            let able = users().filter(|user| later.approvers.entrust(user));
                             let able = able.map(|user| user.name.clone()).collect();
                             (later.after_seconds, able)
                         })

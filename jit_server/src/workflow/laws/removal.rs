@@ -4,7 +4,7 @@ use super::*;
 use crate::event::UserTokenMade;
 use crate::loss::Loss;
 
-fn token(number: usize, name: &Principal, now: Timestamp) -> Event {
+pub(super) fn token(number: usize, name: &Principal, now: Timestamp) -> Event {
     Event::UserTokenMade(UserTokenMade {
         token: format!("u{number}").parse().unwrap(),
         user: name.clone(),

@@ -238,8 +238,13 @@ impl Fields<'_> {
         let attributes: String = attributes.collect();
         let until = self.time("until");
         let until = until.map_or_else(String::new, |until| format!(", until {until}"));
+        let kind = if self.of.contains_key("service") {
+            "service account, "
+        } else {
+            ""
+        };
         Some(format!(
-            "login {}{groups}, {keys}{attributes}{until}",
+            "{kind}login {}{groups}, {keys}{attributes}{until}",
             self.text("login")?
         ))
     }
@@ -419,6 +424,12 @@ mod tests {
         vendor["attributes"] = json!({ "on_call": true, "team": "payments" });
         assert!(
             told("user_set", vendor).ends_with(", on_call=true, team=payments, until 12:41:27")
+        );
+        let service =
+            json!({ "name": "ci", "login": "ci", "groups": [], "keys": [], "service": {} });
+        assert_eq!(
+            told("user_set", service),
+            "service account, login ci, 0 keys"
         );
     }
 
