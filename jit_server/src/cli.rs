@@ -16,6 +16,7 @@ use crate::directory::GroupName;
 use crate::duration;
 use crate::init::Layout;
 use crate::label::Label;
+use crate::scope::Scope;
 use crate::tls::TlsName;
 use crate::until::Until;
 
@@ -228,9 +229,13 @@ pub struct RemoveUser {
 pub struct UserTokenOptions {
     /// The user
     pub name: Principal,
-    /// For how long it counts, such as 12h or 7d, at most 90d
+    /// For how long it counts, such as 12h or 7d: a person's at most 90d, a service account's 365d
     #[arg(long = "for", value_name = "TIME", value_parser = duration::seconds, default_value = "30d")]
     pub for_seconds: u32,
+    /// What it is for: read, approve, ask:ROLE or ask:ROLE@HOSTS, such as ask:deploy@web-*; may be given again, 16 times at most.
+    /// Whatever the user may do, unless said; of a service account it has to be said
+    #[arg(long = "scope", value_name = "SCOPE", conflicts_with_all = ["list", "revoke"])]
+    pub scopes: Vec<Scope>,
     /// List the user's tokens that count, with their last uses, instead of making one
     #[arg(long, conflicts_with = "for_seconds")]
     pub list: bool,

@@ -80,6 +80,12 @@ pub enum Error {
         "{0} has as many tokens as may count at a time; `jit-server user token {0} --list` shows them, --revoke ID ends one"
     )]
     TooManyUserTokens(jit_grant::Principal),
+    /// A user's token is not what he may have.
+    #[error(transparent)]
+    TokenNotMade(#[from] crate::user_token::NotMade),
+    /// A token is not for what is wanted by it.
+    #[error(transparent)]
+    OutOfScope(#[from] crate::scope::OutOfScope),
     /// A user has no such token, or it is over.
     #[error(
         "{user} has no token {token} that counts; `jit-server user token {user} --list` shows which there are"

@@ -22,6 +22,7 @@ use crate::attribute::Attributes;
 use crate::directory::{GroupName, Standing};
 use crate::label::{LabelKey, LabelValue};
 use crate::origin::Origin;
+use crate::scope::Scopes;
 use crate::ssh_key::SshKey;
 use crate::text::{Comment, Reason, Ticket};
 
@@ -458,6 +459,9 @@ pub struct UserTokenMade {
     pub secret: SecretHash,
     /// From this instant on it counts no more.
     pub expires: Timestamp,
+    /// What it is for. None: whatever its user may do.
+    #[serde(default, skip_serializing_if = "Scopes::are_none")]
+    pub scopes: Scopes,
 }
 
 /// An older copy of the database that was put back.

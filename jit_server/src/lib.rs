@@ -3,7 +3,7 @@
 //! | idea | module |
 //! |---|---|
 //! | who and what is known, and what a change of that ends | [`directory`], [`label`], [`loss`] |
-//! | which hosts may come in, and who calls over the network | [`enrolment`], [`user_token`] |
+//! | which hosts may come in, and who calls over the network | [`enrolment`], [`user_token`], [`scope`] |
 //! | what may be asked, and who approves | [`policy`] |
 //! | all of that as files say it | [`apply`] |
 //! | what shall come of a policy, as its test says | [`cases`] |
@@ -43,6 +43,7 @@ pub mod loss;
 pub mod mark;
 pub mod origin;
 pub mod policy;
+pub mod scope;
 pub mod serve;
 pub mod server;
 pub mod signer;

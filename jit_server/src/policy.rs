@@ -30,7 +30,7 @@ pub use document::{
 };
 pub(crate) use file::read_text;
 pub use file::{Change, PolicyFile, check, read};
-pub use hosts::Hosts;
+pub use hosts::{HostPattern, Hosts};
 pub(crate) use parse::check_closely;
 pub use parse::{Checked, check_text};
 pub use reader::Mistake;

@@ -244,10 +244,13 @@ impl Server {
             let now = server.now();
             let policy = server.policy();
             let events = server.look(|state| {
+                let token = token.map(|token| user_tokens::admit(state, &token.secret, now));
+                let token = token.transpose()?;
+                let events = workflow::command(state, &policy, now, &actor, wanted)?;
                 if let Some(token) = token {
-                    user_tokens::admit(state, &token.secret, now)?;
+                    token.scopes.cover(state, &events)?;
                 }
-                workflow::command(state, &policy, now, &actor, wanted).map_err(Error::from)
+                Ok::<_, Error>(events)
             })?;
             if events.is_empty() {
                 return Ok(Vec::new());

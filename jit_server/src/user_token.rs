@@ -5,12 +5,16 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use jit_grant::{Principal, SecretHash, UserTokenId};
 
-use crate::event::UserTokenMade;
+use crate::event::{UserSet, UserTokenMade};
+use crate::scope::{self, Scope, Scopes};
 
 /// Refusals of one token that are kept in the record; further ones are in the log alone.
 const MOST_REFUSALS: u32 = 20;
-/// A token lasts so many seconds at most: 90 days.
-pub const LONGEST_SECONDS: u32 = 90 * 24 * 3_600;
+const ONE_DAY: u32 = 24 * 3_600;
+/// A person's token lasts so many seconds at most: 90 days.
+const LONGEST_OF_PERSON: u32 = 90 * ONE_DAY;
+/// A service account's token lasts so many seconds at most: 365 days.
+const LONGEST_OF_SERVICE: u32 = 365 * ONE_DAY;
 /// Tokens of one user that count at a time at most.
 pub const MOST_OF_USER: usize = 8;
 
@@ -39,10 +43,86 @@ pub enum UserTokenRefused {
     Unknown,
     /// It is over, or its user is not there any more.
     #[error("token {} of {} {}", .0.token, .0.user, .1)]
-    Ended(UserTokenMade, &'static str),
+    Ended(Box<UserTokenMade>, &'static str),
     /// The time of its user is over, as the words say; where it begins again, the token counts again.
     #[error("token {} makes nobody known: {}", .0.token, .1)]
-    Over(UserTokenMade, String),
+    Over(Box<UserTokenMade>, String),
+}
+
+/// A token as somebody wants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedToken {
+    /// For so long. Seconds.
+    pub for_seconds: u32,
+    /// What it is for.
+    pub scopes: Scopes,
+}
+
+/// Why no such token is made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotMade {
+    /// It would count for too long, or for no time.
+    #[error("a token of {user} is for 1 s at least and {days} days at most")]
+    Length {
+        /// Whose.
+        user: Principal,
+        /// The most.
+        days: u32,
+    },
+    /// More scopes than one token has.
+    #[error("a token has {} scopes at most", scope::MOST)]
+    TooManyScopes,
+    /// A program has to be told what it is for.
+    #[error(
+        "{0} is a service account, whose tokens say what they are for: --scope read, or --scope ask:ROLE[@HOSTS]"
+    )]
+    NeedsScope(Principal),
+    /// A program never decides.
+    #[error("{0} is a service account, which never approves: its tokens have no scope approve")]
+    NeverApproves(Principal),
+}
+
+impl NotMade {
+    /// A stable word for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Length { .. } => "token-too-long",
+            Self::TooManyScopes => "too-many-scopes",
+            Self::NeedsScope(_) => "needs-scope",
+            Self::NeverApproves(_) => "never-approves",
+        }
+    }
+}
+
+impl WantedToken {
+    /// Checks that `user` may have it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self, user: &UserSet) -> Result<(), NotMade> {
+        let longest = if user.is_service() {
+            LONGEST_OF_SERVICE
+        } else {
+            LONGEST_OF_PERSON
+        };
+        if !(1..=longest).contains(&self.for_seconds) {
+            return Err(NotMade::Length {
+                user: user.name.clone(),
+                days: longest / ONE_DAY,
+            });
+        }
+        if self.scopes.count() > scope::MOST {
+            return Err(NotMade::TooManyScopes);
+        }
+        if user.is_service() && self.scopes.are_none() {
+            return Err(NotMade::NeedsScope(user.name.clone()));
+        }
+        if user.is_service() && self.scopes.have(&Scope::Approve) {
+            return Err(NotMade::NeverApproves(user.name.clone()));
+        }
+        Ok(())
+    }
 }
 
 /// A user's token and what became of it.
@@ -180,7 +260,7 @@ impl UserTokens {
             None if now >= token.made.expires => "is over",
             None => return Ok(&token.made),
         };
-        Err(UserTokenRefused::Ended(token.made.clone(), why))
+        Err(UserTokenRefused::Ended(Box::new(token.made.clone()), why))
     }
 }
 
@@ -202,6 +282,7 @@ mod tests {
             user: user.parse().unwrap(),
             secret: hash(digit),
             expires: at(100),
+            scopes: Scopes::default(),
         }
     }
 
@@ -246,6 +327,17 @@ mod tests {
         tokens.made(made("u3", "alice", "c"), at(12));
         assert!(tokens.admit(&hash("c"), at(13)).is_ok());
         assert_eq!(tokens.of(&alice, at(13)).count(), 1);
+    }
+
+    #[test]
+    fn a_token_of_an_older_record_is_for_everything_its_user_may_do() {
+        let old = format!(
+            r#"{{"token":"u1","user":"alice","secret":"{}","expires":"2026-11-22T12:00:00Z"}}"#,
+            "a".repeat(64)
+        );
+        let made: UserTokenMade = serde_json::from_str(&old).unwrap();
+        assert!(made.scopes.are_none());
+        assert_eq!(serde_json::to_string(&made).unwrap(), old);
     }
 
     #[test]

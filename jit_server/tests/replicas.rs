@@ -22,6 +22,7 @@ use common::{Host, Running};
 use jit_grant::{SigningKey, TrustedKeys};
 use jit_server::error::Error;
 use jit_server::server::CUT_OFF_AFTER;
+use jit_server::user_token::WantedToken;
 use postgres::Postgres;
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
@@ -168,7 +169,11 @@ async fn calls_that_queue_for_a_database_that_does_not_answer_wait_for_it_once()
     let took = while_locked("SELECT one FROM head FOR UPDATE", &mut || {
         let writing = (0..3).map(|_| Arc::clone(server));
         let writing = writing.map(async |server| {
-            let made = server.make_user_token("bob".parse().unwrap(), 60);
+            let wanted = WantedToken {
+                for_seconds: 60,
+                scopes: Default::default(),
+            };
+            let made = server.make_user_token("bob".parse().unwrap(), wanted);
             made.await.is_err()
         });
         Box::pin(futures_util::future::join_all(writing))

@@ -17,6 +17,7 @@ use jit_server::mark::Mark;
 use jit_server::server::Server;
 use jit_server::signer;
 use jit_server::store::{SqliteStore, Store};
+use jit_server::user_token::WantedToken;
 use serde_json::{Value, json};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -71,7 +72,13 @@ fn of_kind<'r>(record: &'r [Value], kind: &str) -> Vec<&'r Value> {
 }
 
 async fn token_of(running: &Running, user: &str) -> UserToken {
-    let made = running.server.make_user_token(user.parse().unwrap(), 3_600);
+    let wanted = WantedToken {
+        for_seconds: 3_600,
+        scopes: Default::default(),
+    };
+    let made = running
+        .server
+        .make_user_token(user.parse().unwrap(), wanted);
     made.await.unwrap().1
 }
 

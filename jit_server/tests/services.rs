@@ -54,6 +54,10 @@ async fn program<'a>(running: &Running, elsewhere: &'a Elsewhere, body: Value) -
     Program { elsewhere, token }
 }
 
+fn scoped(scopes: &[&str]) -> Value {
+    json!({ "for_seconds": 600, "scopes": scopes })
+}
+
 async fn refused(running: &Running) -> Vec<(String, String)> {
     let record = running.as_("root").get("/v1/audit").await.is(200);
     let events = record["events"].as_array().unwrap().iter();
@@ -72,7 +76,7 @@ async fn a_service_account_asks_by_its_token_and_decides_nothing_though_it_is_in
     running.populate().await;
     add_service(&running.as_("root")).await;
     let elsewhere = running.listen_elsewhere().await;
-    let program = program(&running, &elsewhere, json!({ "for_seconds": 600 })).await;
+    let program = program(&running, &elsewhere, scoped(&["ask:web-admin"])).await;
     assert_eq!(
         program.get("/v1/whoami").await.is(200)["principal"],
         "mallory"
@@ -87,7 +91,7 @@ async fn a_service_account_asks_by_its_token_and_decides_nothing_though_it_is_in
             json!({})
         };
         let path = format!("/v1/requests/{other}/{what}");
-        program.post(&path, body).await.is(404);
+        program.post(&path, body).await.refuses(403, "out-of-scope");
     }
     let shown = running
         .as_("alice")
@@ -108,4 +112,193 @@ async fn at_the_socket_a_service_account_is_refused_and_that_is_on_record() {
     refusal.refuses(403, "service-needs-token");
     let expected = ("mallory".to_owned(), "service-needs-token".to_owned());
     assert_eq!(refused(&running).await, [expected]);
+}
+
+/// Calls every operation of the description once; gives those that were not refused as out of scope, but those of hosts.
+async fn walk(running: &Running, program: &Program<'_>) -> Vec<String> {
+    let document = running.as_("root").get("/v1/openapi.json").await.is(200);
+    let mut answered = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let id = if path.contains("grants") { "g1" } else { "r1" };
+        let concrete = path.replace("{id}", id).replace("{name}", "bob");
+        for method in item.as_object().unwrap().keys() {
+            let verb: Method = method.to_uppercase().parse().unwrap();
+            let call = format!("{verb} {path}");
+            let bodies = if call == "POST /v1/requests" {
+                json!({ "role": "web-admin", "hosts": ["web-1"], "for_seconds": 60, "reason": "nightly job" })
+            } else {
+                json!({ "reason": "nightly job", "name": "eve", "login": "eve", "for_seconds": 60 })
+            };
+            let answer = program.call(verb, &concrete, bodies).await;
+            // Hosts are known by their own tokens, and anybody may look whether the server lives.
+            let of_hosts = path.starts_with("/v1/host/") || path == "/v1/enrol";
+            if of_hosts {
+                assert!(
+                    matches!(answer.status.as_u16(), 401 | 403 | 422),
+                    "{call}: {answer:?}"
+                );
+            } else if answer.body["code"] != "out-of-scope" {
+                answered.push(call);
+            } else {
+                assert_eq!(answer.status, 403);
+            }
+        }
+    }
+    answered
+}
+
+#[tokio::test]
+async fn a_token_to_read_changes_nothing_by_any_operation() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    add_service(&running.as_("root")).await;
+    let elsewhere = running.listen_elsewhere().await;
+    let program = program(&running, &elsewhere, scoped(&["read"])).await;
+    let request = running.as_("alice").asks(600).await;
+    running.as_("bob").approves(&request).await;
+    let kinds = async || {
+        let record = running.as_("root").get("/v1/audit").await.is(200);
+        let events = record["events"].as_array().unwrap().iter();
+        let kinds = events.map(|event| event["kind"].as_str().unwrap().to_owned());
+        kinds
+            .filter(|kind| kind != "call_refused")
+            .collect::<Vec<_>>()
+    };
+    let before = kinds().await;
+    let answered = walk(&running, &program).await;
+    let changing: Vec<_> = answered
+        .iter()
+        .filter(|call| !call.starts_with("GET "))
+        .collect();
+    assert!(changing.is_empty(), "{changing:?}");
+    assert!(answered.contains(&"GET /v1/audit".to_owned()));
+    assert_eq!(kinds().await, before);
+    let code = ("mallory".to_owned(), "out-of-scope".to_owned());
+    assert!(refused(&running).await.contains(&code));
+}
+
+#[tokio::test]
+async fn each_scope_opens_its_own_operations_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    add_service(&running.as_("root")).await;
+    let elsewhere = running.listen_elsewhere().await;
+    let of_program = program(&running, &elsewhere, scoped(&["ask:web-admin"])).await;
+    let root = running.as_("root");
+    let made = root
+        .post("/v1/users/bob/tokens", scoped(&["approve"]))
+        .await;
+    let of_person = Program {
+        elsewhere: &elsewhere,
+        token: made.is(201)["token"].as_str().unwrap().to_owned(),
+    };
+    for (token, opens) in [
+        (
+            &of_program,
+            [
+                "POST /v1/grants/{id}/extend",
+                "POST /v1/grants/{id}/release",
+                "POST /v1/requests",
+                "POST /v1/requests/{id}/withdraw",
+            ],
+        ),
+        (
+            &of_person,
+            [
+                "POST /v1/grants/{id}/revoke",
+                "POST /v1/requests/{id}/approve",
+                "POST /v1/requests/{id}/deny",
+                "POST /v1/requests/{id}/review",
+            ],
+        ),
+    ] {
+        let answered = walk(&running, token).await;
+        let mut changing: Vec<_> = answered
+            .iter()
+            .filter(|call| !call.starts_with("GET "))
+            .collect();
+        changing.sort();
+        assert_eq!(changing, opens);
+        assert!(!answered.contains(&"GET /v1/audit".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_token_asks_for_its_role_on_its_hosts_alone_and_gives_up_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    common::Host::enrol(&running.as_("root"), "web-2").await;
+    let root = running.as_("root");
+    let service =
+        json!({ "name": "mallory", "login": "mallory", "groups": ["developers"], "service": true });
+    root.post("/v1/users", service).await.is(201);
+    let elsewhere = running.listen_elsewhere().await;
+    let narrow = program(&running, &elsewhere, scoped(&["ask:web-admin@web-1"])).await;
+    let wide = program(&running, &elsewhere, scoped(&["ask:web-admin@web-*"])).await;
+    let other = program(&running, &elsewhere, scoped(&["ask:database", "read"])).await;
+    narrow.asks("web-admin", "web-1").await.is(201);
+    narrow
+        .asks("web-admin", "web-2")
+        .await
+        .refuses(403, "out-of-scope");
+    // No host is named: every host of the role is meant, and one of them is out of scope.
+    let all = json!({ "role": "web-admin", "for_seconds": 60, "reason": "nightly job" });
+    running.as_("bob").approves("r1").await;
+    narrow
+        .post("/v1/requests", all.clone())
+        .await
+        .refuses(403, "out-of-scope");
+    let asked = id(&wide.post("/v1/requests", all).await.is(201));
+    let withdraw = format!("/v1/requests/{asked}/withdraw");
+    for token in [&narrow, &other] {
+        let refused = token.post(&withdraw, json!({})).await;
+        refused.refuses(403, "out-of-scope");
+    }
+    wide.post(&withdraw, json!({})).await.is(200);
+    let release = "/v1/grants/g1/release";
+    let refused = other.post(release, json!({})).await;
+    refused.refuses(403, "out-of-scope");
+    narrow.post(release, json!({})).await.is(200);
+    let whoami = narrow.get("/v1/whoami").await.is(200);
+    assert_eq!(whoami["token"]["scopes"], json!(["ask:web-admin@web-1"]));
+    let listed = root.get("/v1/users/mallory/tokens").await.is(200);
+    assert_eq!(listed[2]["scopes"], json!(["read", "ask:database"]));
+}
+
+#[tokio::test]
+async fn a_service_account_gets_no_token_without_a_scope_nor_one_that_decides() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let root = running.as_("root");
+    add_service(&root).await;
+    let day = 86_400;
+    for (user, body, code) in [
+        ("mallory", json!({ "for_seconds": 60 }), "needs-scope"),
+        ("mallory", scoped(&["read", "approve"]), "never-approves"),
+        (
+            "mallory",
+            json!({ "for_seconds": 365 * day + 1, "scopes": ["read"] }),
+            "token-too-long",
+        ),
+        (
+            "alice",
+            json!({ "for_seconds": 90 * day + 1, "scopes": ["read"] }),
+            "token-too-long",
+        ),
+        ("alice", json!({ "for_seconds": 0 }), "token-too-long"),
+        ("alice", scoped(&["write"]), "bad-body"),
+    ] {
+        let path = format!("/v1/users/{user}/tokens");
+        root.post(&path, body).await.refuses(422, code);
+    }
+    let many: Vec<String> = (0..17).map(|number| format!("ask:role-{number}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let refused = root.post("/v1/users/alice/tokens", scoped(&many)).await;
+    refused.refuses(422, "too-many-scopes");
+    let year = json!({ "for_seconds": 365 * day, "scopes": ["read"] });
+    root.post("/v1/users/mallory/tokens", year).await.is(201);
 }

@@ -18,6 +18,8 @@ struct Made {
     user: String,
     token: String,
     expires: Timestamp,
+    #[serde(default)]
+    scopes: Vec<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,6 +27,8 @@ struct Listed {
     id: String,
     made_at: Timestamp,
     expires: Timestamp,
+    #[serde(default)]
+    scopes: Vec<String>,
     last_use: Option<Use>,
 }
 
@@ -68,7 +72,7 @@ pub async fn user_token(
             say(out, &format!("token {id} of {user} counts no more\n"))
         };
     }
-    let body = json!({ "for_seconds": options.for_seconds });
+    let body = json!({ "for_seconds": options.for_seconds, "scopes": options.scopes });
     let made: Made = client.post(&path, &body).await?;
     if options.json {
         return print_json(out, &made);
@@ -80,7 +84,7 @@ fn listed(tokens: &[Listed], now: Timestamp) -> String {
     if tokens.is_empty() {
         return "no tokens that count\n".to_owned();
     }
-    let mut table = table(&["ID", "MADE", "ENDS", "LAST USE"]);
+    let mut table = table(&["ID", "MADE", "ENDS", "LAST USE", "FOR"]);
     for token in tokens {
         let used = token.last_use.as_ref().map_or_else(
             || "not since the server started".to_owned(),
@@ -91,6 +95,11 @@ fn listed(tokens: &[Listed], now: Timestamp) -> String {
             ago(token.made_at, now),
             format!("{:.0}", token.expires),
             used,
+            if token.scopes.is_empty() {
+                "everything".to_owned()
+            } else {
+                token.scopes.join(", ")
+            },
         ]);
     }
     trimmed(table)

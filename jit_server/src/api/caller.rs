@@ -153,7 +153,7 @@ impl FromRequestParts<Arc<Server>> for Caller {
         if let (Some(known), Ok(actor)) = (parts.extensions.get::<Known>(), caller.actor()) {
             known.is(actor, caller.token().map(|made| made.token.clone()));
         }
-        reach::check(server, &caller)?;
+        reach::check(server, &caller, parts)?;
         Ok(caller)
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct ShownToken {
     id: String,
     /// When it counts no more.
     expires: Timestamp,
+    /// What it is for. None: whatever its user may do.
+    scopes: Vec<String>,
 }
 
 /// Who the server takes the caller for.
@@ -71,6 +73,7 @@ pub(super) async fn whoami(State(server): State<Arc<Server>>, caller: Caller) ->
         token: caller.token().map(|made| ShownToken {
             id: made.token.to_string(),
             expires: made.expires,
+            scopes: made.scopes.listed(),
         }),
         to_review,
         until,

@@ -124,6 +124,10 @@ impl From<Error> for Problem {
             Error::TooManyUserTokens(_) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, detail).code("too-many-tokens")
             }
+            Error::TokenNotMade(why) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail).code(why.code())
+            }
+            Error::OutOfScope(_) => Self::forbidden(detail).code("out-of-scope"),
             Error::NotARevision(_) => Self::bad_request(detail).code("not-a-revision"),
             Error::UnknownHost => Self::new(StatusCode::UNAUTHORIZED, detail).code("unknown-host"),
             Error::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).code("stopping"),

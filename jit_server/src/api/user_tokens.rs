@@ -1,5 +1,6 @@
 //! Users' tokens. For the administrator only.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,15 +15,21 @@ use utoipa::ToSchema;
 use super::Problem;
 use super::caller::Administrator;
 use super::input;
+use crate::scope::Scope;
 use crate::server::{Server, Use};
-use crate::user_token::{LONGEST_SECONDS, Token};
+use crate::user_token::{Token, WantedToken};
 
 /// A token that is to be made.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewUserToken {
-    /// For so long, at most 90 days.
+    /// For so long: a person's at most 90 days, a service account's 365.
     for_seconds: u32,
+    /// What it is for: `read`, `approve`, `ask:ROLE`, `ask:ROLE@HOSTS`; 16 at most. None: whatever its user may do, which a service account's
+    /// can't be for.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, max_items = 16)]
+    scopes: BTreeSet<Scope>,
 }
 
 /// A user's token. It is shown this once.
@@ -34,6 +41,8 @@ pub(super) struct UserTokenView {
     /// The secret text.
     token: String,
     expires: Timestamp,
+    /// What it is for. None: whatever its user may do.
+    scopes: Vec<String>,
 }
 
 /// A user's token that counts.
@@ -42,6 +51,8 @@ pub(super) struct ListedUserToken {
     id: String,
     made_at: Timestamp,
     expires: Timestamp,
+    /// What it is for. None: whatever its user may do.
+    scopes: Vec<String>,
     /// null: not since the server started.
     last_use: Option<UseView>,
 }
@@ -67,6 +78,7 @@ impl From<(Token, Option<Use>)> for ListedUserToken {
             id: token.made.token.to_string(),
             made_at: token.at,
             expires: token.made.expires,
+            scopes: token.made.scopes.listed(),
             last_use: used.map(|Use { at, from }| UseView { at, from }),
         }
     }
@@ -77,6 +89,7 @@ impl From<(Token, Option<Use>)> for ListedUserToken {
     (status = 201, body = UserTokenView),
     (status = 403, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json", description = "the user may not have such a token"),
     (status = 409, body = Problem, content_type = "application/problem+json", description = "the user is locked"),
     (status = 429, body = Problem, content_type = "application/problem+json", description = "the user has as many as may count at a time"),
 ))]
@@ -87,16 +100,17 @@ pub(super) async fn make(
     input::Json(new): input::Json<NewUserToken>,
 ) -> Result<(StatusCode, Json<UserTokenView>), Problem> {
     let user: Principal = input::id(name)?;
-    if !(1..=LONGEST_SECONDS).contains(&new.for_seconds) {
-        let detail = "a user's token is for 90 days at most";
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
-    }
-    let (made, token) = server.make_user_token(user, new.for_seconds).await?;
+    let wanted = WantedToken {
+        for_seconds: new.for_seconds,
+        scopes: new.scopes.into(),
+    };
+    let (made, token) = server.make_user_token(user, wanted).await?;
     let view = UserTokenView {
         id: made.token.to_string(),
         user: made.user.to_string(),
         token: token.reveal(),
         expires: made.expires,
+        scopes: made.scopes.listed(),
     };
     Ok((StatusCode::CREATED, Json(view)))
 }

@@ -153,6 +153,28 @@ impl TryFrom<String> for HostPattern {
     }
 }
 
+impl HostPattern {
+    /// True where it takes in the host of that name.
+    #[must_use]
+    pub fn fits(&self, host: &HostName) -> bool {
+        match self {
+            Self::Every => true,
+            Self::Name(name) => name == host,
+            Self::Like(pattern) => pattern.fits(host),
+        }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Every => f.pad("*"),
+            Self::Name(name) => name.fmt(f),
+            Self::Like(pattern) => pattern.fmt(f),
+        }
+    }
+}
+
 /// A pattern of names: `*` stands for any characters or none, dots among them, `?` for one.
 #[derive(Debug, Clone)]
 pub struct Pattern {

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use jit_grant::{Principal, SecretHash, UserToken, UserTokenId};
 
 use super::Server;
+use crate::clock::seconds_after;
 use crate::error::Error;
-use crate::event::{Actor, Event, UserTokenMade};
-use crate::user_token::{MOST_OF_USER, Token, UserTokenRefused};
+use crate::event::{Actor, Event, UserSet, UserTokenMade};
+use crate::user_token::{MOST_OF_USER, Token, UserTokenRefused, WantedToken};
 use crate::workflow::State;
 
 /// When and from where a token was shown last.
@@ -56,25 +57,26 @@ impl Uses {
 }
 
 impl Server {
-    /// Makes a token for `user` that counts for so many seconds. It is told this once: only its secret's hash is kept.
+    /// Makes a token for `user`. It is told this once: only its secret's hash is kept.
     ///
     /// # Errors
-    /// No such user, a locked one or one whose time is over, too many tokens, or that it could not be kept.
+    /// No such user, a locked one or one whose time is over, too many tokens, one that he may not have, or that it could not be kept.
     pub async fn make_user_token(
         self: &Arc<Self>,
         user: Principal,
-        for_seconds: u32,
+        wanted: WantedToken,
     ) -> Result<(UserTokenMade, UserToken), Error> {
         self.uninterrupted(move |server, mut writer| async move {
             let now = server.now();
-            let next = server.look(|state| may_have_another(state, &user, now))?;
+            let next = server.look(|state| may_have_another(state, &user, &wanted, now))?;
             let token = UserToken::generate()?;
             let made = UserTokenMade {
                 token: UserTokenId::try_from(format!("u{next}"))
                     .map_err(|error| Error::Setup(error.to_string()))?,
                 user,
                 secret: token.hash(),
-                expires: now + SignedDuration::from_secs(i64::from(for_seconds)),
+                expires: seconds_after(now, wanted.for_seconds),
+                scopes: wanted.scopes,
             };
             let event = Event::UserTokenMade(made.clone());
             server
@@ -196,7 +198,7 @@ pub(super) fn admit<'s>(
     let made = state.user_tokens.admit(secret, now)?;
     if state.directory.user(&made.user).is_none() {
         return Err(UserTokenRefused::Ended(
-            made.clone(),
+            Box::new(made.clone()),
             "is of nobody any more",
         ));
     }
@@ -206,14 +208,19 @@ pub(super) fn admit<'s>(
     Ok(made)
 }
 
-fn known(state: &State, user: &Principal) -> Result<(), Error> {
-    let known = state.directory.user(user).map(drop);
+fn known<'s>(state: &'s State, user: &Principal) -> Result<&'s UserSet, Error> {
+    let known = state.directory.user(user);
     known.ok_or_else(|| Error::NoSuchUser(user.clone()))
 }
 
-/// The number of the token that `user` may have now.
-fn may_have_another(state: &State, user: &Principal, now: Timestamp) -> Result<u64, Error> {
-    known(state, user)?;
+/// The number of the token that `user` may have now, as it is wanted.
+fn may_have_another(
+    state: &State,
+    user: &Principal,
+    wanted: &WantedToken,
+    now: Timestamp,
+) -> Result<u64, Error> {
+    wanted.check(known(state, user)?)?;
     if state.lock(user).is_some() {
         return Err(Error::LockedUser(user.clone()));
     }

@@ -10,6 +10,7 @@ pub(super) fn token(number: usize, name: &Principal, now: Timestamp) -> Event {
         user: name.clone(),
         secret: format!("{number:064x}").parse().unwrap(),
         expires: after(now, 100_000),
+        scopes: Default::default(),
     })
 }
 
