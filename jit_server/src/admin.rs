@@ -25,6 +25,7 @@ use crate::attribute::{AttributeValue, Named};
 use crate::cli::{ListOptions, NewUser, RemoveHost, RemoveUser};
 use crate::client::Client;
 use crate::error::Error;
+use crate::policy::WindowDocument;
 use crate::until::Until;
 
 pub use apply::{Applied, apply};
@@ -47,6 +48,8 @@ struct User {
     keys: Vec<UserKey>,
     #[serde(default)]
     service: bool,
+    #[serde(default)]
+    hours: Vec<WindowDocument>,
     lock: Option<Lock>,
     #[serde(default)]
     until: Option<Timestamp>,
@@ -82,8 +85,9 @@ pub async fn add_user(new: NewUser, out: &mut impl Write) -> Result<(), Error> {
             return Err(Error::Setup(format!("attribute {name} is given twice")));
         }
     }
+    let hours: Vec<WindowDocument> = new.hours.iter().map(WindowDocument::from).collect();
     let client = Client::new(&new.reach.socket);
-    let body = json!({ "name": new.name, "login": new.login, "groups": new.groups, "keys": keys, "until": new.until, "attributes": attributes, "service": new.service });
+    let body = json!({ "name": new.name, "login": new.login, "groups": new.groups, "keys": keys, "until": new.until, "attributes": attributes, "service": new.service, "hours": hours });
     let user: User = client.post("/v1/users", &body).await?;
     if new.json {
         return print_json(out, &user);
@@ -111,6 +115,9 @@ fn described(user: &User, all: &[User]) -> String {
     text.push('\n');
     for key in &user.keys {
         text.push_str(&format!("  key {}\n", key.fingerprint));
+    }
+    for window in &user.hours {
+        text.push_str(&format!("  hours {window}\n"));
     }
     let sharing = all
         .iter()

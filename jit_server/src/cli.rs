@@ -16,6 +16,7 @@ use crate::directory::GroupName;
 use crate::duration;
 use crate::init::Layout;
 use crate::label::Label;
+use crate::policy::Window;
 use crate::scope::Scope;
 use crate::tls::TlsName;
 use crate::until::Until;
@@ -203,6 +204,10 @@ pub struct NewUser {
     /// It is a program: it asks and never approves, denies, reviews, locks nor audits, and is known by a token alone
     #[arg(long)]
     pub service: bool,
+    /// The hours within which a service account may ask, such as "mon-fri 02:00 to 04:00 Europe/Paris"; may be given again, 16 times at
+    /// most. What it is given ends with them
+    #[arg(long = "hours", value_name = "HOURS", requires = "service")]
+    pub hours: Vec<Window>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

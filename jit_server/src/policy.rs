@@ -31,6 +31,7 @@ pub use document::{
 pub(crate) use file::read_text;
 pub use file::{Change, PolicyFile, check, read};
 pub use hosts::{HostPattern, Hosts};
+pub use hours::{Hours, MOST_WINDOWS, Window};
 pub(crate) use parse::check_closely;
 pub use parse::{Checked, check_text};
 pub use reader::Mistake;

@@ -12,6 +12,7 @@ mod extend;
 #[cfg(test)]
 mod laws;
 mod lock;
+mod own_hours;
 mod restored;
 mod review;
 mod size;

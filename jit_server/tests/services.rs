@@ -302,3 +302,41 @@ async fn a_service_account_gets_no_token_without_a_scope_nor_one_that_decides() 
     let year = json!({ "for_seconds": 365 * day, "scopes": ["read"] });
     root.post("/v1/users/mallory/tokens", year).await.is(201);
 }
+
+#[tokio::test]
+async fn a_service_account_with_hours_asks_within_them_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let elsewhere = running.listen_elsewhere().await;
+    let root = running.as_("root");
+    let with = |service: bool, hours: Value| json!({ "name": "mallory", "login": "mallory", "groups": ["developers"], "service": service, "hours": hours });
+    let window =
+        |days: &str| json!({ "days": [days], "from": "00:00", "to": "24:00", "zone": "UTC" });
+    for wrong in [
+        with(false, json!([window("mon-sun")])),
+        with(true, json!([window("someday")])),
+        with(true, json!(vec![window("mon"); 17])),
+    ] {
+        root.post("/v1/users", wrong)
+            .await
+            .refuses(422, "bad-hours");
+    }
+    let in_three_days = running.server.now() + jiff::SignedDuration::from_hours(72);
+    let day = in_three_days.strftime("%a").to_string().to_lowercase();
+    let closed = with(true, json!([window(&day)]));
+    root.post("/v1/users", closed).await.is(201);
+    let program = program(&running, &elsewhere, scoped(&["ask:web-admin"])).await;
+    let refused = program.asks("web-admin", "web-1").await;
+    refused.refuses(403, "outside-own-hours");
+    let explained = root
+        .get("/v1/policy/explain?principal=mallory&role=web-admin&host=web-1")
+        .await
+        .is(200);
+    assert_eq!(explained["code"], "outside-own-hours", "{explained}");
+    // Other hours are no other account: its tokens count on.
+    let open = with(true, json!([window(&day), window("mon-sun")]));
+    let shown = root.post("/v1/users", open).await.is(201);
+    assert_eq!(shown["hours"][1]["days"], json!(["mon-sun"]));
+    program.asks("web-admin", "web-1").await.is(201);
+}

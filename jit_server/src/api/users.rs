@@ -18,6 +18,7 @@ use super::loss::LossView;
 use crate::attribute::{AttributeValue, Attributes};
 use crate::directory::{GroupName, MOST_OF_USER};
 use crate::event::{Service, UserSet};
+use crate::policy::{MOST_WINDOWS, Window, WindowDocument};
 use crate::server::Server;
 use crate::ssh_key::SshKey;
 use crate::until::Until;
@@ -49,6 +50,30 @@ pub(super) struct NewUser {
     /// A program: it asks and never decides, and is known by a token alone.
     #[serde(default)]
     service: bool,
+    /// A service account's: it asks within these hours alone, and what it is given ends with them. None: at any time. 16 at most.
+    #[serde(default)]
+    #[schema(max_items = 16)]
+    hours: Vec<WindowDocument>,
+}
+
+impl NewUser {
+    /// What it has as a service account, where it is to be one.
+    fn service(&self) -> Result<Option<Service>, Problem> {
+        let wrong = |why: String| {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("hours: {why}"))
+                .code("bad-hours")
+        };
+        if self.hours.len() > MOST_WINDOWS {
+            return Err(wrong(format!("{MOST_WINDOWS} windows at most")));
+        }
+        if !self.service && !self.hours.is_empty() {
+            return Err(wrong("only a service account has any".to_owned()));
+        }
+        let windows: Result<Vec<Window>, String> =
+            self.hours.iter().map(Window::try_from).collect();
+        let windows = windows.map_err(wrong)?;
+        Ok(self.service.then(|| Service::within(&windows)))
+    }
 }
 
 /// A user.
@@ -60,6 +85,8 @@ pub(super) struct User {
     keys: Vec<UserKey>,
     /// A service account: it never approves, denies, reviews, locks nor audits.
     service: bool,
+    /// A service account's own. None: it asks at any time.
+    hours: Vec<WindowDocument>,
     /// null: not locked.
     lock: Option<LockView>,
     /// From then on the user may do nothing, and nothing that is granted to him goes past it. null: there is no end.
@@ -89,6 +116,10 @@ impl User {
             groups: user.groups.iter().map(ToString::to_string).collect(),
             keys: keys.collect(),
             service: user.is_service(),
+            hours: user
+                .service
+                .as_ref()
+                .map_or_else(Vec::new, |service| service.hours.clone()),
             lock: state.lock(&user.name).map(LockView::from),
             until: user.until,
             attributes: user.attributes.listed(),
@@ -111,6 +142,7 @@ pub(super) async fn set(
         let detail = format!("a user has {MOST_OF_USER} groups and {MOST_OF_USER} keys at most");
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
     }
+    let service = new.service()?;
     let user = UserSet {
         name: new.name,
         login: new.login,
@@ -118,7 +150,7 @@ pub(super) async fn set(
         keys: new.keys,
         until: new.until.map(|Until(until)| until),
         attributes: new.attributes,
-        service: new.service.then(Service::default),
+        service,
     };
     server.set_user(user.clone()).await?;
     let answer = server.look(|state| User::of(&user, state));

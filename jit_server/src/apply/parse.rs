@@ -132,7 +132,15 @@ impl Reader<'_> {
         self.refuse_unknown(
             body,
             path,
-            &["login", "groups", "keys", "until", "attributes", "service"],
+            &[
+                "login",
+                "groups",
+                "keys",
+                "until",
+                "attributes",
+                "service",
+                "hours",
+            ],
         );
         let login = self.required(body, at, path, "login", Self::parsed::<Login>);
         let groups = self
@@ -146,7 +154,8 @@ impl Reader<'_> {
         let attributes = self.optional(body, path, "attributes", Self::attributes);
         let attributes = attributes.unwrap_or_else(|| Some(Default::default()))?;
         let service = self.optional(body, path, "service", Self::flag);
-        let (groups, keys, service) = (groups?, keys?, service.unwrap_or(Some(false))?);
+        let service = self.service(body, at, path, service.unwrap_or(Some(false))?);
+        let (groups, keys, service) = (groups?, keys?, service?);
         for (what, count) in [("groups", groups.len()), ("keys", keys.len())] {
             if count > MOST_OF_USER {
                 let problem = format!("a user has {MOST_OF_USER} {what} at most");
@@ -160,8 +169,26 @@ impl Reader<'_> {
             keys,
             until: until.map(|Until(until)| until),
             attributes,
-            service: service.then(Service::default),
+            service,
         })
+    }
+
+    /// `Some(None)` where it is a person.
+    fn service(
+        &mut self,
+        body: &DeTable<'_>,
+        at: &Range<usize>,
+        path: &str,
+        is_service: bool,
+    ) -> Option<Option<Service>> {
+        let hours = self.optional(body, path, "hours", Self::windows);
+        if hours.is_some() && !is_service {
+            let problem = "only a service account has hours of its own; a role's are in the policy";
+            self.mistake(at, &format!("{path}.hours"), problem);
+            return None;
+        }
+        let windows = hours.unwrap_or_else(|| Some(Vec::new()))?;
+        Some(is_service.then(|| Service::within(&windows)))
     }
 
     fn host(&mut self, body: &DeTable<'_>, at: &Range<usize>, path: &str) -> Option<WantedHost> {

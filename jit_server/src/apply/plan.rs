@@ -1,5 +1,7 @@
 //! From how things are to how they are wanted.
 
+mod service;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
@@ -253,11 +255,7 @@ fn user_details(before: Option<&UserSet>, user: &UserSet) -> Vec<String> {
         }
         Some(_) => Vec::new(),
     };
-    match (before.is_some_and(UserSet::is_service), user.is_service()) {
-        (false, true) => details.push("+ service account".to_owned()),
-        (true, false) => details.push("- service account".to_owned()),
-        _ => {}
-    }
+    details.extend(service::details(before, user));
     let none = BTreeSet::new();
     let groups = before.map_or(&none, |before| &before.groups);
     details.extend(members("group", groups, &user.groups, ToString::to_string));

@@ -4,11 +4,16 @@
 //! end. So it is never closed while they show a time within it: where an hour comes twice, both count; where one is left out, what of the
 //! window falls into it is not there, and a window that is wholly in it does not open on that day.
 
+mod written;
+
 use std::fmt;
 
 use jiff::civil::{Date, DateTime, Time, Weekday};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Timestamp, ToSpan};
+
+pub use written::MOST_WINDOWS;
+pub(super) use written::zone;
 
 /// The next opening is looked for so many days ahead: a window opens every week, unless the clocks leave it out.
 const DAYS_AHEAD: i32 = 15;

@@ -203,7 +203,10 @@ pub(super) fn admit<'s>(
         ));
     }
     if let Err(over) = state.check_time_of(&made.user, now) {
-        return Err(UserTokenRefused::Over(made.clone(), over.to_string()));
+        return Err(UserTokenRefused::Over(
+            Box::new(made.clone()),
+            over.to_string(),
+        ));
     }
     Ok(made)
 }

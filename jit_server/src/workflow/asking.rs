@@ -83,11 +83,13 @@ pub enum Rule {
     ReasonLong,
     /// It is asked for from where that may be.
     AskedFrom,
+    /// A service account asks, and begins, within its own hours.
+    WithinOwnHours,
 }
 
 impl Rule {
     /// All, in the order in which they are asked.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::NotLocked,
         Self::NotRestored,
         Self::NotEnded,
@@ -106,6 +108,7 @@ impl Rule {
         Self::TicketFits,
         Self::ReasonLong,
         Self::AskedFrom,
+        Self::WithinOwnHours,
     ];
 }
 
@@ -180,6 +183,7 @@ impl<'a> Desk<'a> {
                 let check = |origin| role.check_origin(wish.role, Some(origin));
                 Ok(wish.origin.map_or(Ok(()), check)?)
             }
+            Rule::WithinOwnHours => self.check_own_hours(&self.user()?.name, wish.not_before),
         }
     }
 

@@ -229,6 +229,38 @@ pub enum WorkflowError {
         /// When that is.
         until: Timestamp,
     },
+    /// A service account wants something outside of its own hours.
+    #[error("{principal} may ask within its own hours only, {hours}{}", opening(*.opens))]
+    OutsideOwnHours {
+        /// Which.
+        principal: Principal,
+        /// Its hours in words.
+        hours: String,
+        /// When they come next. None: the clocks leave them out for weeks.
+        opens: Option<Timestamp>,
+    },
+    /// It would last past the end of its principal's hours.
+    #[error("{grant} can last until {until:.0} at most, when the hours of its service account end")]
+    PastOwnHours {
+        /// Which grant.
+        grant: GrantId,
+        /// When they end.
+        until: Timestamp,
+    },
+    /// Nobody can say whether it is within its hours.
+    #[error(
+        "the hours of {principal} can't be told on this server: {why}; root there sets them again with `jit-server user add`"
+    )]
+    OwnHoursUnreadable {
+        /// Whose.
+        principal: Principal,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+fn opening(opens: Option<Timestamp>) -> String {
+    opens.map_or_else(String::new, |at| format!("; they begin again at {at:.0}"))
 }
 
 impl From<ConditionRefusal> for WorkflowError {
@@ -303,6 +335,9 @@ impl WorkflowError {
             Self::UserEnded { .. } => ("user-ended", Forbidden),
             Self::StartPastEnd { .. } => ("start-past-end", Invalid),
             Self::PastEnd { .. } => ("past-end", Invalid),
+            Self::OutsideOwnHours { .. } => ("outside-own-hours", Forbidden),
+            Self::PastOwnHours { .. } => ("past-hours", Invalid),
+            Self::OwnHoursUnreadable { .. } => ("own-hours-unreadable", Conflict),
         }
     }
 }

@@ -116,6 +116,21 @@ impl Desk<'_> {
         }
     }
 
+    /// Within which of his own, and where they end a grant that is made now.
+    fn own_hours_met(&self, principal: &Principal, wish: &Wish<'_>) -> String {
+        let Ok(Some(hours)) = self.own_hours(principal) else {
+            return format!("{principal} has no hours of his own");
+        };
+        let start = wish.not_before.unwrap_or(self.now);
+        let wanted = seconds_after(start, wish.for_seconds);
+        match hours.open_until(start, wanted) {
+            Some(until) if until < wanted => format!(
+                "{principal} may ask {hours}; a grant from {start:.0} on would end with that, at {until:.0}"
+            ),
+            _ => format!("{principal} may ask {hours}"),
+        }
+    }
+
     /// By what a rule is met.
     fn met(&self, rule: Rule, principal: &Principal, wish: &Wish<'_>) -> String {
         let role = self.policy.roles.get(wish.role);
@@ -160,6 +175,7 @@ impl Desk<'_> {
                 Some(start) => format!("{start:.0} is near enough"),
             },
             Rule::WithinHours => role.map_or_else(String::new, |role| self.hours_met(role, wish)),
+            Rule::WithinOwnHours => self.own_hours_met(principal, wish),
         }
     }
 }

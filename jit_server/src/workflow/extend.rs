@@ -24,6 +24,7 @@ impl<'a> Desk<'a> {
         let grant = self.known(id)?;
         self.check_is(&grant.principal)?;
         self.live(id)?;
+        self.check_own_hours(&user.name, None)?;
         let (rule, extension) = self.check_extension(user, grant, for_seconds)?;
         let first = &self.first_request(grant)?.asked;
         let reason = reason.unwrap_or_else(|| first.reason.clone());
@@ -112,6 +113,7 @@ impl<'a> Desk<'a> {
             });
         }
         self.check_hours_of_extension(&grant.role, rule, grant, expires)?;
+        self.check_own_hours_of_extension(grant, expires)?;
         let limit = limit.min(seconds_after(grant.not_before, rule.longest_seconds));
         if expires > limit {
             let left = limit.duration_since(grant.expires).as_secs().max(0);

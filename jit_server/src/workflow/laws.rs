@@ -10,6 +10,7 @@ mod extension;
 mod hosts;
 mod hours;
 mod lock;
+mod own_hours;
 mod removal;
 mod request;
 mod review;

@@ -37,7 +37,7 @@ impl Desk<'_> {
         let within = |seconds| {
             let limit = seconds_after(start, seconds);
             let until = rule.lasts_until(&asked.role, start, limit, self.now)?;
-            Ok::<_, WorkflowError>(until.min(end))
+            self.own_hours_until(&asked.principal, start, until.min(end))
         };
         let longest = rule.extension.map(|_| within(rule.longest_seconds));
         Ok(Span {

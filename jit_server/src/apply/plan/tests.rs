@@ -290,3 +290,40 @@ fn a_plan_says_who_becomes_a_service_account_and_it_has_to_be_said_each_time() {
     let told = mistakes.unwrap_err()[0].to_string();
     assert!(told.contains("users.ci.service"), "{told}");
 }
+
+#[test]
+fn a_service_account_has_hours_as_a_role_has_and_a_person_none() {
+    let file = |more: &str| format!("[users.ci]\nlogin = \"ci\"\n{more}");
+    let hours = "hours = { days = [\"mon-fri\"], from = \"02:00\", to = \"04:00\", zone = \"Europe/Paris\" }\n";
+    let mut state = state(&file("service = true\n"));
+    let text = file(&format!("service = true\n{hours}"));
+    let plan = planned(&state, &wanted(Some(&text), None));
+    assert_eq!(
+        told(&plan),
+        ["Changed ci + hours mon-fri 02:00 to 04:00 Europe/Paris"]
+    );
+    happen(&mut state, &plan.events);
+    assert!(
+        planned(&state, &wanted(Some(&text), None))
+            .changes
+            .is_empty()
+    );
+    for wrong in [
+        file(hours),
+        file("service = true\nhours = []\n"),
+        file(&format!(
+            "service = true\n{}",
+            hours.replace("Europe/Paris", "Paris")
+        )),
+    ] {
+        let mistakes = read(Texts {
+            users: Some(&wrong),
+            ..Texts::default()
+        });
+        assert!(
+            mistakes.unwrap_err()[0]
+                .to_string()
+                .contains("users.ci.hours")
+        );
+    }
+}

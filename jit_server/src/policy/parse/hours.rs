@@ -1,17 +1,12 @@
-//! A role's `hours`.
+//! A role's `hours`, and a service account's.
 
 use std::collections::BTreeSet;
 
 use jiff::tz::TimeZone;
 use toml::de::DeTable;
 
-use super::super::hours::{Days, Hours, Minute, Window};
+use super::super::hours::{Days, Hours, MOST_WINDOWS, Minute, Window, zone};
 use super::super::reader::{Reader, Value};
-
-/// Windows of one role at most.
-const MOST_WINDOWS: usize = 16;
-/// The longest name of the tz database has 32 characters.
-const LONGEST_ZONE: usize = 64;
 
 impl Reader<'_> {
     /// `Some(None)` where the role has no hours, None where what is said of them is wrong.
@@ -33,7 +28,7 @@ impl Reader<'_> {
     }
 
     /// One table or a list of them.
-    fn windows(&mut self, value: &Value<'_>, path: &str) -> Option<Vec<Window>> {
+    pub(crate) fn windows(&mut self, value: &Value<'_>, path: &str) -> Option<Vec<Window>> {
         let Some(list) = value.get_ref().as_array() else {
             return self.window(value, path).map(|window| vec![window]);
         };
@@ -55,17 +50,9 @@ impl Reader<'_> {
         let to = self.required(table, &at, path, "to", Self::parsed::<Minute>);
         let zone = self.required(table, &at, path, "zone", Self::zone);
         let (days, from, to, zone) = (days?, from?, to?, zone?);
-        if from == to || from == Minute::LAST {
-            let problem = "from and to leave no time between them; a whole day is from \"00:00\" to \"24:00\"";
-            self.mistake(&at, path, problem);
-            return None;
-        }
-        Some(Window {
-            days,
-            from,
-            to,
-            zone,
-        })
+        Window::new(days, from, to, zone)
+            .map_err(|problem| self.mistake(&at, path, problem))
+            .ok()
     }
 
     fn days(&mut self, value: &Value<'_>, path: &str) -> Option<Days> {
@@ -75,18 +62,8 @@ impl Reader<'_> {
 
     fn zone(&mut self, value: &Value<'_>, path: &str) -> Option<TimeZone> {
         let name = self.text(value, path)?;
-        // Whatever else it was, it would not be looked for as a file.
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"_+-/".contains(&b);
-        let zone = Some(name)
-            .filter(|name| name.len() <= LONGEST_ZONE && name.bytes().all(plain))
-            .and_then(|name| TimeZone::get(name).ok())
-            .filter(|zone| !zone.is_unknown());
-        if zone.is_none() {
-            let name: String = name.chars().take(80).collect();
-            let problem =
-                format!("{name:?} is not a time zone such as \"Europe/Paris\" or \"UTC\"");
-            self.mistake(&value.span(), path, problem);
-        }
-        zone
+        zone(name)
+            .map_err(|problem| self.mistake(&value.span(), path, problem))
+            .ok()
     }
 }

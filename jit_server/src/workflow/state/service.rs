@@ -2,7 +2,6 @@
 
 use super::State;
 use crate::event::{Entry, Event, UserSet};
-use crate::user_token::End;
 
 impl State {
     /// True where a service account would decide by it. What takes access away stands, whoever did it.
@@ -13,14 +12,6 @@ impl State {
         let by = entry.event.decided_by(&entry.actor);
         let by = by.and_then(|name| self.directory.user(name));
         by.is_some_and(UserSet::is_service)
-    }
-
-    /// Tokens that were made for a person are none for a program, nor the other way round: they end.
-    pub(super) fn user_set(&mut self, user: &UserSet, entry: &Entry) {
-        if self.turns(user) {
-            self.user_tokens.end_of(&user.name, End::Turned, entry.at);
-        }
-        self.directory.set_user(user.clone());
     }
 
     /// True where `user` is known and becomes a service account by this, or a person.

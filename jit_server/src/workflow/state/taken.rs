@@ -28,8 +28,12 @@ impl State {
         }
     }
 
-    /// What would outlive his time ends, also where the record does not say so before.
+    /// What would outlive his time ends, also where the record does not say so before. Tokens that were made for a person are none for a
+    /// program, nor the other way round: they end.
     pub(super) fn user_set(&mut self, user: &UserSet, entry: &Entry) {
+        if self.turns(user) {
+            self.user_tokens.end_of(&user.name, End::Turned, entry.at);
+        }
         self.directory.set_user(user.clone());
         let past_end = self.outliving(user, entry.at);
         for id in past_end.map(|grant| grant.id.clone()).collect::<Vec<_>>() {
