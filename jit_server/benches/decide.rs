@@ -298,6 +298,7 @@ impl Server {
     fn happened(&mut self, actor: &Actor, event: Event) {
         self.seq += 1;
         let entry = Entry {
+            via: None,
             seq: self.seq,
             at: self.now,
             actor: actor.clone(),

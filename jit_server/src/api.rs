@@ -2,6 +2,7 @@
 
 mod apply;
 mod audit;
+mod call;
 mod caller;
 mod enrolment;
 mod grants;
@@ -127,6 +128,7 @@ pub fn router(server: Arc<Server>, limits: Arc<Limits>) -> Router {
     let calls = Arc::new(metrics::Calls::default());
     let guarded = Router::from(described())
         .layer(middleware::from_fn(caller::demand_client_header))
+        .layer(middleware::from_fn(call::answer))
         .layer(middleware::from_fn_with_state(
             Arc::clone(&server),
             refused::record,

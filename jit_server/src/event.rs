@@ -5,6 +5,7 @@
 mod at_once;
 mod service;
 mod user;
+mod via;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -28,6 +29,7 @@ use crate::text::{Comment, Reason, Ticket};
 
 pub use at_once::{AtOnce, Reviewed};
 pub use service::Service;
+pub use via::Via;
 
 /// One event in its place in the record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +42,9 @@ pub struct Entry {
     pub actor: Actor,
     /// What happened.
     pub event: Event,
+    /// The call that made it happen. None: no call did, it says itself where it came from, or it is of before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Via>,
 }
 
 /// Who makes something happen.

@@ -2,6 +2,7 @@
 
 mod alarms;
 mod apply;
+mod call;
 mod enrolment;
 mod follow;
 mod host_lines;
@@ -34,6 +35,7 @@ use crate::store::{Kept, Loaded, Place, Store};
 use crate::streams::Streams;
 use crate::workflow::{self, Command, State};
 
+pub use call::Call;
 pub use enrolment::{Enrolment, NewToken, Removal, WithToken};
 pub(crate) use enrolment::{REMOVED, removal};
 pub use follow::CUT_OFF_AFTER;
@@ -78,6 +80,8 @@ struct Writer {
     /// The policy event recorded last, so that a restart records nothing new.
     policy: Option<Event>,
     bound: alarm::Bound<Option<HostName>>,
+    /// The call because of which it writes, where there is one.
+    call: Option<Arc<Call>>,
 }
 
 /// A signed bundle and its revision.
@@ -145,6 +149,7 @@ impl Server {
                 place,
                 policy,
                 bound: alarm::Bound::default(),
+                call: None,
             })),
             streams,
             uses: user_tokens::Uses::default(),
@@ -404,9 +409,11 @@ impl Server {
         F: Future<Output = Result<T, Error>> + Send,
     {
         let server = Arc::clone(self);
+        let call = Call::current();
         let done = tokio::spawn(async move {
             let mut writer = Arc::clone(&server.writer).lock_owned().await;
             let _turn = server.turn(&mut writer).await?;
+            writer.call = call;
             work(server, writer).await
         });
         done.await.unwrap_or(Err(Error::Stopping))
@@ -441,12 +448,15 @@ impl Server {
 
     /// Events as they come next in the record.
     fn numbered(writer: &Writer, at: Timestamp, actor: &Actor, events: Vec<Event>) -> Vec<Entry> {
+        // What the server does by itself while it answers, it would have done without the call.
+        let call = writer.call.as_ref().filter(|_| *actor != Actor::Server);
         let numbered = (writer.place.last_seq + 1..).zip(events);
         let entries = numbered.map(|(seq, event)| Entry {
             seq,
             at,
             actor: event.actor(actor),
             event,
+            via: call.and_then(|call| call.via()),
         });
         entries.collect()
     }

@@ -111,6 +111,7 @@ fn host() -> HostId {
 
 fn entry(seq: u64) -> Entry {
     Entry {
+        via: None,
         seq,
         at: "2026-11-22T12:00:00Z".parse().unwrap(),
         actor: Actor::Server,

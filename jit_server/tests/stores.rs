@@ -100,6 +100,7 @@ fn entry(seq: u64) -> Entry {
         roles: 1,
     };
     Entry {
+        via: None,
         seq,
         at: "2026-11-22T12:00:00Z".parse().unwrap(),
         actor: Actor::Server,

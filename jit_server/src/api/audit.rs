@@ -15,7 +15,7 @@ use super::Problem;
 use super::caller::Caller;
 use super::input::Parameters;
 use super::requests::may_see;
-use crate::event::{Entry, Event};
+use crate::event::{Entry, Event, Via};
 use crate::policy::Policy;
 use crate::server::Server;
 use crate::store::Kept;
@@ -71,6 +71,30 @@ pub(super) struct EventView {
     subject: Option<String>,
     #[schema(value_type = Object)]
     detail: Map<String, Value>,
+    /// How the call came in that made it happen; only for those who read the whole record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    via: Option<ViaView>,
+}
+
+/// How a call came in.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ViaView {
+    /// The token that was shown. null: the caller was known by his account.
+    token: Option<String>,
+    /// An address, or `socket` on the server's machine.
+    from: String,
+    /// The caller's uid on the server's machine. null: he was elsewhere.
+    uid: Option<u32>,
+}
+
+impl From<Via> for ViaView {
+    fn from(via: Via) -> Self {
+        Self {
+            token: via.token.map(String::from),
+            from: via.from.into(),
+            uid: via.uid,
+        }
+    }
 }
 
 /// The record after an event: all of it for the administrator and those whom `may_audit` in the policy names, for other people what
@@ -129,7 +153,7 @@ async fn read(
             .filter_map(|kept| match kept {
                 Kept::Own(entry) => {
                     let told = all || concerns(known, &policy, caller, &entry.event);
-                    told.then(|| own(*entry))
+                    told.then(|| own(*entry, all))
                 }
                 Kept::OfHost { seq, host, line } => {
                     let reader = if all { &Caller::Administrator } else { caller };
@@ -191,7 +215,7 @@ fn concerns(known: &Known, policy: &Policy, caller: &Caller, event: &Event) -> b
     }
 }
 
-fn own(entry: Entry) -> EventView {
+fn own(entry: Entry, all: bool) -> EventView {
     let kind = entry.event.kind().to_owned();
     let subject = match &entry.event {
         Event::UserSet(user) => Some(user.name.to_string()),
@@ -234,6 +258,7 @@ fn own(entry: Entry) -> EventView {
         kind,
         subject,
         detail,
+        via: entry.via.filter(|_| all).map(Into::into),
     }
 }
 
@@ -266,5 +291,6 @@ pub(super) fn of_host(seq: u64, host: &HostName, line: &str, caller: &Caller) ->
         kind,
         subject,
         detail,
+        via: None,
     })
 }

@@ -15,7 +15,7 @@ use super::remote::Whose;
 use super::{Problem, Remote, reach};
 use crate::error::Error;
 use crate::event::{Actor, UserTokenMade};
-use crate::server::{By, Server};
+use crate::server::{By, Call, Server};
 
 /// What the kernel says of the other end of a connection. The listener puts it into every request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,6 +152,9 @@ impl FromRequestParts<Arc<Server>> for Caller {
         };
         if let (Some(known), Ok(actor)) = (parts.extensions.get::<Known>(), caller.actor()) {
             known.is(actor, caller.token().map(|made| made.token.clone()));
+        }
+        if let Some(call) = parts.extensions.get::<Arc<Call>>() {
+            call.is_of_person(caller.token().map(|made| made.token.clone()));
         }
         reach::check(server, &caller, parts)?;
         Ok(caller)

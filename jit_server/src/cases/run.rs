@@ -206,6 +206,7 @@ impl<'a> Stage<'a> {
     fn happened(&mut self, at: Timestamp, actor: &Actor, event: Event) {
         self.seq += 1;
         self.state.apply(&Entry {
+            via: None,
             seq: self.seq,
             at,
             actor: event.actor(actor),

@@ -1,10 +1,13 @@
 //! What both databases keep as text and signed numbers, read back into what it was.
 
+use std::borrow::Cow;
+
 use jit_grant::{HostId, HostName};
+use serde::{Deserialize, Serialize};
 use sqlx::{ColumnIndex, Decode, Row, Type};
 
 use super::{Kept, StoreError};
-use crate::event::{Entry, Event};
+use crate::event::{Entry, Event, Via};
 
 /// A row of either database, of which text and numbers are read by their columns' names.
 pub(super) trait Readable<'r>: Row {
@@ -52,14 +55,15 @@ pub(super) fn entry<'r>(row: &'r impl Readable<'r>) -> Result<Entry, StoreError>
     let seq = row.number("seq")?;
     let damaged = |why: String| StoreError::Damaged { seq, why };
     let body = row.text("body")?;
-    let event: Event = serde_json::from_str(&body).map_err(|error| damaged(error.to_string()))?;
+    let body: Body<'_> = serde_json::from_str(&body).map_err(|error| damaged(error.to_string()))?;
     let at = row.text("at")?.parse();
     let at = at.map_err(|error: jiff::Error| damaged(error.to_string()))?;
     Ok(Entry {
         seq: unsigned(seq)?,
         at,
         actor: parsed(seq, row.text("actor")?)?,
-        event,
+        event: body.event.into_owned(),
+        via: body.via.map(Cow::into_owned),
     })
 }
 
@@ -69,9 +73,22 @@ pub(super) fn revision<'r>(row: &'r impl Readable<'r>) -> Result<(HostId, u64), 
     Ok((parsed(0, row.text("host_id")?)?, revision))
 }
 
+/// What an event's row has as its body: the event, and how the call came in beside it. No event has a field of that name.
+#[derive(Serialize, Deserialize)]
+struct Body<'e> {
+    #[serde(flatten)]
+    event: Cow<'e, Event>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    via: Option<Cow<'e, Via>>,
+}
+
 /// What an event's row has as its body.
-pub(super) fn body(event: &Event) -> Result<String, StoreError> {
-    serde_json::to_string(event).map_err(encode)
+pub(super) fn body(entry: &Entry) -> Result<String, StoreError> {
+    let body = Body {
+        event: Cow::Borrowed(&entry.event),
+        via: entry.via.as_ref().map(Cow::Borrowed),
+    };
+    serde_json::to_string(&body).map_err(encode)
 }
 
 pub(super) fn parsed<T: TryFrom<String, Error: std::fmt::Display>>(
@@ -98,4 +115,45 @@ pub(super) fn unsigned(number: i64) -> Result<u64, StoreError> {
 
 fn encode(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
     StoreError::Database(sqlx::Error::Encode(Box::new(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Actor;
+
+    fn read(body: &str) -> (Event, Option<Via>) {
+        let body: Body<'_> = serde_json::from_str(body).unwrap();
+        (body.event.into_owned(), body.via.map(Cow::into_owned))
+    }
+
+    #[test]
+    fn a_row_of_before_is_read_as_it_was_and_one_with_its_call_by_the_version_before() {
+        let via = Via {
+            token: Some("u7".parse().unwrap()),
+            from: "192.0.2.1".parse().unwrap(),
+            uid: None,
+        };
+        for before in [
+            r#"{"kind":"restore_confirmed"}"#,
+            r#"{"kind":"withdrawn","request":"r7"}"#,
+            r#"{"kind":"host_state","name":"web-1","host_id":"h00000000000000000000000000000000","at":"2026-11-22T12:00:00Z","version":"0.1.0","gates":{}}"#,
+            r#"{"kind":"call_refused","call":"POST /v1/users","status":403,"why":"no","from":"192.0.2.1"}"#,
+        ] {
+            let (event, none) = read(before);
+            assert_eq!(none, None);
+            assert_eq!(event, serde_json::from_str::<Event>(before).unwrap());
+            let entry = Entry {
+                seq: 1,
+                at: "2026-11-22T12:00:00Z".parse().unwrap(),
+                actor: Actor::Server,
+                event: event.clone(),
+                via: Some(via.clone()),
+            };
+            let written = body(&entry).unwrap();
+            assert_eq!(read(&written), (event.clone(), Some(via.clone())));
+            // What the version before makes of it.
+            assert_eq!(serde_json::from_str::<Event>(&written).unwrap(), event);
+        }
+    }
 }

@@ -283,7 +283,7 @@ async fn insert(
         .bind(signed(entry.seq)?)
         .bind(entry.at.to_string())
         .bind(entry.actor.to_string())
-        .bind(rows::body(&entry.event)?)
+        .bind(rows::body(entry)?)
         .execute(&mut **transaction)
         .await?;
     Ok(())

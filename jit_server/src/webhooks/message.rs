@@ -9,6 +9,8 @@ use crate::event::Event;
 
 /// Never sent, though they are hashes: nobody elsewhere needs them.
 const KEPT_BACK: [&str; 1] = ["secret"];
+/// Nor are tokens and addresses of callers: endpoints are read by more people than the whole record is.
+const HOW_IT_CAME_IN: &str = "via";
 
 /// Part of the record, as the API has it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -73,6 +75,7 @@ impl Message {
         for key in KEPT_BACK {
             told.detail.remove(key);
         }
+        told.rest.remove(HOW_IT_CAME_IN);
         Self {
             id: format!("msg_{endpoint}_{}_{}", told.seq, told.at.as_millisecond()),
             kind: told.kind.clone(),
@@ -116,12 +119,14 @@ mod tests {
         let told = json!({
             "seq": 7, "at": "2026-11-22T12:00:00Z", "origin": "server", "actor": "@administrator", "kind": "user_token_made",
             "subject": "u1", "detail": { "token": "u1", "user": "alice", "secret": "abc", "expires": "2026-11-23T12:00:00Z" },
+            "via": { "token": "u7", "from": "192.0.2.1", "uid": null },
         });
         let message = Message::of_event("pager", &serde_json::from_value(told.clone()).unwrap());
         assert_eq!(message.id, "msg_pager_7_1795348800000");
         let body: Value = serde_json::from_slice(&message.body()).unwrap();
         let mut without = told.clone();
         without["detail"].as_object_mut().unwrap().remove("secret");
+        without.as_object_mut().unwrap().remove("via");
         assert_eq!(
             body,
             json!({ "type": "user_token_made", "timestamp": told["at"], "data": without })

@@ -139,6 +139,7 @@ impl History {
 
     fn happened(&mut self, at: Timestamp, actor: &Actor, event: Event) {
         let entry = Entry {
+            via: None,
             seq: self.entries.len() as u64 + 1,
             at,
             actor: actor.clone(),

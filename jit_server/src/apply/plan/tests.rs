@@ -28,6 +28,7 @@ fn planned(state: &State, wanted: &Wanted) -> Plan {
 fn happen(state: &mut State, events: &[Event]) {
     for event in events {
         state.apply(&Entry {
+            via: None,
             seq: 1,
             at: now(),
             actor: Actor::Administrator,

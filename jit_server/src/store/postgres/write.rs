@@ -125,7 +125,7 @@ async fn insert(connection: &mut PgConnection, entry: &Entry) -> Result<(), Stor
         .bind(signed(entry.seq)?)
         .bind(entry.at.to_string())
         .bind(entry.actor.to_string())
-        .bind(rows::body(&entry.event)?)
+        .bind(rows::body(entry)?)
         .execute(connection)
         .await?;
     Ok(())

@@ -51,7 +51,7 @@ proptest! {
                 // Whatever is in the record: adding the name brings nothing back.
                 let mut added = history.state.clone();
                 if !known {
-                    added.apply(&Entry { seq: 0, at: now, actor: Actor::Administrator, event: user(name.as_str(), name.as_str()) });
+                    added.apply(&Entry { via: None, seq: 0, at: now, actor: Actor::Administrator, event: user(name.as_str(), name.as_str()) });
                     prop_assert_eq!(possessions(&added, &name, now), [0; 4]);
                 }
             }

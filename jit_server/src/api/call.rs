@@ -1,0 +1,26 @@
+//! Each call is known to whatever is recorded because of it.
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::{Peer, Remote};
+use crate::origin::Origin;
+use crate::server::Call;
+
+/// Answers a call; what is recorded meanwhile says that it came by it.
+pub(super) async fn answer(mut request: Request, next: Next) -> Response {
+    let call = Arc::new(of(&request));
+    request.extensions_mut().insert(Arc::clone(&call));
+    call.around(next.run(request)).await
+}
+
+fn of(request: &Request) -> Call {
+    let remote = request.extensions().get::<Arc<Remote>>();
+    let uid = request.extensions().get::<Peer>().map(|peer| peer.uid);
+    let here = uid.map(|_| Origin::Socket);
+    let from = remote.map(|remote| Origin::Address(remote.peer()));
+    Call::new(from.or(here), uid)
+}
