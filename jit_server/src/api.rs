@@ -16,6 +16,7 @@ mod locks;
 mod loss;
 mod meta;
 mod metrics;
+mod once;
 mod origin;
 mod page;
 mod policy;
@@ -60,12 +61,18 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(90);
     title = "jit-server",
     description = "Just-in-time access: requests, approvals, grants, and what hosts are told. People are known by the uid at \
                    the other end of the Unix socket, over TLS by `Authorization: Bearer jit-user.…`; hosts, at both, by a token they sign. Every call but openapi.json and healthz carries \
-                   the header `Jit-Client: NAME/VERSION`."
+                   the header `Jit-Client: NAME/VERSION`. A POST of a person's with the header `Idempotency-Key` is done once however often it is \
+                   sent within a day; hosts' own calls do nothing twice anyway, and need none."
 ))]
 struct Document;
 
 /// The routes, and the document that describes them.
 fn described() -> OpenApiRouter<Arc<Server>> {
+    people().merge(hosts())
+}
+
+/// What people and the administrator call.
+fn people() -> OpenApiRouter<Arc<Server>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(meta::whoami))
         .routes(routes!(users::list, users::set))
@@ -79,7 +86,6 @@ fn described() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(hosts::remove))
         .routes(routes!(enrolment::list_tokens, enrolment::make_token))
         .routes(routes!(enrolment::revoke_token))
-        .routes(routes!(enrolment::enrol))
         .routes(routes!(apply::apply).layer(apply::files_limit()))
         .routes(routes!(key::rotate))
         .routes(routes!(restored::show, restored::declare))
@@ -101,6 +107,12 @@ fn described() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(left_behind::show))
         .routes(routes!(sessions::list))
         .routes(routes!(audit::list))
+}
+
+/// What hosts call.
+fn hosts() -> OpenApiRouter<Arc<Server>> {
+    OpenApiRouter::new()
+        .routes(routes!(enrolment::enrol))
         .routes(routes!(host_side::stream))
         .routes(routes!(host_side::bundle))
         .routes(routes!(host_side::word))
@@ -120,15 +132,18 @@ fn open_to_all() -> OpenApiRouter<Arc<Server>> {
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut document = described().merge(open_to_all()).into_openapi();
     refusals::describe(&mut document);
+    once::describe(&mut document);
     document
 }
 
 /// The API of `server`, called within `limits`.
 pub fn router(server: Arc<Server>, limits: Arc<Limits>) -> Router {
     let calls = Arc::new(metrics::Calls::default());
-    let guarded = Router::from(described())
+    let calling = (Arc::clone(&server), Arc::default());
+    let guarded = Router::from(people())
+        .layer(middleware::from_fn_with_state(calling, call::answer))
+        .merge(Router::from(hosts()))
         .layer(middleware::from_fn(caller::demand_client_header))
-        .layer(middleware::from_fn(call::answer))
         .layer(middleware::from_fn_with_state(
             Arc::clone(&server),
             refused::record,

@@ -115,6 +115,9 @@ pub enum Error {
     /// The database does not answer.
     #[error("the database does not answer; nothing was changed, ask again in a moment")]
     Away,
+    /// A call with this key was done already.
+    #[error("this call was done before, as event {0} of the record, and not again")]
+    DoneBefore(u64),
     /// The daemon is going down or a task of it failed.
     #[error("jit-server is stopping; ask again in a moment")]
     Stopping,

@@ -10,6 +10,7 @@
 //! | requests and grants as a state machine | [`workflow`] |
 //! | what happened, where it is kept, and a copy of it | [`event`], [`store`], [`copy`] |
 //! | what an administrator has to look at | [`alarm`] |
+//! | calls that are done once, however often they are sent | [`once`] |
 //! | whether the database is an older copy | [`mark`] |
 //! | the one writer | [`server`] |
 //! | what a host is told | [`bundles`], [`streams`] |
@@ -41,6 +42,7 @@ pub mod label;
 pub mod listen;
 pub mod loss;
 pub mod mark;
+pub mod once;
 pub mod origin;
 pub mod policy;
 pub mod scope;

@@ -413,6 +413,9 @@ impl Server {
         let done = tokio::spawn(async move {
             let mut writer = Arc::clone(&server.writer).lock_owned().await;
             let _turn = server.turn(&mut writer).await?;
+            if let Some(call) = &call {
+                server.look(|state| call.check(state, server.now()))?;
+            }
             writer.call = call;
             work(server, writer).await
         });
@@ -443,6 +446,9 @@ impl Server {
         };
         let entries = Self::numbered(writer, at, &actor, events);
         self.keep_all(writer, entries.clone(), revisions).await?;
+        if let Some(call) = &writer.call {
+            call.kept(&entries);
+        }
         Ok(entries)
     }
 
@@ -458,7 +464,11 @@ impl Server {
             event,
             via: call.and_then(|call| call.via()),
         });
-        entries.collect()
+        let mut entries: Vec<Entry> = entries.collect();
+        if let (Some(call), Some(first)) = (call, entries.first_mut()) {
+            call.sign(first);
+        }
+        entries
     }
 
     /// Disk first, then memory, then the world.

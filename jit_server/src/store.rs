@@ -1,5 +1,6 @@
 //! Where events are kept. An event is on disk before anybody is told of it.
 
+mod answers;
 mod id;
 mod piece;
 mod postgres;
@@ -13,7 +14,9 @@ use futures_util::future::BoxFuture;
 use jit_grant::{ChainHead, GrantId, HostId, HostName, PublicKey};
 
 use crate::event::Entry;
+use crate::once::Digest;
 
+pub use answers::{Answered, CallAnswer};
 pub use id::{Id, NotAnId};
 pub use piece::Piece;
 pub use postgres::{Address, AddressError, PostgresStore};
@@ -251,6 +254,20 @@ pub trait Store: Send + Sync + 'static {
     /// Is called as what it is a copy of, where nothing was kept yet and the database can be: a machine that knew the one knows the other.
     fn take_identity(&self, _: Id) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async { Ok(()) })
+    }
+
+    /// Keeps what a call was answered for a day, and the newest few thousand of such answers. Not part of the record.
+    fn keep_answer<'a>(
+        &'a self,
+        _: Answered,
+        _: &'a CallAnswer,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// What the call of that key was answered whose first event has that number. None where it is not kept.
+    fn answer(&self, _: Digest, _: u64) -> BoxFuture<'_, Result<Option<CallAnswer>, StoreError>> {
+        Box::pin(async { Ok(None) })
     }
 
     /// Ends the connection.

@@ -29,5 +29,6 @@ pub use explain::{Able, Approvers, Explanation, Outcome, Told, explain};
 pub use restored::Unconfirmed;
 pub use stages::Progress;
 pub use state::{
-    Done, Ended, Given, Grant, GrantState, Request, RequestState, Review, Said, State, Step,
+    Calls, Done, DoneOnce, Ended, Given, Grant, GrantState, Request, RequestState, Review, Said,
+    State, Step,
 };

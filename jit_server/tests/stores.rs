@@ -15,8 +15,10 @@ use std::path::PathBuf;
 
 use jit_grant::{HostId, SigningKey};
 use jit_server::event::{Actor, Entry, Event};
+use jit_server::once::Digest;
 use jit_server::store::{
-    HostLine, HostLines, Kept, Place, PostgresStore, SqliteStore, Store, StoreError,
+    Answered, CallAnswer, HostLine, HostLines, Kept, Place, PostgresStore, SqliteStore, Store,
+    StoreError,
 };
 use postgres::Postgres;
 use sqlx::{Connection, PgConnection, SqliteConnection};
@@ -92,6 +94,7 @@ on_each! {
     hosts_lines_share_the_numbers_and_are_kept_as_written
     what_was_open_under_a_grant_is_found_to_its_end_also_where_another_carried_it_on
     what_was_left_behind_is_found_by_host_and_grant
+    an_answer_is_kept_for_a_day_for_one_call_and_the_newest_few_thousand_are
 }
 
 fn entry(seq: u64) -> Entry {
@@ -507,4 +510,52 @@ async fn a_database_that_is_not_there_is_said_to_be_so_at_once() {
         "{said}"
     );
     assert!(began.elapsed() < std::time::Duration::from_secs(4));
+}
+
+async fn an_answer_is_kept_for_a_day_for_one_call_and_the_newest_few_thousand_are(fresh: Fresh) {
+    let store = fresh.open().await;
+    let begin: jiff::Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+    let of = |digit: &str, seq: u64, hours: i64| Answered {
+        key: Digest::try_from(digit.repeat(64)).unwrap(),
+        seq,
+        at: begin + jiff::SignedDuration::from_hours(hours),
+    };
+    let said = |body: &str| CallAnswer {
+        status: 201,
+        body: body.to_owned(),
+    };
+    let kept = async |of: Answered| store.answer(of.key, of.seq).await.unwrap();
+    let (first, later) = (of("a", 7, 0), of("a", 9, 23));
+    store.keep_answer(first, &said("{}")).await.unwrap();
+    assert_eq!(kept(first).await, Some(said("{}")));
+    assert_eq!(kept(of("b", 7, 0)).await, None);
+    // A later call of the same key takes the place of the one before, and neither is taken for the other.
+    store.keep_answer(later, &said("[]")).await.unwrap();
+    assert_eq!(
+        (kept(first).await, kept(later).await),
+        (None, Some(said("[]")))
+    );
+    store
+        .keep_answer(of("c", 10, 24), &said("{}"))
+        .await
+        .unwrap();
+    assert!(kept(later).await.is_some());
+    store
+        .keep_answer(of("d", 11, 48), &said("{}"))
+        .await
+        .unwrap();
+    assert!(kept(later).await.is_none(), "more than a day old");
+    let many = "INSERT INTO call_answer (key, seq, at, status, body) \
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) \
+         SELECT 'x' || i, i, (SELECT max(at) FROM call_answer) + i, 200, '{}' FROM n";
+    assert!(fresh.does(many).await);
+    store
+        .keep_answer(of("e", 12, 49), &said("{}"))
+        .await
+        .unwrap();
+    // It fails where there is one row more or less.
+    let counted = "INSERT INTO call_answer SELECT * FROM call_answer WHERE (SELECT count(*) FROM call_answer) <> 4096";
+    assert!(fresh.does(counted).await);
+    assert!(kept(of("e", 12, 49)).await.is_some());
+    assert!(kept(of("d", 11, 48)).await.is_none(), "the oldest went");
 }

@@ -104,6 +104,15 @@ pub(super) async fn apply(
     Ok(Json(PlanView::of(plan, !files.dry_run)))
 }
 
+/// Bytes at most in the body of a call to `path`.
+pub(super) fn longest_body(path: &str) -> usize {
+    if path == "/v1/apply" {
+        MAX_FILES
+    } else {
+        super::MAX_BODY
+    }
+}
+
 /// For the layer of this route: files are larger than other bodies.
 pub(super) fn files_limit() -> DefaultBodyLimit {
     DefaultBodyLimit::max(MAX_FILES)

@@ -1,20 +1,26 @@
-//! Each call is known to whatever is recorded because of it.
+//! Each call is known to whatever is recorded because of it, and done once where its caller gave it a key.
 
 use std::sync::Arc;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 
+use super::once::{self, UnderWay};
 use super::{Peer, Remote};
 use crate::origin::Origin;
-use crate::server::Call;
+use crate::server::{Call, Server};
 
 /// Answers a call; what is recorded meanwhile says that it came by it.
-pub(super) async fn answer(mut request: Request, next: Next) -> Response {
+pub(super) async fn answer(
+    State((server, under_way)): State<(Arc<Server>, Arc<UnderWay>)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let call = Arc::new(of(&request));
     request.extensions_mut().insert(Arc::clone(&call));
-    call.around(next.run(request)).await
+    call.around(once::answer(server, under_way, request, next))
+        .await
 }
 
 fn of(request: &Request) -> Call {

@@ -133,6 +133,10 @@ impl FromRequestParts<Arc<Server>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
+        // Whoever was asked already, in this very call.
+        if let Some(known) = parts.extensions.get::<Self>() {
+            return Ok(known.clone());
+        }
         let peer = parts.extensions.get::<Peer>().cloned();
         let shown = match peer {
             Some(peer) => Shown::Account(peer),

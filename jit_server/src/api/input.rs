@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
@@ -34,12 +34,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             ));
         }
         let body = tokio::time::timeout(LONGEST_BODY, Bytes::from_request(request, state)).await;
-        let body = body.map_err(|_| {
-            Problem::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "the body took longer than 10 s",
-            )
-        })?;
+        let body = body.map_err(|_| too_slow())?;
         let body =
             body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
         // Serde would fill a struct from an array of its fields in order, too.
@@ -54,6 +49,22 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, told(&error)).code("bad-body")
         })
     }
+}
+
+/// All of a body, whatever it is, where it has no more than `longest` bytes.
+pub(super) async fn read(body: Body, longest: usize) -> Result<Bytes, Problem> {
+    let body = tokio::time::timeout(LONGEST_BODY, axum::body::to_bytes(body, longest)).await;
+    body.map_err(|_| too_slow())?.map_err(|_| {
+        let detail = format!("the body is longer than {longest} bytes, or ended in its midst");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    })
+}
+
+fn too_slow() -> Problem {
+    Problem::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "the body took longer than 10 s",
+    )
 }
 
 /// What is wrong with a body. Of a wrong value its place is left out: people see this who never saw the JSON.

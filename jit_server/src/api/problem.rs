@@ -28,6 +28,9 @@ pub struct Problem {
     /// The last line of the host's chain that is stored, for a host that sent others than those due.
     #[serde(skip_serializing_if = "Option::is_none")]
     seq: Option<u64>,
+    /// The event that a call was done as which is not done again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<u64>,
     /// The connection is of no more use, and is closed after this.
     #[serde(skip)]
     closes: bool,
@@ -45,6 +48,7 @@ impl Problem {
             detail: detail.into(),
             code: None,
             seq: None,
+            event: None,
             closes: false,
         }
     }
@@ -82,6 +86,13 @@ impl Problem {
     /// The word for programs.
     pub(super) fn word(&self) -> Option<&'static str> {
         self.code
+    }
+
+    /// With the event that the call was done as before.
+    #[must_use]
+    pub(super) fn event(mut self, seq: u64) -> Self {
+        self.event = Some(seq);
+        self
     }
 
     /// With the connection closed after it.
@@ -130,6 +141,9 @@ impl From<Error> for Problem {
             Error::OutOfScope(_) => Self::forbidden(detail).code("out-of-scope"),
             Error::NotARevision(_) => Self::bad_request(detail).code("not-a-revision"),
             Error::UnknownHost => Self::new(StatusCode::UNAUTHORIZED, detail).code("unknown-host"),
+            Error::DoneBefore(seq) => Self::new(StatusCode::CONFLICT, detail)
+                .code("done-before")
+                .event(seq),
             Error::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).code("stopping"),
             Error::CutOff(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).code("cut-off"),
             Error::Away | Error::Store(StoreError::Overtaken) => {

@@ -56,7 +56,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     .flatten()
 }
 
-fn add(operation: &mut Operation, refusals: &[(&str, &str)]) {
+pub(super) fn add(operation: &mut Operation, refusals: &[(&str, &str)]) {
     for (status, why) in refusals {
         let responses = &mut operation.responses.responses;
         responses.entry((*status).to_owned()).or_insert_with(|| {

@@ -3,6 +3,7 @@
 use jit_grant::UserTokenId;
 use serde::{Deserialize, Serialize};
 
+use crate::once::Once;
 use crate::origin::Origin;
 
 /// How a call came in that made something happen. An auditor reads it; what the caller did is in the event.
@@ -16,4 +17,7 @@ pub struct Via {
     /// His uid on the server's machine, at its socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
+    /// In the first event that it made, where its caller gave it a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub once: Option<Once>,
 }

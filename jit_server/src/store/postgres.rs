@@ -5,6 +5,7 @@
 //! writes nothing after a place that it has not seen. Each write has an id, by which a copy is told apart that went on by itself.
 
 mod address;
+mod answers;
 mod lines;
 mod write;
 
@@ -27,8 +28,12 @@ use tokio::time::{sleep, timeout};
 
 use super::piece;
 use super::rows::{entry, kept, parsed, revision, signed, unsigned};
-use super::{HostHead, HostLines, Id, Kept, Loaded, Piece, Place, Store, StoreError, Turn};
+use super::{
+    Answered, CallAnswer, HostHead, HostLines, Id, Kept, Loaded, Piece, Place, Store, StoreError,
+    Turn,
+};
 use crate::event::Entry;
+use crate::once::Digest;
 
 pub use address::{Address, AddressError};
 
@@ -356,6 +361,22 @@ impl Store for PostgresStore {
                 .await?;
             rows.iter().map(revision).collect()
         })
+    }
+
+    fn keep_answer<'a>(
+        &'a self,
+        of: Answered,
+        answer: &'a CallAnswer,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        within(self.keep(of, answer))
+    }
+
+    fn answer(
+        &self,
+        key: Digest,
+        seq: u64,
+    ) -> BoxFuture<'_, Result<Option<CallAnswer>, StoreError>> {
+        within(self.kept(key, seq))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -133,6 +133,7 @@ mod tests {
             token: Some("u7".parse().unwrap()),
             from: "192.0.2.1".parse().unwrap(),
             uid: None,
+            once: None,
         };
         for before in [
             r#"{"kind":"restore_confirmed"}"#,

@@ -1,5 +1,7 @@
 //! The record in SQLite.
 
+mod answers;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,8 +15,11 @@ use sqlx::{Row, Sqlite, Transaction};
 
 use super::piece;
 use super::rows::{self, entry, kept, parsed, revision, signed, unsigned};
-use super::{HostHead, HostLines, Id, Kept, Loaded, Piece, Place, Store, StoreError};
+use super::{
+    Answered, CallAnswer, HostHead, HostLines, Id, Kept, Loaded, Piece, Place, Store, StoreError,
+};
 use crate::event::Entry;
+use crate::once::Digest;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -267,6 +272,22 @@ impl Store for SqliteStore {
                 .await?;
             Ok(())
         })
+    }
+
+    fn keep_answer<'a>(
+        &'a self,
+        of: Answered,
+        answer: &'a CallAnswer,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.keep(of, answer))
+    }
+
+    fn answer(
+        &self,
+        key: Digest,
+        seq: u64,
+    ) -> BoxFuture<'_, Result<Option<CallAnswer>, StoreError>> {
+        Box::pin(self.kept(key, seq))
     }
 
     /// All of it is in the one file after this.

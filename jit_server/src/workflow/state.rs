@@ -1,5 +1,6 @@
 //! What is so after all that happened.
 
+mod calls;
 mod grants;
 mod numbers;
 mod requests;
@@ -23,6 +24,7 @@ use crate::user_token::{End, UserTokens};
 
 use numbers::Numbers;
 
+pub use calls::{Calls, DoneOnce};
 pub use grants::{Ended, Grant, GrantState};
 pub use requests::{Given, Request, RequestState, Step};
 pub use reviews::{Done, Review};
@@ -38,6 +40,8 @@ pub struct State {
     pub keys: KeyChain,
     /// Users' tokens.
     pub user_tokens: UserTokens,
+    /// Calls with a key.
+    pub calls: Calls,
     requests: BTreeMap<u64, Request>,
     grants: BTreeMap<u64, Grant>,
     /// Grants neither revoked nor released; some of them may be past their time.
@@ -177,6 +181,9 @@ impl State {
     /// Takes in what happened. What does not fit the state changes nothing: [`command`](super::command) makes no such event,
     /// and a record with one must not open anything.
     pub fn apply(&mut self, entry: &Entry) {
+        if let Some(once) = entry.via.as_ref().and_then(|via| via.once.as_ref()) {
+            self.calls.done(once, entry);
+        }
         if self.is_decided_by_service(entry) {
             return;
         }

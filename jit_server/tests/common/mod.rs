@@ -315,7 +315,7 @@ impl Person {
         self.try_send(method, path, headers, body).await.unwrap()
     }
 
-    async fn try_send(
+    pub async fn try_send(
         &self,
         method: Method,
         path: &str,
@@ -368,7 +368,7 @@ pub async fn read(response: Response<Incoming>) -> Answer {
     try_read(response).await.unwrap()
 }
 
-async fn try_read(response: Response<Incoming>) -> Option<Answer> {
+pub async fn try_read(response: Response<Incoming>) -> Option<Answer> {
     let status = response.status();
     let bytes = response.into_body().collect().await.ok()?.to_bytes();
     Some(Answer {

@@ -30,6 +30,11 @@ impl<K: Ord + Clone> Numbers<K> {
         self.0.get(key).into_iter().flatten()
     }
 
+    /// How many those are.
+    pub(super) fn count(&self, key: &K) -> usize {
+        self.0.get(key).map_or(0, BTreeSet::len)
+    }
+
     /// Keeps those that `keeps` says yes to.
     pub(super) fn retain(&mut self, keeps: impl Fn(&u64) -> bool) {
         self.0.retain(|_, numbers| {

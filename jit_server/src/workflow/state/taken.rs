@@ -5,7 +5,7 @@ use jit_grant::{Principal, RequestId};
 
 use super::super::user::PAST_END;
 use super::{RequestState, Said, State};
-use crate::event::{Entry, UserSet};
+use crate::event::{Actor, Entry, UserSet};
 use crate::text::Reason;
 use crate::user_token::End;
 
@@ -50,6 +50,7 @@ impl State {
     /// His lock, where there is one, stays: adding him again must not undo it.
     pub(super) fn user_removed(&mut self, name: &Principal, reason: &Reason, entry: &Entry) {
         self.directory.remove_user(name);
+        self.calls.forget_caller(&Actor::Principal(name.clone()));
         for id in self.take_from(name, reason, End::Removed, entry) {
             self.close(&id, RequestState::Withdrawn, entry);
         }
