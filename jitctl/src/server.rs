@@ -1,6 +1,7 @@
 //! jit-server's HTTP API, spoken over a Unix socket, or with TLS to a server that what is pinned vouches for.
 
 mod document;
+mod once;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use jit_grant::UserToken;
 use reqwest::header::LINK;
-use reqwest::{Certificate, Method, Response};
+use reqwest::{Certificate, Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -155,12 +156,12 @@ impl Server {
 
     /// What the server says at `path`.
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Error> {
-        self.call(Method::GET, path, None, PATIENCE).await
+        self.get_within(path, Duration::ZERO).await
     }
 
     /// A page of the list at `path`, newest first, and where the next one is.
     pub(crate) async fn page(&self, path: &str) -> Result<(Value, Option<String>), Error> {
-        let answer = self.send(Method::GET, path, None, PATIENCE).await?;
+        let answer = self.send(path, PATIENCE).await?;
         let link = answer.headers().get(LINK);
         let next = link
             .and_then(|link| link.to_str().ok())
@@ -171,12 +172,8 @@ impl Server {
 
     /// What the server says at `path`, which may hold its answer back for `time`.
     pub(crate) async fn get_within(&self, path: &str, time: Duration) -> Result<Value, Error> {
-        self.call(Method::GET, path, None, time + PATIENCE).await
-    }
-
-    /// Sends `body` to `path`.
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Error> {
-        self.call(Method::POST, path, Some(body), PATIENCE).await
+        let answer = self.send(path, time + PATIENCE).await?;
+        self.read(answer).await
     }
 
     /// What `value` stands for.
@@ -184,24 +181,18 @@ impl Server {
         T::deserialize(value).map_err(|error| self.nonsense(error))
     }
 
-    async fn call(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-        time: Duration,
-    ) -> Result<Value, Error> {
-        let answer = self.send(method, path, body, time).await?;
-        self.read(answer).await
+    async fn send(&self, path: &str, time: Duration) -> Result<Response, Error> {
+        let call = self.calling(Method::GET, path, None, time);
+        call.send().await.map_err(|error| self.failed(&error))
     }
 
-    async fn send(
+    fn calling(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
         time: Duration,
-    ) -> Result<Response, Error> {
+    ) -> RequestBuilder {
         let mut call = self
             .http
             .request(method, format!("{}{path}", self.address.base()))
@@ -213,7 +204,7 @@ impl Server {
         if let Some(body) = body {
             call = call.json(body);
         }
-        call.send().await.map_err(|error| self.failed(&error))
+        call
     }
 
     /// What the server answers, where it is no refusal.

@@ -8,6 +8,7 @@
 mod documents;
 mod host;
 mod login;
+mod lost;
 mod people;
 mod shown;
 mod support;

@@ -1,0 +1,141 @@
+//! A server that goes away in the midst of a call. Nothing is asked twice.
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::documents::request;
+use crate::support::Host;
+
+const ASK: [&str; 8] = [
+    "request",
+    "web-admin",
+    "--host",
+    "web1",
+    "--for",
+    "30m",
+    "--reason",
+    "disk full",
+];
+
+/// What becomes of a call.
+#[derive(Clone)]
+enum Fate {
+    /// It is read, and then the connection breaks.
+    Lost,
+    /// The same, and nobody listens for a while.
+    Restarted,
+    /// It is answered.
+    Answered(u16, Value),
+}
+
+/// A call as it came: what there is before its body, and its body.
+type Call = (String, String);
+
+fn key(call: &Call) -> String {
+    let mut lines = call.0.lines().map(str::to_lowercase);
+    let line = lines.find(|line| line.starts_with("idempotency-key: "));
+    line.expect("a key")
+}
+
+/// Listens at the host's socket. The first calls have these fates, and those after them the last.
+fn serve(host: &Host, fates: Vec<Fate>) -> Receiver<Call> {
+    let path = host.path("api.sock");
+    let mut listener = UnixListener::bind(&path).expect("a socket");
+    let (tell, calls) = channel();
+    std::thread::spawn(move || {
+        let last = fates.last().cloned().expect("a fate");
+        for fate in fates.into_iter().chain(std::iter::repeat(last)) {
+            let (connection, _) = listener.accept().expect("a connection");
+            let call = read(&connection);
+            if tell.send(call).is_err() {
+                return;
+            }
+            match fate {
+                Fate::Lost => {}
+                Fate::Restarted => listener = restart(listener, &path),
+                Fate::Answered(status, body) => answer(connection, status, &body),
+            }
+        }
+    });
+    calls
+}
+
+fn restart(listener: UnixListener, path: &PathBuf) -> UnixListener {
+    drop(listener);
+    std::fs::remove_file(path).expect("removed");
+    sleep(Duration::from_secs(1));
+    UnixListener::bind(path).expect("a socket")
+}
+
+fn read(connection: &UnixStream) -> Call {
+    let mut reader = BufReader::new(connection);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        reader.read_line(&mut head).expect("a line");
+    }
+    let length = head.to_lowercase();
+    let length = length
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .map_or(0, |length| length.parse().expect("a length"));
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).expect("a body");
+    (head, String::from_utf8(body).expect("text"))
+}
+
+fn answer(mut connection: UnixStream, status: u16, body: &Value) {
+    let body = body.to_string();
+    let answer = format!(
+        "HTTP/1.1 {status} Status\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    connection.write_all(answer.as_bytes()).expect("sent");
+}
+
+#[test]
+fn a_server_that_restarts_in_the_midst_of_a_request_is_asked_for_the_same_again() {
+    let host = Host::new();
+    let answered = Fate::Answered(201, request("pending"));
+    let stopping = Fate::Answered(503, json!({ "detail": "stops", "code": "stopping" }));
+    let under_way = Fate::Answered(409, json!({ "detail": "wait", "code": "call-under-way" }));
+    let fates = vec![Fate::Restarted, stopping, Fate::Lost, under_way, answered];
+    let calls = serve(&host, fates);
+    let ended = host.jitctl(&ASK);
+    assert_eq!(ended.code, 5, "{}", ended.err);
+    assert!(ended.out.contains("r17 is asked"), "{}", ended.out);
+    let posted: Vec<Call> = calls
+        .try_iter()
+        .filter(|(head, _)| head.starts_with("POST "))
+        .collect();
+    assert_eq!(posted.len(), 5);
+    for call in &posted {
+        assert_eq!((key(call), &call.1), (key(&posted[0]), &posted[0].1));
+    }
+    // Another call has another key.
+    host.jitctl(&ASK);
+    let (head, _) = calls.recv().expect("a call");
+    assert_ne!(key(&(head, String::new())), key(&posted[0]));
+}
+
+#[test]
+fn a_call_is_sent_three_times_and_then_it_is_said_that_nobody_knows() {
+    let host = Host::new();
+    let calls = serve(&host, vec![Fate::Lost]);
+    let ended = host.jitctl(&ASK);
+    assert_eq!(ended.code, 1, "{}", ended.out);
+    assert_eq!(calls.try_iter().count(), 3);
+}
+
+#[test]
+fn where_nobody_listens_that_is_said_at_once() {
+    let host = Host::new();
+    let began = std::time::Instant::now();
+    let ended = host.jitctl(&ASK);
+    assert!(ended.err.contains("cannot reach"), "{}", ended.err);
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
