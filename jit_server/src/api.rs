@@ -1,5 +1,6 @@
 //! The HTTP API. One handler a request; every one of them is in the OpenAPI document, since both come from one list.
 
+mod allowances;
 mod apply;
 mod audit;
 mod call;

@@ -481,3 +481,50 @@ async fn from_the_end_of_his_time_on_neither_a_token_nor_an_account_makes_a_user
     away.post("/v1/requests", wanted).await.is(201);
     root.post("/v1/users", until("tomorrow")).await.is(422);
 }
+
+#[tokio::test]
+async fn a_token_that_is_used_from_many_addresses_makes_no_more_calls_than_from_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let elsewhere = running.listen_elsewhere().await;
+    let alice = away(&running, &elsewhere, "alice").await;
+    let (again, bob) = (
+        away(&running, &elsewhere, "alice").await,
+        away(&running, &elsewhere, "bob").await,
+    );
+    let began = std::time::Instant::now();
+    let from = async |address: String| {
+        let stream = TokioIo::new(elsewhere.connect_from(&address).await.unwrap());
+        let (mut sender, connection) = http1::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let (mut done, mut refused) = (0, 0);
+        for _ in 0..50 {
+            let request = hyper::Request::get("/v1/roles")
+                .header("host", "jit.test")
+                .header("jit-client", "test/1")
+                .header("authorization", format!("Bearer {}", alice.token))
+                .body(http_body_util::Full::<hyper::body::Bytes>::default());
+            let response = sender.send_request(request.unwrap()).await.unwrap();
+            let retry = response.headers().get("retry-after").cloned();
+            let answer = read(response).await;
+            if answer.status == 200 {
+                done += 1;
+            } else {
+                assert_eq!(retry.unwrap(), "1");
+                answer.refuses(429, "too-many-calls");
+                refused += 1;
+            }
+        }
+        (done, refused)
+    };
+    let addresses = (2..10).map(|number| from(format!("127.0.0.{number}")));
+    let counted = futures_util::future::join_all(addresses).await;
+    let done: usize = counted.iter().map(|(done, _)| done).sum();
+    let most = 101 + began.elapsed().as_millis() as usize * 50 / 1_000;
+    assert!((100..=most).contains(&done), "{done} of at most {most}");
+    // Her other token goes on once she has calls left at all, and nobody else feels it.
+    bob.get("/v1/roles").await.is(200);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    again.get("/v1/roles").await.is(200);
+}

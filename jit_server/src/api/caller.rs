@@ -199,6 +199,7 @@ async fn by_token(
     let made = server.user_of(token, remote.peer()).await;
     let made = made.inspect_err(|_| remote.refused())?;
     remote.is_of(&Whose::User(made.user.clone()), Instant::now())?;
+    remote.is_by(&made.token, Instant::now())?;
     Ok(made)
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
@@ -154,8 +154,9 @@ pub(super) async fn demand_moderation(
             StatusCode::TOO_MANY_REQUESTS,
             "too many calls from your account; wait a second",
         )
-        .code("too-many-calls");
-        return ([(header::RETRY_AFTER, "1")], problem).into_response();
+        .code("too-many-calls")
+        .retry_after(1);
+        return problem.into_response();
     }
     let remote = request.extensions().get::<Arc<Remote>>();
     if let Some(Err(problem)) = remote.map(|remote| remote.called(Instant::now())) {

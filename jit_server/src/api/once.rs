@@ -60,7 +60,8 @@ impl UnderWay {
                 StatusCode::CONFLICT,
                 "the first call with this Idempotency-Key is still under way; repeat it in a second",
             )
-            .code("call-under-way")),
+            .code("call-under-way")
+            .retry_after(1)),
             None => {
                 calls.insert(once.key, once.call);
                 Ok(Place {

@@ -17,7 +17,7 @@ pub struct Problem {
     #[schema(example = "about:blank")]
     kind: &'static str,
     /// The status in words.
-    title: String,
+    title: &'static str,
     /// The HTTP status.
     status: u16,
     /// What happened and what to do, for people.
@@ -31,6 +31,9 @@ pub struct Problem {
     /// The event that a call was done as which is not done again.
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<u64>,
+    /// Seconds after which it is worth to try again.
+    #[serde(skip)]
+    retry_after: Option<u8>,
     /// The connection is of no more use, and is closed after this.
     #[serde(skip)]
     closes: bool,
@@ -40,7 +43,7 @@ impl Problem {
     /// A problem of that status.
     #[must_use]
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        let title = status.canonical_reason().unwrap_or("Problem").to_owned();
+        let title = status.canonical_reason().unwrap_or("Problem");
         Self {
             kind: "about:blank",
             title,
@@ -49,6 +52,7 @@ impl Problem {
             code: None,
             seq: None,
             event: None,
+            retry_after: None,
             closes: false,
         }
     }
@@ -92,6 +96,13 @@ impl Problem {
     #[must_use]
     pub(super) fn event(mut self, seq: u64) -> Self {
         self.event = Some(seq);
+        self
+    }
+
+    /// Worth to try again after so many seconds.
+    #[must_use]
+    pub(super) fn retry_after(mut self, seconds: u8) -> Self {
+        self.retry_after = Some(seconds);
         self
     }
 
@@ -144,7 +155,9 @@ impl From<Error> for Problem {
             Error::DoneBefore(seq) => Self::new(StatusCode::CONFLICT, detail)
                 .code("done-before")
                 .event(seq),
-            Error::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).code("stopping"),
+            Error::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+                .code("stopping")
+                .retry_after(1),
             Error::CutOff(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).code("cut-off"),
             Error::Away | Error::Store(StoreError::Overtaken) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).code("unavailable")
@@ -182,7 +195,10 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
         let close = self.closes.then_some([(header::CONNECTION, "close")]);
-        let mut response = (status, kind, close, body).into_response();
+        let again = self
+            .retry_after
+            .map(|seconds| [(header::RETRY_AFTER, seconds.to_string())]);
+        let mut response = (status, kind, close, again, body).into_response();
         // Whoever passes the answer on may want to know more than its bytes.
         response.extensions_mut().insert(self);
         response

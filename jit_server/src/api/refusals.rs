@@ -1,6 +1,8 @@
 //! How any call may be refused, whatever it is about: each operation of the document has these beside its own answers.
 
+use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::schema::{Object, Type};
 use utoipa::openapi::{Content, OpenApi, Ref, ResponseBuilder};
 
 /// Of every call.
@@ -61,9 +63,15 @@ pub(super) fn add(operation: &mut Operation, refusals: &[(&str, &str)]) {
         let responses = &mut operation.responses.responses;
         responses.entry((*status).to_owned()).or_insert_with(|| {
             let problem = Content::new(Some(Ref::from_schema_name("Problem")));
-            let response = ResponseBuilder::new()
+            let mut response = ResponseBuilder::new()
                 .description(*why)
                 .content("application/problem+json", problem);
+            if *status == "429" {
+                let seconds = HeaderBuilder::new()
+                    .schema(Some(Object::with_type(Type::Integer)))
+                    .description(Some("seconds until it is worth to call again"));
+                response = response.header("Retry-After", seconds.build());
+            }
             response.build().into()
         });
     }

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::StatusCode;
-use jit_grant::{HostId, Principal};
+use jit_grant::{HostId, Principal, UserTokenId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Problem;
+use super::allowances::Allowances;
 use super::limits::{Allowance, CALLS, Rate};
 
 /// Connections at most.
@@ -28,6 +29,11 @@ const WASTED: Rate = Rate {
 const WASTERS: usize = 4_096;
 /// Calls of a connection without a token that counts.
 const CALLS_OF_STRANGER: u32 = 4;
+/// Calls of one token of a user: half of what he may make, so that one that runs wild, or was found by somebody, leaves him the other half.
+const CALLS_OF_TOKEN: Rate = Rate {
+    burst: 100.0,
+    a_second: 50.0,
+};
 /// Connections of one host or user at most; a host needs three.
 const CONNECTIONS_OF_ONE: usize = 16;
 
@@ -46,20 +52,33 @@ pub struct RemoteLimits {
     counts: Mutex<Counts>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
     all: usize,
     strangers: usize,
     addresses: HashMap<IpAddr, usize>,
     /// Of addresses whose connections came to nothing of late.
     wasted: HashMap<IpAddr, Allowance>,
-    known: HashMap<Whose, OfOne>,
+    /// Connections of each.
+    known: HashMap<Whose, usize>,
+    /// Calls of each, on whatever connections and from whatever addresses.
+    calls: Allowances<Whose>,
+    /// Calls of each token.
+    calls_of_tokens: Allowances<UserTokenId>,
 }
 
-#[derive(Debug)]
-struct OfOne {
-    connections: usize,
-    allowance: Allowance,
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            all: 0,
+            strangers: 0,
+            addresses: HashMap::new(),
+            wasted: HashMap::new(),
+            known: HashMap::new(),
+            calls: Allowances::new(CALLS),
+            calls_of_tokens: Allowances::new(CALLS_OF_TOKEN),
+        }
+    }
 }
 
 /// One connection over the network. The listener puts it into every request; dropped, it counts no more.
@@ -134,8 +153,7 @@ impl Counts {
     }
 
     fn take_call(&mut self, whose: &Whose, now: Instant) -> Result<(), Problem> {
-        let theirs = self.known.get_mut(whose);
-        if theirs.is_some_and(|theirs| theirs.allowance.take(now)) {
+        if self.calls.take(whose, now) {
             Ok(())
         } else {
             Err(too_many(
@@ -146,8 +164,8 @@ impl Counts {
 
     fn not_of(&mut self, whose: &Whose) {
         if let Some(theirs) = self.known.get_mut(whose) {
-            theirs.connections -= 1;
-            if theirs.connections == 0 {
+            *theirs -= 1;
+            if *theirs == 0 {
                 self.known.remove(whose);
             }
         }
@@ -215,10 +233,7 @@ impl Remote {
         let mut counts = self.limits.counts();
         let before = self.whose.borrow().clone();
         if before.as_ref() != Some(whose) {
-            let theirs = counts
-                .known
-                .get(whose)
-                .map_or(0, |theirs| theirs.connections);
+            let theirs = counts.known.get(whose).copied().unwrap_or(0);
             if theirs >= CONNECTIONS_OF_ONE {
                 return Err(too_many(
                     "this host or user has as many connections as it may; close some",
@@ -228,15 +243,7 @@ impl Remote {
                 None => counts.no_stranger(self.peer),
                 Some(other) => counts.not_of(other),
             }
-            let fresh = || OfOne {
-                connections: 0,
-                allowance: Allowance::full(CALLS, now),
-            };
-            counts
-                .known
-                .entry(whose.clone())
-                .or_insert_with(fresh)
-                .connections += 1;
+            counts.known.insert(whose.clone(), theirs + 1);
             *self.calls.lock().unwrap_or_else(PoisonError::into_inner) = 0;
             self.whose.send_replace(Some(whose.clone()));
             counts.take_call(whose, now)?;
@@ -245,8 +252,21 @@ impl Remote {
     }
 }
 
+impl Remote {
+    /// Counts a call with this token, which counts.
+    pub(super) fn is_by(&self, token: &UserTokenId, now: Instant) -> Result<(), Problem> {
+        if self.limits.counts().calls_of_tokens.take(token, now) {
+            Ok(())
+        } else {
+            Err(too_many("too many calls with this token; wait a second"))
+        }
+    }
+}
+
 fn too_many(detail: &str) -> Problem {
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).code("too-many-calls")
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)
+        .code("too-many-calls")
+        .retry_after(1)
 }
 
 impl Drop for Remote {
@@ -369,6 +389,39 @@ mod tests {
             limits.counts().known.is_empty() && limits.counts().strangers == 0,
             "nothing lasts"
         );
+    }
+
+    #[test]
+    fn a_connection_for_each_call_and_an_address_for_each_connection_make_no_more_of_them() {
+        let limits = Arc::new(RemoteLimits::default());
+        let now = Instant::now();
+        let token: UserTokenId = "u1".parse().unwrap();
+        let called = |number: u32, user: &str, token: &UserTokenId| {
+            let from = IpAddr::V4((0x7f00_0001 + number % 100).into());
+            let remote = limits.admit(from, now).unwrap();
+            remote.called(now).unwrap();
+            let user = Whose::User(user.parse().unwrap());
+            remote
+                .is_of(&user, now)
+                .and_then(|()| remote.is_by(token, now))
+                .is_ok()
+        };
+        let by = |user: &str, token: &UserTokenId| {
+            (0..1_000)
+                .filter(|number| called(*number, user, token))
+                .count()
+        };
+        let second: UserTokenId = "u2".parse().unwrap();
+        let (first_of_alice, of_bob) = (
+            (0..150)
+                .filter(|number| called(*number, "alice", &token))
+                .count(),
+            by("bob", &"u3".parse().unwrap()),
+        );
+        assert_eq!((first_of_alice, of_bob), (100, 100));
+        // Another token of hers has what she has left.
+        assert_eq!(by("alice", &second), 50);
+        assert!(limits.counts().known.is_empty());
     }
 
     #[test]

@@ -33,7 +33,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -191,6 +191,11 @@ impl Elsewhere {
 
     /// The same, where the server may have enough of them.
     pub async fn try_to_connect(&self) -> std::io::Result<TlsStream<TcpStream>> {
+        self.connect_from("127.0.0.1").await
+    }
+
+    /// The same, from this address of this machine.
+    pub async fn connect_from(&self, address: &str) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         let pinned = CertificateDer::from_pem_slice(self.ca.as_bytes()).unwrap();
         roots.add(pinned).unwrap();
@@ -199,7 +204,9 @@ impl Elsewhere {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let stream = TcpStream::connect(self.address).await?;
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(address.parse().unwrap(), 0))?;
+        let stream = socket.connect(self.address).await?;
         TlsConnector::from(Arc::new(config))
             .connect("jit.test".try_into().unwrap(), stream)
             .await
