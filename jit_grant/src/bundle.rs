@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::fingerprint::Fingerprint;
+use crate::limits::Limits;
 use crate::name::{GrantId, HostId, Login, Principal, RequestId, RoleName};
 
 /// What a grant may open. Configuration maps PAM services to these.
@@ -82,6 +83,9 @@ pub struct Grant {
     /// Several principals have this login on this host: only a key in `keys` tells them apart.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shared: bool,
+    /// To what else it is limited; `crit` names each, so that no host passes over one.
+    #[serde(flatten)]
+    pub limits: Limits,
     /// The request it answers.
     pub request: RequestNote,
     /// Who approved it.

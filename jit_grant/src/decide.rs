@@ -26,7 +26,8 @@ pub enum Credential {
     Principal(Principal),
     /// A sudo or su without a parent login session: nobody vouches for anyone.
     Unbound,
-    /// What all of these principals started may be in it, such as a login's user manager: yes only while each of them may.
+    /// What all of these principals started may be in it, such as a login's user manager: yes only while each of them may. Nobody enters
+    /// by it, so it is not judged by where somebody came from.
     Together(BTreeSet<Principal>),
 }
 
@@ -39,7 +40,7 @@ pub struct Query {
     pub action: Action,
     /// Who is asking.
     pub credential: Credential,
-    /// Address that the caller came from, where known.
+    /// Address that the caller came from, where known. For a sudo or su that of the login that vouches for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rhost: Option<String>,
     /// Terminal, where there is one.
@@ -80,15 +81,22 @@ pub struct Allowed {
 pub fn decide(bundle: &Bundle, query: &Query) -> Decision {
     match &query.credential {
         Credential::Together(principals) => decide_for_each(bundle, query, principals),
-        _ => decide_for_one(bundle, query),
+        _ => decide_for_one(bundle, query, Limited::Yes),
     }
+}
+
+/// Whether the limits of grants count. They are about how somebody enters, and not about what goes on beside his logins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limited {
+    Yes,
+    No,
 }
 
 /// The first of several ends is the end of what they have in common. For nobody the answer is no.
 fn decide_for_each(bundle: &Bundle, query: &Query, principals: &BTreeSet<Principal>) -> Decision {
     let mut earliest: Option<Allowed> = None;
     for query in each(query, principals) {
-        match decide_for_one(bundle, &query) {
+        match decide_for_one(bundle, &query, Limited::No) {
             Decision::Refuse(refusal) => return Decision::Refuse(refusal),
             Decision::Allow(allowed) => {
                 earliest = Some(match earliest {
@@ -112,7 +120,7 @@ fn each<'a>(
     })
 }
 
-/// Who may do `query.action` with `query.login` at `query.now`, however he may show who he is.
+/// Who may do `query.action` with `query.login` at `query.now`, however he may show who he is and wherever he comes from.
 #[must_use]
 pub fn holders(bundle: &Bundle, query: &Query) -> BTreeSet<Principal> {
     let grants = bundle.grants.iter().filter(|grant| {
@@ -121,8 +129,8 @@ pub fn holders(bundle: &Bundle, query: &Query) -> BTreeSet<Principal> {
     grants.map(|grant| grant.principal.clone()).collect()
 }
 
-fn decide_for_one(bundle: &Bundle, query: &Query) -> Decision {
-    let opening = opening(bundle, query);
+fn decide_for_one(bundle: &Bundle, query: &Query, limited: Limited) -> Decision {
+    let opening = opening(bundle, query, limited);
     let holding = opening
         .iter()
         .filter(|grant| grant.not_before <= query.now)
@@ -143,21 +151,28 @@ fn decide_for_one(bundle: &Bundle, query: &Query) -> Decision {
 /// no now. Grants that overlap or touch hold a session open one after the other.
 #[must_use]
 pub fn deadline(bundle: &Bundle, query: &Query) -> Option<Timestamp> {
-    if let Credential::Together(principals) = &query.credential {
-        let deadlines: Option<Vec<_>> = each(query, principals)
-            .map(|query| deadline(bundle, &query))
-            .collect();
-        return deadlines?.into_iter().min();
+    match &query.credential {
+        Credential::Together(principals) => {
+            let deadlines: Option<Vec<_>> = each(query, principals)
+                .map(|query| deadline_for_one(bundle, &query, Limited::No))
+                .collect();
+            deadlines?.into_iter().min()
+        }
+        _ => deadline_for_one(bundle, query, Limited::Yes),
     }
-    let until = held_until(&opening(bundle, query), query.now);
+}
+
+fn deadline_for_one(bundle: &Bundle, query: &Query, limited: Limited) -> Option<Timestamp> {
+    let until = held_until(&opening(bundle, query, limited), query.now);
     (until > query.now).then_some(until)
 }
 
 /// The grants that say yes to this now or later.
-fn opening<'a>(bundle: &'a Bundle, query: &Query) -> Vec<&'a Grant> {
+fn opening<'a>(bundle: &'a Bundle, query: &Query, limited: Limited) -> Vec<&'a Grant> {
     let grants = bundle.grants.iter();
     grants
         .filter(|grant| grant.expires > query.now && opens(grant, query))
+        .filter(|grant| limited == Limited::No || is_from_there(grant, query))
         .collect()
 }
 
@@ -182,7 +197,13 @@ fn in_force(grant: &Grant, now: Timestamp) -> bool {
     grant.not_before <= now && now < grant.expires
 }
 
-/// True where the grant would say yes at some time.
+/// True where the grant opens to who comes from where `query` does.
+fn is_from_there(grant: &Grant, query: &Query) -> bool {
+    let networks = grant.limits.login_from.as_ref();
+    networks.is_none_or(|networks| networks.include(query.rhost.as_deref()))
+}
+
+/// True where the grant would say yes at some time, from somewhere.
 fn opens(grant: &Grant, query: &Query) -> bool {
     grant.login == query.login
         && grant.allow.covers(query.action)
@@ -226,6 +247,7 @@ enum Miss<'a> {
     NotYet(Reverse<Timestamp>),
     NeedsKey,
     OtherKey,
+    NotFromThere,
 }
 
 fn why_not(bundle: &Bundle, query: &Query) -> Refusal {
@@ -243,6 +265,7 @@ fn why_not(bundle: &Bundle, query: &Query) -> Refusal {
         Some(Miss::NotYet(Reverse(at))) => Refusal::because(Code::NotYetStarted).at(at),
         Some(Miss::NeedsKey) => Refusal::because(Code::NeedsKey),
         Some(Miss::OtherKey) => Refusal::because(Code::OtherKey),
+        Some(Miss::NotFromThere) => Refusal::because(Code::NotFromThere),
     };
     refusal.to(query.action)
 }
@@ -257,6 +280,7 @@ fn miss<'a>(grant: &'a Grant, query: &Query) -> Option<Miss<'a>> {
         grant.allow.covers(query.action),
     ) {
         (Fit::Yes, true) if now < grant.not_before => Some(Miss::NotYet(Reverse(grant.not_before))),
+        (Fit::Yes, true) if now < grant.expires => Some(Miss::NotFromThere),
         (Fit::Yes, true) => Some(Miss::Expired(grant.expires, &grant.role)),
         (Fit::Yes, false) if in_force(grant, now) => Some(Miss::Action(&grant.role)),
         (Fit::NeedsKey, true) if in_force(grant, now) => Some(Miss::NeedsKey),

@@ -1,7 +1,7 @@
 //! How a host stands, in its own signed words: sent with every question for the server's word, so that a gate that was taken out is
 //! known upstream within a heartbeat (T8).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -109,6 +109,8 @@ pub struct HostState {
     pub version: String,
     /// Its gates.
     pub gates: Gates,
+    /// What it enforces, by the names that a grant's `crit` has ([`ENFORCED`](crate::ENFORCED)). Hosts of before say nothing of it.
+    pub enforces: BTreeSet<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -119,11 +121,15 @@ struct Claims {
     nonce: Nonce,
     version: String,
     gates: Gates,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    enforces: BTreeSet<String>,
 }
 
 impl HostState {
     /// Gates that it may speak of.
     pub const MAX_GATES: usize = 64;
+    /// Names of what it enforces, and bytes of one of them.
+    const MAX_ENFORCES: usize = 64;
     /// Bytes of [`Self::version`].
     const MAX_VERSION: usize = 64;
 
@@ -146,6 +152,7 @@ impl HostState {
             nonce: nonce.clone(),
             version: self.version.clone(),
             gates: self.gates.clone(),
+            enforces: self.enforces.clone(),
         };
         seal(HOST_STATE, &claims, key)
     }
@@ -181,6 +188,7 @@ impl HostState {
         let state = Self {
             version: claims.version,
             gates: claims.gates,
+            enforces: claims.enforces,
         };
         state.check()?;
         Ok(state)
@@ -189,6 +197,12 @@ impl HostState {
     fn check(&self) -> Result<(), DocumentRefused> {
         if self.gates.len() > Self::MAX_GATES {
             return Err(unparsable("more gates than a host's state may have"));
+        }
+        let is_name = |name: &String| {
+            name.len() <= Self::MAX_ENFORCES && name.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        if self.enforces.len() > Self::MAX_ENFORCES || !self.enforces.iter().all(is_name) {
+            return Err(unparsable("what the host enforces is no list of names"));
         }
         let version = self.version.as_bytes();
         if version.len() > Self::MAX_VERSION || !version.iter().all(u8::is_ascii_graphic) {
@@ -226,6 +240,7 @@ mod tests {
         let state = HostState {
             version: "0.1.0".to_owned(),
             gates: gates(&[("sshd", GateMode::Enforce), ("su", GateMode::Monitor)]),
+            enforces: ["login_from".to_owned()].into(),
         };
         let now = "2026-11-27T12:00:00Z".parse().unwrap();
         let document = state.sign(&host('1'), &nonce('a'), now, &key).unwrap();
@@ -264,10 +279,24 @@ mod tests {
         let ok = HostState {
             version: "0.1.0".to_owned(),
             gates: Gates::new(),
+            enforces: BTreeSet::new(),
         };
+        let numbered = |count: usize| (0..count).map(|n| format!("name{n}")).collect();
         for state in [
             HostState {
                 gates: many,
+                ..ok.clone()
+            },
+            HostState {
+                enforces: numbered(65),
+                ..ok.clone()
+            },
+            HostState {
+                enforces: ["a b".to_owned()].into(),
+                ..ok.clone()
+            },
+            HostState {
+                enforces: ["a".repeat(65)].into(),
                 ..ok.clone()
             },
             HostState {
@@ -288,6 +317,7 @@ mod tests {
                 nonce: nonce('a'),
                 version: state.version,
                 gates: state.gates,
+                enforces: state.enforces,
             };
             let document = seal(HOST_STATE, &claims, &key).unwrap();
             assert!(

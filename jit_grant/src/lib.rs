@@ -11,7 +11,9 @@ mod envelope;
 mod fingerprint;
 mod host_state;
 mod key;
+mod limits;
 mod name;
+mod network;
 mod protocol;
 mod refusal;
 mod rotation;
@@ -27,10 +29,12 @@ pub use envelope::{DocumentRefused, NotSigned};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use host_state::{GateChange, GateMode, Gates, HostState};
 pub use key::{KeyError, PublicKey, SigningKey, TrustedKeys};
+pub use limits::Limits;
 pub use name::{
     ChainHead, GrantId, HostId, HostName, Login, NameError, Nonce, Principal, RequestId, RoleName,
     SecretHash, Service, TokenId, UserTokenId,
 };
+pub use network::{Network, NetworkError, Networks, NetworksError};
 pub use refusal::Refusal;
 pub use rotation::NextKey;
 pub use signed::ENFORCED;

@@ -28,6 +28,7 @@ pub const ENFORCED: &[&str] = &[
     "expires",
     "keys",
     "login",
+    "login_from",
     "not_before",
     "principal",
     "shared",

@@ -4,13 +4,14 @@
 #[path = "golden/mod.rs"]
 mod golden;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use golden::Kind;
 use jiff::Timestamp;
 use jit_grant::{
     Allow, Approval, Bundle, Checkpoint, Code, DocumentRefused, GateMode, Grant, HostId, HostState,
-    HostToken, NextKey, Nonce, Possession, RequestNote, SigningKey, TrustedKeys, Word,
+    HostToken, Limits, NextKey, Nonce, Possession, RequestNote, SigningKey, TrustedKeys, Word,
 };
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
@@ -60,7 +61,7 @@ fn kind<T: std::fmt::Debug>(
     document: &str,
     read: impl Fn(&str) -> Result<T, DocumentRefused> + 'static,
 ) -> Kind {
-    let typ = format!("jit-{name}+jwt");
+    let typ = format!("jit-{}+jwt", name.split('.').next().unwrap_or(name));
     assert_eq!(sealed(&typ, &claims_of(document)).split('.').count(), 3);
     read(document).unwrap();
     Kind {
@@ -91,6 +92,7 @@ fn bundle() -> Bundle {
         end_login_with_elevation: true,
         keys: vec![format!("SHA256:{}A", "B".repeat(42)).parse().unwrap()],
         shared: true,
+        limits: Limits::default(),
         request: RequestNote {
             id: "r1".parse().unwrap(),
             reason: "disk full".to_owned(),
@@ -140,8 +142,18 @@ fn kinds() -> Vec<Kind> {
     let state = HostState {
         version: "0.1.0".to_owned(),
         gates: [("sshd".parse().unwrap(), GateMode::Enforce)].into(),
+        enforces: BTreeSet::new(),
+    };
+    let announcing = HostState {
+        enforces: ["login_from".to_owned()].into(),
+        ..state.clone()
     };
     let state = state.sign(&host(), &nonce(), noon(), &key()).unwrap();
+    let announcing = announcing.sign(&host(), &nonce(), noon(), &key()).unwrap();
+    let mut limited = bundle();
+    limited.grants[0].limits.login_from =
+        Some(serde_json::from_value(json!(["10.0.0.0/8", "2001:db8::/32"])).unwrap());
+    limited.grants[0].crit.push("login_from".to_owned());
     vec![
         kind("state", &state, |document| {
             HostState::verify(document.as_bytes(), &host(), &nonce(), key().public())
@@ -168,6 +180,14 @@ fn kinds() -> Vec<Kind> {
         kind("events", &checkpoint.sign(&key()).unwrap(), |document| {
             Checkpoint::verify(document.as_bytes(), &host(), key().public())
         }),
+        kind("state.enforces", &announcing, |document| {
+            HostState::verify(document.as_bytes(), &host(), &nonce(), key().public())
+        }),
+        kind(
+            "bundle.login-from",
+            &limited.sign(&key()).unwrap(),
+            |document| Bundle::verify(document.as_bytes(), &trusted(), &host(), 0, noon()),
+        ),
     ]
 }
 

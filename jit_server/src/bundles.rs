@@ -135,7 +135,13 @@ fn described(state: &State, grant: &Grant, request: &Request) -> jit_grant::Gran
                 stage: given.stage,
             })
             .collect(),
-        crit: Vec::new(),
+        crit: grant
+            .limits
+            .names()
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
+        limits: grant.limits.clone(),
         statement: None,
         signatures: Vec::new(),
     }

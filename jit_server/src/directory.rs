@@ -81,6 +81,9 @@ pub struct Standing {
     pub version: String,
     /// Its gates.
     pub gates: Gates,
+    /// What it enforces of grants, by the names that their `crit` has. Hosts of before say nothing of it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub enforces: BTreeSet<String>,
 }
 
 /// The users and hosts.

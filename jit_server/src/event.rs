@@ -13,7 +13,7 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use jit_grant::{
-    Action, GrantId, HostId, HostName, Login, Principal, PublicKey, RequestId, RoleName,
+    Action, GrantId, HostId, HostName, Limits, Login, Principal, PublicKey, RequestId, RoleName,
     SecretHash, TokenId, UserTokenId,
 };
 use serde::{Deserialize, Serialize};
@@ -561,6 +561,9 @@ pub struct Granted {
     /// Why nobody had to approve. None: enough did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_once: Option<AtOnce>,
+    /// What hosts hold them to.
+    #[serde(default, skip_serializing_if = "Limits::are_none")]
+    pub limits: Limits,
     /// The policy in force.
     pub policy: String,
 }

@@ -7,6 +7,7 @@ mod document;
 mod file;
 mod hosts;
 mod hours;
+mod limits;
 mod networks;
 mod parse;
 mod reader;
@@ -15,7 +16,7 @@ mod ticket;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jit_grant::{Action, HostName, Principal, RoleName};
+use jit_grant::{Action, HostName, Limits, Principal, RoleName};
 
 use crate::attribute::Attributes;
 use crate::directory::{Directory, GroupName};
@@ -32,6 +33,7 @@ pub(crate) use file::read_text;
 pub use file::{Change, PolicyFile, check, read};
 pub use hosts::{HostPattern, Hosts};
 pub use hours::{Hours, MOST_WINDOWS, Window};
+pub use limits::in_words as limits_in_words;
 pub(crate) use parse::check_closely;
 pub use parse::{Checked, check_text};
 pub use reader::Mistake;
@@ -73,6 +75,8 @@ pub struct Role {
     pub end_login_with_elevation: bool,
     /// What else has to be so.
     pub conditions: Conditions,
+    /// What hosts hold its grants to.
+    pub limits: Limits,
 }
 
 impl Role {

@@ -6,6 +6,7 @@
 mod asking;
 mod at_once;
 mod command;
+mod enforced;
 mod error;
 mod explain;
 mod extend;

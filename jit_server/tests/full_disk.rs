@@ -133,6 +133,7 @@ async fn an_alarm_that_can_not_be_kept_is_raised_again() {
     let state = HostState {
         version: "0.1.0".to_owned(),
         gates: BTreeMap::new(),
+        enforces: BTreeSet::new(),
     };
     let state = state.sign(&id, &nonce, server.now(), &key).unwrap();
     server

@@ -279,6 +279,7 @@ fn state(host: &Host, nonce: &Nonce, gates: &[(&str, GateMode)]) -> String {
     let state = HostState {
         version: "0.1.0".to_owned(),
         gates: gates.iter().map(gate).collect(),
+        enforces: std::collections::BTreeSet::new(),
     };
     let now = "2026-11-22T12:00:00Z".parse().unwrap();
     state.sign(&host.id, nonce, now, &host.key).unwrap()

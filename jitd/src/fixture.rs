@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
-use jit_grant::{Action, Allow, Bundle, Grant, HostId, Nonce, RequestNote, SigningKey, Word};
+use jit_grant::{
+    Action, Allow, Bundle, Grant, HostId, Limits, Nonce, RequestNote, SigningKey, Word,
+};
 use jit_local::message::control;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -193,6 +195,7 @@ impl Fixture {
             },
             keys: vec![],
             shared: false,
+            limits: Limits::default(),
             request: RequestNote {
                 id: "r1".parse().unwrap(),
                 reason: "test".into(),

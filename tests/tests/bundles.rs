@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use jit_grant::{Allow, Bundle, Grant, HostId, RequestNote, SigningKey};
+use jit_grant::{Allow, Bundle, Grant, HostId, Limits, RequestNote, SigningKey};
 use jit_tests::group::Promise;
 use jit_tests::intruder::Intruder;
 use jit_tests::promises;
@@ -74,6 +74,7 @@ impl Standing {
             },
             keys: Vec::new(),
             shared: false,
+            limits: Limits::default(),
             request: RequestNote {
                 id: "r999999".parse()?,
                 reason: "none".to_owned(),

@@ -1,9 +1,9 @@
 use jit_grant::{
-    Action, Allow, Allowed, Bundle, Code, Credential, Decision, Grant, Query, Refusal, VoidGrant,
-    deadline, decide,
+    Action, Allow, Allowed, Bundle, Code, Credential, Decision, Grant, Limits, Query, Refusal,
+    VoidGrant, deadline, decide,
 };
 
-use crate::fixtures::{bundle, fingerprint, grant, minute, query};
+use crate::fixtures::{bundle, fingerprint, grant, minute, networks, query};
 
 fn allowed(bundle: &Bundle, query: &Query) -> Allowed {
     match decide(bundle, query) {
@@ -293,6 +293,100 @@ fn grants_that_touch_hold_a_session_open_one_after_the_other_and_a_gap_ends_it()
     let bundle = bundle(vec![after_a_gap, next, grant()]);
     assert_eq!(deadline(&bundle, &query()), Some(minute(30)));
     assert_eq!(deadline(&bundle, &in_minute(30)), None);
+}
+
+fn from_office() -> Limits {
+    Limits {
+        login_from: Some(networks(&["10.0.0.0/8", "2001:db8::/32"])),
+    }
+}
+
+fn from(rhost: Option<&str>) -> Query {
+    Query {
+        rhost: rhost.map(str::to_owned),
+        ..query()
+    }
+}
+
+#[test]
+fn a_grant_for_some_networks_opens_to_an_address_in_them_and_is_108_from_elsewhere() {
+    let all = Allow {
+        ssh: true,
+        sudo: true,
+        su: true,
+        jobs: true,
+    };
+    let bundle = bundle(vec![Grant {
+        limits: from_office(),
+        allow: all,
+        ..grant()
+    }]);
+    for action in [Action::Ssh, Action::Sudo, Action::Su, Action::Jobs] {
+        for there in ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1"] {
+            let query = Query {
+                action,
+                ..from(Some(there))
+            };
+            assert_eq!(allowed(&bundle, &query).grant.as_str(), "g1", "{there}");
+            assert_eq!(deadline(&bundle, &query), Some(minute(20)), "{there}");
+        }
+        for elsewhere in [
+            Some("192.0.2.7"),
+            Some("::ffff:192.0.2.7"),
+            Some("10.1.2.3.office.example"),
+            Some("office.example"),
+            Some(""),
+            None,
+        ] {
+            let query = Query {
+                action,
+                ..from(elsewhere)
+            };
+            let refusal = refused(&bundle, &query);
+            assert_eq!(
+                refusal,
+                Refusal::because(Code::NotFromThere).to(action),
+                "{elsewhere:?}"
+            );
+            assert_eq!(deadline(&bundle, &query), None, "{elsewhere:?}");
+        }
+    }
+}
+
+#[test]
+fn nobody_is_told_the_networks_and_another_grant_opens_all_the_same() {
+    let limited = Grant {
+        limits: from_office(),
+        expires: minute(30),
+        ..grant()
+    };
+    let refusal = refused(&bundle(vec![limited.clone()]), &query());
+    let told = refusal.message(&"web-1".parse().unwrap(), "alice", None);
+    assert!(
+        told.contains("JIT-108") && !told.contains("10.") && !told.contains("2001:"),
+        "{told}"
+    );
+    let other = Grant {
+        id: "g2".parse().unwrap(),
+        ..grant()
+    };
+    let both = bundle(vec![limited, other]);
+    let allowed = allowed(&both, &query());
+    assert_eq!((allowed.grant.as_str(), allowed.until), ("g2", minute(20)));
+}
+
+#[test]
+fn a_user_manager_is_not_judged_by_where_somebody_came_from() {
+    let bundle = bundle(vec![Grant {
+        limits: from_office(),
+        ..grant()
+    }]);
+    let manager = Query {
+        rhost: None,
+        ..with(Credential::Together(["ann".parse().unwrap()].into()))
+    };
+    assert_eq!(allowed(&bundle, &manager).until, minute(20));
+    assert_eq!(deadline(&bundle, &manager), Some(minute(20)));
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use jit_grant::{
-    Action, Allow, Bundle, Credential, Fingerprint, Grant, HostId, Query, RequestNote, SigningKey,
-    TrustedKeys,
+    Action, Allow, Bundle, Credential, Fingerprint, Grant, HostId, Limits, Networks, Query,
+    RequestNote, SigningKey, TrustedKeys,
 };
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::Value;
@@ -39,6 +39,10 @@ pub(crate) fn fingerprint(number: u8) -> Fingerprint {
         .unwrap()
 }
 
+pub(crate) fn networks(written: &[&str]) -> Networks {
+    serde_json::from_value(serde_json::json!(written)).unwrap()
+}
+
 pub(crate) const SSH_ONLY: Allow = Allow {
     ssh: true,
     sudo: false,
@@ -58,6 +62,7 @@ pub(crate) fn grant() -> Grant {
         allow: SSH_ONLY,
         keys: Vec::new(),
         shared: false,
+        limits: Limits::default(),
         request: RequestNote {
             id: "r1".parse().unwrap(),
             reason: "disk full".to_owned(),

@@ -4,22 +4,45 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use jit_grant::{
-    Action, Allow, Bundle, Code, Credential, Decision, Grant, Principal, Query, deadline, decide,
-    holders,
+    Action, Allow, Bundle, Code, Credential, Decision, Grant, Limits, Principal, Query, deadline,
+    decide, holders,
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 use serde_json::json;
 
 use crate::fixtures::{
-    SERVER_KEY, bundle, bundle_header, fingerprint, grant, host, minute, query, sign_anything,
-    trusted,
+    SERVER_KEY, bundle, bundle_header, fingerprint, grant, host, minute, networks, query,
+    sign_anything, trusted,
 };
 
 const LAST_MINUTE: i64 = 12;
 
 fn actions() -> impl Strategy<Value = Action> {
     select(vec![Action::Ssh, Action::Sudo, Action::Su, Action::Jobs])
+}
+
+const PLACES: [Option<&str>; 5] = [
+    Some("10.1.2.3"),
+    Some("::ffff:10.1.2.3"),
+    Some("192.0.2.7"),
+    Some("office.example"),
+    None,
+];
+
+fn limits() -> impl Strategy<Value = Limits> {
+    let office = Some(networks(&["10.0.0.0/8"]));
+    let anywhere = Some(networks(&["0.0.0.0/0"]));
+    select(vec![None, office, anywhere]).prop_map(|login_from| Limits { login_from })
+}
+
+/// The same grants, from anywhere.
+fn unlimited(bundle: &Bundle) -> Bundle {
+    let mut unlimited = bundle.clone();
+    for grant in &mut unlimited.grants {
+        grant.limits = Limits::default();
+    }
+    unlimited
 }
 
 fn grants_without_id() -> impl Strategy<Value = Grant> {
@@ -30,9 +53,18 @@ fn grants_without_id() -> impl Strategy<Value = Grant> {
         any::<(bool, bool, bool, bool)>(),
         subsequence(vec![1, 2, 3], 0..=2),
         any::<bool>(),
+        limits(),
     )
         .prop_map(
-            |(principal, login, (not_before, expires), (ssh, sudo, su, jobs), keys, shared)| {
+            |(
+                principal,
+                login,
+                (not_before, expires),
+                (ssh, sudo, su, jobs),
+                keys,
+                shared,
+                limits,
+            )| {
                 Grant {
                     principal: principal.parse().unwrap(),
                     login: login.parse().unwrap(),
@@ -46,6 +78,7 @@ fn grants_without_id() -> impl Strategy<Value = Grant> {
                     },
                     keys: keys.into_iter().map(fingerprint).collect(),
                     shared,
+                    limits,
                     ..grant()
                 }
             },
@@ -83,8 +116,10 @@ fn queries() -> impl Strategy<Value = Query> {
         actions(),
         credentials(),
         0..LAST_MINUTE,
+        select(PLACES.to_vec()),
     )
-        .prop_map(|(login, action, credential, now)| Query {
+        .prop_map(|(login, action, credential, now, rhost)| Query {
+            rhost: rhost.map(str::to_owned),
             login: login.parse().unwrap(),
             action,
             credential,
@@ -127,7 +162,13 @@ fn rightly_opens(grant: &Grant, query: &Query) -> bool {
         Credential::Principal(principal) => grant.principal == *principal,
         Credential::Together(_) => false,
     };
-    in_time && in_scope && by_its_principal && grant.login == query.login
+    let from_there = match (&grant.limits.login_from, query.rhost.as_deref()) {
+        (None, _) => true,
+        (Some(networks), Some("10.1.2.3" | "::ffff:10.1.2.3")) => !networks.listed().is_empty(),
+        (Some(networks), Some("192.0.2.7")) => networks.listed() == ["0.0.0.0/0"],
+        (Some(_), _) => false,
+    };
+    in_time && in_scope && by_its_principal && from_there && grant.login == query.login
 }
 
 proptest! {
@@ -153,7 +194,8 @@ proptest! {
     ) {
         let who: BTreeSet<Principal> = who.into_iter().map(|who| who.parse().unwrap()).collect();
         let alone = |who: &Principal| Query { credential: Credential::Principal(who.clone()), ..query.clone() };
-        let first_end = who.iter().map(|who| deadline(&bundle, &alone(who))).collect::<Option<Vec<_>>>();
+        let lifted = unlimited(&bundle);
+        let first_end = who.iter().map(|who| deadline(&lifted, &alone(who))).collect::<Option<Vec<_>>>();
         let first_end = first_end.and_then(|ends| ends.into_iter().min());
         let together = Query { credential: Credential::Together(who), ..query };
         prop_assert_eq!(deadline(&bundle, &together), first_end);
@@ -164,11 +206,11 @@ proptest! {
     }
 
     #[test]
-    fn holders_are_those_who_may(bundle in bundles(), query in queries()) {
+    fn holders_are_those_who_may_from_somewhere(bundle in bundles(), query in queries()) {
         for who in ["ann", "ben", "eve"] {
             let who: Principal = who.parse().unwrap();
             let alone = Query { credential: Credential::Principal(who.clone()), ..query.clone() };
-            prop_assert_eq!(holders(&bundle, &query).contains(&who), allows(&bundle, &alone));
+            prop_assert_eq!(holders(&bundle, &query).contains(&who), allows(&unlimited(&bundle), &alone));
         }
     }
 
@@ -187,6 +229,22 @@ proptest! {
     fn never_for_another_login(bundle in bundles(), query in queries()) {
         let other = Query { login: "carol".parse().unwrap(), ..query };
         prop_assert!(!allows(&bundle, &other));
+    }
+
+    #[test]
+    fn a_limit_only_takes_away(bundle in bundles(), query in queries()) {
+        let lifted = unlimited(&bundle);
+        prop_assert!(deadline(&bundle, &query) <= deadline(&lifted, &query));
+        prop_assert!(allows(&lifted, &query) || !allows(&bundle, &query));
+    }
+
+    #[test]
+    fn yes_only_from_the_networks_of_the_grant(bundle in bundles(), query in queries()) {
+        if let Decision::Allow(allowed) = decide(&bundle, &query) {
+            let grant = bundle.grants.iter().find(|grant| grant.id == allowed.grant).unwrap();
+            let networks = grant.limits.login_from.as_ref();
+            prop_assert!(networks.is_none_or(|networks| networks.include(query.rhost.as_deref())));
+        }
     }
 
     #[test]
@@ -246,7 +304,7 @@ proptest! {
     #[test]
     fn a_refusal_has_a_code_of_the_first_hundred(bundle in bundles(), query in queries()) {
         if let Decision::Refuse(refusal) = decide(&bundle, &query) {
-            prop_assert!((Code::NoGrant..=Code::NeedsKey).contains(&refusal.code));
+            prop_assert!((Code::NoGrant..=Code::NotFromThere).contains(&refusal.code));
             prop_assert_eq!(refusal.action, Some(query.action));
         }
     }

@@ -94,7 +94,11 @@ fn view(name: String, role: &Role, may_ask: bool) -> RoleView {
         description: role.description.clone(),
         hosts: role.hosts.listed(),
         labels: role.hosts.labels().listed(),
-        conditions: role.conditions.in_words(),
+        conditions: [
+            role.conditions.in_words(),
+            policy::limits_in_words(&role.limits),
+        ]
+        .concat(),
         actions: role.actions.iter().copied().collect(),
         longest_seconds: role.longest_seconds,
         may_ask,

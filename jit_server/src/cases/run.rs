@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use jit_grant::{Principal, RequestId};
+use jit_grant::{ENFORCED, Gates, Principal, RequestId};
 use serde::Serialize;
 
 use super::{Case, Cases};
 use crate::clock::seconds_after;
+use crate::directory::Standing;
 use crate::event::{Actor, Entry, Event, HostEnrolled, UserSet};
 use crate::label::Labelled;
 use crate::origin::Origin;
@@ -117,7 +118,7 @@ struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    /// Everybody whom the case, a group or attributes name is a user, and the case's host is enrolled.
+    /// Everybody whom the case, a group or attributes name is a user, and the case's host is enrolled and enforces all there is.
     fn set(policy: &'a Policy, cases: &Cases, case: &Case) -> Result<Self, String> {
         let mut stage = Self {
             policy,
@@ -146,7 +147,18 @@ impl<'a> Stage<'a> {
             token: None,
             from: None,
         };
+        // Whether a host is new enough is no question of the policy.
+        let state = Event::HostState {
+            name: host.name.clone(),
+            host_id: host.host_id.clone(),
+            standing: Standing {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                gates: Gates::new(),
+                enforces: ENFORCED.iter().map(ToString::to_string).collect(),
+            },
+        };
         stage.happened(stage.now, &Actor::Administrator, Event::HostEnrolled(host));
+        stage.happened(stage.now, &Actor::Server, state);
         Ok(stage)
     }
 

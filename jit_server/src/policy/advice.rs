@@ -1,6 +1,6 @@
 //! What a policy may say and better did not: none of it is refused, and `jit-server policy check` warns of it.
 
-use jit_grant::Principal;
+use jit_grant::{Action, Principal};
 use toml::de::DeTable;
 
 use super::parse::{ONE_DAY, opens_root};
@@ -46,6 +46,10 @@ impl Reader<'_> {
             self.advise_on("approve", problem, table, path);
         }
         self.advise_on_later(role, table, path);
+        if role.actions.contains(&Action::Jobs) && role.limits.login_from.is_some() {
+            let problem = "jobs come from no network, so that none ever runs by this role; leave jobs out, or have them in a role of their own";
+            self.advise_on("login_from", problem.to_owned(), table, path);
+        }
     }
 
     /// Of those who may approve later, when the request has lapsed by then.

@@ -4,7 +4,7 @@ mod members;
 
 use std::collections::BTreeMap;
 
-use jit_grant::Action;
+use jit_grant::{Action, Networks as LoginNetworks};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -83,6 +83,9 @@ pub struct RoleDocument {
     /// Networks that it may be asked for from, `socket` being the server's own machine. null: from anywhere.
     #[serde(default)]
     pub asked_from: Option<Vec<String>>,
+    /// Networks that logins by it come from. null: from anywhere.
+    #[serde(default)]
+    pub login_from: Option<Vec<String>>,
 }
 
 /// A stage of approval.
@@ -208,12 +211,13 @@ impl RoleDocument {
             ticket: ticket.map(|rule| rule.written().to_owned()),
             reason_at_least: role.conditions.reason_at_least,
             asked_from: asked_from.map(Networks::listed),
+            login_from: role.limits.login_from.as_ref().map(LoginNetworks::listed),
         }
     }
 
     /// What is said of it, in the order in which people ask: a question and its answer each.
     #[must_use]
-    pub fn said(&self) -> [(&'static str, String); 12] {
+    pub fn said(&self) -> [(&'static str, String); 13] {
         let longest = in_words(self.longest_seconds);
         let extended = match self.extendable_seconds.map(in_words) {
             None => "no".to_owned(),
@@ -246,6 +250,7 @@ impl RoleDocument {
             ("Who approves", self.approval_in_words()),
             ("Undecided, it lapses after", in_words(self.pending_seconds)),
             ("Where an elevation is ended, its login", login.to_owned()),
+            ("Logins come from", self.login_from_in_words()),
         ]
     }
 
@@ -307,6 +312,13 @@ impl RoleDocument {
             network => network,
         });
         networks.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Where logins come from.
+    #[must_use]
+    pub fn login_from_in_words(&self) -> String {
+        let networks = self.login_from.as_ref();
+        networks.map_or_else(|| "anywhere".to_owned(), |networks| networks.join(", "))
     }
 
     /// How many of whom must approve.

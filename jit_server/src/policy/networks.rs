@@ -1,9 +1,8 @@
 //! Where a role may be asked for from.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
-use ipnet::IpNet;
+use jit_grant::NetworkError;
 
 use crate::origin::{Origin, SOCKET};
 
@@ -20,7 +19,7 @@ pub(super) enum Network {
     /// Calls at the socket.
     Socket,
     /// Calls over the network from these addresses.
-    Addresses(IpNet),
+    Addresses(jit_grant::Network),
 }
 
 impl Networks {
@@ -33,7 +32,7 @@ impl Networks {
     pub fn include(&self, origin: Origin) -> bool {
         let takes = |network: &Network| match (network, origin) {
             (Network::Socket, Origin::Socket) => true,
-            (Network::Addresses(network), Origin::Address(address)) => network.contains(&address),
+            (Network::Addresses(network), Origin::Address(address)) => network.contains(address),
             _ => false,
         };
         self.0.iter().any(takes)
@@ -57,24 +56,13 @@ impl TryFrom<String> for Network {
         if text == SOCKET {
             return Ok(Self::Socket);
         }
-        let one = || text.parse::<IpAddr>().ok().map(IpNet::from);
-        let Some(network) = text.parse().ok().or_else(one) else {
-            let text: String = text.chars().take(80).collect();
-            return Err(format!(
+        match text.parse() {
+            Ok(network) => Ok(Self::Addresses(network)),
+            Err(NetworkError::NotANetwork(text)) => Err(format!(
                 "{text:?} is not a network such as \"10.0.0.0/8\" or \"2001:db8::/32\", an address, or \"{SOCKET}\""
-            ));
-        };
-        if network.trunc() != network {
-            return Err(format!(
-                "\"{network}\" has bits beyond its length; the network is \"{}\"",
-                network.trunc()
-            ));
+            )),
+            Err(other) => Err(other.to_string()),
         }
-        // Addresses of callers are told as those of IPv4, so that this would never fit.
-        if matches!(network, IpNet::V6(six) if six.addr().to_ipv4_mapped().is_some()) {
-            return Err(format!("\"{network}\" is of IPv4; write it as such"));
-        }
-        Ok(Self::Addresses(network))
     }
 }
 

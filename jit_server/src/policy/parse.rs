@@ -4,6 +4,7 @@ mod approval;
 mod conditions;
 mod hosts;
 mod hours;
+mod limits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -129,7 +130,7 @@ impl Reader<'_> {
             "review_within",
             "labels",
         ];
-        let keys = [KEYS, conditions::KEYS].concat();
+        let keys = [KEYS, conditions::KEYS, limits::KEYS].concat();
         self.refuse_unknown(table, path, &keys);
         let description = self
             .optional(table, path, "description", Self::description)
@@ -145,6 +146,7 @@ impl Reader<'_> {
         let approve = self.approval(table, at, path);
         let end_login = self.optional(table, path, "end_login_with_elevation", Self::flag);
         let conditions = self.conditions(table, path);
+        let limits = self.limits(table, path);
         let (actions, approval) = (actions?, approve?);
         // Whoever was root may have handed the login what outlasts the elevation (T17).
         let opens_root = opens_root(&actions);
@@ -159,6 +161,7 @@ impl Reader<'_> {
             approval,
             end_login_with_elevation: end_login.unwrap_or(Some(opens_root))?,
             conditions: conditions?,
+            limits: limits?,
         };
         self.advise(&role, table, path);
         Some(role)

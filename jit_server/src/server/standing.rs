@@ -97,8 +97,16 @@ impl Server {
         let (name, before) = known.ok_or(Error::UnknownHost)?;
         let said = said.map(|document| HostState::verify(document.as_bytes(), host, nonce, key));
         let why = match said {
-            Some(Ok(HostState { version, gates })) => {
-                let now = Standing { version, gates };
+            Some(Ok(HostState {
+                version,
+                gates,
+                enforces,
+            })) => {
+                let now = Standing {
+                    version,
+                    gates,
+                    enforces,
+                };
                 self.heard.speaks(host);
                 return self.stands(host, name, before, now).await;
             }

@@ -85,11 +85,13 @@ pub enum Rule {
     AskedFrom,
     /// A service account asks, and begins, within its own hours.
     WithinOwnHours,
+    /// Its hosts enforce what the role is limited to.
+    HostsEnforce,
 }
 
 impl Rule {
     /// All, in the order in which they are asked.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::NotLocked,
         Self::NotRestored,
         Self::NotEnded,
@@ -109,6 +111,7 @@ impl Rule {
         Self::ReasonLong,
         Self::AskedFrom,
         Self::WithinOwnHours,
+        Self::HostsEnforce,
     ];
 }
 
@@ -184,6 +187,10 @@ impl<'a> Desk<'a> {
                 Ok(wish.origin.map_or(Ok(()), check)?)
             }
             Rule::WithinOwnHours => self.check_own_hours(&self.user()?.name, wish.not_before),
+            Rule::HostsEnforce => {
+                let role = self.role(wish.role)?;
+                self.check_enforced(wish.role, role, &self.hosts(role, wish))
+            }
         }
     }
 

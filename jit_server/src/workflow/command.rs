@@ -339,7 +339,7 @@ impl<'a> Desk<'a> {
     ) -> Result<Granted, WorkflowError> {
         let mut grants = Vec::new();
         for (number, host) in (self.state.next_grant()..).zip(&asked.hosts) {
-            let room = size::has_room(self.state, host, asked, self.now);
+            let room = size::has_room(self.state, host, asked, &rule.limits, self.now);
             let grant = GrantId::try_from(format!("g{number}"))
                 .ok()
                 .filter(|_| room);
@@ -349,6 +349,7 @@ impl<'a> Desk<'a> {
                 host: host.clone(),
             });
         }
+        self.check_enforced(&asked.role, rule, &asked.hosts)?;
         let span = self.span(rule, asked, for_seconds)?;
         Ok(Granted {
             request: asked.request.clone(),
@@ -358,6 +359,7 @@ impl<'a> Desk<'a> {
             extendable_until: span.extendable_until,
             end_login_with_elevation: rule.end_login_with_elevation,
             at_once: None,
+            limits: rule.limits.clone(),
             policy: self.policy.hash.clone(),
         })
     }

@@ -257,6 +257,28 @@ pub enum WorkflowError {
         /// What is wrong.
         why: String,
     },
+    /// The host does not say that it enforces what the role is limited to.
+    #[error(
+        "host {host} does not say that it enforces {what}, which role {role} has; upgrade jitd there, or wait until the host is heard again"
+    )]
+    NotEnforced {
+        /// Which role.
+        role: RoleName,
+        /// Which host.
+        host: HostName,
+        /// The key in the policy.
+        what: &'static str,
+    },
+    /// The grant is limited otherwise than its role is by now.
+    #[error(
+        "{grant} can't be extended, since what its role {role} is limited to has changed; ask for the role again"
+    )]
+    LimitsChanged {
+        /// Which grant.
+        grant: GrantId,
+        /// Its role.
+        role: RoleName,
+    },
 }
 
 fn opening(opens: Option<Timestamp>) -> String {
@@ -338,6 +360,8 @@ impl WorkflowError {
             Self::OutsideOwnHours { .. } => ("outside-own-hours", Forbidden),
             Self::PastOwnHours { .. } => ("past-hours", Invalid),
             Self::OwnHoursUnreadable { .. } => ("own-hours-unreadable", Conflict),
+            Self::NotEnforced { .. } => ("host-cannot-enforce", Conflict),
+            Self::LimitsChanged { .. } => ("limits-changed", Conflict),
         }
     }
 }

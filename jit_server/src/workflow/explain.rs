@@ -176,6 +176,13 @@ impl Desk<'_> {
             },
             Rule::WithinHours => role.map_or_else(String::new, |role| self.hours_met(role, wish)),
             Rule::WithinOwnHours => self.own_hours_met(principal, wish),
+            Rule::HostsEnforce => role.map_or_else(String::new, |role| {
+                let limits = role.limits.names();
+                if limits.is_empty() {
+                    return "the role has no limits that hosts enforce".to_owned();
+                }
+                format!("{} enforces {}", listed(wish.hosts), listed(limits))
+            }),
         }
     }
 }

@@ -99,6 +99,7 @@ impl<'a> Desk<'a> {
                 role: grant.role.clone(),
             });
         };
+        self.check_same_limits(grant, rule)?;
         if for_seconds > extension.most_seconds {
             return Err(WorkflowError::ExtensionTooLong {
                 most: extension.most_seconds,

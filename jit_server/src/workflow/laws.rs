@@ -9,6 +9,7 @@ mod explained;
 mod extension;
 mod hosts;
 mod hours;
+mod limits;
 mod lock;
 mod own_hours;
 mod removal;
@@ -25,10 +26,11 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use jiff::{SignedDuration, Timestamp};
-use jit_grant::{GrantId, Principal, RequestId};
+use jit_grant::{Gates, GrantId, Principal, RequestId};
 use proptest::prelude::*;
 
 use super::{Ask, Command, GrantState, RequestState, State, WorkflowError, command, lapsed};
+use crate::directory::Standing;
 use crate::event::{Actor, Entry, Event, Extended, HostEnrolled, UserSet};
 use crate::label::Labelled;
 use crate::origin::Origin;
@@ -147,6 +149,22 @@ impl History {
         };
         self.state.apply(&entry);
         self.entries.push(entry);
+    }
+
+    /// The host says that it enforces this, and nothing else.
+    fn announces(&mut self, at: Timestamp, host: &str, enforces: &[&str]) {
+        let name = host.parse().unwrap();
+        let host_id = &self.state.directory.host(&name).unwrap().enrolled.host_id;
+        let state = Event::HostState {
+            host_id: host_id.clone(),
+            name,
+            standing: Standing {
+                version: "0.1.0".to_owned(),
+                gates: Gates::new(),
+                enforces: enforces.iter().map(ToString::to_string).collect(),
+            },
+        };
+        self.happened(at, &Actor::Server, state);
     }
 
     fn wants(

@@ -2,7 +2,7 @@
 //! revocation would reach the host any more.
 
 use jiff::Timestamp;
-use jit_grant::{Bundle, HostName, Principal};
+use jit_grant::{Bundle, HostName, Limits, Principal};
 
 use super::{Request, State, WorkflowError};
 use crate::event::{Requested, UserSet};
@@ -17,15 +17,25 @@ const FIXED: usize = 640;
 const APPROVAL: usize = 192;
 /// The most bytes of a key's fingerprint.
 const KEY: usize = 56;
+/// The most bytes of a limit's name, and of what is said there but networks.
+const LIMIT: usize = 32;
+/// The most bytes of a network.
+const NETWORK: usize = 48;
 
 /// True where `host` can be told of a grant of what is `asked`, too, beside those that are live there.
-pub(super) fn has_room(state: &State, host: &HostName, asked: &Requested, now: Timestamp) -> bool {
+pub(super) fn has_room(
+    state: &State,
+    host: &HostName,
+    asked: &Requested,
+    limits: &Limits,
+    now: Timestamp,
+) -> bool {
     let keys = |name: &Principal| keys_of(state, name);
     let (count, bytes) = live(state, host, now, keys);
     let given = state.request(&asked.request);
     // The approval that makes the grant is not among them yet.
     let approvals = given.map_or(0, |request| request.approvals.len() + 1);
-    let new = bytes_of(asked, approvals, keys(&asked.principal));
+    let new = bytes_of(asked, limits, approvals, keys(&asked.principal));
     count < MOST_GRANTS && signed(bytes + new) <= MOST_SIGNED
 }
 
@@ -73,13 +83,14 @@ fn live(
         let Request {
             asked, approvals, ..
         } = state.request(&grant.request)?;
-        Some(bytes_of(asked, approvals.len(), keys(&grant.principal)))
+        let (approvals, keys) = (approvals.len(), keys(&grant.principal));
+        Some(bytes_of(asked, &grant.limits, approvals, keys))
     });
     sizes.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes))
 }
 
 /// The most bytes that a grant of what was `asked` takes in the claims of a bundle, however it is extended.
-fn bytes_of(asked: &Requested, approvals: usize, keys: usize) -> usize {
+fn bytes_of(asked: &Requested, limits: &Limits, approvals: usize, keys: usize) -> usize {
     let names = [
         asked.principal.as_str(),
         asked.login.as_str(),
@@ -91,7 +102,11 @@ fn bytes_of(asked: &Requested, approvals: usize, keys: usize) -> usize {
         .as_ref()
         .map_or(0, |ticket| written(ticket.as_str()));
     let said = written(asked.reason.as_str()) + ticket;
-    FIXED + names + said + approvals * APPROVAL + keys * KEY
+    let networks = limits.login_from.as_ref();
+    let networks = networks.map_or(0, |networks| networks.listed().len());
+    // Each stands in the grant and in `crit`.
+    let limited = limits.names().len() * 2 * LIMIT + networks * NETWORK;
+    FIXED + names + said + approvals * APPROVAL + keys * KEY + limited
 }
 
 /// The most bytes of a text in JSON. Texts have no control characters, so at most each of their 500 characters is written with one byte more.

@@ -2,7 +2,7 @@ mod laws;
 
 use super::*;
 use crate::clock::Set;
-use jit_grant::{Allow, Credential, Grant, HostId, RequestNote, SigningKey, TrustedKeys};
+use jit_grant::{Allow, Credential, Grant, HostId, Limits, RequestNote, SigningKey, TrustedKeys};
 use std::fs;
 use std::path::Path;
 
@@ -93,6 +93,7 @@ impl Host {
             },
             keys: vec![],
             shared: false,
+            limits: Limits::default(),
             request: RequestNote {
                 id: "r1".parse().unwrap(),
                 reason: "test".into(),

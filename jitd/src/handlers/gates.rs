@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jit_grant::{Gates, HostState, Nonce, SigningKey};
+use jit_grant::{ENFORCED, Gates, HostState, Nonce, SigningKey};
 use tracing::warn;
 
 use super::Host;
@@ -57,6 +57,7 @@ impl<S: Send + Sync + 'static> Host<S> {
         let state = HostState {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             gates: self.look_at_gates().await?,
+            enforces: ENFORCED.iter().map(ToString::to_string).collect(),
         };
         state
             .sign(&trust.host_id, nonce, self.clock.now(), key)

@@ -365,10 +365,7 @@ impl<S: Hold> Host<S> {
             login,
             action,
             credential,
-            rhost: call
-                .rhost
-                .as_deref()
-                .map(|rhost| shortened(rhost).to_owned()),
+            rhost: came_from(door, call, parent.as_ref()),
             tty: call.tty.as_deref().map(|tty| shortened(tty).to_owned()),
             service: call.service.clone(),
             now: self.clock.now(),
@@ -478,6 +475,19 @@ fn allowed(live: Option<&Live>) -> Verdict {
         message: None,
         grant: live.map(|live| live.grant.to_string()),
         until: live.map(|live| live.until.to_string()),
+    }
+}
+
+/// Where somebody came from who enters: for sudo and su that is where the login came from which vouches for him, whatever PAM says there.
+/// Jobs and user managers come from nowhere.
+fn came_from(door: Door, call: &Call, parent: Option<&Session>) -> Option<String> {
+    match door {
+        Door::Login => call
+            .rhost
+            .as_deref()
+            .map(|rhost| shortened(rhost).to_owned()),
+        Door::Elevation => parent.and_then(|parent| parent.rhost.clone()),
+        Door::Job | Door::Manager => None,
     }
 }
 

@@ -257,6 +257,7 @@ fn why_over(was: Option<&Live>, withdrawn: bool, code: Code, now: Timestamp) -> 
         | Code::OtherKey
         | Code::NeedsKey
         | Code::DemandsUnknown
+        | Code::NotFromThere
             if withdrawn =>
         {
             Code::EndWithdrawn
@@ -266,7 +267,8 @@ fn why_over(was: Option<&Live>, withdrawn: bool, code: Code, now: Timestamp) -> 
         | Code::ActionNotCovered
         | Code::OtherKey
         | Code::NeedsKey
-        | Code::DemandsUnknown => Code::EndNotCovered,
+        | Code::DemandsUnknown
+        | Code::NotFromThere => Code::EndNotCovered,
         // The grants don't count now, whatever they say.
         other => other,
     };
@@ -360,6 +362,7 @@ mod tests {
             Code::OtherKey,
             Code::NeedsKey,
             Code::DemandsUnknown,
+            Code::NotFromThere,
         ] {
             assert_eq!(withdrawn(until(101), code), Code::EndWithdrawn, "{code}");
             assert_eq!(withdrawn(until(99), code), Code::EndExpired, "{code}");

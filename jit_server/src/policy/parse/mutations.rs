@@ -58,6 +58,7 @@ hours = { days = ["mon-fri"], from = "08:00", to = "18:00", zone = "Europe/Paris
 ticket = "OPS-[0-9]+"
 reason_at_least = 20
 asked_from = ["10.0.0.0/8", "socket"]
+login_from = ["10.1.0.0/16", "2001:db8::/32"]
 labels = { env = "prod", tier = ["web", "api"] }
 actions = ["ssh"]
 longest = "1h"
@@ -84,6 +85,7 @@ const RESTRICTING: [(&str, &str); 9] = [
     ("ticket = ", "ticket"),
     ("reason_at_least = ", "reason_at_least"),
     ("asked_from = ", "asked_from"),
+    ("login_from = ", "login_from"),
     // Beside labels names are a condition, too.
     ("hosts = [\"web-*\"]", "hosts"),
 ];
@@ -171,9 +173,7 @@ fn hours_narrower(after: &RoleDocument, before: &RoleDocument) -> bool {
     before.hours.is_empty() || (!after.hours.is_empty() && after.hours.iter().all(was))
 }
 
-fn networks_narrower(after: &RoleDocument, before: &RoleDocument) -> bool {
-    let before = before.asked_from.as_ref();
-    let after = after.asked_from.as_ref();
+fn networks_narrower(after: Option<&Vec<String>>, before: Option<&Vec<String>>) -> bool {
     before.is_none_or(|before| after.is_some_and(|after| among(after, before)))
 }
 
@@ -201,7 +201,14 @@ fn wider(before: &RoleDocument, after: &RoleDocument) -> Vec<&'static str> {
             "reason_at_least",
             after.reason_at_least >= before.reason_at_least,
         ),
-        ("asked_from", networks_narrower(after, before)),
+        (
+            "asked_from",
+            networks_narrower(after.asked_from.as_ref(), before.asked_from.as_ref()),
+        ),
+        (
+            "login_from",
+            networks_narrower(after.login_from.as_ref(), before.login_from.as_ref()),
+        ),
         ("overrun", after.overrun <= before.overrun),
         (
             "start_within",

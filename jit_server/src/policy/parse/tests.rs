@@ -298,6 +298,60 @@ fn a_role_says_what_has_to_be_stated_and_from_where_it_may_be_asked_for() {
 }
 
 #[test]
+fn a_role_says_from_which_networks_its_logins_come_sixteen_at_most() {
+    let limits = |more: &str| {
+        let policy = check_text("policy.toml", &format!("{GOOD}{more}"))?;
+        let role = policy.roles[&"web-admin".parse().unwrap()].clone();
+        Ok::<_, Vec<Mistake>>(role.limits)
+    };
+    assert_eq!(limits(""), Ok(jit_grant::Limits::default()));
+    let office = limits(r#"login_from = ["2001:db8::/32", "10.0.0.0/8", "192.0.2.7"]"#).unwrap();
+    assert_eq!(
+        office.login_from.unwrap().listed(),
+        ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"]
+    );
+    let numbered = |count: u8| {
+        let all: Vec<_> = (0..count).map(|n| format!("10.{n}.0.0/16")).collect();
+        format!("login_from = {all:?}")
+    };
+    assert!(limits(&numbered(16)).is_ok());
+    for wrong in [
+        numbered(17).as_str(),
+        "login_from = []",
+        "login_from = \"10.0.0.0/8\"",
+        "login_from = [\"10.0.0.1/8\"]",
+        "login_from = [\"office.example\"]",
+        "login_from = [\"::ffff:10.0.0.0/104\"]",
+        // Of a login there is no such thing.
+        "login_from = [\"socket\"]",
+    ] {
+        let mistakes = limits(wrong).unwrap_err();
+        let told: Vec<&str> = mistakes
+            .iter()
+            .map(|mistake| mistake.key.as_str())
+            .collect();
+        assert_eq!(told, ["roles.web-admin.login_from"], "{wrong}");
+    }
+}
+
+#[test]
+fn jobs_that_would_have_to_come_from_a_network_are_warned_of() {
+    let warned = |actions: &str| {
+        let policy = format!(
+            "[roles.night]\nhosts = [\"db-1\"]\nactions = {actions}\nlongest = \"1h\"\nlogin_from = [\"10.0.0.0/8\"]\nmay_ask = {{ groups = [\"dbas\"] }}\napprove = {{ groups = [\"leads\"] }}\n"
+        );
+        let warnings = check_closely("policy.toml", &policy).unwrap().warnings;
+        warnings
+            .into_iter()
+            .map(|told| (told.line, told.key))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(warned("[\"ssh\"]"), []);
+    let told = warned("[\"ssh\", \"jobs\"]");
+    assert_eq!(told, [(5, "roles.night.login_from".to_owned())]);
+}
+
+#[test]
 fn nobody_may_audit_who_is_not_named() {
     let policy = check_text("p", "may_audit = { users = [\"erin\"] }\n").unwrap();
     assert_eq!(policy.may_audit.users.len(), 1);

@@ -45,12 +45,15 @@ fn filled(number_of_keys: usize, approvers: usize) -> (History, String) {
         0 => r#"{ auto = true, because = "they can only read logs" }"#.to_owned(),
         _ => format!("{{ users = {names:?}, count = {approvers} }}"),
     };
+    let network = |n| format!("2001:db8:1111:1111:1111:1111:1111:11{n:02x}/128");
+    let networks: Vec<_> = (0x10..0x20).map(network).collect();
     let policy = format!(
-        "[roles.{role}]\nhosts = [\"web-1\"]\nactions = [\"ssh\"]\nlongest = \"1h\"\nextendable = \"20m\"\n\
+        "[roles.{role}]\nhosts = [\"web-1\"]\nactions = [\"ssh\"]\nlongest = \"1h\"\nextendable = \"20m\"\nlogin_from = {networks:?}\n\
          end_login_with_elevation = true\nmay_ask = {{ groups = [\"all\"] }}\napprove = {approve_by}\n"
     );
     let policy = check_text("policy.toml", &policy).unwrap();
     let mut history = History::new();
+    history.announces(begin(), "web-1", &["login_from"]);
     for name in &names {
         history.happened(
             begin(),

@@ -1,7 +1,7 @@
 //! Grants: until when they are in force, and how they end.
 
 use jiff::Timestamp;
-use jit_grant::{GrantId, HostName, Login, Principal, RequestId, RoleName};
+use jit_grant::{GrantId, HostName, Limits, Login, Principal, RequestId, RoleName};
 use serde::Serialize;
 
 use super::{RequestState, State, number};
@@ -31,6 +31,8 @@ pub struct Grant {
     pub extendable_until: Option<Timestamp>,
     /// The end of an elevation ends the login that it was started from, too.
     pub end_login_with_elevation: bool,
+    /// What the host holds it to.
+    pub limits: Limits,
     /// How it was ended before its time.
     pub ended: Option<Ended>,
 }

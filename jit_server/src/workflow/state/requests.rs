@@ -182,6 +182,7 @@ impl State {
                 expires: granted.expires,
                 extendable_until: granted.extendable_until,
                 end_login_with_elevation: granted.end_login_with_elevation,
+                limits: granted.limits.clone(),
                 ended: None,
             };
             request.grants.push(one.grant.clone());

@@ -1,5 +1,6 @@
 mod control;
 mod keys;
+mod limits;
 
 use super::*;
 use crate::fixture::{ADA, Fixture, TinyDisk, caller, only, session};

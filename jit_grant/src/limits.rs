@@ -1,0 +1,28 @@
+//! What a grant is limited to beside its login, its actions and its time. A host that does not know a limit must not honour the grant.
+
+use serde::{Deserialize, Serialize};
+
+use crate::network::Networks;
+
+/// The limits of a grant; by default none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// It opens only to who comes from one of these networks. None: from anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login_from: Option<Networks>,
+}
+
+impl Limits {
+    /// The names of those that there are, as [`Grant::crit`](crate::Grant::crit) has them and hosts announce that they enforce them.
+    #[must_use]
+    pub fn names(&self) -> Vec<&'static str> {
+        let login_from = self.login_from.as_ref().map(|_| "login_from");
+        login_from.into_iter().collect()
+    }
+
+    /// True where there is none.
+    #[must_use]
+    pub fn are_none(&self) -> bool {
+        *self == Self::default()
+    }
+}

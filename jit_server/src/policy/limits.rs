@@ -1,0 +1,11 @@
+//! What hosts hold a role's grants to, as people are told of it.
+
+use jit_grant::Limits;
+
+/// Each limit that there is, as whoever asks has to know it. Which networks they are is told to those who read the policy only.
+#[must_use]
+pub fn in_words(limits: &Limits) -> Vec<String> {
+    let from = limits.login_from.as_ref();
+    let from = from.map(|_| "logins from certain networks".to_owned());
+    from.into_iter().collect()
+}

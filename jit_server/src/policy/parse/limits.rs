@@ -1,0 +1,31 @@
+//! What hosts hold a role's grants to.
+
+use std::collections::BTreeSet;
+
+use jit_grant::{Limits, Network, Networks};
+use toml::de::DeTable;
+
+use super::super::reader::{Reader, Value};
+
+/// Their keys in a role's table.
+pub(super) const KEYS: &[&str] = &["login_from"];
+
+impl Reader<'_> {
+    pub(super) fn limits(&mut self, table: &DeTable<'_>, path: &str) -> Option<Limits> {
+        let login_from = self
+            .optional(table, path, "login_from", Self::login_networks)
+            .map_or(Some(None), |networks| networks.map(Some));
+        Some(Limits {
+            login_from: login_from?,
+        })
+    }
+
+    fn login_networks(&mut self, value: &Value<'_>, path: &str) -> Option<Networks> {
+        let networks: BTreeSet<Network> = self.filled(value, path)?;
+        if networks.len() > Networks::MOST {
+            let problem = format!("has more than {} networks", Networks::MOST);
+            self.mistake(&value.span(), path, problem);
+        }
+        Networks::try_from(networks).ok()
+    }
+}
