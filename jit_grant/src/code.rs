@@ -88,6 +88,9 @@ codes! {
     108 NotFromThere "The grant does not open from where you come"
         "The role is for logins from certain networks only, and the address that this login came from is in none of them, or is not known. It counts for sudo and su within the login, too. Jobs come from nowhere, so that such a role opens none."
         "Log in from a network that the role is for, or ask for a role without that condition; whoever keeps the policy knows both."
+    109 UsedUp "The grant opens one login, and is used up"
+        "The role is for a single login, and that was had: a second one, or a copy by scp or sftp, needs a grant of its own. The same is said where the host has lost its memory of which grants were used: it can't tell those that began before from used ones."
+        "Ask again with jitctl request; what is open by the grant goes on to its end."
     110 NotEnrolled "This host has no grants from any server"
         "The host is not enrolled with a server, or has not received its first list of grants yet."
         "An administrator runs jitctl status on the host, and jitctl enroll where it is not enrolled."
@@ -195,6 +198,7 @@ impl Code {
             Self::NoGrant
                 | Self::Expired
                 | Self::ActionNotCovered
+                | Self::UsedUp
                 | Self::EndExpired
                 | Self::EndWithdrawn
                 | Self::EndNotCovered

@@ -27,7 +27,7 @@ pub enum Credential {
     /// A sudo or su without a parent login session: nobody vouches for anyone.
     Unbound,
     /// What all of these principals started may be in it, such as a login's user manager: yes only while each of them may. Nobody enters
-    /// by it, so it is not judged by where somebody came from.
+    /// by it, so it is not judged by where somebody came from, nor by what is used up.
     Together(BTreeSet<Principal>),
 }
 
@@ -50,6 +50,12 @@ pub struct Query {
     pub service: String,
     /// The time to decide for.
     pub now: Timestamp,
+    /// The login that this is part of, as the host calls it, where a grant that opens one login holds it open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<String>,
+    /// Grants that are used up for this, each of which opens one login, and not this one; see [`Uses`](crate::Uses).
+    #[serde(skip)]
+    pub used: BTreeSet<GrantId>,
 }
 
 /// The answer to a [`Query`].
@@ -172,7 +178,7 @@ fn opening<'a>(bundle: &'a Bundle, query: &Query, limited: Limited) -> Vec<&'a G
     let grants = bundle.grants.iter();
     grants
         .filter(|grant| grant.expires > query.now && opens(grant, query))
-        .filter(|grant| limited == Limited::No || is_from_there(grant, query))
+        .filter(|grant| limited == Limited::No || within_limits(grant, query))
         .collect()
 }
 
@@ -195,6 +201,10 @@ fn held_until(opening: &[&Grant], now: Timestamp) -> Timestamp {
 
 fn in_force(grant: &Grant, now: Timestamp) -> bool {
     grant.not_before <= now && now < grant.expires
+}
+
+fn within_limits(grant: &Grant, query: &Query) -> bool {
+    is_from_there(grant, query) && !query.used.contains(&grant.id)
 }
 
 /// True where the grant opens to who comes from where `query` does.
@@ -248,6 +258,7 @@ enum Miss<'a> {
     NeedsKey,
     OtherKey,
     NotFromThere,
+    UsedUp(&'a RoleName),
 }
 
 fn why_not(bundle: &Bundle, query: &Query) -> Refusal {
@@ -265,6 +276,7 @@ fn why_not(bundle: &Bundle, query: &Query) -> Refusal {
         Some(Miss::NotYet(Reverse(at))) => Refusal::because(Code::NotYetStarted).at(at),
         Some(Miss::NeedsKey) => Refusal::because(Code::NeedsKey),
         Some(Miss::OtherKey) => Refusal::because(Code::OtherKey),
+        Some(Miss::UsedUp(role)) => Refusal::because(Code::UsedUp).of_role(role),
         Some(Miss::NotFromThere) => Refusal::because(Code::NotFromThere),
     };
     refusal.to(query.action)
@@ -280,6 +292,9 @@ fn miss<'a>(grant: &'a Grant, query: &Query) -> Option<Miss<'a>> {
         grant.allow.covers(query.action),
     ) {
         (Fit::Yes, true) if now < grant.not_before => Some(Miss::NotYet(Reverse(grant.not_before))),
+        (Fit::Yes, true) if now < grant.expires && is_from_there(grant, query) => {
+            Some(Miss::UsedUp(&grant.role))
+        }
         (Fit::Yes, true) if now < grant.expires => Some(Miss::NotFromThere),
         (Fit::Yes, true) => Some(Miss::Expired(grant.expires, &grant.role)),
         (Fit::Yes, false) if in_force(grant, now) => Some(Miss::Action(&grant.role)),

@@ -20,6 +20,7 @@ mod rotation;
 mod signed;
 mod token;
 mod user_token;
+mod uses;
 
 pub use bundle::{Action, Allow, Approval, Bundle, Grant, RequestNote, VoidGrant};
 pub use code::{Code, UnknownCode};
@@ -40,3 +41,4 @@ pub use rotation::NextKey;
 pub use signed::ENFORCED;
 pub use token::{Checkpoint, HostToken, Word};
 pub use user_token::{NotAUserToken, UserToken};
+pub use uses::{Opening, Uses, decide_opening};

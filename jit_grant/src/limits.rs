@@ -10,6 +10,9 @@ pub struct Limits {
     /// It opens only to who comes from one of these networks. None: from anywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login_from: Option<Networks>,
+    /// It opens one login, with the sudo and su in it; or one job, or one sudo or su outside of any login.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub single_use: bool,
 }
 
 impl Limits {
@@ -17,7 +20,8 @@ impl Limits {
     #[must_use]
     pub fn names(&self) -> Vec<&'static str> {
         let login_from = self.login_from.as_ref().map(|_| "login_from");
-        login_from.into_iter().collect()
+        let single_use = self.single_use.then_some("single_use");
+        [login_from, single_use].into_iter().flatten().collect()
     }
 
     /// True where there is none.

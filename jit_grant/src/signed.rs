@@ -32,6 +32,7 @@ pub const ENFORCED: &[&str] = &[
     "not_before",
     "principal",
     "shared",
+    "single_use",
 ];
 
 #[derive(Serialize)]

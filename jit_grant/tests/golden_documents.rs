@@ -154,6 +154,9 @@ fn kinds() -> Vec<Kind> {
     limited.grants[0].limits.login_from =
         Some(serde_json::from_value(json!(["10.0.0.0/8", "2001:db8::/32"])).unwrap());
     limited.grants[0].crit.push("login_from".to_owned());
+    let mut single = bundle();
+    single.grants[0].limits.single_use = true;
+    single.grants[0].crit.push("single_use".to_owned());
     vec![
         kind("state", &state, |document| {
             HostState::verify(document.as_bytes(), &host(), &nonce(), key().public())
@@ -183,6 +186,11 @@ fn kinds() -> Vec<Kind> {
         kind("state.enforces", &announcing, |document| {
             HostState::verify(document.as_bytes(), &host(), &nonce(), key().public())
         }),
+        kind(
+            "bundle.single-use",
+            &single.sign(&key()).unwrap(),
+            |document| Bundle::verify(document.as_bytes(), &trusted(), &host(), 0, noon()),
+        ),
         kind(
             "bundle.login-from",
             &limited.sign(&key()).unwrap(),

@@ -121,6 +121,9 @@ impl Hold for Fake {
     fn list(&self) -> Vec<control::Session> {
         self.listed.lock().unwrap().clone()
     }
+    fn login_of(&self, id: SessionId) -> SessionId {
+        id
+    }
 }
 
 /// A host that is enrolled with a server whose key the test has.

@@ -298,6 +298,7 @@ fn grants_that_touch_hold_a_session_open_one_after_the_other_and_a_gap_ends_it()
 fn from_office() -> Limits {
     Limits {
         login_from: Some(networks(&["10.0.0.0/8", "2001:db8::/32"])),
+        ..Limits::default()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Small worlds to ask questions in.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use jiff::Timestamp;
@@ -97,6 +98,8 @@ pub(crate) fn query() -> Query {
         tty: Some("ssh".to_owned()),
         service: "sshd".to_owned(),
         now: minute(15),
+        within: None,
+        used: BTreeSet::new(),
     }
 }
 

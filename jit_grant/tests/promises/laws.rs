@@ -33,7 +33,11 @@ const PLACES: [Option<&str>; 5] = [
 fn limits() -> impl Strategy<Value = Limits> {
     let office = Some(networks(&["10.0.0.0/8"]));
     let anywhere = Some(networks(&["0.0.0.0/0"]));
-    select(vec![None, office, anywhere]).prop_map(|login_from| Limits { login_from })
+    let login_from = select(vec![None, office, anywhere]);
+    (login_from, any::<bool>()).prop_map(|(login_from, single_use)| Limits {
+        login_from,
+        single_use,
+    })
 }
 
 /// The same grants, from anywhere.
@@ -117,8 +121,13 @@ fn queries() -> impl Strategy<Value = Query> {
         credentials(),
         0..LAST_MINUTE,
         select(PLACES.to_vec()),
+        subsequence(vec![1, 2, 3, 4, 5], 0..=3),
     )
-        .prop_map(|(login, action, credential, now, rhost)| Query {
+        .prop_map(|(login, action, credential, now, rhost, used)| Query {
+            used: used
+                .into_iter()
+                .map(|n| format!("g{n}").parse().unwrap())
+                .collect(),
             rhost: rhost.map(str::to_owned),
             login: login.parse().unwrap(),
             action,
@@ -168,7 +177,8 @@ fn rightly_opens(grant: &Grant, query: &Query) -> bool {
         (Some(networks), Some("192.0.2.7")) => networks.listed() == ["0.0.0.0/0"],
         (Some(_), _) => false,
     };
-    in_time && in_scope && by_its_principal && from_there && grant.login == query.login
+    let is_left = !query.used.contains(&grant.id);
+    in_time && in_scope && by_its_principal && from_there && is_left && grant.login == query.login
 }
 
 proptest! {
@@ -195,6 +205,7 @@ proptest! {
         let who: BTreeSet<Principal> = who.into_iter().map(|who| who.parse().unwrap()).collect();
         let alone = |who: &Principal| Query { credential: Credential::Principal(who.clone()), ..query.clone() };
         let lifted = unlimited(&bundle);
+        let alone = |who: &Principal| Query { used: BTreeSet::new(), ..alone(who) };
         let first_end = who.iter().map(|who| deadline(&lifted, &alone(who))).collect::<Option<Vec<_>>>();
         let first_end = first_end.and_then(|ends| ends.into_iter().min());
         let together = Query { credential: Credential::Together(who), ..query };
@@ -209,7 +220,7 @@ proptest! {
     fn holders_are_those_who_may_from_somewhere(bundle in bundles(), query in queries()) {
         for who in ["ann", "ben", "eve"] {
             let who: Principal = who.parse().unwrap();
-            let alone = Query { credential: Credential::Principal(who.clone()), ..query.clone() };
+            let alone = Query { credential: Credential::Principal(who.clone()), used: BTreeSet::new(), ..query.clone() };
             prop_assert_eq!(holders(&bundle, &query).contains(&who), allows(&unlimited(&bundle), &alone));
         }
     }
@@ -304,7 +315,7 @@ proptest! {
     #[test]
     fn a_refusal_has_a_code_of_the_first_hundred(bundle in bundles(), query in queries()) {
         if let Decision::Refuse(refusal) = decide(&bundle, &query) {
-            prop_assert!((Code::NoGrant..=Code::NotFromThere).contains(&refusal.code));
+            prop_assert!((Code::NoGrant..=Code::UsedUp).contains(&refusal.code));
             prop_assert_eq!(refusal.action, Some(query.action));
         }
     }

@@ -12,4 +12,5 @@ mod keys;
 mod laws;
 mod messages;
 mod rotations;
+mod single_use;
 mod tokens;

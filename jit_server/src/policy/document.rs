@@ -86,6 +86,9 @@ pub struct RoleDocument {
     /// Networks that logins by it come from. null: from anywhere.
     #[serde(default)]
     pub login_from: Option<Vec<String>>,
+    /// A grant opens one login, with the sudo and su in it.
+    #[serde(default)]
+    pub single_use: bool,
 }
 
 /// A stage of approval.
@@ -211,13 +214,14 @@ impl RoleDocument {
             ticket: ticket.map(|rule| rule.written().to_owned()),
             reason_at_least: role.conditions.reason_at_least,
             asked_from: asked_from.map(Networks::listed),
+            single_use: role.limits.single_use,
             login_from: role.limits.login_from.as_ref().map(LoginNetworks::listed),
         }
     }
 
     /// What is said of it, in the order in which people ask: a question and its answer each.
     #[must_use]
-    pub fn said(&self) -> [(&'static str, String); 13] {
+    pub fn said(&self) -> [(&'static str, String); 14] {
         let longest = in_words(self.longest_seconds);
         let extended = match self.extendable_seconds.map(in_words) {
             None => "no".to_owned(),
@@ -232,6 +236,11 @@ impl RoleDocument {
             || "when it is granted".to_owned(),
             |most| format!("when it is granted, or {} ahead at most", in_words(most)),
         );
+        let logins = if self.single_use {
+            "one login"
+        } else {
+            "any number of logins"
+        };
         let login = if self.end_login_with_elevation {
             "ends, too"
         } else {
@@ -251,6 +260,7 @@ impl RoleDocument {
             ("Undecided, it lapses after", in_words(self.pending_seconds)),
             ("Where an elevation is ended, its login", login.to_owned()),
             ("Logins come from", self.login_from_in_words()),
+            ("A grant opens", logins.to_owned()),
         ]
     }
 

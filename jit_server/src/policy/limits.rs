@@ -7,5 +7,7 @@ use jit_grant::Limits;
 pub fn in_words(limits: &Limits) -> Vec<String> {
     let from = limits.login_from.as_ref();
     let from = from.map(|_| "logins from certain networks".to_owned());
-    from.into_iter().collect()
+    let once = limits.single_use;
+    let once = once.then(|| "a grant opens one login".to_owned());
+    from.into_iter().chain(once).collect()
 }

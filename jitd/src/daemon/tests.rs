@@ -31,6 +31,8 @@ async fn open(host: &Host<Sessions>) {
         tty: None,
         service: "sshd".to_owned(),
         now: host.clock.now(),
+        within: None,
+        used: Default::default(),
     };
     let opening = Opening {
         peer: Peer::of(&UnixStream::pair().unwrap().0).unwrap(),

@@ -4,32 +4,32 @@
 //! hold back a revocation.
 
 mod freshness;
+mod judge;
 mod silence;
 mod store;
 #[cfg(test)]
 mod tests;
 mod types;
+mod uses;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jit_grant::{
-    Action, Bundle, Code, Decision, DocumentRefused, GrantId, HostName, KeyError, NextKey, Nonce,
-    Principal, Query, Refusal, Word, decide, holders,
+    Action, Bundle, Code, DocumentRefused, HostName, KeyError, NextKey, Nonce, Refusal, Word,
 };
 
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
-use crate::session::{Judge, Standing};
 use crate::trust::{Trust, TrustError};
 use freshness::Freshness;
 use silence::silence;
 use store::Store;
 pub use types::{Overview, Places, Taken};
+use uses::UseBook;
 
 /// The bundle in force and how fresh it is. Shared by the handlers and the sessions.
 pub struct Grants {
@@ -40,6 +40,8 @@ pub struct Grants {
     changed: Notify,
     /// One bundle is verified and written at a time, so that none overtakes another on its way to the disk.
     taking: tokio::sync::Mutex<()>,
+    /// So are the uses: what was taken later is never overwritten by what was written earlier.
+    keeping: Mutex<()>,
 }
 
 struct State {
@@ -51,6 +53,7 @@ struct State {
     /// The highest revision ever seen; bundles of a lower one are refused.
     highest: u64,
     freshness: Freshness,
+    uses: UseBook,
     /// The server's keys were refused, and nothing of the server's was taken since.
     keys_refused: Option<Code>,
     /// What keeps jitd-sync from hearing the server, as it says.
@@ -73,6 +76,7 @@ impl Grants {
             bundle: None,
             highest: 0,
             freshness: Freshness::default(),
+            uses: UseBook::default(),
             keys_refused: None,
             trouble: None,
         };
@@ -82,6 +86,7 @@ impl Grants {
             state: Mutex::new(state),
             changed: Notify::new(),
             taking: tokio::sync::Mutex::default(),
+            keeping: Mutex::default(),
         })
     }
 
@@ -113,6 +118,7 @@ impl Grants {
         }
         (state.bundle, state.highest) = (None, 0);
         state.freshness.clear();
+        state.uses = UseBook::default();
         state.keys_refused = None;
         state.trouble = None;
         trust.and_then(|trust| self.read_back(&mut state, &trust).err())
@@ -123,6 +129,9 @@ impl Grants {
             .store
             .state()
             .filter(|kept| kept.host_id == trust.host_id);
+        if let Some(uses) = self.store.uses(&trust.host_id) {
+            state.uses = UseBook::of(uses);
+        }
         let heard = self.store.heard(&trust.host_id, self.clock.boot());
         state.highest = kept.map_or(0, |kept| kept.highest_revision);
         if let Some((heard, time)) = heard {
@@ -168,7 +177,11 @@ impl Grants {
         state.still_trusts(&trust)?;
         self.clock.learn(word.at);
         let held = state.bundle.as_ref().map_or(0, |bundle| bundle.revision);
-        state.freshness.hear(&word, held)?;
+        let heard = state.freshness.hear(&word, held);
+        if matches!(heard, Ok(_) | Err(DocumentRefused::NewerRevision { .. })) {
+            state.uses.hear(word.at);
+        }
+        heard?;
         state.keys_refused = None;
         state.trouble = None;
         self.changed.notify_one();
@@ -293,6 +306,7 @@ impl Grants {
         state.freshness.bundle_changed(bundle.revision);
         state.keys_refused = None;
         self.changed.notify_one();
+        state.uses.forget_all_but(&bundle);
         state.bundle = Some(bundle);
         self.keep_heard(&state);
         Ok(())
@@ -327,39 +341,6 @@ impl Grants {
                     .keep_heard(&trust.host_id, heard, bundle.revision, &self.clock)
         {
             tracing::warn!("a restart of jitd will wait for the server's word: {error}");
-        }
-    }
-
-    /// What the grants say to `query` now, with the reason where they say no. `query.now` is set from the clock.
-    #[must_use]
-    pub fn decide(&self, query: &Query) -> Decision {
-        let query = Query {
-            now: self.clock.now(),
-            ..query.clone()
-        };
-        let state = self.lock();
-        match (&state.bundle, state.check(self.clock.boot())) {
-            (Some(bundle), Ok(())) => decide(bundle, &query),
-            (_, Err(code)) => {
-                Decision::Refuse(state.not_counting(code, &self.clock).to(query.action))
-            }
-            (None, Ok(())) => {
-                Decision::Refuse(Refusal::because(Code::NotEnrolled).to(query.action))
-            }
-        }
-    }
-
-    /// Who may do `query.action` with `query.login` now; nobody where grants don't count.
-    #[must_use]
-    pub fn holders(&self, query: &Query) -> BTreeSet<Principal> {
-        let query = Query {
-            now: self.clock.now(),
-            ..query.clone()
-        };
-        let state = self.lock();
-        match (&state.bundle, state.check(self.clock.boot())) {
-            (Some(bundle), Ok(())) => holders(bundle, &query),
-            _ => BTreeSet::new(),
         }
     }
 
@@ -487,31 +468,6 @@ impl State {
                     .check(bundle.revision, now, self.max_staleness)
             }
             _ => Err(Code::NotEnrolled),
-        }
-    }
-}
-
-impl Judge for Grants {
-    fn holders(&self, query: &Query) -> BTreeSet<Principal> {
-        Self::holders(self, query)
-    }
-
-    fn knows(&self, grant: &GrantId) -> bool {
-        let state = self.lock();
-        let Some(bundle) = &state.bundle else {
-            return true;
-        };
-        let void = || bundle.void.iter().any(|void| void.id == grant.as_str());
-        bundle.grants.iter().any(|one| one.id == *grant) || void()
-    }
-
-    fn standing(&self, query: &Query) -> Standing {
-        match self.decide(query) {
-            Decision::Allow(allowed) => Standing::Live(allowed.into()),
-            Decision::Refuse(refusal) => Standing::Over {
-                code: refusal.code,
-                message: self.message(&refusal, query.login.as_str()),
-            },
         }
     }
 }

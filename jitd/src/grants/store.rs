@@ -5,15 +5,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jit_grant::{Bundle, HostId};
+use jit_grant::{Bundle, HostId, Uses};
 use serde::{Deserialize, Serialize};
 
 use super::Places;
 use super::freshness::{self, Heard};
+use super::uses;
 use crate::atomic;
 use crate::clock::Clock;
 
 const SMALL: u64 = 16 * 1024;
+/// More than all grants of a bundle come to.
+const MOST_USES: u64 = 1024 * 1024;
 
 /// `state.json`: what must never go backwards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +83,21 @@ impl Store {
             kept_at_ms: milliseconds(clock.boot()),
         };
         atomic::write(&self.heard_path(), &serde_json::to_vec(&kept)?)
+    }
+
+    /// Which grants for one login are used up, where that is known of `host_id`.
+    pub(super) fn uses(&self, host_id: &HostId) -> Option<Uses> {
+        let text = atomic::read(&self.uses_path(), MOST_USES).ok()?;
+        let kept: uses::Kept = serde_json::from_slice(&text).ok()?;
+        (kept.host_id == *host_id).then_some(kept.uses)
+    }
+
+    pub(super) fn write_uses(&self, kept: &uses::Kept) -> io::Result<()> {
+        atomic::write(&self.uses_path(), &serde_json::to_vec(kept)?)
+    }
+
+    fn uses_path(&self) -> PathBuf {
+        self.places.state.join("uses.json")
     }
 
     fn state_path(&self) -> PathBuf {

@@ -1,8 +1,13 @@
 mod laws;
+mod uses;
 
 use super::*;
 use crate::clock::Set;
-use jit_grant::{Allow, Credential, Grant, HostId, Limits, RequestNote, SigningKey, TrustedKeys};
+use crate::session::Judge;
+use jit_grant::{
+    Allow, Credential, Decision, Grant, HostId, Limits, Query, RequestNote, SigningKey, TrustedKeys,
+};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -80,7 +85,12 @@ impl Host {
 
     /// As a server makes it whose time this is.
     fn bundle_at(&self, host: HostId, revision: u64, login: &str, now: Timestamp) -> Vec<u8> {
-        let grant = Grant {
+        let grants = vec![self.grant_at(login, now)];
+        self.bundle_of(host, revision, now, grants)
+    }
+
+    fn grant_at(&self, login: &str, now: Timestamp) -> Grant {
+        Grant {
             id: "g1".parse().unwrap(),
             principal: "ada".parse().unwrap(),
             login: login.parse().unwrap(),
@@ -105,12 +115,21 @@ impl Host {
             signatures: vec![],
             extendable_until: None,
             end_login_with_elevation: false,
-        };
+        }
+    }
+
+    fn bundle_of(
+        &self,
+        host: HostId,
+        revision: u64,
+        now: Timestamp,
+        grants: Vec<Grant>,
+    ) -> Vec<u8> {
         let bundle = Bundle {
             host,
             revision,
             issued_at: now,
-            grants: vec![grant],
+            grants,
             void: vec![],
         };
         bundle.sign(&self.key).unwrap().into_bytes()
@@ -132,8 +151,8 @@ impl Host {
     }
 }
 
-fn ask(grants: &Grants) -> Result<String, Code> {
-    let query = Query {
+fn query() -> Query {
+    Query {
         login: "ada".parse().unwrap(),
         action: Action::Ssh,
         credential: Credential::Pending,
@@ -141,8 +160,13 @@ fn ask(grants: &Grants) -> Result<String, Code> {
         tty: None,
         service: "sshd".into(),
         now: Timestamp::UNIX_EPOCH,
-    };
-    match grants.decide(&query) {
+        within: None,
+        used: BTreeSet::new(),
+    }
+}
+
+fn ask(grants: &Grants) -> Result<String, Code> {
+    match grants.decide(&query()) {
         Decision::Allow(allowed) => Ok(allowed.grant.to_string()),
         Decision::Refuse(refusal) => Err(refusal.code),
     }

@@ -62,6 +62,7 @@ pub trait Hold: Clone + Send + Sync + 'static {
     fn set_grace(&self, grace: Duration);
     fn set_warnings(&self, before: Vec<Duration>);
     fn list(&self) -> Vec<message::Session>;
+    fn login_of(&self, id: SessionId) -> SessionId;
 }
 
 impl Hold for Sessions {
@@ -115,6 +116,9 @@ impl Hold for Sessions {
     }
     fn list(&self) -> Vec<message::Session> {
         Self::list(self)
+    }
+    fn login_of(&self, id: SessionId) -> SessionId {
+        Self::login_of(self, id)
     }
 }
 

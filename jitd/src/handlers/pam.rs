@@ -369,6 +369,11 @@ impl<S: Hold> Host<S> {
             tty: call.tty.as_deref().map(|tty| shortened(tty).to_owned()),
             service: call.service.clone(),
             now: self.clock.now(),
+            within: parent.as_ref().and_then(|parent| {
+                let login = self.sessions.login_of(parent.id.parse().ok()?);
+                Some(login.to_string())
+            }),
+            used: BTreeSet::new(),
         };
         if door == Door::Manager {
             query.credential = Credential::Together(self.grants.holders(&query));

@@ -20,6 +20,7 @@ use super::{Hold, Host, Refusals, done, failed, nothing};
 use crate::grants;
 use crate::record::Checkpoint;
 use crate::server::Received;
+use crate::session::Judge;
 use crate::trust::Trust;
 
 /// Bytes of event lines in one reply, so that it fits a message also with every quote escaped.
@@ -163,6 +164,18 @@ impl<S: Hold> Host<S> {
         }
     }
 
+    /// Since when it is known which grants are used up: once, where that was lost.
+    async fn keep_uses(&self) {
+        if !self.grants.has_unkept_uses() {
+            return;
+        }
+        let grants = Arc::clone(&self.grants);
+        let kept = tokio::task::spawn_blocking(move || grants.keep_uses()).await;
+        if let Ok(Err(error)) = kept {
+            tracing::warn!("which grants are used up can't be kept: {error}");
+        }
+    }
+
     /// Takes the server's word. It may have raised the clock and so made something over, also where it keeps nothing fresh (T25).
     pub(super) async fn word(&self, call: &Call) -> Reply {
         let word = match call.parameters::<Word>() {
@@ -171,6 +184,7 @@ impl<S: Hold> Host<S> {
         };
         let refused = match self.grants.take_word(word.word.as_bytes()) {
             Ok(()) => {
+                self.keep_uses().await;
                 self.sessions.reconsider().await;
                 return taken();
             }
@@ -179,6 +193,7 @@ impl<S: Hold> Host<S> {
         match refused {
             // A word that overtook its bundle is everyday life, no evidence of anything. Its time counts all the same.
             DocumentRefused::NewerRevision { .. } => {
+                self.keep_uses().await;
                 self.sessions.reconsider().await;
                 not_taken(refused.code())
             }

@@ -33,6 +33,7 @@ impl Elevated {
         self.query.login == query.login
             && self.query.action == query.action
             && self.query.credential == query.credential
+            && self.query.within == query.within
     }
 }
 
@@ -149,7 +150,7 @@ fn shares(held: &Held, of: &Held) -> bool {
         && (held.kind == Kind::Manager || principal(held) == principal(of))
 }
 
-fn login_above(table: &Table, id: &SessionId) -> Option<SessionId> {
+pub(super) fn login_above(table: &Table, id: &SessionId) -> Option<SessionId> {
     let enforced_parent = |id: &SessionId| {
         let parent = table.held.get(id)?.parent.clone()?;
         let enforced = table.held.get(&parent).is_some_and(|held| held.enforce);

@@ -99,6 +99,8 @@ pub(super) fn held(kind: Kind, seed: u8, leader: Process) -> Held {
             tty: None,
             service: "sshd".to_owned(),
             now: Timestamp::UNIX_EPOCH,
+            within: None,
+            used: Default::default(),
         },
         standing: Some(grant()),
         parent: None,

@@ -258,6 +258,7 @@ fn why_over(was: Option<&Live>, withdrawn: bool, code: Code, now: Timestamp) -> 
         | Code::NeedsKey
         | Code::DemandsUnknown
         | Code::NotFromThere
+        | Code::UsedUp
             if withdrawn =>
         {
             Code::EndWithdrawn
@@ -268,7 +269,8 @@ fn why_over(was: Option<&Live>, withdrawn: bool, code: Code, now: Timestamp) -> 
         | Code::OtherKey
         | Code::NeedsKey
         | Code::DemandsUnknown
-        | Code::NotFromThere => Code::EndNotCovered,
+        | Code::NotFromThere
+        | Code::UsedUp => Code::EndNotCovered,
         // The grants don't count now, whatever they say.
         other => other,
     };
@@ -363,6 +365,7 @@ mod tests {
             Code::NeedsKey,
             Code::DemandsUnknown,
             Code::NotFromThere,
+            Code::UsedUp,
         ] {
             assert_eq!(withdrawn(until(101), code), Code::EndWithdrawn, "{code}");
             assert_eq!(withdrawn(until(99), code), Code::EndExpired, "{code}");

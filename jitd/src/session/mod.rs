@@ -170,6 +170,12 @@ impl Sessions {
             .map(Held::describe)
     }
 
+    /// The login that `id` is in, however many elevations lie between them; itself where it is one or is in none.
+    #[must_use]
+    pub fn login_of(&self, id: SessionId) -> SessionId {
+        elevated::login_above(&self.0.table(), &id).unwrap_or(id)
+    }
+
     /// Registers a login after pam_systemd has given it a session scope, and arms both its ends before it returns.
     ///
     /// # Errors

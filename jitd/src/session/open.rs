@@ -9,6 +9,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use serde::Serialize;
 
 use super::cgroup::{Cgroup, ScopePath};
+use super::elevated::login_above;
 use super::held::{Held, Kind, Scope, Whose};
 use super::pid1::Pid1;
 use super::process::Stat;
@@ -187,7 +188,9 @@ impl Inner {
         let mut held = Held::new(id.clone(), kind, opening, self.clock.now());
         let mut table = self.table();
         held.audit_session = Self::audit_session(&table, kind, opening);
-        held.live = match self.judge.standing(&opening.query) {
+        let login = held.parent.as_ref().unwrap_or(&id);
+        let login = login_above(&table, login).unwrap_or_else(|| login.clone());
+        held.live = match self.judge.open(&mut held.query, login.as_str()) {
             Standing::Live(live) => Some(live),
             Standing::Over { code, message } if opening.enforce => {
                 return Err(Refused { code, message });
@@ -203,13 +206,17 @@ impl Inner {
                     .is_none_or(|held| held.ending.is_some())
             };
             if opening.parent.as_ref().is_some_and(parent_ended) {
+                self.give_back(&held);
                 return Err(not_armed("the session that it was started from has ended"));
             }
             held.confirm_by = kind
                 .has_own_scope()
                 .then(|| self.clock.boot() + CONFIRM_WITHIN);
         }
-        self.registry.save(&held).map_err(not_armed)?;
+        if let Err(error) = self.registry.save(&held) {
+            self.give_back(&held);
+            return Err(not_armed(error));
+        }
         table.held.insert(id.clone(), held);
         drop(table);
         self.changed.notify_one();
@@ -281,16 +288,32 @@ impl Inner {
         if held.ending.is_some() {
             return Err(over(&held));
         }
-        let written = self.note_opened(&held);
-        if let (Err(error), true) = (written, held.enforce) {
-            let refused = Refused {
-                code: Code::NotRecorded,
-                message: error.to_string(),
-            };
+        let used_up = self.keep_used_up(&held).await;
+        let written = used_up.and_then(|()| self.note_opened(&held).map_err(not_recorded));
+        if let (Err(refused), true) = (written, held.enforce) {
             return Err(self.give_up(&id, refused).await);
         }
         tokio::spawn(Arc::clone(self).keep_until_gone(id.clone()));
         Ok(id)
+    }
+
+    /// Whoever was not let in has used nothing up.
+    fn give_back(&self, held: &Held) {
+        if let (Some(login), Some(live)) = (&held.query.within, &held.live) {
+            self.judge.give_back(&live.grant, login);
+        }
+    }
+
+    /// Where it is held open by what opens one login, that is on disk before the answer: whatever happens to jitd or to this machine then,
+    /// it opens no second one.
+    async fn keep_used_up(&self, held: &Held) -> Result<(), Refused> {
+        if held.query.within.is_none() {
+            return Ok(());
+        }
+        let judge = Arc::clone(&self.judge);
+        // Away from the daemon's one thread, so that no end waits for the disk.
+        let kept = tokio::task::spawn_blocking(move || judge.keep_uses()).await;
+        kept.map_err(not_recorded)?.map_err(not_recorded)
     }
 
     fn note_opened(&self, held: &Held) -> Result<(), NotRecorded> {
@@ -331,6 +354,9 @@ impl Inner {
 
     /// Takes back what was begun. A caller that was moved is left for a moment, to show why it was refused.
     pub(super) async fn give_up(self: &Arc<Self>, id: &SessionId, refused: Refused) -> Refused {
+        if let Some(held) = self.held(id) {
+            self.give_back(&held);
+        }
         let moved = self
             .held(id)
             .is_some_and(|held| held.kind.has_own_scope() && !held.scopes.is_empty());
@@ -375,6 +401,13 @@ pub(super) fn not_armed(why: impl ToString) -> Refused {
     }
 }
 
+fn not_recorded(why: impl ToString) -> Refused {
+    Refused {
+        code: Code::NotRecorded,
+        message: why.to_string(),
+    }
+}
+
 /// It was ended while it was being opened.
 pub(super) fn over(held: &Held) -> Refused {
     let code = held.ending.map_or(Code::EndNotArmed, |ending| ending.code);
@@ -387,3 +420,6 @@ pub(super) fn over(held: &Held) -> Refused {
 pub(super) fn gone() -> Refused {
     not_armed("it ended while it was being opened")
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 
 use jiff::Timestamp;
@@ -14,6 +15,23 @@ use crate::peer::Peer;
 pub trait Judge: Send + Sync {
     /// How `query` stands now; `query.now` is to be ignored in favour of the clock.
     fn standing(&self, query: &Query) -> Standing;
+
+    /// How `query`, which is about to be opened, stands now. It is `login` or a part of it, and what opens one login and lets it in is used up
+    /// by `login` from now on; then `query.within` says so.
+    fn open(&self, query: &mut Query, _login: &str) -> Standing {
+        self.standing(query)
+    }
+
+    /// Writes down what was used up. Whoever was let in by it is told so only then.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    fn keep_uses(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// `login` was not let in by `grant` after all.
+    fn give_back(&self, _grant: &GrantId, _login: &str) {}
 
     /// Every principal who may do `query.action` with `query.login` now.
     fn holders(&self, _query: &Query) -> BTreeSet<Principal> {

@@ -115,6 +115,8 @@ mod tests {
             tty: None,
             service: "sshd".to_owned(),
             now: second(since),
+            within: None,
+            used: Default::default(),
         };
         let standing = Some(Live {
             grant: "g7".parse().unwrap(),

@@ -8,15 +8,19 @@ use toml::de::DeTable;
 use super::super::reader::{Reader, Value};
 
 /// Their keys in a role's table.
-pub(super) const KEYS: &[&str] = &["login_from"];
+pub(super) const KEYS: &[&str] = &["login_from", "single_use"];
 
 impl Reader<'_> {
     pub(super) fn limits(&mut self, table: &DeTable<'_>, path: &str) -> Option<Limits> {
         let login_from = self
             .optional(table, path, "login_from", Self::login_networks)
             .map_or(Some(None), |networks| networks.map(Some));
+        let single_use = self
+            .optional(table, path, "single_use", Self::flag)
+            .unwrap_or(Some(false));
         Some(Limits {
             login_from: login_from?,
+            single_use: single_use?,
         })
     }
 

@@ -59,6 +59,7 @@ ticket = "OPS-[0-9]+"
 reason_at_least = 20
 asked_from = ["10.0.0.0/8", "socket"]
 login_from = ["10.1.0.0/16", "2001:db8::/32"]
+single_use = true
 labels = { env = "prod", tier = ["web", "api"] }
 actions = ["ssh"]
 longest = "1h"
@@ -76,7 +77,7 @@ review_within = "12h"
 "#;
 
 /// Lines without which a role allows more, and in what: nobody but its author knows whether they were meant.
-const RESTRICTING: [(&str, &str); 9] = [
+const RESTRICTING: [(&str, &str); 10] = [
     ("count = 2", "count"),
     ("    { groups", "stages"),
     ("attributes = ", "approve"),
@@ -86,6 +87,7 @@ const RESTRICTING: [(&str, &str); 9] = [
     ("reason_at_least = ", "reason_at_least"),
     ("asked_from = ", "asked_from"),
     ("login_from = ", "login_from"),
+    ("single_use = ", "single_use"),
     // Beside labels names are a condition, too.
     ("hosts = [\"web-*\"]", "hosts"),
 ];
@@ -209,6 +211,7 @@ fn wider(before: &RoleDocument, after: &RoleDocument) -> Vec<&'static str> {
             "login_from",
             networks_narrower(after.login_from.as_ref(), before.login_from.as_ref()),
         ),
+        ("single_use", after.single_use >= before.single_use),
         ("overrun", after.overrun <= before.overrun),
         (
             "start_within",

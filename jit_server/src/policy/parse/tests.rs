@@ -335,6 +335,20 @@ fn a_role_says_from_which_networks_its_logins_come_sixteen_at_most() {
 }
 
 #[test]
+fn a_grant_opens_one_login_where_its_role_says_so() {
+    let single_use = |more: &str| {
+        let policy = check_text("policy.toml", &format!("{GOOD}{more}"))?;
+        let limits = policy.roles[&"web-admin".parse().unwrap()].limits.clone();
+        Ok::<_, Vec<Mistake>>(limits.single_use)
+    };
+    assert_eq!(single_use(""), Ok(false));
+    assert_eq!(single_use("single_use = true"), Ok(true));
+    assert_eq!(single_use("single_use = false"), Ok(false));
+    let mistakes = single_use("single_use = 1").unwrap_err();
+    assert_eq!(mistakes[0].key, "roles.web-admin.single_use");
+}
+
+#[test]
 fn jobs_that_would_have_to_come_from_a_network_are_warned_of() {
     let warned = |actions: &str| {
         let policy = format!(

@@ -37,6 +37,25 @@ fn limited() -> Policy {
     check_text("policy.toml", LIMITED).unwrap()
 }
 
+#[test]
+fn a_grant_for_one_login_says_so_and_is_had_where_both_limits_are_enforced() {
+    let policy = LIMITED.replace("login_from", "single_use = true\nlogin_from");
+    let policy = check_text("policy.toml", &policy).unwrap();
+    let mut history = History::new();
+    for lacking in [&["login_from"][..], &["single_use"]] {
+        history.announces(begin(), "web-1", lacking);
+        let refused = history.wants_under(&policy, begin(), 0, ask("auto", 600));
+        assert_eq!(code(refused), Some("host-cannot-enforce"));
+    }
+    history.announces(begin(), "web-1", &["login_from", "single_use"]);
+    history
+        .wants_under(&policy, begin(), 0, ask("auto", 600))
+        .unwrap();
+    let grant = told(&history).grants.pop().unwrap();
+    assert!(grant.limits.single_use);
+    assert_eq!(grant.crit, ["login_from", "single_use"]);
+}
+
 /// Roles of the same names without limits.
 fn lifted() -> Policy {
     let mut policy = limited();

@@ -9,6 +9,7 @@ async fn ada_from_the_office() -> Fixture {
     let grant = Grant {
         limits: Limits {
             login_from: Some(serde_json::from_value(json!(["10.0.0.0/8"])).unwrap()),
+            ..Limits::default()
         },
         crit: vec!["login_from".to_owned()],
         ..fixture.grant(1, "ada")

@@ -76,6 +76,8 @@ fn opening(peer: &Peer, action: Action) -> Opening {
             tty: None,
             service: "sudo".into(),
             now: Timestamp::UNIX_EPOCH,
+            within: None,
+            used: Default::default(),
         },
         standing: None,
         parent: None,
