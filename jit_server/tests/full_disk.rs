@@ -2,122 +2,51 @@
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
 mod common;
+#[path = "common/watched.rs"]
+#[allow(unreachable_pub, reason = "as of all that tests share")]
+mod watched;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::future::BoxFuture;
-use jit_grant::{
-    Checkpoint, GrantId, HostId, HostName, HostState, Nonce, SigningKey, TrustedKeys, Word,
-};
+use jit_grant::{Checkpoint, HostState, Nonce, SigningKey, TrustedKeys, Word};
 use jit_server::apply::Wanted;
 use jit_server::clock::{Clock, WallClock};
 use jit_server::error::Error;
-use jit_server::event::{Actor, Entry, Event, UserSet};
+use jit_server::event::{Actor, Event, UserSet};
 use jit_server::mark::Mark;
 use jit_server::policy::Policy;
 use jit_server::server::Server;
 use jit_server::signer;
-use jit_server::store::{
-    HostHead, HostLines, Id, Kept, Loaded, Piece, Place, SqliteStore, Store, StoreError,
-};
+use jit_server::store::{Kept, StoreError};
 use jit_server::workflow::{Ask, Command, RequestState};
 use serde_json::json;
+use watched::Watched;
 
-/// A store on a disk that can be full.
-struct Disk {
-    store: SqliteStore,
-    full: Arc<AtomicBool>,
-}
-
-impl Store for Disk {
-    fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>> {
-        self.store.load()
-    }
-
-    fn identity(&self) -> BoxFuture<'_, Result<Id, StoreError>> {
-        self.store.identity()
-    }
-
-    fn append<'a>(
-        &'a self,
-        after: Place,
-        entries: &'a [Entry],
-        revisions: &'a [(HostId, u64)],
-    ) -> BoxFuture<'a, Result<Place, StoreError>> {
-        if self.full.load(Ordering::Relaxed) {
-            return Box::pin(async {
-                Err(StoreError::Database(
-                    std::io::Error::from(std::io::ErrorKind::StorageFull).into(),
-                ))
-            });
+/// A store on a disk that is full while `full` says so.
+async fn disk(folder: &Path, full: &Arc<AtomicBool>) -> Box<Watched> {
+    let full = Arc::clone(full);
+    let mut store = Watched::open(folder).await;
+    store.before = Box::new(move || {
+        if full.load(Ordering::Relaxed) {
+            let error = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(StoreError::Database(error.into()));
         }
-        self.store.append(after, entries, revisions)
-    }
-
-    fn append_host_lines<'a>(
-        &'a self,
-        after: Place,
-        lines: &'a HostLines,
-    ) -> BoxFuture<'a, Result<Place, StoreError>> {
-        self.store.append_host_lines(after, lines)
-    }
-
-    fn host_head<'a>(
-        &'a self,
-        host: &'a HostId,
-    ) -> BoxFuture<'a, Result<Option<HostHead>, StoreError>> {
-        self.store.host_head(host)
-    }
-
-    fn left_behind<'a>(
-        &'a self,
-        host: &'a HostName,
-        grant: &'a GrantId,
-        limit: u32,
-    ) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
-        self.store.left_behind(host, grant, limit)
-    }
-
-    fn sessions_of<'a>(
-        &'a self,
-        host: &'a HostName,
-        grant: &'a GrantId,
-        limit: u32,
-    ) -> BoxFuture<'a, Result<Vec<Kept>, StoreError>> {
-        self.store.sessions_of(host, grant, limit)
-    }
-
-    fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>> {
-        self.store.record(after, limit)
-    }
-
-    fn pieces(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Piece>, StoreError>> {
-        self.store.pieces(after, limit)
-    }
-
-    fn revisions(&self) -> BoxFuture<'_, Result<Vec<(HostId, u64)>, StoreError>> {
-        self.store.revisions()
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        self.store.close()
-    }
+        Ok(())
+    });
+    Box::new(store)
 }
 
 #[tokio::test]
 async fn an_alarm_that_can_not_be_kept_is_raised_again() {
     let folder = tempfile::tempdir().unwrap();
     let full = Arc::new(AtomicBool::new(false));
-    let database = folder.path().join("jit-server.db");
-    let disk = Disk {
-        store: SqliteStore::open(&database).await.unwrap(),
-        full: Arc::clone(&full),
-    };
+    let disk = disk(folder.path(), &full).await;
     signer::make(&folder.path().join("signing.key")).unwrap();
     let server = Server::start(
-        Box::new(disk),
+        disk,
         signer::load(&folder.path().join("signing.key")).unwrap(),
         Mark::open(&folder.path().join("mark")).unwrap(),
         folder.path().join("policy.toml"),
@@ -204,18 +133,12 @@ async fn an_approval_rotation_or_apply_that_can_not_be_kept_changes_nothing_and_
     let policy = folder.path().join("policy.toml");
     std::fs::write(&policy, common::POLICY).unwrap();
     let full = Arc::new(AtomicBool::new(false));
-    let store = SqliteStore::open(&folder.path().join("jit-server.db"))
-        .await
-        .unwrap();
-    let disk = Disk {
-        store,
-        full: Arc::clone(&full),
-    };
+    let disk = disk(folder.path(), &full).await;
     let signing_key = folder.path().join("signing.key");
     signer::make(&signing_key).unwrap();
     let clock = |last| -> Box<dyn Clock> { Box::new(WallClock::starting_at(last)) };
     let server = Server::start(
-        Box::new(disk),
+        disk,
         signer::load(&signing_key).unwrap(),
         Mark::open(&folder.path().join("mark")).unwrap(),
         policy,

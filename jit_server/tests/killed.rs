@@ -2,115 +2,23 @@
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
 mod common;
+#[path = "common/watched.rs"]
+#[allow(unreachable_pub, reason = "as of all that tests share")]
+mod watched;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::{Host, PEOPLE, Person, Running, id};
-use futures_util::future::BoxFuture;
 use hyper::Method;
 use hyper::body::Bytes;
-use jit_grant::{GrantId, HostId, HostName};
-use jit_server::event::Entry;
-use jit_server::once::Digest;
-use jit_server::store::{
-    Answered, CallAnswer, HostHead, HostLines, Id, Kept, Loaded, Place, SqliteStore, Store,
-    StoreError,
-};
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
+use watched::Watched;
 
 const FOLDER: &str = "JIT_KILLED_TEST_FOLDER";
-
-/// A store that takes its process with it once it has kept something, where the file `dies` is beside it.
-struct Deadly {
-    store: SqliteStore,
-    dies: PathBuf,
-}
-
-impl Store for Deadly {
-    fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>> {
-        self.store.load()
-    }
-
-    fn identity(&self) -> BoxFuture<'_, Result<Id, StoreError>> {
-        self.store.identity()
-    }
-
-    fn append<'a>(
-        &'a self,
-        after: Place,
-        entries: &'a [Entry],
-        revisions: &'a [(HostId, u64)],
-    ) -> BoxFuture<'a, Result<Place, StoreError>> {
-        Box::pin(async move {
-            let kept = self.store.append(after, entries, revisions).await;
-            if self.dies.exists() {
-                nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).unwrap();
-            }
-            kept
-        })
-    }
-
-    fn append_host_lines<'a>(
-        &'a self,
-        after: Place,
-        lines: &'a HostLines,
-    ) -> BoxFuture<'a, Result<Place, StoreError>> {
-        self.store.append_host_lines(after, lines)
-    }
-
-    fn host_head<'a>(
-        &'a self,
-        host: &'a HostId,
-    ) -> BoxFuture<'a, Result<Option<HostHead>, StoreError>> {
-        self.store.host_head(host)
-    }
-
-    fn left_behind<'a>(
-        &'a self,
-        host: &'a HostName,
-        grant: &'a GrantId,
-        limit: u32,
-    ) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
-        self.store.left_behind(host, grant, limit)
-    }
-
-    fn sessions_of<'a>(
-        &'a self,
-        host: &'a HostName,
-        grant: &'a GrantId,
-        limit: u32,
-    ) -> BoxFuture<'a, Result<Vec<Kept>, StoreError>> {
-        self.store.sessions_of(host, grant, limit)
-    }
-
-    fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>> {
-        self.store.record(after, limit)
-    }
-
-    fn keep_answer<'a>(
-        &'a self,
-        of: Answered,
-        answer: &'a CallAnswer,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.store.keep_answer(of, answer)
-    }
-
-    fn answer(
-        &self,
-        key: Digest,
-        seq: u64,
-    ) -> BoxFuture<'_, Result<Option<CallAnswer>, StoreError>> {
-        self.store.answer(key, seq)
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        self.store.close()
-    }
-}
 
 /// Not a test of its own: the process of the server.
 #[tokio::test]
@@ -119,12 +27,13 @@ async fn a_server_that_may_die() {
         return;
     };
     let folder = Path::new(&folder);
-    let store = Deadly {
-        store: SqliteStore::open(&folder.join("jit-server.db"))
-            .await
-            .unwrap(),
-        dies: folder.join("dies"),
-    };
+    let dies = folder.join("dies");
+    let mut store = Watched::open(folder).await;
+    store.after = Box::new(move || {
+        if dies.exists() {
+            nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).unwrap();
+        }
+    });
     let running = Running::start_on(folder, Box::new(store), &PEOPLE).await;
     let over = running.server.must_start_anew().await;
     panic!("{over}");

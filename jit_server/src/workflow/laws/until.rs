@@ -226,6 +226,7 @@ fn a_forged_record_opens_nothing_past_the_end_of_a_user() {
             extendable_until: None,
             end_login_with_elevation: false,
             at_once: None,
+            limits: jit_grant::Limits::default(),
             policy: String::new(),
         })
     };
