@@ -163,8 +163,8 @@ pub struct PeopleDocument {
     pub users: Vec<String>,
     /// By group.
     pub groups: Vec<String>,
-    /// All of them have these. Where neither users nor groups are named, everybody who has them is among them.
-    #[serde(default)]
+    /// All of them have these; missing where nothing is asked. Where neither users nor groups are named, everybody who has them is among them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, AttributeValue>,
 }
 
