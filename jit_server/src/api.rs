@@ -30,6 +30,7 @@ mod requests;
 mod restored;
 mod roles;
 mod sessions;
+mod token_rotation;
 mod user_tokens;
 mod users;
 
@@ -118,6 +119,8 @@ fn hosts() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(host_side::bundle))
         .routes(routes!(host_side::word))
         .routes(routes!(host_side::events).layer(host_side::events_limit()))
+        .routes(routes!(token_rotation::of_user))
+        .routes(routes!(token_rotation::own))
 }
 
 fn open_to_all() -> OpenApiRouter<Arc<Server>> {

@@ -247,6 +247,16 @@ pub struct UserTokenOptions {
     /// Take this token away instead of making one
     #[arg(long, value_name = "ID", conflicts_with_all = ["list", "for_seconds"])]
     pub revoke: Option<UserTokenId>,
+    /// Whoever holds it may have it renewed for so long from now (`jitctl login --rotate`), each time for its length: as --for at most.
+    /// Unless said he may have another secret alone, and it ends when it does
+    #[arg(long = "renewable-for", value_name = "TIME", value_parser = duration::seconds, conflicts_with_all = ["list", "revoke"])]
+    pub renewable_for_seconds: Option<u32>,
+    /// Make the next one in the place of this token: the same user, scopes and length, from now on
+    #[arg(long, value_name = "ID", conflicts_with_all = ["list", "revoke", "for_seconds", "scopes", "renewable_for_seconds"])]
+    pub rotate: Option<UserTokenId>,
+    /// How long the token that is rotated counts on, 1h at most
+    #[arg(long = "overlap", value_name = "TIME", value_parser = duration::seconds, default_value = "1h", requires = "rotate", conflicts_with_all = ["list", "revoke", "for_seconds", "scopes", "renewable_for_seconds"])]
+    pub overlap_seconds: u32,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

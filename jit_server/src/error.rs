@@ -83,6 +83,9 @@ pub enum Error {
     /// A user's token is not what he may have.
     #[error(transparent)]
     TokenNotMade(#[from] crate::user_token::NotMade),
+    /// A token is not rotated.
+    #[error(transparent)]
+    TokenNotRotated(#[from] crate::user_token::NotRotated),
     /// A token is not for what is wanted by it.
     #[error(transparent)]
     OutOfScope(#[from] crate::scope::OutOfScope),

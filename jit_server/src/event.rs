@@ -26,6 +26,7 @@ use crate::origin::Origin;
 use crate::scope::Scopes;
 use crate::ssh_key::SshKey;
 use crate::text::{Comment, Reason, Ticket};
+use crate::user_token::Replaces;
 
 pub use at_once::{AtOnce, Reviewed};
 pub use service::Service;
@@ -258,6 +259,13 @@ pub enum Event {
     CallRefused(CallRefused),
     /// Somebody has looked at what was done with a break-glass role.
     Reviewed(Reviewed),
+    /// A token that took another one's place was shown for the first time: the other one makes no next one any more.
+    UserTokenSeen {
+        /// Which.
+        token: UserTokenId,
+        /// Whose it is.
+        user: Principal,
+    },
 }
 
 fn first_stage() -> u32 {
@@ -307,6 +315,7 @@ impl Event {
             Self::Alarm { .. } => "alarm",
             Self::CallRefused(_) => "call_refused",
             Self::Reviewed(_) => "reviewed",
+            Self::UserTokenSeen { .. } => "user_token_seen",
         }
     }
 
@@ -333,7 +342,8 @@ impl Event {
             Self::UserTokenMade(UserTokenMade { token, user, .. })
             | Self::UserTokenRefused { token, user, .. }
             | Self::UserTokenRevoked { token, user }
-            | Self::UserTokenExpired { token, user } => Some((token, user)),
+            | Self::UserTokenExpired { token, user }
+            | Self::UserTokenSeen { token, user } => Some((token, user)),
             _ => None,
         }
     }
@@ -467,6 +477,15 @@ pub struct UserTokenMade {
     /// What it is for. None: whatever its user may do.
     #[serde(default, skip_serializing_if = "Scopes::are_none")]
     pub scopes: Scopes,
+    /// For how long root has made it, or the one that it came from. None: until `expires`, from the moment it was made. Seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_seconds: Option<u32>,
+    /// Its holder may have it renewed until then. None: until `expires`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewable_until: Option<Timestamp>,
+    /// Whose place it takes. None: it is a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<Replaces>,
 }
 
 /// An older copy of the database that was put back.

@@ -253,7 +253,7 @@ impl Server {
                 let token = token.transpose()?;
                 let events = workflow::command(state, &policy, now, &actor, wanted)?;
                 if let Some(token) = token {
-                    token.scopes.cover(state, &events)?;
+                    token.made.scopes.cover(state, &events)?;
                 }
                 Ok::<_, Error>(events)
             })?;

@@ -1,12 +1,16 @@
 //! Users' tokens: who calls over the network, and until when.
 
+mod rotation;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jit_grant::{Principal, SecretHash, UserTokenId};
 
-use crate::event::{UserSet, UserTokenMade};
+use crate::event::{Actor, UserSet, UserTokenMade};
 use crate::scope::{self, Scope, Scopes};
+
+pub use rotation::{LONGEST_OVERLAP, Next, NotRotated, Replaces};
 
 /// Refusals of one token that are kept in the record; further ones are in the log alone.
 const MOST_REFUSALS: u32 = 20;
@@ -56,6 +60,8 @@ pub struct WantedToken {
     pub for_seconds: u32,
     /// What it is for.
     pub scopes: Scopes,
+    /// Its holder may have it renewed for so long from now, each time for its length. None: no longer than it counts. Seconds.
+    pub renewable_for_seconds: Option<u32>,
 }
 
 /// Why no such token is made.
@@ -64,6 +70,16 @@ pub enum NotMade {
     /// It would count for too long, or for no time.
     #[error("a token of {user} is for 1 s at least and {days} days at most")]
     Length {
+        /// Whose.
+        user: Principal,
+        /// The most.
+        days: u32,
+    },
+    /// Its holder could have it renewed for too long, or for less than it counts.
+    #[error(
+        "a token of {user} may be renewed for {days} days at most, and for no less than it counts"
+    )]
+    Renewable {
         /// Whose.
         user: Principal,
         /// The most.
@@ -88,6 +104,7 @@ impl NotMade {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Length { .. } => "token-too-long",
+            Self::Renewable { .. } => "renewable-too-long",
             Self::TooManyScopes => "too-many-scopes",
             Self::NeedsScope(_) => "needs-scope",
             Self::NeverApproves(_) => "never-approves",
@@ -108,6 +125,13 @@ impl WantedToken {
         };
         if !(1..=longest).contains(&self.for_seconds) {
             return Err(NotMade::Length {
+                user: user.name.clone(),
+                days: longest / ONE_DAY,
+            });
+        }
+        let renewable = self.renewable_for_seconds;
+        if renewable.is_some_and(|seconds| !(self.for_seconds..=longest).contains(&seconds)) {
+            return Err(NotMade::Renewable {
                 user: user.name.clone(),
                 days: longest / ONE_DAY,
             });
@@ -135,6 +159,12 @@ pub struct Token {
     /// How it ended. None: nothing but its time ends it.
     end: Option<End>,
     refusals: u32,
+    /// As far as its holder may have it renewed, whatever became of it.
+    horizon: Timestamp,
+    /// The one that took its place.
+    replaced_by: Option<UserTokenId>,
+    /// Somebody has shown it, where it took another one's place.
+    seen: bool,
 }
 
 impl Token {
@@ -161,18 +191,25 @@ pub struct UserTokens {
 }
 
 impl UserTokens {
-    /// Takes in a new one.
-    pub fn made(&mut self, made: UserTokenMade, at: Timestamp) {
-        let secret = made.secret.clone();
+    /// Takes in a new one that `by` made, where he may have.
+    pub fn made(&mut self, made: UserTokenMade, by: &Actor, at: Timestamp) {
         self.last = self.last.max(number(made.token.as_str()));
+        let secret = made.secret.clone();
+        // A second one of the same secret would change whose it is.
+        if self.tokens.contains_key(&secret) || !self.may_be_made(&made, by, at) {
+            return;
+        }
+        self.replace(&made);
         let token = Token {
+            horizon: made.horizon(),
             made,
             at,
             end: None,
             refusals: 0,
+            replaced_by: None,
+            seen: false,
         };
-        // A second one of the same secret would change whose it is.
-        self.tokens.entry(secret).or_insert(token);
+        self.tokens.insert(secret, token);
     }
 
     /// Takes in that one was refused.
@@ -244,11 +281,7 @@ impl UserTokens {
     ///
     /// # Errors
     /// Why it does not.
-    pub fn admit(
-        &self,
-        secret: &SecretHash,
-        now: Timestamp,
-    ) -> Result<&UserTokenMade, UserTokenRefused> {
+    pub fn admit(&self, secret: &SecretHash, now: Timestamp) -> Result<&Token, UserTokenRefused> {
         let token = self.tokens.get(secret).ok_or(UserTokenRefused::Unknown)?;
         let why = match token.end {
             Some(End::Revoked) => "was revoked",
@@ -256,9 +289,14 @@ impl UserTokens {
             Some(End::Removed) => "ended when that user was removed",
             Some(End::Restored) => "ended when an older copy of the server's database was put back",
             Some(End::Turned) => "ended when that user became a service account, or a person again",
+            Some(End::Expired) | None
+                if token.replaced_by.is_some() && now >= token.made.expires =>
+            {
+                "is over, since another one has taken its place"
+            }
             Some(End::Expired) => "is over",
             None if now >= token.made.expires => "is over",
-            None => return Ok(&token.made),
+            None => return Ok(token),
         };
         Err(UserTokenRefused::Ended(Box::new(token.made.clone()), why))
     }
@@ -283,20 +321,28 @@ mod tests {
             secret: hash(digit),
             expires: at(100),
             scopes: Scopes::default(),
+            for_seconds: None,
+            renewable_until: None,
+            replaces: None,
         }
     }
 
     fn tokens() -> UserTokens {
         let mut tokens = UserTokens::default();
-        tokens.made(made("u1", "alice", "a"), at(0));
-        tokens.made(made("u2", "bob", "b"), at(0));
+        tokens.made(made("u1", "alice", "a"), &Actor::Administrator, at(0));
+        tokens.made(made("u2", "bob", "b"), &Actor::Administrator, at(0));
         tokens
     }
 
     #[test]
     fn a_token_is_its_users_until_its_time_and_its_end_is_recorded_once() {
         let mut tokens = tokens();
-        let user = tokens.admit(&hash("a"), at(99)).unwrap().user.to_string();
+        let user = tokens
+            .admit(&hash("a"), at(99))
+            .unwrap()
+            .made
+            .user
+            .to_string();
         assert_eq!(user, "alice");
         assert!(tokens.admit(&hash("a"), at(100)).is_err());
         let unknown = tokens.admit(&hash("c"), at(1));
@@ -324,7 +370,7 @@ mod tests {
         tokens.end_of(&alice, End::Locked, at(10));
         assert!(tokens.admit(&hash("a"), at(11)).is_err());
         assert!(tokens.admit(&hash("b"), at(11)).is_ok());
-        tokens.made(made("u3", "alice", "c"), at(12));
+        tokens.made(made("u3", "alice", "c"), &Actor::Administrator, at(12));
         assert!(tokens.admit(&hash("c"), at(13)).is_ok());
         assert_eq!(tokens.of(&alice, at(13)).count(), 1);
     }
@@ -343,8 +389,8 @@ mod tests {
     #[test]
     fn no_later_event_makes_a_token_somebody_elses() {
         let mut tokens = tokens();
-        tokens.made(made("u3", "mallory", "a"), at(1));
-        let user = &tokens.admit(&hash("a"), at(2)).unwrap().user;
+        tokens.made(made("u3", "mallory", "a"), &Actor::Administrator, at(1));
+        let user = &tokens.admit(&hash("a"), at(2)).unwrap().made.user;
         assert_eq!(user.as_str(), "alice");
     }
 

@@ -304,3 +304,42 @@ async fn host_token_lists_and_revokes() {
         assert_eq!(run(folder.path(), wrong).await.status.code(), Some(2));
     }
 }
+
+#[tokio::test]
+async fn a_service_account_and_its_tokens_are_made_shown_and_rotated_from_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let _running = Running::start(folder.path()).await;
+    let said = async |line: &str, hours: Option<&str>| {
+        let mut arguments: Vec<&str> = line.split(' ').collect();
+        arguments.extend(hours.iter().flat_map(|hours| ["--hours", hours]));
+        let output = run(folder.path(), &arguments).await;
+        assert!(output.status.success(), "{output:?}");
+        text(&output.stdout)
+    };
+    let night = "mon-fri 02:00 to 04:00 Europe/Paris";
+    let added = said("user add ci --login ci --service", Some(night)).await;
+    assert_eq!(
+        added,
+        format!("ci: service account, login ci\n  hours {night}\n")
+    );
+    let token = said(
+        "user token ci --scope ask:web@web-* --scope read --for 90d --renewable-for 365d",
+        None,
+    )
+    .await;
+    assert!(token.starts_with("jit-user.") && token.lines().count() == 1);
+    let next = said("user token ci --rotate u1 --overlap 10m", None).await;
+    assert!(next.starts_with("jit-user.") && next != token);
+    let listed = said("user token ci --list", None).await;
+    assert_eq!(listed.matches("read, ask:web@web-*").count(), 2, "{listed}");
+    for wrong in [
+        "user token ci",
+        "user token ci --scope write",
+        "user token ci --rotate u1 --scope read",
+        "user token ci --overlap 10m --scope read",
+        "user add bob --login bob --hours x",
+    ] {
+        let arguments: Vec<&str> = wrong.split(' ').collect();
+        assert!(!run(folder.path(), &arguments).await.status.success());
+    }
+}

@@ -172,6 +172,7 @@ async fn calls_that_queue_for_a_database_that_does_not_answer_wait_for_it_once()
             let wanted = WantedToken {
                 for_seconds: 60,
                 scopes: Default::default(),
+                renewable_for_seconds: None,
             };
             let made = server.make_user_token("bob".parse().unwrap(), wanted);
             made.await.is_err()

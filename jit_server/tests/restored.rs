@@ -75,6 +75,7 @@ async fn token_of(running: &Running, user: &str) -> UserToken {
     let wanted = WantedToken {
         for_seconds: 3_600,
         scopes: Default::default(),
+        renewable_for_seconds: None,
     };
     let made = running
         .server

@@ -171,7 +171,8 @@ async fn a_token_to_read_changes_nothing_by_any_operation() {
         .iter()
         .filter(|call| !call.starts_with("GET "))
         .collect();
-    assert!(changing.is_empty(), "{changing:?}");
+    // Any token makes the next one in its own place, which is for no more than it is.
+    assert_eq!(changing, ["POST /v1/token/rotate"]);
     assert!(answered.contains(&"GET /v1/audit".to_owned()));
     assert_eq!(kinds().await, before);
     let code = ("mallory".to_owned(), "out-of-scope".to_owned());
@@ -202,6 +203,7 @@ async fn each_scope_opens_its_own_operations_and_no_other() {
                 "POST /v1/grants/{id}/release",
                 "POST /v1/requests",
                 "POST /v1/requests/{id}/withdraw",
+                "POST /v1/token/rotate",
             ],
         ),
         (
@@ -211,6 +213,7 @@ async fn each_scope_opens_its_own_operations_and_no_other() {
                 "POST /v1/requests/{id}/approve",
                 "POST /v1/requests/{id}/deny",
                 "POST /v1/requests/{id}/review",
+                "POST /v1/token/rotate",
             ],
         ),
     ] {
@@ -339,4 +342,108 @@ async fn a_service_account_with_hours_asks_within_them_alone() {
     let shown = root.post("/v1/users", open).await.is(201);
     assert_eq!(shown["hours"][1]["days"], json!(["mon-sun"]));
     program.asks("web-admin", "web-1").await.is(201);
+}
+
+#[tokio::test]
+async fn a_program_rotates_its_own_token_and_who_rotates_the_old_one_later_is_on_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    add_service(&running.as_("root")).await;
+    let elsewhere = running.listen_elsewhere().await;
+    let old = program(&running, &elsewhere, scoped(&["ask:web-admin"])).await;
+    let rotate = async |program: &Program<'_>| program.post("/v1/token/rotate", json!({})).await;
+    let lost = rotate(&old).await.is(201);
+    assert_eq!(lost["id"], "u2");
+    // The answer came to nobody: it is asked for again, and the token in it ends.
+    let made = rotate(&old).await.is(201);
+    assert_eq!(
+        (&made["id"], &made["scopes"]),
+        (&json!("u3"), &json!(["ask:web-admin"]))
+    );
+    let of = |made: &Value| Program {
+        elsewhere: &elsewhere,
+        token: made["token"].as_str().unwrap().to_owned(),
+    };
+    let unseen = of(&lost).get("/v1/whoami").await;
+    unseen.refuses(401, "bad-token");
+    let next = of(&made);
+    let whoami = next.get("/v1/whoami").await.is(200);
+    assert_eq!(whoami["token"]["id"], "u3");
+    next.get("/v1/whoami").await.is(200);
+    // For an hour the old one counts, and makes no other.
+    old.asks("web-admin", "web-1").await.is(201);
+    rotate(&old).await.refuses(409, "rotated-already");
+    let code = ("mallory".to_owned(), "rotated-already".to_owned());
+    assert!(refused(&running).await.contains(&code));
+    let record = running.as_("root").get("/v1/audit").await.is(200);
+    let events = record["events"].as_array().unwrap().iter();
+    let told: Vec<_> = events
+        .filter(|event| event["kind"].as_str().unwrap().starts_with("user_token"))
+        .map(|event| {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let replaces = text(&event["detail"]["replaces"]["token"]);
+            format!(
+                "{} {} {} {replaces}",
+                text(&event["actor"]),
+                text(&event["kind"]),
+                text(&event["subject"])
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "@administrator user_token_made u1 ",
+            "mallory user_token_made u2 u1",
+            "mallory user_token_revoked u2 ",
+            "mallory user_token_made u3 u1",
+            "mallory user_token_refused u2 ",
+            "mallory user_token_seen u3 ",
+        ]
+        .map(|line| line.replace("mallory user_token_refused", "@server user_token_refused"))
+    );
+}
+
+#[tokio::test]
+async fn root_rotates_a_token_and_the_old_one_is_over_after_the_overlap() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let root = running.as_("root");
+    add_service(&root).await;
+    let elsewhere = running.listen_elsewhere().await;
+    let old = program(&running, &elsewhere, scoped(&["read"])).await;
+    let path = "/v1/users/mallory/tokens/u1/rotate";
+    let long = json!({ "overlap_seconds": 3_601 });
+    root.post(path, long).await.refuses(422, "overlap-too-long");
+    let made = root
+        .post(path, json!({ "overlap_seconds": 0 }))
+        .await
+        .is(201);
+    old.get("/v1/whoami").await.refuses(401, "bad-token");
+    let token = made["token"].as_str().unwrap().to_owned();
+    let next = Program {
+        elsewhere: &elsewhere,
+        token,
+    };
+    next.get("/v1/whoami").await.is(200);
+    next.asks("web-admin", "web-1")
+        .await
+        .refuses(403, "out-of-scope");
+    root.post(path, json!({}))
+        .await
+        .refuses(404, "no-user-token");
+    let other = "/v1/users/bob/tokens/u2/rotate";
+    root.post(other, json!({}))
+        .await
+        .refuses(404, "no-user-token");
+    let alice = running.as_("alice");
+    let path = "/v1/users/mallory/tokens/u2/rotate";
+    alice
+        .post(path, json!({}))
+        .await
+        .refuses(403, "not-administrator");
+    let without = alice.post("/v1/token/rotate", json!({})).await;
+    without.refuses(403, "no-token-shown");
 }

@@ -190,8 +190,8 @@ pub(crate) struct Enroll {
 #[derive(Debug, Args)]
 pub(crate) struct Login {
     /// The server, such as https://jit.example:7443
-    #[arg(long, value_name = "URL")]
-    pub(crate) server: ServerAddress,
+    #[arg(long, value_name = "URL", required_unless_present = "rotate")]
+    pub(crate) server: Option<ServerAddress>,
     /// What `jit-server user token` printed, in a file; standard input where none is named, not shown at a terminal
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
@@ -199,6 +199,9 @@ pub(crate) struct Login {
     /// own where none is named
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
+    /// Have the next token made in the place of the one that is kept here, and keep that; the one before counts for an hour more
+    #[arg(long, conflicts_with_all = ["server", "token_file", "ca"])]
+    pub(crate) rotate: bool,
 }
 
 #[derive(Debug, Subcommand)]

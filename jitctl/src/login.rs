@@ -87,6 +87,16 @@ impl Login {
         write().map_err(|error: io::Error| Error::file(path, "write", error))
     }
 
+    /// Waits until nobody else changes what is at `path` for long, and keeps others from it until the answer is dropped.
+    pub(crate) fn hold(path: &Path) -> Result<Option<File>, Error> {
+        let folder = match path.parent().map(File::open) {
+            Some(Ok(folder)) => folder,
+            _ => return Ok(None),
+        };
+        let held = folder.lock().map(|()| Some(folder));
+        held.map_err(|error| Error::file(path, "keep others from", error))
+    }
+
     /// Removes what is at `path`, readable or not. False where there was nothing.
     pub(crate) fn remove(path: &Path) -> Result<bool, Error> {
         match fs::remove_file(path) {

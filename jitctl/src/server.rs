@@ -20,7 +20,8 @@ use crate::words::clean;
 
 pub(crate) use document::{
     Approvers, AtOnce, AuditPage, Ending, Enrolled, Event, Extension, Grant, Host, LeftBehind,
-    Locked, Moment, Request, Review, Role, RoleStage, ServerKey, Sessions, Stage, Standing, Whoami,
+    Locked, Moment, Request, Review, Role, RoleStage, Rotated, ServerKey, Sessions, Stage,
+    Standing, Whoami,
 };
 
 /// Where the server of this machine answers.

@@ -44,7 +44,7 @@ struct Revoked {
     user: String,
 }
 
-/// Makes a token, lists those that count, or revokes one. A new one goes to `out` alone, so that it can be kept in a file.
+/// Makes a token, the next one in the place of one, lists those that count, or revokes one. A new one goes to `out` alone, so that it can be kept in a file.
 ///
 /// # Errors
 /// Where the server refuses.
@@ -72,8 +72,19 @@ pub async fn user_token(
             say(out, &format!("token {id} of {user} counts no more\n"))
         };
     }
-    let body = json!({ "for_seconds": options.for_seconds, "scopes": options.scopes });
-    let made: Made = client.post(&path, &body).await?;
+    let made: Made = match options.rotate {
+        Some(id) => {
+            let body = json!({ "overlap_seconds": options.overlap_seconds });
+            client.post(&format!("{path}/{id}/rotate"), &body).await?
+        }
+        None => {
+            let body = json!({
+                "for_seconds": options.for_seconds, "scopes": options.scopes,
+                "renewable_for_seconds": options.renewable_for_seconds,
+            });
+            client.post(&path, &body).await?
+        }
+    };
     if options.json {
         return print_json(out, &made);
     }

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use crate::error::Error;
 use crate::store::StoreError;
+use crate::user_token::NotRotated;
 use crate::workflow::Because;
 
 /// Why a call did not do what was asked.
@@ -148,6 +149,15 @@ impl From<Error> for Problem {
             }
             Error::TokenNotMade(why) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail).code(why.code())
+            }
+            Error::TokenNotRotated(NotRotated::Gone(_)) => {
+                Self::missing(detail).code("no-user-token")
+            }
+            Error::TokenNotRotated(NotRotated::Already { .. }) => {
+                Self::new(StatusCode::CONFLICT, detail).code("rotated-already")
+            }
+            Error::TokenNotRotated(NotRotated::Overlap) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail).code("overlap-too-long")
             }
             Error::OutOfScope(_) => Self::forbidden(detail).code("out-of-scope"),
             Error::NotARevision(_) => Self::bad_request(detail).code("not-a-revision"),

@@ -8,13 +8,14 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use jiff::Timestamp;
-use jit_grant::{Principal, UserTokenId};
+use jit_grant::{Principal, UserToken, UserTokenId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Problem;
 use super::caller::Administrator;
 use super::input;
+use crate::event::UserTokenMade;
 use crate::scope::Scope;
 use crate::server::{Server, Use};
 use crate::user_token::{Token, WantedToken};
@@ -30,6 +31,9 @@ pub(super) struct NewUserToken {
     #[serde(default)]
     #[schema(value_type = Vec<String>, max_items = 16)]
     scopes: BTreeSet<Scope>,
+    /// Whoever holds it may have it renewed for so long from now, each time for its length. null: its secret alone, and it ends when it does.
+    #[serde(default)]
+    renewable_for_seconds: Option<u32>,
 }
 
 /// A user's token. It is shown this once.
@@ -43,6 +47,8 @@ pub(super) struct UserTokenView {
     expires: Timestamp,
     /// What it is for. None: whatever its user may do.
     scopes: Vec<String>,
+    /// Whoever holds it may have it renewed until then. null: its secret alone.
+    renewable_until: Option<Timestamp>,
 }
 
 /// A user's token that counts.
@@ -70,6 +76,20 @@ pub(super) struct UseView {
 pub(super) struct RevokedUserToken {
     id: String,
     user: String,
+}
+
+impl UserTokenView {
+    pub(super) fn of(made: &UserTokenMade, token: &UserToken) -> Self {
+        let horizon = made.horizon();
+        Self {
+            id: made.token.to_string(),
+            user: made.user.to_string(),
+            token: token.reveal(),
+            expires: made.expires,
+            scopes: made.scopes.listed(),
+            renewable_until: (horizon > made.expires).then_some(horizon),
+        }
+    }
 }
 
 impl From<(Token, Option<Use>)> for ListedUserToken {
@@ -103,15 +123,10 @@ pub(super) async fn make(
     let wanted = WantedToken {
         for_seconds: new.for_seconds,
         scopes: new.scopes.into(),
+        renewable_for_seconds: new.renewable_for_seconds,
     };
     let (made, token) = server.make_user_token(user, wanted).await?;
-    let view = UserTokenView {
-        id: made.token.to_string(),
-        user: made.user.to_string(),
-        token: token.reveal(),
-        expires: made.expires,
-        scopes: made.scopes.listed(),
-    };
+    let view = UserTokenView::of(&made, &token);
     Ok((StatusCode::CREATED, Json(view)))
 }
 

@@ -1,5 +1,7 @@
 //! People on other machines.
 
+mod rotation;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -77,6 +79,11 @@ impl Server {
                 secret: token.hash(),
                 expires: seconds_after(now, wanted.for_seconds),
                 scopes: wanted.scopes,
+                for_seconds: Some(wanted.for_seconds),
+                renewable_until: wanted
+                    .renewable_for_seconds
+                    .map(|seconds| seconds_after(now, seconds)),
+                replaces: None,
             };
             let event = Event::UserTokenMade(made.clone());
             server
@@ -143,9 +150,12 @@ impl Server {
     ) -> Result<UserTokenMade, Error> {
         let (secret, at) = (token.hash(), self.now());
         match self.look(|state| admit(state, &secret, at).cloned()) {
-            Ok(made) => {
-                self.uses.note(&made.token, Use { at, from });
-                Ok(made)
+            Ok(token) => {
+                self.uses.note(&token.made.token, Use { at, from });
+                if token.is_unseen_successor() {
+                    self.record_seen(&token.made).await;
+                }
+                Ok(token.made)
             }
             Err(refused) => {
                 self.record_user_refusal(&refused, from).await?;
@@ -194,21 +204,21 @@ pub(super) fn admit<'s>(
     state: &'s State,
     secret: &SecretHash,
     now: Timestamp,
-) -> Result<&'s UserTokenMade, UserTokenRefused> {
-    let made = state.user_tokens.admit(secret, now)?;
-    if state.directory.user(&made.user).is_none() {
+) -> Result<&'s Token, UserTokenRefused> {
+    let token = state.user_tokens.admit(secret, now)?;
+    if state.directory.user(&token.made.user).is_none() {
         return Err(UserTokenRefused::Ended(
-            Box::new(made.clone()),
+            Box::new(token.made.clone()),
             "is of nobody any more",
         ));
     }
-    if let Err(over) = state.check_time_of(&made.user, now) {
+    if let Err(over) = state.check_time_of(&token.made.user, now) {
         return Err(UserTokenRefused::Over(
-            Box::new(made.clone()),
+            Box::new(token.made.clone()),
             over.to_string(),
         ));
     }
-    Ok(made)
+    Ok(token)
 }
 
 fn known<'s>(state: &'s State, user: &Principal) -> Result<&'s UserSet, Error> {

@@ -211,10 +211,13 @@ impl State {
             Event::TokenExpired { token } => self.tokens.expired(token),
             Event::TokenRevoked { token } => self.tokens.revoked(token),
             Event::KeyRotated(rotated) => self.keys.rotated(rotated.clone()),
-            Event::UserTokenMade(made) => self.user_tokens.made(made.clone(), entry.at),
+            Event::UserTokenMade(made) => {
+                self.user_tokens.made(made.clone(), &entry.actor, entry.at);
+            }
             Event::UserTokenRefused { token, .. } => self.user_tokens.refused(token),
             Event::UserTokenRevoked { token, .. } => self.user_tokens.ended(token, End::Revoked),
             Event::UserTokenExpired { token, .. } => self.user_tokens.ended(token, End::Expired),
+            Event::UserTokenSeen { token, .. } => self.user_tokens.seen(token),
             Event::Requested(asked) => self.requested(asked, entry),
             Event::Approved(approved) => self.approved(approved, entry),
             Event::Granted(granted) => self.granted(granted, entry),

@@ -1,6 +1,6 @@
 //! `jitctl login` and `logout`: who somebody on this machine is to a server elsewhere.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jit_grant::{NotAUserToken, UserToken};
 use serde_json::json;
@@ -11,13 +11,15 @@ use super::list::until;
 use crate::cli;
 use crate::error::{Error, Exit};
 use crate::login::Login;
-use crate::server::{Server, ServerAddress, Whoami};
+use crate::server::{Rotated, Server, ServerAddress, Whoami};
 use crate::words::clean;
 
 /// Nothing is kept before the server has said who the token makes one.
 pub(super) async fn login(here: &Here, options: cli::Login) -> Result<Exit, Error> {
     let path = path()?;
-    let server = options.server;
+    let Some(server) = options.server else {
+        return rotate(here, &path).await;
+    };
     if matches!(server, ServerAddress::Socket(_)) {
         return Err(Error::Other {
             problem: "at a socket of this machine your account says who you are".to_owned(),
@@ -56,6 +58,42 @@ pub(super) async fn login(here: &Here, options: cli::Login) -> Result<Exit, Erro
     };
     login.write(&path)?;
     report(here, &login);
+    Ok(Exit::Done)
+}
+
+/// The next token is kept, whole and on disk, before anything is done with it. Where that fails, or this machine goes down, the one before is
+/// still there and counts for an hour: rotating it again makes another, since nobody has shown the one that was lost.
+async fn rotate(here: &Here, path: &Path) -> Result<Exit, Error> {
+    // Two at a time would each end the other's token.
+    let _held = Login::hold(path)?;
+    let login = Login::read(path)?.ok_or_else(|| Error::Other {
+        problem: "nobody is logged in here, so there is no token to rotate".to_owned(),
+        remedy: "jitctl login --server URL; a token in JIT_TOKEN is rotated by whoever set it"
+            .to_owned(),
+        exit: Exit::Failed,
+    })?;
+    let before = Server::at(
+        login.server.clone(),
+        Some(&login.ca),
+        Some(login.token.clone()),
+    )?;
+    let answer = before.post("/v1/token/rotate", &json!({})).await?;
+    let next: Rotated = before.parse(&answer)?;
+    let next = Login {
+        token: next.token,
+        token_id: next.id,
+        expires: next.expires,
+        ..login
+    };
+    next.write(path)?;
+    // Shown once, the token before makes no other.
+    let after = Server::at(
+        next.server.clone(),
+        Some(&next.ca),
+        Some(next.token.clone()),
+    )?;
+    after.get("/v1/whoami").await?;
+    report(here, &next);
     Ok(Exit::Done)
 }
 

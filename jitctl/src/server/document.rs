@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use jit_grant::UserToken;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -27,6 +28,15 @@ pub(crate) struct Whoami {
 #[derive(Debug, Deserialize)]
 pub(crate) struct ShownToken {
     pub(crate) id: String,
+    pub(crate) expires: Timestamp,
+}
+
+/// The token in the place of the one that was shown.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Rotated {
+    pub(crate) id: String,
+    /// Secret.
+    pub(crate) token: UserToken,
     pub(crate) expires: Timestamp,
 }
 

@@ -1,6 +1,6 @@
 //! Who somebody is to a server elsewhere, and which server is asked.
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use crate::support::{Ended, Host};
 use serde_json::{Value, json};
@@ -150,4 +150,110 @@ fn a_logout_forgets_the_token_and_says_that_it_counts_on() {
     assert!(!host.path("home/.config/jit/login.json").exists());
     let again: Value = run(&host, &[], &["logout", "--json"]).json();
     assert_eq!(again, json!({ "logged_out": false }));
+}
+
+const NEXT: &str = "jit-user.BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA";
+
+/// Somebody logged in at a server that a test answers for.
+fn logged_in_here() -> Host {
+    let host = machine().with_server();
+    let login = json!({
+        "server": host.server_address(), "ca": "", "token": TOKEN, "token_id": "u7", "principal": "deploy",
+        "expires": "2999-01-01T00:00:00Z",
+    });
+    let file = "home/.config/jit/login.json";
+    host.write(file, login.to_string().as_bytes());
+    fs::set_permissions(host.path(file), fs::Permissions::from_mode(0o600)).expect("a mode");
+    host
+}
+
+fn kept(host: &Host) -> Value {
+    serde_json::from_str(&host.read("home/.config/jit/login.json")).expect("a login")
+}
+
+#[test]
+fn a_rotation_keeps_the_next_token_before_it_shows_it() {
+    let host = logged_in_here();
+    let next = json!({ "id": "u8", "user": "deploy", "token": NEXT, "expires": "2999-02-01T00:00:00Z", "scopes": ["read"] });
+    host.server_says("POST /v1/token/rotate", 201, next);
+    host.server_says(
+        "GET /v1/whoami",
+        503,
+        json!({ "detail": "stopping", "code": "stopping" }),
+    );
+    // Whatever becomes of the call after it.
+    let ended = run(&host, &[], &["login", "--rotate"]);
+    assert_ne!(ended.code, 0);
+    assert_eq!(
+        (&kept(&host)["token"], &kept(&host)["token_id"]),
+        (&json!(NEXT), &json!("u8"))
+    );
+    let mode = fs::metadata(host.path("home/.config/jit/login.json"))
+        .expect("a file")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(!ended.out.contains(NEXT) && !ended.err.contains(NEXT));
+}
+
+#[test]
+fn a_rotation_that_is_refused_or_that_nothing_is_understood_of_keeps_the_token_that_counts() {
+    let host = logged_in_here();
+    let refusal =
+        json!({ "detail": "u7 was rotated already", "code": "rotated-already", "status": 409 });
+    host.server_says("POST /v1/token/rotate", 409, refusal);
+    host.server_says("POST /v1/token/rotate", 201, json!({ "id": "u8" }));
+    for _ in 0..2 {
+        assert_ne!(run(&host, &[], &["login", "--rotate"]).code, 0);
+        assert_eq!(kept(&host)["token"], TOKEN);
+    }
+    let host = machine();
+    let nobody = run(&host, &[], &["login", "--rotate"]);
+    assert!(nobody.err.contains("no token to rotate"), "{}", nobody.err);
+    let usage = run(&host, &[], &["login", "--rotate", "--server", AWAY]);
+    assert_eq!(usage.code, 2);
+    assert_eq!(run(&host, &[], &["login"]).code, 2);
+}
+
+#[test]
+fn a_rotation_says_until_when_the_next_token_counts() {
+    let host = logged_in_here();
+    let next =
+        json!({ "id": "u8", "user": "deploy", "token": NEXT, "expires": "2999-02-01T00:00:00Z" });
+    host.server_says("POST /v1/token/rotate", 201, next);
+    host.server_says("GET /v1/whoami", 200, json!({ "principal": "deploy" }));
+    let told = run(&host, &[], &["login", "--rotate", "--json"]).json();
+    assert_eq!(
+        (&told["token"], &told["expires"]),
+        (&json!("u8"), &json!("2999-02-01T00:00:00Z"))
+    );
+}
+
+#[test]
+fn rotations_of_one_login_come_one_after_the_other() {
+    let host = logged_in_here();
+    let folder = fs::File::open(host.path("home/.config/jit")).expect("a folder");
+    folder.lock().expect("held");
+    let next =
+        json!({ "id": "u8", "user": "deploy", "token": NEXT, "expires": "2999-02-01T00:00:00Z" });
+    host.server_says("POST /v1/token/rotate", 201, next);
+    host.server_says("GET /v1/whoami", 200, json!({ "principal": "deploy" }));
+    std::thread::scope(|scope| {
+        let rotation = scope.spawn(|| run(&host, &[], &["login", "--rotate"]));
+        // The kernel's list has it as one that waits.
+        let inode = format!(":{} ", folder.metadata().expect("a folder").ino());
+        let waits = |line: &str| line.contains("->") && line.contains(&inode);
+        while !fs::read_to_string("/proc/locks")
+            .expect("a list")
+            .lines()
+            .any(waits)
+        {
+            assert!(!rotation.is_finished(), "it waits for nobody");
+            std::thread::yield_now();
+        }
+        assert!(host.server.lock().expect("a lock").calls.is_empty());
+        folder.unlock().expect("let go");
+        assert_eq!(rotation.join().expect("ended").code, 0);
+    });
+    assert_eq!(kept(&host)["token_id"], "u8");
 }

@@ -11,6 +11,9 @@ pub(super) fn token(number: usize, name: &Principal, now: Timestamp) -> Event {
         secret: format!("{number:064x}").parse().unwrap(),
         expires: after(now, 100_000),
         scopes: Default::default(),
+        for_seconds: None,
+        renewable_until: None,
+        replaces: None,
     })
 }
 

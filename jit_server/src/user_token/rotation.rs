@@ -1,0 +1,182 @@
+//! The next token in the place of one that counts: the same user, the same scopes, another secret.
+//!
+//! The old one counts for a while more, so that nobody who uses it is cut off. Until the new one is first shown, the old one may be rotated
+//! once more, since the answer may have been lost on its way; then the one that nobody has seen ends. After that the old one makes no other,
+//! and whoever tries is on record: he or the one who rotated before him has stolen it.
+
+use jiff::Timestamp;
+use jit_grant::{Principal, UserTokenId};
+use serde::{Deserialize, Serialize};
+
+use super::{Token, UserTokens};
+use crate::clock::seconds_after;
+use crate::event::{Actor, UserTokenMade};
+
+/// A token counts for so long at most after another one has taken its place. Seconds.
+pub const LONGEST_OVERLAP: u32 = 3_600;
+
+/// The token whose place another one takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replaces {
+    /// Which.
+    pub token: UserTokenId,
+    /// From this instant on it counts no more.
+    pub until: Timestamp,
+}
+
+/// What comes after a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Next {
+    /// As the old one, but for its name and secret, which are left as they are there.
+    pub made: UserTokenMade,
+    /// The one before it in the same place, which nobody has shown: it ends.
+    pub unseen: Option<UserTokenId>,
+}
+
+/// Why a token is not rotated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotRotated {
+    /// It is not there, or counts no more.
+    #[error("there is no token {0} that counts")]
+    Gone(UserTokenId),
+    /// Another one has its place already.
+    #[error(
+        "{token} was rotated already, and {by} has been used; where that was not you, have root revoke both: `jit-server user token {user} --revoke {by}`"
+    )]
+    Already {
+        /// Whose.
+        user: Principal,
+        /// Which.
+        token: UserTokenId,
+        /// The one in its place.
+        by: UserTokenId,
+    },
+    /// The old one would count for too long.
+    #[error("the old token may count for {LONGEST_OVERLAP} s more at most")]
+    Overlap,
+}
+
+impl UserTokenMade {
+    /// As far as its holder may have it renewed.
+    #[must_use]
+    pub fn horizon(&self) -> Timestamp {
+        self.renewable_until
+            .map_or(self.expires, |until| until.max(self.expires))
+    }
+}
+
+impl UserTokens {
+    /// What comes after the token `id` when `by` has it rotated at `now`. Root's begins its time anew; what its holder has himself never ends
+    /// later than root has said.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn after(
+        &self,
+        id: &UserTokenId,
+        by: &Actor,
+        now: Timestamp,
+        overlap_seconds: u32,
+    ) -> Result<Next, NotRotated> {
+        if overlap_seconds > LONGEST_OVERLAP {
+            return Err(NotRotated::Overlap);
+        }
+        let old = self.named(id).filter(|old| old.counts(now));
+        let old = old.ok_or_else(|| NotRotated::Gone(id.clone()))?;
+        let unseen = match self.in_its_place(old) {
+            Some(next) if next.seen || next.replaced_by.is_some() => {
+                return Err(NotRotated::Already {
+                    user: old.made.user.clone(),
+                    token: id.clone(),
+                    by: next.made.token.clone(),
+                });
+            }
+            next => next.filter(|next| next.counts(now)),
+        };
+        let length = old.made.for_seconds.unwrap_or_else(|| old.length());
+        let expires = seconds_after(now, length);
+        let horizon = old.horizon;
+        let (expires, horizon) = match by {
+            Actor::Administrator => (expires, horizon.max(expires)),
+            _ => (expires.min(horizon), horizon),
+        };
+        Ok(Next {
+            unseen: unseen.map(|next| next.made.token.clone()),
+            made: UserTokenMade {
+                expires,
+                renewable_until: (horizon > expires).then_some(horizon),
+                for_seconds: Some(length),
+                replaces: Some(Replaces {
+                    token: id.clone(),
+                    until: seconds_after(now, overlap_seconds).min(old.made.expires),
+                }),
+                ..old.made.clone()
+            },
+        })
+    }
+
+    /// True where `by` could have made it at `at`: root whatever he likes, somebody else nothing but the next of his own tokens, for no more and no longer.
+    pub(super) fn may_be_made(&self, made: &UserTokenMade, by: &Actor, at: Timestamp) -> bool {
+        let Some(replaces) = &made.replaces else {
+            return *by == Actor::Administrator;
+        };
+        let overlap = at.duration_since(replaces.until).abs();
+        let Ok(next) = self.after(
+            &replaces.token,
+            by,
+            at,
+            u32::try_from(overlap.as_secs()).unwrap_or(u32::MAX),
+        ) else {
+            return false;
+        };
+        let his = *by == Actor::Administrator || *by == Actor::Principal(made.user.clone());
+        his && next.unseen.is_none()
+            && made.user == next.made.user
+            && made.scopes == next.made.scopes
+            && made.expires <= next.made.expires
+            && made.horizon() <= next.made.horizon()
+            && replaces.until <= seconds_after(at, LONGEST_OVERLAP)
+    }
+
+    /// Takes in that `made` is there: what it replaces ends sooner.
+    pub(super) fn replace(&mut self, made: &UserTokenMade) {
+        let Some(Replaces { token, until }) = &made.replaces else {
+            return;
+        };
+        let next = made.token.clone();
+        self.change(token, |old| {
+            old.made.expires = old.made.expires.min(*until);
+            old.replaced_by = Some(next);
+        });
+    }
+
+    /// Takes in that somebody has shown it.
+    pub fn seen(&mut self, id: &UserTokenId) {
+        self.change(id, |token| token.seen = true);
+    }
+
+    fn named(&self, id: &UserTokenId) -> Option<&Token> {
+        self.tokens.values().find(|token| token.made.token == *id)
+    }
+
+    fn in_its_place(&self, old: &Token) -> Option<&Token> {
+        old.replaced_by.as_ref().and_then(|id| self.named(id))
+    }
+}
+
+impl Token {
+    /// For how long it was made. Seconds.
+    fn length(&self) -> u32 {
+        let length = self.made.expires.duration_since(self.at).as_secs();
+        u32::try_from(length).unwrap_or(0)
+    }
+
+    /// True where it took another one's place and nobody is known to have shown it.
+    #[must_use]
+    pub fn is_unseen_successor(&self) -> bool {
+        self.made.replaces.is_some() && !self.seen
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::scope::Scope;
+
+const DAY: u32 = 86_400;
+
+fn at(seconds: u32) -> Timestamp {
+    seconds_after(Timestamp::UNIX_EPOCH, seconds)
+}
+
+fn id(number: u64) -> UserTokenId {
+    format!("u{number}").parse().unwrap()
+}
+
+fn root() -> Actor {
+    Actor::Administrator
+}
+
+fn holder() -> Actor {
+    Actor::Principal("deploy".parse().unwrap())
+}
+
+fn first(days: u32, renewable_days: Option<u32>) -> UserTokens {
+    let mut tokens = UserTokens::default();
+    let scopes: BTreeSet<Scope> = ["ask:web".parse().unwrap()].into();
+    let made = UserTokenMade {
+        token: id(1),
+        user: "deploy".parse().unwrap(),
+        secret: format!("{:064x}", 1).parse().unwrap(),
+        expires: at(days * DAY),
+        scopes: scopes.into(),
+        for_seconds: Some(days * DAY),
+        renewable_until: renewable_days.map(|days| at(days * DAY)),
+        replaces: None,
+    };
+    tokens.made(made, &root(), at(0));
+    tokens
+}
+
+/// Rotates `old` as the server does; gives the number of the next one.
+fn rotate(
+    tokens: &mut UserTokens,
+    old: u64,
+    by: &Actor,
+    now: Timestamp,
+    overlap: u32,
+) -> Result<u64, NotRotated> {
+    let Next { made, unseen } = tokens.after(&id(old), by, now, overlap)?;
+    if let Some(unseen) = unseen {
+        tokens.ended(&unseen, super::super::End::Revoked);
+    }
+    let number = tokens.next();
+    let made = UserTokenMade {
+        token: id(number),
+        secret: format!("{number:064x}").parse().unwrap(),
+        ..made
+    };
+    tokens.made(made, by, now);
+    Ok(number)
+}
+
+fn counts(tokens: &UserTokens, number: u64, now: Timestamp) -> bool {
+    tokens.named(&id(number)).unwrap().counts(now)
+}
+
+#[test]
+fn the_old_token_counts_for_the_overlap_and_the_next_one_for_the_same_and_as_long() {
+    let mut tokens = first(30, None);
+    let now = at(20 * DAY);
+    assert_eq!(rotate(&mut tokens, 1, &root(), now, 600), Ok(2));
+    assert!(counts(&tokens, 1, seconds_after(now, 599)));
+    assert!(!counts(&tokens, 1, seconds_after(now, 600)));
+    let next = tokens.named(&id(2)).unwrap();
+    assert_eq!(next.made.expires, at(50 * DAY));
+    assert_eq!(next.made.scopes, tokens.named(&id(1)).unwrap().made.scopes);
+    let secret = format!("{:064x}", 1).parse().unwrap();
+    let refused = tokens.admit(&secret, seconds_after(now, 600)).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "token u1 of deploy is over, since another one has taken its place"
+    );
+    let longer = rotate(&mut tokens, 2, &root(), now, LONGEST_OVERLAP + 1);
+    assert_eq!(longer, Err(NotRotated::Overlap));
+}
+
+#[test]
+fn its_holder_has_it_renewed_as_far_as_root_said_and_no_further() {
+    let mut fixed = first(30, None);
+    assert_eq!(rotate(&mut fixed, 1, &holder(), at(20 * DAY), 60), Ok(2));
+    assert_eq!(fixed.named(&id(2)).unwrap().made.expires, at(30 * DAY));
+    let mut renewable = first(30, Some(45));
+    assert_eq!(
+        rotate(&mut renewable, 1, &holder(), at(10 * DAY), 60),
+        Ok(2)
+    );
+    assert_eq!(renewable.named(&id(2)).unwrap().made.expires, at(40 * DAY));
+    assert_eq!(
+        rotate(&mut renewable, 2, &holder(), at(39 * DAY), 60),
+        Ok(3)
+    );
+    assert_eq!(renewable.named(&id(3)).unwrap().made.expires, at(45 * DAY));
+    // Root begins its time anew.
+    assert_eq!(rotate(&mut renewable, 3, &root(), at(44 * DAY), 60), Ok(4));
+    assert_eq!(renewable.named(&id(4)).unwrap().made.expires, at(74 * DAY));
+}
+
+#[test]
+fn a_lost_answer_is_asked_for_again_and_the_one_that_nobody_saw_ends() {
+    let mut tokens = first(30, None);
+    assert_eq!(rotate(&mut tokens, 1, &holder(), at(10), 60), Ok(2));
+    assert_eq!(rotate(&mut tokens, 1, &holder(), at(11), 60), Ok(3));
+    assert!(!counts(&tokens, 2, at(11)) && counts(&tokens, 3, at(11)));
+    tokens.seen(&id(3));
+    let stolen = rotate(&mut tokens, 1, &holder(), at(12), 60).unwrap_err();
+    assert!(matches!(stolen, NotRotated::Already { by, .. } if by == id(3)));
+    assert!(counts(&tokens, 3, at(12)));
+}
+
+#[test]
+fn a_record_can_not_make_a_token_more_by_rotating_it() {
+    let tokens = first(30, None);
+    let now = at(DAY);
+    let next = tokens.after(&id(1), &holder(), now, 60).unwrap().made;
+    let made = |change: &dyn Fn(&mut UserTokenMade), by: &Actor| {
+        let mut forged = UserTokenMade {
+            token: id(2),
+            secret: format!("{:064x}", 2).parse().unwrap(),
+            ..next.clone()
+        };
+        change(&mut forged);
+        let mut tokens = tokens.clone();
+        tokens.made(forged, by, now);
+        tokens.named(&id(2)).is_some()
+    };
+    assert!(made(&|_| (), &holder()));
+    let stranger = Actor::Principal("eve".parse().unwrap());
+    assert!(!made(&|_| (), &stranger));
+    let longer = |forged: &mut UserTokenMade| forged.expires = at(31 * DAY);
+    assert!(!made(&longer, &holder()));
+    let further = |forged: &mut UserTokenMade| forged.renewable_until = Some(at(31 * DAY));
+    assert!(!made(&further, &holder()));
+    let wider = |forged: &mut UserTokenMade| forged.scopes = Default::default();
+    assert!(!made(&wider, &holder()));
+    let anothers = |forged: &mut UserTokenMade| forged.user = "eve".parse().unwrap();
+    assert!(!made(&anothers, &stranger) && !made(&anothers, &holder()));
+    let out_of_nothing = |forged: &mut UserTokenMade| forged.replaces = None;
+    assert!(!made(&out_of_nothing, &holder()));
+}
+
+proptest! {
+    #[test]
+    fn however_often_its_holder_rotates_nothing_of_it_counts_past_what_root_said(
+        steps in proptest::collection::vec((0..10 * DAY, any::<prop::sample::Index>(), 0..LONGEST_OVERLAP, any::<bool>()), 1..30),
+        renewable in proptest::option::of(30..90_u32),
+    ) {
+        let mut tokens = first(30, renewable);
+        let end = at(renewable.unwrap_or(30) * DAY);
+        let mut now = at(0);
+        for (seconds, which, overlap, seen) in steps {
+            now = seconds_after(now, seconds);
+            let made = usize::try_from(tokens.next() - 1).unwrap();
+            let number = 1 + which.index(made) as u64;
+            if let Ok(next) = rotate(&mut tokens, number, &holder(), now, overlap)
+                && seen
+            {
+                tokens.seen(&id(next));
+            }
+            prop_assert!(tokens.tokens.values().all(|token| token.made.expires <= end));
+            // A chain of which each was seen has one token after an hour.
+            let later = seconds_after(now, LONGEST_OVERLAP);
+            let left = tokens.tokens.values().filter(|token| token.counts(later)).count();
+            prop_assert!(left <= 1, "{left}");
+        }
+    }
+}
