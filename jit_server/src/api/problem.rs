@@ -156,6 +156,9 @@ impl From<Error> for Problem {
             Error::TokenNotRotated(NotRotated::Already { .. }) => {
                 Self::new(StatusCode::CONFLICT, detail).code("rotated-already")
             }
+            Error::TokenNotRotated(NotRotated::TooOften(_)) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, detail).code("too-many-rotations")
+            }
             Error::TokenNotRotated(NotRotated::Overlap) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail).code("overlap-too-long")
             }

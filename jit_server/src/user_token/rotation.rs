@@ -4,7 +4,7 @@
 //! once more, since the answer may have been lost on its way; then the one that nobody has seen ends. After that the old one makes no other,
 //! and whoever tries is on record: he or the one who rotated before him has stolen it.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use jit_grant::{Principal, UserTokenId};
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,9 @@ use super::{Token, UserTokens};
 use crate::clock::seconds_after;
 use crate::event::{Actor, UserTokenMade};
 
+/// Rotations by a user's own hand within a day at most: the record keeps each for ever.
+const MOST_A_DAY: usize = 48;
+const ONE_DAY: SignedDuration = SignedDuration::from_hours(24);
 /// A token counts for so long at most after another one has taken its place. Seconds.
 pub const LONGEST_OVERLAP: u32 = 3_600;
 
@@ -51,6 +54,9 @@ pub enum NotRotated {
         /// The one in its place.
         by: UserTokenId,
     },
+    /// Somebody rotates without end.
+    #[error("{0} has rotated tokens {MOST_A_DAY} times within a day, which is as often as may be")]
+    TooOften(Principal),
     /// The old one would count for too long.
     #[error("the old token may count for {LONGEST_OVERLAP} s more at most")]
     Overlap,
@@ -83,6 +89,9 @@ impl UserTokens {
         }
         let old = self.named(id).filter(|old| old.counts(now));
         let old = old.ok_or_else(|| NotRotated::Gone(id.clone()))?;
+        if *by != Actor::Administrator && self.of_today(&old.made.user, now) >= MOST_A_DAY {
+            return Err(NotRotated::TooOften(old.made.user.clone()));
+        }
         let unseen = match self.in_its_place(old) {
             Some(next) if next.seen || next.replaced_by.is_some() => {
                 return Err(NotRotated::Already {
@@ -153,6 +162,16 @@ impl UserTokens {
     /// Takes in that somebody has shown it.
     pub fn seen(&mut self, id: &UserTokenId) {
         self.change(id, |token| token.seen = true);
+    }
+
+    /// How many tokens of `user` took another one's place within a day.
+    fn of_today(&self, user: &Principal, now: Timestamp) -> usize {
+        let his = self.tokens.values().filter(|token| {
+            token.made.user == *user
+                && token.made.replaces.is_some()
+                && now.duration_since(token.at) < ONE_DAY
+        });
+        his.count()
     }
 
     fn named(&self, id: &UserTokenId) -> Option<&Token> {

@@ -42,6 +42,7 @@ pub(super) async fn login(here: &Here, options: cli::Login) -> Result<Exit, Erro
     let asked = Server::at(server.clone(), Some(&ca), Some(token.clone()))?;
     let answer = asked.get("/v1/whoami").await?;
     let whoami: Whoami = asked.parse(&answer)?;
+    let scopes = whoami.token.as_ref().map(|token| token.scopes.clone());
     let known = whoami.principal.zip(whoami.token);
     let (principal, shown) = known.ok_or_else(|| Error::Other {
         problem: format!("{server} does not say whose the token is; nothing was kept"),
@@ -58,6 +59,12 @@ pub(super) async fn login(here: &Here, options: cli::Login) -> Result<Exit, Erro
     };
     login.write(&path)?;
     report(here, &login);
+    if let Some(scopes) = scopes.filter(|scopes| !scopes.is_empty() && !here.json) {
+        here.screen.say(format!(
+            "The token is for {} alone.",
+            clean(&scopes.join(", "))
+        ));
+    }
     Ok(Exit::Done)
 }
 
@@ -92,7 +99,11 @@ async fn rotate(here: &Here, path: &Path) -> Result<Exit, Error> {
         Some(&next.ca),
         Some(next.token.clone()),
     )?;
-    after.get("/v1/whoami").await?;
+    if let Err(error) = after.get("/v1/whoami").await {
+        here.screen.note(format!(
+            "jitctl: the next token is kept; showing it, which every call after this does, failed: {error}"
+        ));
+    }
     report(here, &next);
     Ok(Exit::Done)
 }

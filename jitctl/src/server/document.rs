@@ -29,6 +29,9 @@ pub(crate) struct Whoami {
 pub(crate) struct ShownToken {
     pub(crate) id: String,
     pub(crate) expires: Timestamp,
+    /// What it is for. None: whatever the caller may do.
+    #[serde(default)]
+    pub(crate) scopes: Vec<String>,
 }
 
 /// The token in the place of the one that was shown.

@@ -120,6 +120,20 @@ fn a_lost_answer_is_asked_for_again_and_the_one_that_nobody_saw_ends() {
 }
 
 #[test]
+fn nobody_fills_the_record_by_rotating_without_end() {
+    let mut tokens = first(30, None);
+    for _ in 0..MOST_A_DAY {
+        rotate(&mut tokens, 1, &holder(), at(10), 60).unwrap();
+    }
+    let again = rotate(&mut tokens, 1, &holder(), at(11), 60);
+    assert_eq!(again, Err(NotRotated::TooOften("deploy".parse().unwrap())));
+    let last = tokens.next() - 1;
+    rotate(&mut tokens, last, &root(), at(11), 60).unwrap();
+    let last = tokens.next() - 1;
+    rotate(&mut tokens, last, &holder(), at(12 + DAY), 60).unwrap();
+}
+
+#[test]
 fn a_record_can_not_make_a_token_more_by_rotating_it() {
     let tokens = first(30, None);
     let now = at(DAY);
