@@ -30,6 +30,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod copy;
+mod connection;
 pub mod directory;
 pub mod duration;
 pub mod enrolment;

@@ -5,18 +5,17 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use hyper::body::Incoming;
+use hyper::Request;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use nix::unistd::{Uid, User};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tower_service::Service;
 
 use crate::api::{Limits, Peer};
+use crate::connection;
 
 /// Whoever connects and asks nothing for so long is cut off; idle connections too.
 const LONGEST_HEADER: Duration = Duration::from_secs(20);
@@ -71,7 +70,7 @@ pub async fn answer(
             _ = stopping.wait_for(|stopping| *stopping) => break,
         };
         match stream {
-            Ok(stream) => desk.greet(stream, graceful.watcher()),
+            Ok(stream) => desk.greet(stream, graceful.watcher(), stopping.clone()),
             Err(error) => {
                 tracing::warn!("no connection could be taken: {error}");
                 tokio::time::sleep(AFTER_ERROR).await;
@@ -95,7 +94,7 @@ struct Desk {
 
 impl Desk {
     /// Serves a connection in a task of its own. One too many of an account is closed at once.
-    fn greet(&self, stream: UnixStream, watcher: Watcher) {
+    fn greet(&self, stream: UnixStream, open: Watcher, stopping: watch::Receiver<bool>) {
         let uid = match stream.peer_cred() {
             Ok(credentials) => credentials.uid(),
             Err(error) => return tracing::warn!("the kernel does not say who connects: {error}"),
@@ -109,24 +108,23 @@ impl Desk {
             let Ok(peer) = tokio::task::spawn_blocking(move || accounts.peer(uid)).await else {
                 return;
             };
-            serve(stream, peer, router, watcher).await;
+            serve(stream, peer, router, stopping).await;
+            drop(open);
         });
     }
 }
 
-async fn serve(stream: UnixStream, peer: Peer, router: Router, watcher: Watcher) {
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(peer.clone());
-        router.clone().call(request)
-    });
+async fn serve(stream: UnixStream, peer: Peer, router: Router, stopping: watch::Receiver<bool>) {
     let mut server = http1::Builder::new();
     server
         .timer(TokioTimer::new())
         .header_read_timeout(LONGEST_HEADER)
         .max_buf_size(MAX_HEADER);
-    let connection = server.serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection).await {
+    let known = move |request: &mut Request<Body>| {
+        request.extensions_mut().insert(peer.clone());
+    };
+    let served = connection::serve(&server, TokioIo::new(stream), router, known, stopping);
+    if let Err(error) = served.await {
         tracing::debug!("a connection ended: {error}");
     }
 }

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use hyper::body::Incoming;
+use hyper::Request;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::server::graceful::GracefulShutdown;
 use nix::sys::socket::{setsockopt, sockopt};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
@@ -19,10 +18,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
-use tower_service::Service;
 
 use super::Identity;
 use crate::api::{Remote, RemoteLimits};
+use crate::connection;
 use crate::error::Error;
 
 /// From connecting to the first call that shows a token. Whoever takes longer is cut off, whatever he sends meanwhile.
@@ -88,11 +87,12 @@ impl Door {
                         router: router.clone(),
                         remote,
                     };
-                    let watcher = graceful.watcher();
+                    let (open, stopping) = (graceful.watcher(), stopping.clone());
                     tokio::spawn(async move {
-                        if let Err(why) = connection.serve(stream, watcher).await {
+                        if let Err(why) = connection.serve(stream, stopping).await {
                             tracing::debug!("a connection from {address} ended: {why}");
                         }
+                        drop(open);
                     });
                 }
                 Err(error) => {
@@ -127,7 +127,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn serve(self, stream: TcpStream, watcher: Watcher) -> Result<(), String> {
+    async fn serve(self, stream: TcpStream, stopping: watch::Receiver<bool>) -> Result<(), String> {
         let deadline = Instant::now() + LONGEST_STRANGER;
         stream
             .set_nodelay(true)
@@ -139,17 +139,15 @@ impl Connection {
             .map_err(|_| "no TLS in time")?
             .map_err(|error| error.to_string())?;
         let (remote, router) = (Arc::clone(&self.remote), self.router);
-        let service = service_fn(move |request: hyper::Request<Incoming>| {
-            let mut request = request.map(Body::new);
+        let known = move |request: &mut Request<Body>| {
             request.extensions_mut().insert(Arc::clone(&remote));
-            router.clone().call(request)
-        });
+        };
         let mut server = http1::Builder::new();
         server
             .timer(TokioTimer::new())
             .header_read_timeout(LONGEST_HEADER)
             .max_buf_size(MAX_HEADER);
-        let connection = watcher.watch(server.serve_connection(TokioIo::new(stream), service));
+        let connection = connection::serve(&server, TokioIo::new(stream), router, known, stopping);
         let stranger = async {
             if timeout_at(deadline, self.remote.known()).await.is_ok() {
                 std::future::pending::<()>().await;
