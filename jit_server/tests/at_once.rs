@@ -152,6 +152,9 @@ async fn a_broken_glass_is_seen_by_everybody_and_reviewed_by_somebody_else() {
     );
 
     assert_eq!(to_review(&running, "bob").await, ["r1"]);
+    // Whoever looks at it sees who could: carol used it, and alice is no reviewer.
+    let seen = running.as_("bob").get("/v1/requests/r1").await.is(200);
+    assert_eq!(seen["review"]["able"], json!(["bob"]));
     assert!(to_review(&running, "carol").await.is_empty(), "she used it");
     assert!(
         to_review(&running, "alice").await.is_empty(),
@@ -191,6 +194,7 @@ async fn a_broken_glass_is_seen_by_everybody_and_reviewed_by_somebody_else() {
         reviewed["review"]["reviewed"]["comment"],
         "she started the database"
     );
+    assert_eq!(reviewed["review"]["able"], json!(null));
     running
         .as_("bob")
         .post(review, said)
@@ -228,4 +232,25 @@ async fn a_role_says_that_nobody_approves_it_and_who_reviews() {
         (&told["taken"], &told["approval"]["stages"]),
         (&json!(true), &json!([]))
     );
+}
+
+#[tokio::test]
+async fn however_many_reviews_are_due_whoami_tells_of_the_newest_and_how_many_more_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = start(folder.path()).await;
+    running.populate().await;
+    let alice = running.as_("alice");
+    let ask = json!({ "role": "break-glass", "for_seconds": 600, "reason": "all is down, nobody answers" });
+    for number in 1..=52 {
+        alice.post("/v1/requests", ask.clone()).await.is(201);
+        let path = format!("/v1/grants/g{number}/release");
+        alice.post(&path, json!({})).await.is(200);
+    }
+    let told = running.as_("bob").get("/v1/whoami").await.is(200);
+    let due = told["to_review"].as_array().unwrap();
+    assert_eq!(
+        (due.len(), &due[0], &due[49]),
+        (50, &json!("r3"), &json!("r52"))
+    );
+    assert_eq!(told["to_review_more"], 2);
 }

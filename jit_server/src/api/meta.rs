@@ -18,6 +18,9 @@ use super::requests::is_to_be_reviewed_by;
 use crate::error::Error;
 use crate::server::Server;
 
+/// Reviews that somebody is told of at a time.
+const MOST_REVIEWS: usize = 50;
+
 /// Who the caller is.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Whoami {
@@ -29,10 +32,12 @@ pub(super) struct Whoami {
     lock: Option<LockView>,
     /// The token that was shown. null: the caller is known without one.
     token: Option<ShownToken>,
-    /// Requests of break-glass roles whose use the user has to review, now or when they have ended.
+    /// Requests of break-glass roles whose use the user has to review, now or when they have ended; the newest 50.
     to_review: Vec<String>,
     /// From then on the user is nobody here. null: there is no end, or the caller is no user.
     until: Option<Timestamp>,
+    /// How many more of them there are.
+    to_review_more: usize,
 }
 
 /// The token that a caller is known by.
@@ -59,13 +64,16 @@ pub(super) async fn whoami(State(server): State<Arc<Server>>, caller: Caller) ->
     };
     let lock = principal.and_then(|name| server.look(|state| state.lock(name).map(LockView::from)));
     let policy = server.policy();
-    let to_review = server.look(|state| {
+    let (to_review, to_review_more) = server.look(|state| {
         let user = principal.and_then(|name| state.directory.user(name));
-        let his = state.unreviewed().filter(|request| {
-            user.is_some_and(|user| is_to_be_reviewed_by(&policy, user, request))
-        });
-        his.map(|request| request.asked.request.to_string())
-            .collect()
+        let mut his: Vec<_> = state
+            .unreviewed()
+            .filter(|request| user.is_some_and(|user| is_to_be_reviewed_by(&policy, user, request)))
+            .collect();
+        let more = his.len().saturating_sub(MOST_REVIEWS);
+        let newest = his.split_off(more).into_iter();
+        let newest = newest.map(|request| request.asked.request.to_string());
+        (newest.collect(), more)
     });
     let until = principal.and_then(|name| server.look(|state| state.directory.user(name)?.until));
     Json(Whoami {
@@ -79,6 +87,7 @@ pub(super) async fn whoami(State(server): State<Arc<Server>>, caller: Caller) ->
         }),
         to_review,
         until,
+        to_review_more,
     })
 }
 

@@ -97,7 +97,15 @@ fn show_request(here: &Here, request: &Request) {
             request
                 .review
                 .as_ref()
-                .map(|review| reviewed(here, review))
+                .map(|review| match &review.able {
+                    Some(able) if able.is_empty() => {
+                        format!("{}; nobody could review it", reviewed(here, review))
+                    }
+                    Some(able) => {
+                        format!("{}; {} could", reviewed(here, review), able.join(", "))
+                    }
+                    None => reviewed(here, review),
+                })
                 .unwrap_or_default(),
         ),
         (

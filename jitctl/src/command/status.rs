@@ -24,12 +24,13 @@ pub(super) async fn run(here: &Here) -> Result<Exit, Error> {
     let daemon = here.daemon().status();
     let caller = caller(here).await;
     let until = caller.as_ref().and_then(|caller| caller.until);
-    let (lock, to_review) =
-        caller.map_or((None, Vec::new()), |caller| (caller.lock, caller.to_review));
+    let (lock, to_review, more) = caller.map_or((None, Vec::new(), 0), |caller| {
+        (caller.lock, caller.to_review, caller.to_review_more)
+    });
     if here.json {
         let services: Vec<_> = services.iter().map(|service| json!({ "service": service.name, "mode": mode_word(service), "covered_by": service.covered_by, "left_seconds": left(here, service) })).collect();
         here.screen
-            .json(&json!({ "jitd": daemon.as_ref().ok(), "services": services, "lock": lock, "to_review": to_review, "until": until }));
+            .json(&json!({ "jitd": daemon.as_ref().ok(), "services": services, "lock": lock, "to_review": to_review, "to_review_more": more, "until": until }));
     } else {
         if let Some(lock) = &lock {
             here.screen.say(locked(here, lock));
@@ -44,8 +45,9 @@ pub(super) async fn run(here: &Here) -> Result<Exit, Error> {
         }
         if let Some(first) = to_review.first() {
             here.screen.say(clean(&format!(
-                "Break-glass roles were used, and you have to review that: {}. `jitctl show {first}`, and when it has ended `jitctl review {first} --comment TEXT`",
-                to_review.join(" ")
+                "Break-glass roles were used, and you have to review that: {}{}. `jitctl show {first}`, and when it has ended `jitctl review {first} --comment TEXT`",
+                to_review.join(" "),
+                if more == 0 { String::new() } else { format!(" and {more} more") },
             )));
             here.screen.say("");
         }

@@ -22,6 +22,9 @@ pub(crate) struct Whoami {
     /// From then on the caller is nobody at the server.
     #[serde(default)]
     pub(crate) until: Option<Timestamp>,
+    /// How many more of them there are.
+    #[serde(default)]
+    pub(crate) to_review_more: usize,
 }
 
 /// The token that the caller is known by.
@@ -184,6 +187,9 @@ pub(crate) struct Review {
     pub(crate) due: Timestamp,
     #[serde(default)]
     pub(crate) reviewed: Option<Reviewed>,
+    /// Who could review it, where the server says so.
+    #[serde(default)]
+    pub(crate) able: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]

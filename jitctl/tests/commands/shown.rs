@@ -573,9 +573,14 @@ fn the_use_of_a_break_glass_role_is_shown_with_its_review() {
         host.sent("POST /v1/requests/r17/review"),
         json!({ "comment": "only the database" })
     );
+    used["review"]["able"] = json!(["bob", "dave"]);
+    host.server_says("GET /v1/requests/r17", 200, used.clone());
+    used["review"]["able"] = json!(null);
     used["review"]["reviewed"] =
         json!({ "by": "bob", "at": "2026-11-20T10:05:00Z", "comment": "only the database" });
     host.server_says("GET /v1/requests/r17", 200, used);
+    let due = host.jitctl(&["show", "r17"]).out;
+    assert!(due.contains("; bob, dave could\n"), "{due}");
     let shown = host.jitctl(&["show", "r17"]).out;
     assert!(shown.contains("Approved  at once, by nobody\n"), "{shown}");
     assert!(
@@ -587,15 +592,18 @@ fn the_use_of_a_break_glass_role_is_shown_with_its_review() {
 #[test]
 fn somebody_who_has_something_to_review_learns_so_from_status() {
     let host = Host::enrolled().with_server();
-    let whoami = json!({ "administrator": false, "principal": "bob", "lock": null, "to_review": ["r17", "r18"] });
+    let whoami = json!({ "administrator": false, "principal": "bob", "lock": null, "to_review": ["r17", "r18"], "to_review_more": 3 });
     host.server_says("GET /v1/whoami", 200, whoami);
     let said = host.jitctl(&["status"]).out;
     assert!(
-        said.starts_with("Break-glass roles were used, and you have to review that: r17 r18. "),
+        said.starts_with(
+            "Break-glass roles were used, and you have to review that: r17 r18 and 3 more. "
+        ),
         "{said}"
     );
     let json = host.jitctl(&["status", "--json"]).json();
     assert_eq!(json["to_review"], json!(["r17", "r18"]));
+    assert_eq!(json["to_review_more"], 3);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::event::UserSet;
 use crate::policy::Policy;
 use crate::server::Server;
 use crate::text::Comment;
-use crate::workflow::{Command, Request, Review};
+use crate::workflow::{Command, Request, Review, State as Known};
 
 /// What a reviewer says.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -36,6 +36,8 @@ pub(in crate::api) struct ReviewView {
     overdue: bool,
     /// null: nobody has reviewed it.
     reviewed: Option<ReviewedView>,
+    /// Who could review it; the first 50 by name. null: not told in lists, or it is reviewed.
+    pub(super) able: Option<Vec<String>>,
 }
 
 /// What came of a review.
@@ -75,6 +77,18 @@ pub(in crate::api) fn is_for(policy: &Policy, user: &UserSet, request: &Request)
         && role.is_some_and(|role| role.has_reviewer(user))
 }
 
+/// Those who could review it, by name. None: it is reviewed.
+pub(super) fn able<'s>(
+    policy: &'s Policy,
+    state: &'s Known,
+    request: &'s Request,
+) -> Option<impl Iterator<Item = &'s UserSet>> {
+    let is_due = request.review.as_ref()?.done.is_none();
+    let able =
+        move |user: &&UserSet| state.lock(&user.name).is_none() && is_for(policy, user, request);
+    is_due.then(|| state.directory.users().filter(able))
+}
+
 impl From<&Review> for ReviewView {
     fn from(review: &Review) -> Self {
         let reviewed = review.done.as_ref().map(|done| ReviewedView {
@@ -86,6 +100,7 @@ impl From<&Review> for ReviewView {
             due: review.by,
             overdue: review.is_overdue,
             reviewed,
+            able: None,
         }
     }
 }

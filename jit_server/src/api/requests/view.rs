@@ -4,14 +4,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::review::ReviewView;
+use super::review::{self, ReviewView};
 use crate::clock::seconds_after;
 use crate::event::AtOnce;
 use crate::origin::Origin;
 use crate::policy::{PeopleDocument, Policy, Role, Stage};
 use crate::workflow::{Given, Progress, Request, RequestState, Said, State, Step};
 
-/// Names of those who could approve a stage at most.
+/// Names of those who could approve a stage, or review, at most.
 const MOST_ABLE: usize = 50;
 
 /// A request and what became of it.
@@ -160,6 +160,11 @@ impl RequestView {
         for (number, stage) in view.stages.iter_mut().enumerate() {
             let able = progress.able(number, state, now).take(MOST_ABLE);
             stage.able = Some(able.map(|user| user.name.to_string()).collect());
+        }
+        if let (Some(review), Some(able)) = (&mut view.review, review::able(policy, state, request))
+        {
+            let able = able.take(MOST_ABLE);
+            review.able = Some(able.map(|user| user.name.to_string()).collect());
         }
         view
     }
