@@ -159,7 +159,7 @@ impl Server {
                 role: &ask.role,
                 hosts: &ask.hosts,
                 labels: &ask.labels,
-                for_seconds: ask.for_seconds,
+                for_seconds: ask.for_seconds.unwrap_or_default(),
                 not_before: None,
                 ticket: ask.ticket.as_ref(),
                 reason: Some(&ask.reason),
@@ -245,7 +245,7 @@ impl Server {
             role: format!("role-{role}").parse().unwrap(),
             hosts,
             labels: Labelled::default(),
-            for_seconds: self.rng.u32(600..14_400),
+            for_seconds: Some(self.rng.u32(600..14_400)),
             reason: Reason::try_from("the disk of the database is full".to_owned()).unwrap(),
             ticket: Some(
                 if role % 4 == 3 { "OPS-17" } else { "CHG-20441" }
@@ -264,7 +264,7 @@ impl Server {
         let (actor, mut ask) = self.proper();
         match self.rng.usize(..7) {
             0 => return (person(self.rng.usize(..USERS)), ask),
-            1 => ask.for_seconds = 100_000,
+            1 => ask.for_seconds = Some(100_000),
             2 => ask.ticket = None,
             3 => ask.ticket = Some("x".repeat(200).try_into().unwrap()),
             4 => ask.hosts = BTreeSet::from(["db-none".parse().unwrap()]),

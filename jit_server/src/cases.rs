@@ -41,8 +41,8 @@ pub struct Case {
     pub role: RoleName,
     /// On which host; it counts as enrolled.
     pub host: HostName,
-    /// For how long. Seconds.
-    pub for_seconds: u32,
+    /// For how long. Seconds. None: for as long as the role says for that.
+    pub for_seconds: Option<u32>,
     /// Who approves then, in this order, if the request is taken. Somebody may be named again: stages may allow that.
     pub approved_by: Vec<Principal>,
     /// So long after the request each of them does. Seconds.
@@ -186,7 +186,9 @@ impl Reader<'_> {
         let who = self.required(table, at, path, "who", Self::parsed);
         let role = self.required(table, at, path, "role", Self::parsed);
         let host = self.required(table, at, path, "host", Self::parsed);
-        let for_seconds = self.required(table, at, path, "for", Self::duration);
+        let for_seconds = self
+            .optional(table, path, "for", Self::duration)
+            .map_or(Some(None), |seconds| seconds.map(Some));
         let approved_by = self
             .optional(table, path, "approved_by", Self::in_order)
             .unwrap_or_else(|| Some(Vec::new()));

@@ -63,6 +63,8 @@ pub struct Role {
     pub actions: BTreeSet<Action>,
     /// The longest time to be asked for, and the longest that a grant may last with all its extensions. Seconds.
     pub longest_seconds: u32,
+    /// It is asked for so long where nobody says for how long. Seconds, no more than the longest. None: that has to be said.
+    pub default_seconds: Option<u32>,
     /// How its grants may be extended. None: not at all.
     pub extension: Option<Extension>,
     /// A request nobody decides lapses after so long. Seconds.

@@ -159,7 +159,7 @@ async fn an_approval_rotation_or_apply_that_can_not_be_kept_changes_nothing_and_
         role: "web-admin".parse().unwrap(),
         hosts: BTreeSet::new(),
         labels: Default::default(),
-        for_seconds: 60,
+        for_seconds: Some(60),
         reason: "disk full".to_owned().try_into().unwrap(),
         ticket: None,
         not_before: None,

@@ -18,6 +18,14 @@ longest = "1h"
 login_from = ["10.0.0.0/8", "2001:db8::/32"]
 may_ask = { users = ["alice"] }
 approve = { users = ["bob"] }
+
+[roles.short]
+hosts = ["*"]
+actions = ["ssh"]
+longest = "1h"
+default = "10m"
+may_ask = { users = ["alice"] }
+approve = { users = ["bob"] }
 "#;
 
 async fn started(folder: &Path) -> Running {
@@ -83,5 +91,25 @@ async fn whoever_may_ask_is_told_that_there_are_networks_and_root_which() {
     let policy = running.as_("root").get("/v1/policy").await.is(200);
     let networks = &policy["roles"][0]["login_from"];
     assert_eq!(*networks, json!(["10.0.0.0/8", "2001:db8::/32"]));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_without_a_length_is_for_as_long_as_the_role_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = started(folder.path()).await;
+    running.populate().await;
+    let alice = running.as_("alice");
+    let roles = alice.get("/v1/roles").await.is(200);
+    let defaults = [&roles[0]["default_seconds"], &roles[1]["default_seconds"]];
+    assert_eq!(defaults, [&Value::Null, &json!(600)]);
+    let ask = |role: &str| {
+        alice.post(
+            "/v1/requests",
+            json!({ "role": role, "reason": "disk full" }),
+        )
+    };
+    assert_eq!(ask("short").await.is(201)["for_seconds"], 600);
+    ask("office").await.refuses(422, "no-default");
     running.stop().await;
 }

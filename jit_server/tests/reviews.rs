@@ -99,7 +99,7 @@ async fn an_overdue_review_is_told_once_also_after_a_restart_and_can_still_be_gi
         Command::Ask(Ask {
             role: "break-glass".parse().unwrap(),
             hosts: BTreeSet::new(),
-            for_seconds: 3_600,
+            for_seconds: Some(3_600),
             reason: "all is down".to_owned().try_into().unwrap(),
             ticket: None,
             labels: Default::default(),

@@ -259,9 +259,9 @@ pub(crate) struct Request {
     /// On those hosts of the role only that have this label; may be repeated: each key must be there, with one of the values given for it
     #[arg(long = "where", value_name = "KEY=VALUE", value_parser = label::parse, conflicts_with = "host")]
     pub(crate) labels: Vec<(String, String)>,
-    /// For how long, such as 30m or 1h30m
+    /// For how long, such as 30m or 1h30m; as long as the role says unless said
     #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
-    pub(crate) lasting: Duration,
+    pub(crate) lasting: Option<Duration>,
     /// From then on, where the role may begin ahead of time: such as 18:00, "2026-11-30 09:00", +2h or 2026-11-30T08:00:00Z
     #[arg(long, value_name = "TIME")]
     pub(crate) from: Option<Start>,

@@ -119,7 +119,7 @@ impl Failed {
             who: case.who.to_string(),
             role: case.role.to_string(),
             host: case.host.to_string(),
-            for_seconds: case.for_seconds,
+            for_seconds: came.for_seconds,
             expected: case.expected,
             expected_code: case.code.clone(),
             outcome: came.outcome,

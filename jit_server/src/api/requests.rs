@@ -43,7 +43,8 @@ pub(super) struct NewRequest {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     hosts: BTreeSet<HostName>,
-    for_seconds: u32,
+    /// None: for as long as the role says for that, where it does.
+    for_seconds: Option<u32>,
     /// 3 to 500 characters on one line.
     #[schema(value_type = String)]
     reason: Reason,

@@ -28,6 +28,8 @@ pub(super) struct RoleView {
     #[schema(value_type = Vec<String>)]
     actions: Vec<Action>,
     longest_seconds: u32,
+    /// It is asked for so long where nobody says for how long. null: that has to be said.
+    default_seconds: Option<u32>,
     /// Whether the caller may ask for it. Never true for the administrator.
     may_ask: bool,
     approval: Approval,
@@ -101,6 +103,7 @@ fn view(name: String, role: &Role, may_ask: bool) -> RoleView {
         .concat(),
         actions: role.actions.iter().copied().collect(),
         longest_seconds: role.longest_seconds,
+        default_seconds: role.default_seconds,
         may_ask,
         approval: approval(role),
     }

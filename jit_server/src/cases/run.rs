@@ -52,6 +52,8 @@ pub struct Came {
     pub outcome: Outcome,
     /// Why it was refused.
     pub refusal: Option<WorkflowError>,
+    /// For how long it was asked. Seconds.
+    pub for_seconds: u32,
     /// What of the request the rules say.
     pub explained: Explanation,
 }
@@ -83,13 +85,20 @@ pub fn run(policy: &Policy, cases: &Cases, case: &Case) -> Result<Came, String> 
             case.line
         ));
     }
+    let default = role.and_then(|role| role.default_seconds);
+    let Some(for_seconds) = case.for_seconds.or(default) else {
+        return Err(format!(
+            "the case in line {} says not for how long, and neither does role {}; add a line such as for = \"30m\"",
+            case.line, case.role
+        ));
+    };
     let mut stage = Stage::set(policy, cases, case)?;
     let hosts = BTreeSet::from([case.host.clone()]);
     let wish = Wish {
         role: &case.role,
         hosts: &hosts,
         labels: &Labelled::default(),
-        for_seconds: case.for_seconds,
+        for_seconds,
         not_before: case.from,
         ticket: case.ticket.as_ref(),
         reason: case.reason.as_ref(),
@@ -100,6 +109,7 @@ pub fn run(policy: &Policy, cases: &Cases, case: &Case) -> Result<Came, String> 
     Ok(Came {
         outcome: *played.as_ref().unwrap_or(&Outcome::Refused),
         refusal: played.err(),
+        for_seconds,
         explained,
     })
 }

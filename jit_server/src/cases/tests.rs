@@ -33,6 +33,30 @@ fn played_under(policy: &str, more: &str) -> (bool, Option<&'static str>) {
 }
 
 #[test]
+fn a_case_without_a_time_is_for_the_role_s_and_where_there_is_none_says_so() {
+    let text = format!(
+        "{GROUPS}[[case]]\nwho = \"alice\"\nrole = \"web-admin\"\nhost = \"web-1\"\nexpect = \"pending\"\n"
+    );
+    let cases = read("cases.toml", &text).unwrap();
+    let came = |policy: &str| {
+        let policy = check_text("policy.toml", policy).unwrap();
+        run(&policy, &cases, &cases.cases[0])
+    };
+    let told = came(POLICY).unwrap_err();
+    assert!(told.contains("for = "), "{told}");
+    let came = came(&format!("{POLICY}default = \"20m\"\n")).unwrap();
+    assert!(came.fits(&cases.cases[0]));
+    assert_eq!(came.for_seconds, 1_200);
+}
+
+#[test]
+fn a_case_for_a_role_with_limits_needs_no_host_that_enforces_them() {
+    let policy = format!("{POLICY}login_from = [\"10.0.0.0/8\"]\nsingle_use = true\n");
+    let case = "who = \"alice\"\nhost = \"web-1\"\nfor = \"1h\"\napproved_by = [\"bob\", \"carol\"]\nexpect = \"approved\"\n";
+    assert_eq!(played_under(&policy, case), (true, None));
+}
+
+#[test]
 fn a_case_comes_out_as_the_workflow_decides() {
     for (case, came) in [
         (

@@ -86,6 +86,9 @@ pub struct RoleDocument {
     /// Networks that logins by it come from. null: from anywhere.
     #[serde(default)]
     pub login_from: Option<Vec<String>>,
+    /// It is asked for so long where nobody says for how long. null: that has to be said.
+    #[serde(default)]
+    pub default_seconds: Option<u32>,
     /// A grant opens one login, with the sudo and su in it.
     #[serde(default)]
     pub single_use: bool,
@@ -214,6 +217,7 @@ impl RoleDocument {
             ticket: ticket.map(|rule| rule.written().to_owned()),
             reason_at_least: role.conditions.reason_at_least,
             asked_from: asked_from.map(Networks::listed),
+            default_seconds: role.default_seconds,
             single_use: role.limits.single_use,
             login_from: role.limits.login_from.as_ref().map(LoginNetworks::listed),
         }
@@ -250,7 +254,7 @@ impl RoleDocument {
             ("Who may ask", self.may_ask.in_words()),
             ("On which hosts", self.hosts_in_words()),
             ("What it opens", self.actions.join(", ")),
-            ("For how long", format!("{longest} at most")),
+            ("For how long", self.length_in_words()),
             ("When", self.hours_in_words()),
             ("Begins", start),
             ("Asked for with", self.stated_in_words()),
@@ -262,6 +266,16 @@ impl RoleDocument {
             ("Logins come from", self.login_from_in_words()),
             ("A grant opens", logins.to_owned()),
         ]
+    }
+
+    /// How long it is had.
+    #[must_use]
+    pub fn length_in_words(&self) -> String {
+        let longest = in_words(self.longest_seconds);
+        self.default_seconds.map_or_else(
+            || format!("{longest} at most"),
+            |default| format!("{longest} at most, {} unless said", in_words(default)),
+        )
     }
 
     /// Its hosts as a list.

@@ -129,6 +129,7 @@ impl Reader<'_> {
             "review",
             "review_within",
             "labels",
+            "default",
         ];
         let keys = [KEYS, conditions::KEYS, limits::KEYS].concat();
         self.refuse_unknown(table, path, &keys);
@@ -138,6 +139,7 @@ impl Reader<'_> {
         let hosts = self.hosts(table, at, path);
         let actions = self.required(table, at, path, "actions", Self::actions);
         let longest_seconds = self.required(table, at, path, "longest", Self::duration);
+        let default_seconds = self.default_length(table, path, longest_seconds);
         let extension = self.extension(table, path);
         let pending_seconds = self
             .optional(table, path, "pending_for", Self::duration)
@@ -155,6 +157,7 @@ impl Reader<'_> {
             hosts: hosts?,
             actions,
             longest_seconds: longest_seconds?,
+            default_seconds: default_seconds?,
             extension: self.fitting(extension?, &approval, table, path)?,
             pending_seconds: pending_seconds?,
             may_ask: may_ask?,

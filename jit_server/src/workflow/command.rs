@@ -111,8 +111,8 @@ pub struct Ask {
     pub hosts: BTreeSet<HostName>,
     /// … that has these labels.
     pub labels: Labelled,
-    /// For how long. Seconds.
-    pub for_seconds: u32,
+    /// For how long. Seconds. None: for as long as the role says for that.
+    pub for_seconds: Option<u32>,
     /// Why.
     pub reason: Reason,
     /// A ticket.
@@ -197,11 +197,15 @@ pub(super) struct Desk<'a> {
 
 impl<'a> Desk<'a> {
     fn ask(&self, ask: Ask) -> Result<Vec<Event>, WorkflowError> {
+        let for_seconds = match ask.for_seconds {
+            Some(seconds) => seconds,
+            None => self.default_length(&ask.role)?,
+        };
         let wish = Wish {
             role: &ask.role,
             hosts: &ask.hosts,
             labels: &ask.labels,
-            for_seconds: ask.for_seconds,
+            for_seconds,
             not_before: ask.not_before,
             ticket: ask.ticket.as_ref(),
             reason: Some(&ask.reason),
@@ -220,7 +224,7 @@ impl<'a> Desk<'a> {
             role: ask.role,
             hosts,
             actions: rule.actions.clone(),
-            for_seconds: ask.for_seconds,
+            for_seconds,
             reason: ask.reason,
             ticket: ask.ticket,
             extends: None,
@@ -279,6 +283,13 @@ impl<'a> Desk<'a> {
             });
         }
         Ok(events)
+    }
+
+    /// Seconds. Whoever may not ask for the role is told nothing of it.
+    fn default_length(&self, name: &RoleName) -> Result<u32, WorkflowError> {
+        let role = self.policy.may_ask(self.user()?, name)?;
+        let default = role.default_seconds;
+        default.ok_or_else(|| WorkflowError::NoDefault(name.clone()))
     }
 
     /// The undecided request, and the user and rule that may decide it.

@@ -279,6 +279,9 @@ pub enum WorkflowError {
         /// Its role.
         role: RoleName,
     },
+    /// Nobody says for how long, neither who asks nor the role.
+    #[error("role {0} has no length of its own; say for how long with --for")]
+    NoDefault(RoleName),
 }
 
 fn opening(opens: Option<Timestamp>) -> String {
@@ -362,6 +365,7 @@ impl WorkflowError {
             Self::OwnHoursUnreadable { .. } => ("own-hours-unreadable", Conflict),
             Self::NotEnforced { .. } => ("host-cannot-enforce", Conflict),
             Self::LimitsChanged { .. } => ("limits-changed", Conflict),
+            Self::NoDefault(_) => ("no-default", Invalid),
         }
     }
 }

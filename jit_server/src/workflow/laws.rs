@@ -9,6 +9,7 @@ mod explained;
 mod extension;
 mod hosts;
 mod hours;
+mod length;
 mod limits;
 mod lock;
 mod own_hours;
@@ -225,7 +226,7 @@ fn ask(role: &str, for_seconds: u32) -> Command {
         role: role.parse().unwrap(),
         hosts: BTreeSet::new(),
         labels: Labelled::default(),
-        for_seconds,
+        for_seconds: Some(for_seconds),
         reason: reason(),
         ticket: None,
         not_before: None,

@@ -24,8 +24,11 @@ pub(super) async fn request(here: &Here, wanted: cli::Request) -> Result<Exit, E
     let server = here.server()?;
     let hosts: Vec<_> = wanted.host.iter().map(ToString::to_string).collect();
     let mut body = json!({
-        "role": wanted.role, "hosts": hosts, "for_seconds": wanted.lasting.as_secs(), "reason": wanted.reason, "ticket": wanted.ticket,
+        "role": wanted.role, "hosts": hosts, "reason": wanted.reason, "ticket": wanted.ticket,
     });
+    if let Some(lasting) = wanted.lasting {
+        body["for_seconds"] = json!(lasting.as_secs());
+    }
     // A server of before these would refuse a key that it does not know.
     if !wanted.labels.is_empty() {
         body["labels"] = json!(by_key(wanted.labels));
@@ -165,7 +168,7 @@ fn ask_for(wanted: cli::Ensure) -> Result<cli::Request, Error> {
         host: vec![wanted.host],
         labels: Vec::new(),
         from: None,
-        lasting,
+        lasting: Some(lasting),
         reason,
         ticket: wanted.ticket,
         wait: true,

@@ -71,6 +71,9 @@ pub(crate) struct Role {
     #[serde(default)]
     pub(crate) actions: Vec<String>,
     pub(crate) longest_seconds: i64,
+    /// Where nobody says for how long.
+    #[serde(default)]
+    pub(crate) default_seconds: Option<i64>,
     pub(crate) approval: RoleApproval,
 }
 

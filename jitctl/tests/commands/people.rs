@@ -37,6 +37,25 @@ fn a_request_that_waits_for_approval_exits_5_and_says_how_to_look() {
 }
 
 #[test]
+fn a_request_without_a_length_says_none_and_the_server_why_that_is_not_enough() {
+    let host = Host::new().with_server();
+    let asked = ["request", "web-admin", "--reason", "disk full"];
+    host.server_says("POST /v1/requests", 201, request("pending"));
+    assert_eq!(host.jitctl(&asked).code, 5);
+    assert!(host.sent("POST /v1/requests").get("for_seconds").is_none());
+    let host = Host::new().with_server();
+    let why = "role web-admin has no length of its own; say for how long with --for";
+    let refused = json!({ "status": 422, "title": why, "detail": why, "code": "no-default" });
+    host.server_says("POST /v1/requests", 422, refused);
+    let ended = host.jitctl(&asked);
+    assert!(
+        ended.code != 0 && ended.err.contains("--for"),
+        "{}",
+        ended.err
+    );
+}
+
+#[test]
 fn a_request_can_name_the_labels_of_its_hosts_in_their_place() {
     let host = Host::new().with_server();
     host.server_says("POST /v1/requests", 201, request("pending"));

@@ -15,11 +15,12 @@ fn roles_are_a_table_for_people() {
     labelled["hosts"] = json!(["*"]);
     labelled["labels"] = json!({ "env": ["prod"], "tier": ["api", "web"] });
     labelled["conditions"] = json!(["a ticket"]);
+    labelled["default_seconds"] = json!(1800);
     host.server_says("GET /v1/roles", 200, json!([role, labelled]));
     insta::assert_snapshot!(host.jitctl(&["list", "roles"]).out, @r"
-    ROLE       OPENS     HOSTS                  LONGEST  CONDITIONS  APPROVED BY            FOR
-    web-admin  ssh sudo  web1 web2              4 h                  1 of bob, group leads  run the web servers
-    prod       ssh sudo  env=prod tier=api|web  4 h      a ticket    1 of bob, group leads  run the web servers
+    ROLE       OPENS     HOSTS                  LONGEST  UNLESS SAID  CONDITIONS  APPROVED BY            FOR
+    web-admin  ssh sudo  web1 web2              4 h                               1 of bob, group leads  run the web servers
+    prod       ssh sudo  env=prod tier=api|web  4 h      30 min       a ticket    1 of bob, group leads  run the web servers
     ");
 }
 

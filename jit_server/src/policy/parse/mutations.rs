@@ -23,6 +23,7 @@ hosts = [
 ]
 actions = ["ssh", "sudo"]
 longest = "4h"
+default = "30m"
 extendable = "30m"
 extend_without_approval = false
 may_ask = { users = ["alice", "erin"], groups = ["developers"] }

@@ -349,6 +349,34 @@ fn a_grant_opens_one_login_where_its_role_says_so() {
 }
 
 #[test]
+fn a_role_may_say_for_how_long_it_is_asked_where_nobody_does_and_no_longer_than_its_longest() {
+    let default = |more: &str| {
+        let policy = check_text("policy.toml", &format!("{GOOD}{more}"))?;
+        Ok::<_, Vec<Mistake>>(policy.roles[&"web-admin".parse().unwrap()].default_seconds)
+    };
+    let longest =
+        check_text("p", GOOD).unwrap().roles[&"web-admin".parse().unwrap()].longest_seconds;
+    assert_eq!(default(""), Ok(None));
+    assert_eq!(default("default = \"30m\""), Ok(Some(1_800)));
+    let whole = format!("default = \"{longest}s\"");
+    assert_eq!(default(&whole), Ok(Some(longest)));
+    let longer = format!("default = \"{}s\"", longest + 1);
+    for wrong in [
+        longer.as_str(),
+        "default = \"0s\"",
+        "default = 30",
+        "default = \"\"",
+    ] {
+        let mistakes = default(wrong).unwrap_err();
+        let told: Vec<&str> = mistakes
+            .iter()
+            .map(|mistake| mistake.key.as_str())
+            .collect();
+        assert_eq!(told, ["roles.web-admin.default"], "{wrong}");
+    }
+}
+
+#[test]
 fn jobs_that_would_have_to_come_from_a_network_are_warned_of() {
     let warned = |actions: &str| {
         let policy = format!(
