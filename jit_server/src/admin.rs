@@ -11,7 +11,7 @@ mod restored;
 mod user_token;
 mod webhooks;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -25,6 +25,7 @@ use crate::attribute::{AttributeValue, Named};
 use crate::cli::{ListOptions, NewUser, RemoveHost, RemoveUser};
 use crate::client::Client;
 use crate::error::Error;
+use crate::logins::LoginDocument;
 use crate::policy::WindowDocument;
 use crate::until::Until;
 
@@ -55,6 +56,16 @@ struct User {
     until: Option<Timestamp>,
     #[serde(default)]
     attributes: BTreeMap<String, AttributeValue>,
+    #[serde(default)]
+    logins: Vec<LoginDocument>,
+}
+
+impl User {
+    /// All Unix accounts that the user has on some host.
+    fn all_logins(&self) -> BTreeSet<&str> {
+        let others = self.logins.iter().map(|rule| rule.login.as_str());
+        others.chain([self.login.as_str()]).collect()
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -119,9 +130,9 @@ fn described(user: &User, all: &[User]) -> String {
     for window in &user.hours {
         text.push_str(&format!("  hours {window}\n"));
     }
-    let sharing = all
-        .iter()
-        .filter(|other| other.login == user.login && other.name != user.name);
+    let sharing = all.iter().filter(|other| {
+        other.name != user.name && other.all_logins().contains(user.login.as_str())
+    });
     let sharing: Vec<&str> = sharing.map(|other| other.name.as_str()).collect();
     if !sharing.is_empty() {
         let consequence = if user.keys.is_empty() {
@@ -206,7 +217,11 @@ pub async fn list_users(options: ListOptions, out: &mut impl Write) -> Result<()
             .collect();
         table.add_row([
             user.name.clone(),
-            user.login.clone(),
+            [user.login.clone()]
+                .into_iter()
+                .chain(user.logins.iter().map(LoginDocument::in_words))
+                .collect::<Vec<_>>()
+                .join("\n"),
             user.groups.join(", "),
             keys.join("\n"),
             user.lock.as_ref().map_or_else(String::new, |lock| {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jit_grant::{Action, Allow, Approval, Bundle, HostId, Login, Principal, RequestNote};
 
 use crate::directory::Host;
-use crate::event::Event;
+use crate::event::{Event, UserSet};
 use crate::workflow::{Grant, Request, State};
 
 /// The revision after `last`: at least the time, so that a server restored from an older copy never falls behind its hosts.
@@ -50,10 +50,16 @@ pub fn touched(state: &State, events: &[Event], now: Timestamp) -> BTreeSet<Host
                 ids.extend(hosts.map(|host| host.enrolled.host_id.clone()));
             }
             Event::UserSet(user) => {
-                ids.extend(concerned_by_user(state, &user.name, Some(&user.login), now));
+                ids.extend(concerned_by_user(state, &user.name, Some(user), now));
             }
             Event::UserRemoved { name, .. } => {
                 ids.extend(concerned_by_user(state, name, None, now));
+            }
+            // Whose a login is there may go by its labels.
+            Event::HostLabelled { name, .. } => {
+                let host = state.directory.host(name);
+                let host = host.filter(|_| state.live_grants_on(name, now).next().is_some());
+                ids.extend(host.map(|host| host.enrolled.host_id.clone()));
             }
             _ => {}
         }
@@ -61,19 +67,23 @@ pub fn touched(state: &State, events: &[Event], now: Timestamp) -> BTreeSet<Host
     ids
 }
 
-/// A user's keys are in his own grants, and whether a login is shared in those of everybody who has it. `login` is the one that he has
-/// from now on.
+/// A user's keys are in his own grants, and whether a login is shared in those of everybody who has it. `after` is how he is from now
+/// on.
 fn concerned_by_user(
     state: &State,
     name: &Principal,
-    login: Option<&Login>,
+    after: Option<&UserSet>,
     now: Timestamp,
 ) -> BTreeSet<HostId> {
-    let before = state.directory.user(name).map(|before| &before.login);
-    let concerned = state.live_grants(now).filter(|grant| {
-        let shared = [login, before].contains(&Some(&grant.login));
-        grant.principal == *name || shared
-    });
+    let both = [state.directory.user(name), after];
+    let his: BTreeSet<&Login> = both
+        .into_iter()
+        .flatten()
+        .flat_map(UserSet::all_logins)
+        .collect();
+    let concerned = state
+        .live_grants(now)
+        .filter(|grant| grant.principal == *name || his.contains(&grant.login));
     let hosts = concerned.filter_map(|grant| state.directory.host(&grant.host));
     hosts.map(|host| host.enrolled.host_id.clone()).collect()
 }
@@ -120,7 +130,11 @@ fn described(state: &State, grant: &Grant, request: &Request) -> jit_grant::Gran
                     .collect()
             })
             .unwrap_or_default(),
-        shared: state.directory.with_login(&grant.login).nth(1).is_some(),
+        shared: state
+            .directory
+            .with_login_on(&grant.login, &grant.host)
+            .nth(1)
+            .is_some(),
         request: RequestNote {
             id: grant.request.clone(),
             reason: request.asked.reason.to_string(),

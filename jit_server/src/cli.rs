@@ -186,7 +186,7 @@ pub enum UserCommand {
 pub struct NewUser {
     /// The user's name; on the server's machine the account of this name is this user
     pub name: Principal,
-    /// The Unix account on hosts; what is granted for another one that the user had before is revoked
+    /// The Unix account on hosts; what is granted for another one that the user had before is revoked. Other ones on some hosts: users.toml
     #[arg(long, value_name = "LOGIN")]
     pub login: Login,
     /// A group that the policy may name; may be given again
@@ -368,6 +368,7 @@ users.toml has all users; whoever is not in it is removed:
   keys = ["ssh-ed25519 AAAA… alice@laptop"]
   until = "2026-12-31"
   attributes = { on_call = true, team = "payments" }
+  logins = [{ hosts = ["db-*"], login = "postgres" }]
 
 hosts.toml has all labels of some hosts, by the names that they enrolled with; others stay as they are:
 

@@ -207,9 +207,27 @@ impl Directory {
         self.hosts.get(self.names.get(id)?)
     }
 
-    /// The users who have that login.
-    pub fn with_login<'a>(&'a self, login: &'a Login) -> impl Iterator<Item = &'a UserSet> {
-        self.users.values().filter(move |user| user.login == *login)
+    /// The Unix account of `user` on `host`. A host that is not known has no labels.
+    #[must_use]
+    pub fn login_on<'u>(&self, user: &'u UserSet, host: &HostName) -> &'u Login {
+        if user.logins.is_empty() {
+            return &user.login;
+        }
+        let known = self.hosts.get(host);
+        known.map_or_else(
+            || user.login_on(host, &BTreeMap::new()),
+            |known| user.login_on(host, &known.enrolled.labels),
+        )
+    }
+
+    /// The users who have that login on `host`.
+    pub fn with_login_on<'a>(
+        &'a self,
+        login: &'a Login,
+        host: &'a HostName,
+    ) -> impl Iterator<Item = &'a UserSet> {
+        let all = self.users.values();
+        all.filter(move |user| self.login_on(user, host) == login)
     }
 
     /// Who is behind the account `name` of this machine: the user of that name, else the one user with that login.

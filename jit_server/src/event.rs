@@ -22,6 +22,7 @@ use crate::alarm::Alarm;
 use crate::attribute::Attributes;
 use crate::directory::{GroupName, Standing};
 use crate::label::{LabelKey, LabelValue};
+use crate::logins::Logins;
 use crate::origin::Origin;
 use crate::scope::Scopes;
 use crate::ssh_key::SshKey;
@@ -403,6 +404,9 @@ pub struct UserSet {
     /// What it has as a service account. None: it is a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<Service>,
+    /// On which hosts the Unix account is another one.
+    #[serde(default, skip_serializing_if = "Logins::is_empty")]
+    pub logins: Logins,
 }
 
 /// A host as it is from now on.
@@ -539,6 +543,9 @@ pub struct Requested {
     /// Where it was asked from. None: before this was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_from: Option<Origin>,
+    /// On these of the hosts it opens another login.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub logins: BTreeMap<HostName, Login>,
 }
 
 /// One approval.

@@ -41,6 +41,7 @@ pub mod instant;
 pub mod key_chain;
 pub mod label;
 pub mod listen;
+pub mod logins;
 pub mod loss;
 pub mod mark;
 pub mod once;

@@ -13,6 +13,7 @@ mod extend;
 #[cfg(test)]
 mod laws;
 mod lock;
+mod logins;
 mod own_hours;
 mod restored;
 mod review;

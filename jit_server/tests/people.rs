@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Answer, Elsewhere, Person, Running, id, read};
+use common::{Answer, Elsewhere, Host, Person, Running, id, read};
 use hyper::Method;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -527,4 +527,45 @@ async fn a_token_that_is_used_from_many_addresses_makes_no_more_calls_than_from_
     bob.get("/v1/roles").await.is(200);
     tokio::time::sleep(Duration::from_millis(100)).await;
     again.get("/v1/roles").await.is(200);
+}
+
+#[tokio::test]
+async fn one_request_opens_on_each_host_the_login_that_its_user_has_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let (root, alice, bob) = (
+        running.as_("root"),
+        running.as_("alice"),
+        running.as_("bob"),
+    );
+    Host::enrol(&root, "web-2").await;
+    let rules = json!([{ "hosts": ["*-2"], "login": "deploy" }]);
+    let user =
+        json!({ "name": "alice", "login": "alice", "groups": ["developers"], "logins": rules });
+    let set = root.post("/v1/users", user.clone()).await.is(201);
+    assert_eq!(set["logins"], rules);
+    let wanted = json!({ "role": "web-admin", "hosts": ["web-1", "web-2"], "for_seconds": 60, "reason": "disk full" });
+    let asked = alice.post("/v1/requests", wanted).await.is(201);
+    let logins = json!({ "web-1": "alice", "web-2": "deploy" });
+    assert_eq!(asked["logins"], logins);
+    let approve = format!("/v1/requests/{}/approve", id(&asked));
+    bob.post(&approve, json!({})).await.is(200);
+    let live = || async {
+        let grants = alice.get("/v1/grants").await.is(200);
+        let grants = grants.as_array().unwrap().iter();
+        let mut live: Vec<String> = grants
+            .filter(|grant| grant["state"] == "active")
+            .map(|grant| format!("{}@{}", grant["login"], grant["host"]).replace('"', ""))
+            .collect();
+        live.sort();
+        live
+    };
+    assert_eq!(live().await, ["alice@web-1", "deploy@web-2"]);
+    let mut other = user;
+    other["logins"][0]["login"] = json!("root");
+    root.post("/v1/users", other.clone()).await.is(422);
+    other["logins"][0]["login"] = json!("postgres");
+    root.post("/v1/users", other).await.is(201);
+    assert_eq!(live().await, ["alice@web-1"]);
 }

@@ -18,6 +18,7 @@ use super::loss::LossView;
 use crate::attribute::{AttributeValue, Attributes};
 use crate::directory::{GroupName, MOST_OF_USER};
 use crate::event::{Service, UserSet};
+use crate::logins::{LoginDocument, Logins};
 use crate::policy::{MOST_WINDOWS, Window, WindowDocument};
 use crate::server::Server;
 use crate::ssh_key::SshKey;
@@ -54,6 +55,10 @@ pub(super) struct NewUser {
     #[serde(default)]
     #[schema(max_items = 16)]
     hours: Vec<WindowDocument>,
+    /// On which hosts the Unix account is another one: the first that fits a host counts there. 32 at most.
+    #[serde(default)]
+    #[schema(value_type = Vec<LoginDocument>)]
+    logins: Logins,
 }
 
 impl NewUser {
@@ -93,6 +98,8 @@ pub(super) struct User {
     until: Option<Timestamp>,
     /// What the user is beside the groups.
     attributes: BTreeMap<String, AttributeValue>,
+    /// On which hosts the Unix account is another one: the first that fits a host counts there.
+    logins: Vec<LoginDocument>,
 }
 
 /// A user's ssh key.
@@ -123,6 +130,7 @@ impl User {
             lock: state.lock(&user.name).map(LockView::from),
             until: user.until,
             attributes: user.attributes.listed(),
+            logins: user.logins.listed(),
         }
     }
 }
@@ -151,6 +159,7 @@ pub(super) async fn set(
         until: new.until.map(|Until(until)| until),
         attributes: new.attributes,
         service,
+        logins: new.logins,
     };
     server.set_user(user.clone()).await?;
     let answer = server.look(|state| User::of(&user, state));

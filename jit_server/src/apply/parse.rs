@@ -64,8 +64,9 @@ fn users(text: &str) -> Result<BTreeMap<Principal, UserSet>, Vec<Mistake>> {
     let mut owners: BTreeMap<(Login, SshKey), Principal> = BTreeMap::new();
     tables(USERS, text, "users", |reader, name, body, at, path| {
         let user = reader.user(name, body, at, path)?;
-        for key in &user.keys {
-            let owner = owners.insert((user.login.clone(), key.clone()), user.name.clone());
+        let logins = user.all_logins().into_iter();
+        for (login, key) in logins.flat_map(|login| user.keys.iter().map(move |key| (login, key))) {
+            let owner = owners.insert((login.clone(), key.clone()), user.name.clone());
             if let Some(owner) = owner {
                 let problem = format!(
                     "the key {} is also that of {owner}, who has the same login: nobody could tell them apart",
@@ -140,6 +141,7 @@ impl Reader<'_> {
                 "attributes",
                 "service",
                 "hours",
+                "logins",
             ],
         );
         let login = self.required(body, at, path, "login", Self::parsed::<Login>);
@@ -153,6 +155,8 @@ impl Reader<'_> {
         let until = until.map_or(Some(None), |until| until.map(Some))?;
         let attributes = self.optional(body, path, "attributes", Self::attributes);
         let attributes = attributes.unwrap_or_else(|| Some(Default::default()))?;
+        let logins = self.optional(body, path, "logins", Self::logins);
+        let logins = logins.unwrap_or_else(|| Some(Default::default()))?;
         let service = self.optional(body, path, "service", Self::flag);
         let service = self.service(body, at, path, service.unwrap_or(Some(false))?);
         let (groups, keys, service) = (groups?, keys?, service?);
@@ -170,6 +174,7 @@ impl Reader<'_> {
             until: until.map(|Until(until)| until),
             attributes,
             service,
+            logins,
         })
     }
 

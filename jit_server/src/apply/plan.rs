@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use jiff::Timestamp;
-use jit_grant::{HostName, Principal, RoleName};
+use jit_grant::{GrantId, HostName, Principal, RoleName};
 
 use super::{Wanted, WantedHost};
 use crate::error::Error;
@@ -70,6 +70,12 @@ pub enum Thing {
 }
 
 impl Plan {
+    /// True where it revokes `grant` already.
+    fn revokes(&self, grant: Option<&GrantId>) -> bool {
+        let mut events = self.events.iter();
+        events.any(|event| matches!(event, Event::Revoked { .. }) && event.grant() == grant)
+    }
+
     /// How many removals of users have to be allowed expressly: all of them where they are more than half of the users, which is how
     /// it looks when a wrong or cut file is applied.
     #[must_use]
@@ -119,7 +125,7 @@ pub fn plan(
         planner.users(users)?;
     }
     for (name, host) in &wanted.hosts {
-        planner.host(name, host)?;
+        planner.host(name, host, wanted.users.as_ref())?;
     }
     let mut plan = planner.plan;
     plan.lost = Loss::of(state, &plan.events, now);
@@ -198,7 +204,12 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn host(&mut self, name: &HostName, wanted: &WantedHost) -> Result<(), Error> {
+    fn host(
+        &mut self,
+        name: &HostName,
+        wanted: &WantedHost,
+        users: Option<&BTreeMap<Principal, UserSet>>,
+    ) -> Result<(), Error> {
         match (self.state.directory.host(name), wanted) {
             (None, WantedHost::Removed) => {}
             (None, WantedHost::Labelled(_)) => self.plan.warnings.push(format!(
@@ -217,6 +228,9 @@ impl Planner<'_> {
                     format!("{key}={value}")
                 });
                 self.change(Sign::Changed, Thing::Host, name, details);
+                let mut lost = self.state.lost_by_labels(name, labels, users, self.now);
+                lost.retain(|event| !self.plan.revokes(event.grant()));
+                self.plan.events.extend(lost);
                 self.plan.events.push(Event::HostLabelled {
                     name: name.clone(),
                     labels: labels.clone(),
@@ -256,6 +270,14 @@ fn user_details(before: Option<&UserSet>, user: &UserSet) -> Vec<String> {
         Some(_) => Vec::new(),
     };
     details.extend(service::details(before, user));
+    let rules = |user: &UserSet| user.logins.each().collect::<Vec<_>>();
+    let (was, is) = (before.map(rules).unwrap_or_default(), rules(user));
+    let sorted = |rules: &[String]| rules.iter().cloned().collect::<BTreeSet<_>>();
+    let changed = members("login", &sorted(&was), &sorted(&is), String::clone);
+    if changed.is_empty() && was != is {
+        details.push("logins in another order".to_owned());
+    }
+    details.extend(changed);
     let none = BTreeSet::new();
     let groups = before.map_or(&none, |before| &before.groups);
     details.extend(members("group", groups, &user.groups, ToString::to_string));

@@ -1,15 +1,17 @@
-//! Until when somebody is a user.
+//! Until when somebody is a user, and with which logins.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use jit_grant::{Login, Principal};
+use jit_grant::{HostName, Login, Principal};
 
-use super::UserSet;
+use super::{Requested, UserSet};
 use crate::attribute::Attributes;
+use crate::label::{LabelKey, LabelValue};
+use crate::logins::Logins;
 
 impl UserSet {
-    /// A user with that login and nothing else: no groups, no keys, no end, no attributes.
+    /// A user with that login and nothing else: no groups, no keys, no end, no attributes, and that login everywhere.
     #[must_use]
     pub fn new(name: Principal, login: Login) -> Self {
         Self {
@@ -20,6 +22,7 @@ impl UserSet {
             until: None,
             attributes: Attributes::default(),
             service: None,
+            logins: Logins::default(),
         }
     }
 
@@ -33,5 +36,31 @@ impl UserSet {
     #[must_use]
     pub fn covers_until(&self, end: Timestamp) -> bool {
         self.until.is_none_or(|until| end <= until)
+    }
+
+    /// The Unix account on the host `name` with these labels.
+    #[must_use]
+    pub fn login_on(&self, name: &HostName, labels: &BTreeMap<LabelKey, LabelValue>) -> &Login {
+        self.logins.on(name, labels).unwrap_or(&self.login)
+    }
+
+    /// All Unix accounts that the user may have on some host.
+    #[must_use]
+    pub fn all_logins(&self) -> BTreeSet<&Login> {
+        self.logins.all().chain([&self.login]).collect()
+    }
+}
+
+impl Requested {
+    /// The login that this opens on `host`.
+    #[must_use]
+    pub fn login_on(&self, host: &HostName) -> &Login {
+        self.logins.get(host).unwrap_or(&self.login)
+    }
+
+    /// All logins that this opens on some of its hosts.
+    #[must_use]
+    pub fn all_logins(&self) -> BTreeSet<&Login> {
+        self.hosts.iter().map(|host| self.login_on(host)).collect()
     }
 }

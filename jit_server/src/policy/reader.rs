@@ -236,11 +236,7 @@ impl<'t> Reader<'t> {
     ) -> Option<BTreeSet<T>> {
         let items = self.list(value, path)?;
         if items.is_empty() {
-            self.mistake(
-                &value.span(),
-                path,
-                "is empty, so the role could never be used",
-            );
+            self.mistake(&value.span(), path, "is empty, so it could never be used");
             return None;
         }
         Some(items)

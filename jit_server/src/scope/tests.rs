@@ -27,6 +27,7 @@ fn requested(role: &str, hosts: &[&str]) -> Event {
         policy: String::new(),
         not_before: None,
         asked_from: Some(Origin::Socket),
+        logins: std::collections::BTreeMap::new(),
     })
 }
 

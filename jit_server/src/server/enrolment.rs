@@ -296,13 +296,11 @@ impl Server {
         actor: Actor,
         host: HostEnrolled,
     ) -> Result<Enrolment, Error> {
-        self.keep(
-            writer,
-            self.now(),
-            actor,
-            vec![Event::HostEnrolled(host.clone())],
-        )
-        .await?;
+        let now = self.now();
+        let lost = |state: &State| state.lost_by_labels(&host.name, &host.labels, None, now);
+        let mut events = self.look(lost);
+        events.push(Event::HostEnrolled(host.clone()));
+        self.keep(writer, now, actor, events).await?;
         Ok(self.answer(host))
     }
 

@@ -28,6 +28,9 @@ struct Asked {
     principal: Principal,
     login: Login,
     role: RoleName,
+    /// On these hosts it is for another login.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    logins: BTreeMap<HostName, Login>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +100,7 @@ impl Held {
             principal: asked.principal.clone(),
             login: asked.login.clone(),
             role: asked.role.clone(),
+            logins: asked.logins.clone(),
         };
         self.asked.insert(asked.request.clone(), wanted);
     }
@@ -107,7 +111,7 @@ impl Held {
         };
         let made = granted.grants.iter().map(|one| {
             let grant = Grant {
-                asked: asked.clone(),
+                asked: asked.on(&one.host),
                 request: granted.request.clone(),
                 host: one.host.clone(),
                 not_before: granted.not_before,
@@ -142,6 +146,17 @@ impl Held {
     }
 }
 
+impl Asked {
+    /// With the login that is asked for on `host`.
+    fn on(&self, host: &HostName) -> Self {
+        Self {
+            login: self.logins.get(host).unwrap_or(&self.login).clone(),
+            logins: BTreeMap::new(),
+            ..self.clone()
+        }
+    }
+}
+
 impl Grant {
     fn next(&self) -> (Timestamp, &'static str) {
         if self.started {
@@ -157,6 +172,7 @@ impl Grant {
             principal,
             login,
             role,
+            logins: _,
         } = self.asked.clone();
         Due {
             at,
@@ -250,5 +266,35 @@ mod tests {
         ));
         assert_eq!(told(&mut held).len(), 2);
         assert_eq!(held, Held::default(), "and what bob asked is forgotten");
+    }
+
+    #[test]
+    fn each_grant_is_told_with_the_login_of_its_host() {
+        let mut held = Held::default();
+        held.take(&event(json!({
+            "kind": "requested", "request": "r1", "principal": "alice", "login": "alice", "role": "web-admin",
+            "hosts": ["web-1", "db-1"], "actions": ["ssh"], "for_seconds": 3600, "reason": "disk full",
+            "lapses_at": "2026-11-23T12:00:00Z", "policy": "", "logins": { "db-1": "postgres" },
+        })));
+        held.take(&event(json!({
+            "kind": "granted", "request": "r1",
+            "grants": [{ "grant": "g1", "host": "db-1" }, { "grant": "g2", "host": "web-1" }],
+            "not_before": "2026-11-22T12:00:00Z", "expires": "2026-11-22T13:00:00Z", "policy": "",
+        })));
+        let mut logins = Vec::new();
+        while let Some(due) = held.next() {
+            held.told(&due);
+            logins.push(format!("{} {}@{}", due.kind, due.login, due.host));
+        }
+        logins.sort();
+        assert_eq!(
+            logins,
+            [
+                "expired alice@web-1",
+                "expired postgres@db-1",
+                "started alice@web-1",
+                "started postgres@db-1"
+            ]
+        );
     }
 }

@@ -233,18 +233,22 @@ impl<'a> Desk<'a> {
         })
     }
 
-    /// One open request a login, role and host, of the hosts that are `wanted` (T27).
+    /// One open request a login, role and host, of the hosts that are `wanted` (T27). On another host the user may have another login.
     pub(super) fn check_not_asked_already(
         &self,
         user: &UserSet,
         role: &RoleName,
         wanted: impl Fn(&HostName) -> bool,
     ) -> Result<(), WorkflowError> {
-        let open = self.state.pending_for(&user.login);
+        let directory = &self.state.directory;
+        let his = user.all_logins().into_iter();
+        let open = his.flat_map(|login| self.state.pending_for(login));
         let mut same = open.filter(|open| self.is_undecided(open) && open.asked.role == *role);
         let found = same.find_map(|open| {
             let mut hosts = open.asked.hosts.iter();
-            let host = hosts.find(|host| wanted(host))?;
+            let host = hosts.find(|host| {
+                open.asked.login_on(host) == directory.login_on(user, host) && wanted(host)
+            })?;
             Some(WorkflowError::SameOpen {
                 request: open.asked.request.clone(),
                 host: host.clone(),

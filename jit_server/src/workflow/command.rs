@@ -217,6 +217,7 @@ impl<'a> Desk<'a> {
         let user = self.user()?;
         let rule = self.policy.may_ask(user, &ask.role)?;
         let hosts = self.hosts(rule, &wish);
+        let logins = self.other_logins(user, &hosts);
         let mut request = Requested {
             request: self.request_id()?,
             principal: user.name.clone(),
@@ -232,6 +233,7 @@ impl<'a> Desk<'a> {
             policy: self.policy.hash.clone(),
             not_before: ask.not_before,
             asked_from: Some(ask.origin),
+            logins,
         };
         if let Some(end) = span::ends_by(&request) {
             request.lapses_at = request.lapses_at.min(end);
@@ -321,7 +323,8 @@ impl<'a> Desk<'a> {
         {
             return Err(WorkflowError::UnknownHost(gone.clone()));
         }
-        if requester.login != asked.login {
+        let moved = |host: &&HostName| directory.login_on(requester, host) != asked.login_on(host);
+        if asked.hosts.iter().any(|host| moved(&host)) {
             return Err(WorkflowError::LoginChanged(asked.principal.clone()));
         }
         let wanted = Wanted {

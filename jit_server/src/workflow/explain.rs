@@ -139,7 +139,11 @@ impl Desk<'_> {
             Rule::NotLocked => format!("{principal} is not locked"),
             Rule::NotRestored => "the server's database is no older copy".to_owned(),
             Rule::NotEnded => self.time_met(principal, wish.not_before, wish.for_seconds),
-            Rule::KnownUser => user.map_or_else(String::new, described),
+            Rule::KnownUser => user.map_or_else(String::new, |user| {
+                let logins = self.other_logins(user, wish.hosts).into_iter();
+                let logins = logins.map(|(host, login)| format!(", {login} on {host}"));
+                format!("{}{}", described(user), logins.collect::<String>())
+            }),
             Rule::RoleThere => format!("the policy has role {}", wish.role),
             Rule::MayAsk => match (user, role) {
                 (Some(user), Some(role)) => {

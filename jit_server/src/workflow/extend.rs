@@ -45,6 +45,7 @@ impl<'a> Desk<'a> {
             principal: user.name.clone(),
             login: user.login.clone(),
             role: grant.role.clone(),
+            logins: self.other_logins(user, &hosts),
             hosts,
             actions: first.actions.clone(),
             for_seconds,
@@ -81,7 +82,7 @@ impl<'a> Desk<'a> {
         if for_seconds == 0 {
             return Err(WorkflowError::NoTime);
         }
-        if user.login != grant.login {
+        if self.state.is_for_another_login(grant, user) {
             return Err(WorkflowError::LoginChanged(grant.principal.clone()));
         }
         let wanted = Wanted {

@@ -12,6 +12,7 @@ mod hours;
 mod length;
 mod limits;
 mod lock;
+mod logins;
 mod own_hours;
 mod removal;
 mod request;

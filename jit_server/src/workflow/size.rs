@@ -35,7 +35,7 @@ pub(super) fn has_room(
     let given = state.request(&asked.request);
     // The approval that makes the grant is not among them yet.
     let approvals = given.map_or(0, |request| request.approvals.len() + 1);
-    let new = bytes_of(asked, limits, approvals, keys(&asked.principal));
+    let new = bytes_of(asked, host, limits, approvals, keys(&asked.principal));
     count < MOST_GRANTS && signed(bytes + new) <= MOST_SIGNED
 }
 
@@ -84,16 +84,22 @@ fn live(
             asked, approvals, ..
         } = state.request(&grant.request)?;
         let (approvals, keys) = (approvals.len(), keys(&grant.principal));
-        Some(bytes_of(asked, &grant.limits, approvals, keys))
+        Some(bytes_of(asked, host, &grant.limits, approvals, keys))
     });
     sizes.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes))
 }
 
-/// The most bytes that a grant of what was `asked` takes in the claims of a bundle, however it is extended.
-fn bytes_of(asked: &Requested, limits: &Limits, approvals: usize, keys: usize) -> usize {
+/// The most bytes that a grant of what was `asked` on `host` takes in the claims of a bundle, however it is extended.
+fn bytes_of(
+    asked: &Requested,
+    host: &HostName,
+    limits: &Limits,
+    approvals: usize,
+    keys: usize,
+) -> usize {
     let names = [
         asked.principal.as_str(),
-        asked.login.as_str(),
+        asked.login_on(host).as_str(),
         asked.role.as_str(),
     ];
     let names: usize = names.iter().map(|name| name.len()).sum();

@@ -197,6 +197,7 @@ impl State {
                     self.tokens.used(token, Use { at, host, from });
                 }
                 self.directory.set_host(host.clone(), entry.at);
+                self.labels_set(&host.name, entry);
             }
             Event::HostRemoved { name, host_id } => {
                 self.directory.remove_host(name);
@@ -205,7 +206,10 @@ impl State {
             Event::HostState {
                 host_id, standing, ..
             } => self.directory.set_standing(host_id, standing.clone()),
-            Event::HostLabelled { name, labels } => self.directory.label_host(name, labels),
+            Event::HostLabelled { name, labels } => {
+                self.directory.label_host(name, labels);
+                self.labels_set(name, entry);
+            }
             Event::TokenMade(made) => self.tokens.made(made.clone(), entry.at),
             Event::EnrolmentRefused { token, .. } => self.tokens.refused(token),
             Event::TokenExpired { token } => self.tokens.expired(token),

@@ -11,8 +11,11 @@ use crate::text::Reason;
 /// Why a grant is revoked that would go on when its user's time is over.
 pub(super) const PAST_END: &str = "the user's time ends before this would";
 
+/// Why a grant is revoked whose login its user has no more.
+pub(super) const OTHER_LOGIN: &str = "the user has another login now";
+
 impl Desk<'_> {
-    /// Nothing happens where the user is so already. What is granted for another login than the one he has from now on is revoked, and so is
+    /// Nothing happens where the user is so already. What is granted for another login than the one he has there from now on is revoked, and so is
     /// what would outlive his time.
     pub(super) fn set_user(&self, user: UserSet) -> Result<Vec<Event>, WorkflowError> {
         self.check_administrator()?;
@@ -21,16 +24,17 @@ impl Desk<'_> {
         }
         size::check_keys(self.state, &user, self.now)?;
         let live = self.state.live_grants(self.now);
-        let elsewhere =
-            live.filter(|grant| grant.principal == user.name && grant.login != user.login);
+        let elsewhere = live.filter(|grant| {
+            grant.principal == user.name && self.state.is_for_another_login(grant, &user)
+        });
         let mut events: Vec<Event> = elsewhere
             .map(|grant| Event::Revoked {
                 grant: grant.id.clone(),
-                reason: Reason::ours("the user has another login now"),
+                reason: Reason::ours(OTHER_LOGIN),
             })
             .collect();
         let past_end = self.state.outliving(&user, self.now);
-        let past_end = past_end.filter(|grant| grant.login == user.login);
+        let past_end = past_end.filter(|grant| !self.state.is_for_another_login(grant, &user));
         events.extend(past_end.map(|grant| Event::Revoked {
             grant: grant.id.clone(),
             reason: Reason::ours(PAST_END),

@@ -1,5 +1,7 @@
 //! `jitctl show`: a request or a grant with its story.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::list::{approvals, people, reviewed, seconds, until};
@@ -60,6 +62,7 @@ fn show_request(here: &Here, request: &Request) {
         ("Role", request.role.clone()),
         ("Extends", request.extends.clone().unwrap_or_default()),
         ("Hosts", request.hosts.join(" ")),
+        ("Login", logins(request)),
         ("For", seconds(request.for_seconds)),
         (
             "From",
@@ -124,6 +127,19 @@ fn show_request(here: &Here, request: &Request) {
     ]);
     show_comments(here, request);
     show_stages(here, request);
+}
+
+/// The login that it opens, or where it is not one everywhere, that of each host.
+fn logins(request: &Request) -> String {
+    let distinct: BTreeSet<&String> = request.logins.values().collect();
+    match distinct.first() {
+        Some(one) if distinct.len() == 1 => (*one).clone(),
+        _ => {
+            let each = request.logins.iter();
+            let each = each.map(|(host, login)| format!("{login} on {host}"));
+            each.collect::<Vec<_>>().join(", ")
+        }
+    }
 }
 
 /// Who has approved, who must, and who could, stage by stage.

@@ -175,6 +175,9 @@ pub(crate) struct Request {
     /// An address, or `socket`: the server's machine.
     #[serde(default)]
     pub(crate) asked_from: Option<String>,
+    /// By host.
+    #[serde(default)]
+    pub(crate) logins: BTreeMap<String, String>,
 }
 
 /// Why it was granted as soon as it was made.

@@ -620,3 +620,31 @@ fn a_user_for_a_time_only_learns_from_status_until_when() {
     let json = host.jitctl(&["status", "--json"]).json();
     assert_eq!(json["until"], "2027-01-01T00:00:00Z");
 }
+
+#[test]
+fn a_request_is_shown_with_its_logins_and_with_the_attributes_that_its_approvers_need() {
+    let mut waiting = request("pending");
+    waiting["stage"] = json!(1);
+    waiting["stages"] = json!([
+        { "approvers": { "users": [], "groups": ["leads"], "attributes": { "on_call": true, "team": "web" } }, "needed": 1, "approved_by": [], "able": [] },
+        { "approvers": { "users": [], "groups": [], "attributes": { "on_call": true } }, "needed": 1, "approved_by": [], "able": [] },
+    ]);
+    let shown = |logins: serde_json::Value| {
+        let host = Host::new().with_server();
+        let mut waiting = waiting.clone();
+        waiting["logins"] = logins;
+        host.server_says("GET /v1/requests/r17", 200, waiting);
+        host.jitctl(&["show", "r17"]).out
+    };
+    let differ = shown(json!({ "db-1": "postgres", "web-1": "bob" }));
+    for said in [
+        "postgres on db-1, bob on web-1",
+        "1 of group leads (with on_call=true and team=web)",
+        "1 of everybody with on_call=true",
+    ] {
+        assert!(differ.contains(said), "{said}: {differ}");
+    }
+    let same = shown(json!({ "web-1": "bob", "web-2": "bob" }));
+    let login = same.lines().find(|line| line.starts_with("Login"));
+    assert!(login.is_some_and(|line| line.ends_with(" bob")), "{same}");
+}

@@ -1,5 +1,7 @@
 //! How a request is shown.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -50,6 +52,8 @@ pub(in crate::api) struct RequestView {
     /// The address that it was asked from, or `socket`: the server's own machine. null: before this was kept.
     #[schema(value_type = Option<String>)]
     asked_from: Option<Origin>,
+    /// The login that it opens, or extends, on each host.
+    logins: BTreeMap<String, String>,
 }
 
 /// An approval.
@@ -150,6 +154,11 @@ impl RequestView {
             timeline: request.timeline.iter().map(StepView::from).collect(),
             not_before: asked.not_before,
             asked_from: asked.asked_from,
+            logins: asked
+                .hosts
+                .iter()
+                .map(|host| (host.to_string(), asked.login_on(host).to_string()))
+                .collect(),
         }
     }
 

@@ -204,3 +204,56 @@ fn a_users_attributes_are_flags_and_short_texts() {
         assert_eq!(users_wrong(&text), [at(USERS, 3, key)]);
     }
 }
+
+#[test]
+fn a_user_may_have_other_logins_on_some_hosts_and_root_on_none() {
+    let text = "[users.vic]\nlogin = \"vic\"\nlogins = [{ hosts = [\"db-*\"], login = \"postgres\" }, { labels = { env = \"prod\" }, login = \"vic-adm\" }]\n";
+    let all = read(Texts {
+        users: Some(text),
+        ..Texts::default()
+    });
+    let all = all.unwrap().users.unwrap();
+    let vic = &all[&"vic".parse().unwrap()];
+    let on = |host: &str, labels: &str| {
+        let labels = serde_json::from_str(labels).unwrap();
+        vic.login_on(&host.parse().unwrap(), &labels).to_string()
+    };
+    assert_eq!(on("db-1", r#"{"env":"prod"}"#), "postgres");
+    assert_eq!(on("web-1", r#"{"env":"prod"}"#), "vic-adm");
+    assert_eq!(on("web-1", "{}"), "vic");
+    for (wrong, key) in [
+        (
+            "[{ hosts = [\"db-*\"], login = \"root\" }]",
+            "users.vic.logins.1.login",
+        ),
+        ("[{ hosts = [\"db-*\"] }]", "users.vic.logins.1.login"),
+        ("[{ login = \"deploy\" }]", "users.vic.logins.1.hosts"),
+        (
+            "[{ hosts = [], login = \"deploy\" }]",
+            "users.vic.logins.1.hosts",
+        ),
+        (
+            "[{ hosts = [\"DB\"], login = \"deploy\" }]",
+            "users.vic.logins.1.hosts",
+        ),
+        (
+            "[{ hosts = [\"db\"], login = \"deploy\", role = \"x\" }]",
+            "users.vic.logins.1.role",
+        ),
+        (
+            "{ hosts = [\"db\"], login = \"deploy\" }",
+            "users.vic.logins",
+        ),
+    ] {
+        let text = format!("[users.vic]\nlogin = \"vic\"\nlogins = {wrong}\n");
+        assert_eq!(users_wrong(&text), [at(USERS, 3, key)]);
+    }
+}
+
+#[test]
+fn nobody_has_another_ones_key_for_a_login_that_both_may_have_somewhere() {
+    let text = format!(
+        "[users.alice]\nlogin = \"alice\"\nkeys = [\"{KEY}\"]\nlogins = [{{ hosts = [\"db-*\"], login = \"deploy\" }}]\n[users.bob]\nlogin = \"deploy\"\nkeys = [\"{KEY}\"]\n"
+    );
+    assert_eq!(users_wrong(&text), [at(USERS, 5, "users.bob.keys")]);
+}

@@ -328,3 +328,50 @@ fn a_service_account_has_hours_as_a_role_has_and_a_person_none() {
         );
     }
 }
+
+#[test]
+fn a_label_and_a_login_by_it_that_come_together_end_what_was_granted_for_the_login_before() {
+    use crate::workflow::{Ask, Command};
+    let mut state = state(&users(2));
+    let text = "[roles.one]\nhosts = [\"*\"]\nactions = [\"ssh\"]\nlongest = \"1h\"\nmay_ask = { users = [\"alice\"] }\napprove = { users = [\"bob\"] }\n";
+    let policy = crate::policy::check_text("policy.toml", text).unwrap();
+    let ask = Command::Ask(Ask {
+        role: "one".parse().unwrap(),
+        hosts: BTreeSet::new(),
+        labels: Default::default(),
+        for_seconds: Some(600),
+        reason: "because".to_owned().try_into().unwrap(),
+        ticket: None,
+        not_before: None,
+        origin: crate::origin::Origin::Socket,
+    });
+    let approve = Command::Approve {
+        request: "r1".parse().unwrap(),
+        for_seconds: None,
+        comment: None,
+    };
+    for (who, wants) in [("alice", ask), ("bob", approve)] {
+        let actor = Actor::Principal(who.parse().unwrap());
+        let events = workflow::command(&state, &policy, now(), &actor, wants).unwrap();
+        happen(&mut state, &events);
+    }
+    assert_eq!(state.live_grants(now()).count(), 1);
+    let rule = "logins = [{ labels = { env = \"prod\" }, login = \"alice-adm\" }]\n";
+    let all = users(2).replacen(
+        "login = \"alice\"\n",
+        &format!("login = \"alice\"\n{rule}"),
+        1,
+    );
+    let hosts = "[hosts.web-1]\nlabels = { env = \"prod\" }\n";
+    let plan = planned(&state, &wanted(Some(&all), Some(hosts)));
+    assert_eq!(
+        told(&plan),
+        [
+            "Changed alice + login alice-adm on hosts with env=prod",
+            "Changed web-1 - label site=berlin, + label env=prod"
+        ]
+    );
+    assert_eq!(plan.lost.grants.len(), 1, "{:?}", plan.events);
+    happen(&mut state, &plan.events);
+    assert_eq!(state.live_grants(now()).count(), 0);
+}

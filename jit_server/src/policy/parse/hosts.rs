@@ -11,7 +11,7 @@ use crate::label::{LabelKey, LabelValue, Labelled};
 
 impl Reader<'_> {
     /// By names, labels or both: one of them is needed.
-    pub(super) fn hosts(
+    pub(crate) fn hosts(
         &mut self,
         table: &DeTable<'_>,
         at: &Range<usize>,

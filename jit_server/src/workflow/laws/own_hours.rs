@@ -144,7 +144,7 @@ proptest! {
         let Command::Ask(asked) = ask("one", 600) else { unreachable!("it asks") };
         let asked = Ask { not_before: ahead.map(|seconds| after(now, seconds)), ..asked };
         let wish = Wish {
-            role: &asked.role, hosts: &asked.hosts, labels: &asked.labels, for_seconds: asked.for_seconds,
+            role: &asked.role, hosts: &asked.hosts, labels: &asked.labels, for_seconds: asked.for_seconds.unwrap(),
             not_before: asked.not_before, ticket: None, reason: Some(&asked.reason), origin: Some(asked.origin),
         };
         let told = explain(&history.state, policy(), now, &"alice".parse().unwrap(), &wish);

@@ -72,7 +72,7 @@ proptest! {
             let _ = history.wants(now, person, wanted);
             for grant in history.state.live_grants(now) {
                 let user = history.state.directory.user(&grant.principal);
-                prop_assert_eq!(user.map(|user| &user.login), Some(&grant.login));
+                prop_assert_eq!(user.map(|user| history.state.directory.login_on(user, &grant.host)), Some(&grant.login));
             }
         }
     }

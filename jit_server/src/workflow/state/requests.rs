@@ -1,7 +1,7 @@
 //! Requests: what was asked, what was said to it, and where it stands.
 
 use jiff::Timestamp;
-use jit_grant::{GrantId, Principal, RequestId};
+use jit_grant::{GrantId, Login, Principal, RequestId};
 use serde::Serialize;
 
 use super::super::span;
@@ -112,7 +112,9 @@ impl State {
         };
         self.requests.insert(number, request);
         self.pending.insert(number);
-        self.pending_for.add(&asked.login, number);
+        for login in asked.all_logins() {
+            self.pending_for.add(login, number);
+        }
         self.pending_of.add(&asked.principal, number);
         self.requests_of.add(&asked.principal, number);
     }
@@ -152,7 +154,9 @@ impl State {
     pub(super) fn granted(&mut self, granted: &Granted, entry: &Entry) {
         let next = self.next_grant();
         let asked = self.request(&granted.request).map(|request| &request.asked);
-        if !asked.is_some_and(|asked| self.is_within_time(&asked.principal, granted.expires)) {
+        if !asked.is_some_and(|asked| {
+            self.is_within_time(&asked.principal, granted.expires) && self.has_its_logins(asked)
+        }) {
             return;
         }
         let Some(request) = self.pending_mut(&granted.request) else {
@@ -175,7 +179,7 @@ impl State {
                 id: one.grant.clone(),
                 request: asked.request.clone(),
                 principal: asked.principal.clone(),
-                login: asked.login.clone(),
+                login: asked.login_on(&one.host).clone(),
                 role: asked.role.clone(),
                 host: one.host.clone(),
                 not_before: granted.not_before,
@@ -215,11 +219,13 @@ impl State {
         };
         request.state = state;
         request.timeline.push(step(entry));
-        let asked = &request.asked;
-        let (login, principal) = (asked.login.clone(), asked.principal.clone());
+        let logins: Vec<Login> = request.asked.all_logins().into_iter().cloned().collect();
+        let principal = request.asked.principal.clone();
         if let Some(number) = number(id.as_str()) {
             self.pending.remove(&number);
-            self.pending_for.remove(&login, number);
+            for login in &logins {
+                self.pending_for.remove(login, number);
+            }
             self.pending_of.remove(&principal, number);
         }
     }

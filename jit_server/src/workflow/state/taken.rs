@@ -1,11 +1,11 @@
 //! Locks, removals and the ends of users' times: events that end whatever somebody has.
 
 use jiff::Timestamp;
-use jit_grant::{Principal, RequestId};
+use jit_grant::{HostName, Principal, RequestId};
 
-use super::super::user::PAST_END;
+use super::super::user::{OTHER_LOGIN, PAST_END};
 use super::{RequestState, Said, State};
-use crate::event::{Actor, Entry, UserSet};
+use crate::event::{Actor, Entry, Event, UserSet};
 use crate::text::Reason;
 use crate::user_token::End;
 
@@ -28,16 +28,41 @@ impl State {
         }
     }
 
-    /// What would outlive his time ends, also where the record does not say so before. Tokens that were made for a person are none for a
-    /// program, nor the other way round: they end.
+    /// What would outlive his time ends, and what is for a login that he has no more on its host, also where the record does not say so
+    /// before. Tokens that were made for a person are none for a program, nor the other way round: they end.
     pub(super) fn user_set(&mut self, user: &UserSet, entry: &Entry) {
         if self.turns(user) {
             self.user_tokens.end_of(&user.name, End::Turned, entry.at);
         }
+        let before = self.directory.user(&user.name);
+        // Of before there were several, records are taken as they are.
+        let several = [before, Some(user)].into_iter().flatten();
+        let several = several.into_iter().any(|user| !user.logins.is_empty());
         self.directory.set_user(user.clone());
+        let his = self.live_grants(entry.at);
+        let his = his.filter(|grant| {
+            several && grant.principal == user.name && self.is_for_another_login(grant, user)
+        });
+        for id in his.map(|grant| grant.id.clone()).collect::<Vec<_>>() {
+            self.end(&id, Some(&Reason::ours(OTHER_LOGIN)), entry);
+        }
         let past_end = self.outliving(user, entry.at);
         for id in past_end.map(|grant| grant.id.clone()).collect::<Vec<_>>() {
             self.end(&id, Some(&Reason::ours(PAST_END)), entry);
+        }
+    }
+
+    /// What is for a login that its user has no more on `host`, by its labels now, ends, also where the record does not say so before.
+    pub(super) fn labels_set(&mut self, host: &HostName, entry: &Entry) {
+        let labels = self
+            .directory
+            .host(host)
+            .map(|host| host.enrolled.labels.clone());
+        let lost = self.lost_by_labels(host, &labels.unwrap_or_default(), None, entry.at);
+        for event in lost {
+            if let Event::Revoked { grant, reason } = event {
+                self.end(&grant, Some(&reason), entry);
+            }
         }
     }
 
