@@ -328,3 +328,23 @@ fn what_was_asked_before_there_were_several_logins_is_for_the_one_on_every_host(
     let none: Logins = serde_json::from_str("[]").unwrap();
     assert_eq!(none, Logins::default());
 }
+
+#[test]
+fn a_host_that_is_enrolled_anew_with_a_label_that_brings_another_login_keeps_no_grant_for_the_one_before()
+ {
+    let mut history = granted_with(LOGINS[2]);
+    let again = |labels: &str| HostEnrolled {
+        name: "web-1".parse().unwrap(),
+        host_id: format!("h{}", "3".repeat(32)).parse().unwrap(),
+        public_key: String::new(),
+        labels: serde_json::from_str(labels).unwrap(),
+        lapse_seconds: None,
+        token: None,
+        from: None,
+    };
+    let enrolled = |labels: &str| Event::HostEnrolled(again(labels));
+    history.happened(begin(), &Actor::Server, enrolled(LABELS[2]));
+    assert_eq!(live(&history, begin()).len(), 2);
+    history.happened(begin(), &Actor::Server, enrolled(LABELS[1]));
+    assert_eq!(live(&history, begin()), ["alice alice@web-2"]);
+}

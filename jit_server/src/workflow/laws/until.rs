@@ -271,3 +271,46 @@ fn users_of_before_there_were_ends_have_none() {
     assert_eq!(user.until, None);
     assert_eq!(serde_json::to_string(&event).unwrap(), old);
 }
+
+#[test]
+fn the_end_of_a_user_is_explained_as_a_rule_of_its_own() {
+    use crate::workflow::{Outcome, Rule, Wish, explain};
+    let mut history = History::new();
+    let told = |history: &History, now, for_seconds| {
+        let (role, hosts) = ("one".parse().unwrap(), BTreeSet::new());
+        let labels = Labelled::default();
+        let wish = Wish {
+            role: &role,
+            hosts: &hosts,
+            labels: &labels,
+            for_seconds,
+            not_before: None,
+            ticket: None,
+            reason: None,
+            origin: None,
+        };
+        let alice = "alice".parse().unwrap();
+        let all = explain(&history.state, policy(), now, &alice, &wish);
+        let mut told = all.rules.into_iter();
+        let told = told.find(|told| told.rule == Rule::NotEnded);
+        let told = told.unwrap();
+        (told.outcome, told.words)
+    };
+    let met = |words: &str| (Outcome::Met, words.to_owned());
+    assert_eq!(
+        told(&history, begin(), 60),
+        met("nothing says that alice is a user for a time only")
+    );
+    history
+        .wants(begin(), ADMINISTRATOR, set_until("alice", 700))
+        .unwrap();
+    let until = "alice is a user until 2026-11-22T12:11:40Z";
+    assert_eq!(told(&history, begin(), 700), met(until));
+    assert_eq!(
+        told(&history, begin(), 701),
+        met(&format!("{until}; a grant would end with that"))
+    );
+    let (outcome, words) = told(&history, after(begin(), 700), 60);
+    assert_eq!(outcome, Outcome::Failed);
+    assert!(words.starts_with("alice was a user until"), "{words}");
+}
