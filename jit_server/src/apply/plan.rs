@@ -127,6 +127,13 @@ pub fn plan(
     for (name, host) in &wanted.hosts {
         planner.host(name, host, wanted.users.as_ref())?;
     }
+    let of_policy = wanted.policy.as_ref().unwrap_or(policy);
+    let stuck = service::stuck(of_policy, |name| {
+        let users = wanted.users.as_ref();
+        let user = users.map_or_else(|| state.directory.user(name), |users| users.get(name));
+        user.is_some_and(UserSet::is_service)
+    });
+    planner.plan.warnings.extend(stuck);
     let mut plan = planner.plan;
     plan.lost = Loss::of(state, &plan.events, now);
     Ok(plan)

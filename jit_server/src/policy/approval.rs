@@ -74,7 +74,7 @@ impl Stage {
 
     /// All who may approve it at once or later. None where some of them come by group, or by attributes
     /// alone: who does, a policy does not say.
-    pub(super) fn all_named(&self) -> Option<BTreeSet<&Principal>> {
+    pub(crate) fn all_named(&self) -> Option<BTreeSet<&Principal>> {
         let later = self.later.iter().map(|later| &later.approvers);
         let all: Vec<&People> = [&self.approvers].into_iter().chain(later).collect();
         let named: Option<Vec<_>> = all.iter().map(|people| people.all_named()).collect();

@@ -375,3 +375,33 @@ fn a_label_and_a_login_by_it_that_come_together_end_what_was_granted_for_the_log
     happen(&mut state, &plan.events);
     assert_eq!(state.live_grants(now()).count(), 0);
 }
+
+#[test]
+fn a_plan_warns_of_a_stage_that_service_accounts_would_have_to_do() {
+    let policy = |approve: &str| {
+        format!(
+            "[roles.web]\nhosts = [\"web-1\"]\nactions = [\"ssh\"]\nlongest = \"1h\"\nmay_ask = {{ users = [\"alice\"] }}\napprove = {approve}\n"
+        )
+    };
+    let users = "[users.bob]\nlogin = \"bob\"\n[users.ci]\nlogin = \"ci\"\nservice = true\n";
+    let warned = |approve: &str| {
+        let text = policy(approve);
+        let texts = Texts {
+            policy: Some(&text),
+            users: Some(users),
+            hosts: None,
+        };
+        planned(&State::default(), &read(texts).unwrap()).warnings
+    };
+    let alone = warned("{ users = [\"ci\"] }");
+    assert_eq!(
+        alone,
+        [
+            "stage 1 of role web can't be done: of those it names service accounts never approve, and 0 of the 1 that it needs are people"
+        ]
+    );
+    let too_few = warned("{ users = [\"bob\", \"ci\"], count = 2 }");
+    assert_eq!(too_few.len(), 1);
+    assert!(warned("{ users = [\"bob\", \"ci\"] }").is_empty());
+    assert!(warned("{ groups = [\"leads\"] }").is_empty());
+}
