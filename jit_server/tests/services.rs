@@ -398,10 +398,9 @@ async fn a_program_rotates_its_own_token_and_who_rotates_the_old_one_later_is_on
             "mallory user_token_made u2 u1",
             "mallory user_token_revoked u2 ",
             "mallory user_token_made u3 u1",
-            "mallory user_token_refused u2 ",
-            "mallory user_token_seen u3 ",
+            "@server user_token_refused u2 ",
+            "@server user_token_seen u3 ",
         ]
-        .map(|line| line.replace("mallory user_token_refused", "@server user_token_refused"))
     );
 }
 

@@ -107,9 +107,9 @@ impl Server {
             if !server.look(unseen) {
                 return Ok(());
             }
-            let actor = Actor::Principal(user.clone());
-            let event = Event::UserTokenSeen { token, user };
-            let kept = server.keep(&mut writer, now, actor, vec![event]).await;
+            // The server notices it by itself: it is not what the call that shows it is about.
+            let event = vec![Event::UserTokenSeen { token, user }];
+            let kept = server.keep(&mut writer, now, Actor::Server, event).await;
             kept.map(drop)
         });
         if let Err(error) = kept.await {
