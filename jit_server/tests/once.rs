@@ -244,3 +244,16 @@ async fn a_call_that_is_repeated_at_another_server_is_not_done_again_and_has_the
     }
     assert_eq!(asked(&one).await, 11);
 }
+
+#[tokio::test]
+async fn a_key_makes_nobody_s_body_longer_than_it_may_be_but_the_administrator_s() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = populated(folder.path()).await;
+    let users = "# nothing\n".repeat(10_000);
+    let files = json!({ "policy": null, "users": users, "hosts": null, "dry_run": true });
+    let alice = keyed(&running.as_("alice"), "k1", "/v1/apply", &files).await;
+    assert_eq!(alice.status, 413);
+    keyed(&running.as_("root"), "k1", "/v1/apply", &files)
+        .await
+        .is(200);
+}
