@@ -60,6 +60,7 @@ impl Server {
                 if state.lock(&user).is_some() {
                     return Err(Error::LockedUser(user.clone()));
                 }
+                state.check_time_of(&user, now)?;
                 let his = || state.user_tokens.of(&user, now);
                 if !his().any(|found| found.made.token == token) {
                     let user = user.clone();
