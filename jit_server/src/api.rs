@@ -31,6 +31,7 @@ mod restored;
 mod roles;
 mod sessions;
 mod token_rotation;
+mod unread;
 mod user_tokens;
 mod users;
 
@@ -169,6 +170,7 @@ pub fn router(server: Arc<Server>, limits: Arc<Limits>) -> Router {
             Arc::clone(&calls),
             metrics::count,
         ))
+        .layer(middleware::from_fn(unread::tell))
         .layer(Extension(calls))
         .with_state(server)
 }

@@ -177,3 +177,40 @@ async fn a_body_is_bounded_typed_and_has_no_key_that_is_not_known() {
     root.get("/v1/nothing").await.is(404);
     root.post("/v1/whoami", json!({})).await.is(405);
 }
+
+#[tokio::test]
+async fn whoever_sends_a_body_that_nobody_reads_is_told_that_the_connection_ends() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    for (call, ends) in [
+        // No such method, and a call that alice may not make: refused before its body is read.
+        ("DELETE /v1/users/bob/lock", true),
+        ("POST /v1/users", true),
+        // Refused for what is in it.
+        ("POST /v1/requests", false),
+    ] {
+        let mut door = tokio::net::UnixStream::connect(folder.path().join("alice"))
+            .await
+            .unwrap();
+        let head = format!(
+            "{call} HTTP/1.1\r\nhost: x\r\njit-client: test/1\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n"
+        );
+        door.write_all(head.as_bytes()).await.unwrap();
+        if !ends {
+            door.write_all(b"{}").await.unwrap();
+        }
+        let mut answer = Vec::new();
+        while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+            assert!(door.read_buf(&mut answer).await.unwrap() > 0, "{call}");
+        }
+        let answer = String::from_utf8_lossy(&answer).to_lowercase();
+        assert!(answer.starts_with("http/1.1 4"), "{answer}");
+        assert_eq!(
+            answer.contains("connection: close"),
+            ends,
+            "{call}: {answer}"
+        );
+    }
+}
