@@ -7,9 +7,6 @@ use jit_grant::HostId;
 use crate::error::Error;
 use crate::store::{Piece, Place, Store, StoreError};
 
-/// Events and lines that are read at a time: more than a host sends at one.
-const AT_A_TIME: u32 = 5_000;
-
 /// A copy, and the record that it is of.
 pub struct Copying<'a> {
     record: &'a dyn Store,
@@ -25,12 +22,11 @@ impl<'a> Copying<'a> {
     /// # Errors
     /// Where `copy` has what is not in `record`: it is of another one, or a server has written to it.
     pub async fn begin(record: &'a dyn Store, copy: &'a dyn Store) -> Result<Self, Error> {
-        let loaded = copy.load().await?;
         let copying = Self {
             record,
             copy,
-            place: loaded.place,
-            revisions: loaded.revisions.into_iter().collect(),
+            place: copy.place().await?,
+            revisions: copy.revisions().await?.into_iter().collect(),
         };
         let last_seq = copying.place.last_seq;
         if last_seq == 0 {
@@ -46,7 +42,7 @@ impl<'a> Copying<'a> {
 
     /// What `store` has where the copy ends now.
     async fn last_of(&self, store: &dyn Store) -> Result<Option<Piece>, StoreError> {
-        let pieces = store.pieces(self.place.last_seq - 1, 1).await?;
+        let pieces = store.pieces(self.place.last_seq - 1).await?;
         Ok(pieces.into_iter().next())
     }
 
@@ -61,7 +57,7 @@ impl<'a> Copying<'a> {
     /// # Errors
     /// Those of either database. What was taken in before is there.
     pub async fn some(&mut self) -> Result<bool, Error> {
-        let pieces = self.record.pieces(self.place.last_seq, AT_A_TIME).await?;
+        let pieces = self.record.pieces(self.place.last_seq).await?;
         if pieces.is_empty() {
             return self.revisions().await;
         }

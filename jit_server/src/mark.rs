@@ -98,6 +98,19 @@ impl Mark {
         open().map_err(Error::io(format!("opening {}", path.display())))
     }
 
+    /// What the one in `folder` says, by a look that changes nothing. None: there is none.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn look(folder: &Path) -> Result<Option<Found>, Error> {
+        let path = folder.join("recorded");
+        match std::fs::read(&path) {
+            Ok(text) => Ok(parse(text.get(..FIRST_LINE + SECOND_LINE).unwrap_or(&text))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io(format!("reading {}", path.display()))(error)),
+        }
+    }
+
     /// How far the record had come here before this start. None: nothing is known of it.
     #[must_use]
     pub fn found(&self) -> Option<Found> {

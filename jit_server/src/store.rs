@@ -244,9 +244,11 @@ pub trait Store: Send + Sync + 'static {
     /// At most `limit` of the record after `seq`, in order.
     fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>>;
 
-    /// The record after `seq` as another store takes it in, in order: at most `limit` events and lines, more than come from a host at one
-    /// time.
-    fn pieces(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Piece>, StoreError>>;
+    /// Some of the record after `seq` as another store takes it in, in order, and no more than a few megabytes of it. None: there is no more.
+    fn pieces(&self, after: u64) -> BoxFuture<'_, Result<Vec<Piece>, StoreError>>;
+
+    /// How far it goes.
+    fn place(&self) -> BoxFuture<'_, Result<Place, StoreError>>;
 
     /// The last revision of each host's bundle.
     fn revisions(&self) -> BoxFuture<'_, Result<Vec<(HostId, u64)>, StoreError>>;

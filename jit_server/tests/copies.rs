@@ -17,7 +17,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{Host, PEOPLE, Running, chain, checkpoint};
-use jit_server::store::{Kept, PostgresStore, SqliteStore, Store};
+use jit_server::store::{HostLine, HostLines, Kept, Piece, PostgresStore, SqliteStore, Store};
 use postgres::Postgres;
 use serde_json::{Value, json};
 
@@ -54,10 +54,22 @@ async fn at(address: &str) -> Box<dyn Store> {
     )
 }
 
+async fn pieces(store: &dyn Store) -> Vec<Piece> {
+    let mut all: Vec<Piece> = Vec::new();
+    loop {
+        let some = store.pieces(all.last().map_or(0, Piece::last_seq)).await;
+        let some = some.unwrap();
+        if some.is_empty() {
+            return all;
+        }
+        all.extend(some);
+    }
+}
+
 /// All that a store has.
 async fn all(store: &dyn Store) -> (Vec<Kept>, Vec<String>) {
     let record = store.record(0, u32::MAX / 2).await.unwrap();
-    let pieces = store.pieces(0, u32::MAX / 2).await.unwrap();
+    let pieces = pieces(store).await;
     let mut rest: Vec<_> = pieces.iter().map(|piece| format!("{piece:?}")).collect();
     let mut revisions = store.revisions().await.unwrap();
     revisions.sort();
@@ -147,7 +159,11 @@ async fn a_server_goes_from_sqlite_to_postgresql_with_all_that_is_granted() {
     assert!(running.server.revision(&host.id) > held);
     running.stop().await;
 
-    // What a server has gone on with is no copy any more; nor does one on the old file go on with the new one's mark.
+    // What a server has gone on with is no copy any more, nor is the old file what it goes by; nor does one on the old file go on with the
+    // new one's mark.
+    let to = folder.path().join("copy");
+    refused(copy(&state).arg("--to").arg(&to), "another database");
+    std::fs::remove_dir_all(folder.path().join("state-mark")).unwrap();
     refused(copy(&state).args(["--to-database", &address]), "empty");
     let old = Running::start(&state).await;
     assert_eq!(live(&old).await, Vec::<Value>::new());
@@ -277,4 +293,41 @@ async fn a_copy_takes_in_no_other_record_and_is_never_the_record_itself() {
             .unwrap();
         refused(copy(&one).arg("--to").arg(&to), "runuser -u nobody");
     }
+}
+
+#[tokio::test]
+async fn long_lines_of_a_host_are_copied_a_few_megabytes_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = sqlite(&folder.path().join("jit-server.db")).await;
+    let lines = |number: u64| HostLines {
+        host_id: format!("h{}", "0".repeat(32)).parse().unwrap(),
+        host: "web-1".parse().unwrap(),
+        lines: (1..=2)
+            .map(|line| HostLine {
+                host_seq: number * 2 + line,
+                head: "0".repeat(64).parse().unwrap(),
+                line: json!({ "event": { "said": "x".repeat(100 << 10) } }).to_string(),
+            })
+            .collect(),
+        checkpoint: "signed".to_owned(),
+    };
+    let mut place = store.place().await.unwrap();
+    for number in 0..60 {
+        place = store
+            .append_host_lines(place, &lines(number))
+            .await
+            .unwrap();
+    }
+    let some = store.pieces(0).await.unwrap();
+    let bytes: usize = some
+        .iter()
+        .map(|piece| match piece {
+            Piece::Own(_) => 0,
+            Piece::OfHost { lines, .. } => lines.lines.iter().map(|line| line.line.len()).sum(),
+        })
+        .sum();
+    assert!((4 << 20..5 << 20).contains(&bytes), "{bytes}");
+    let all = pieces(&store).await;
+    assert_eq!(all.len(), 60);
+    assert_eq!(all.last().unwrap().last_seq(), 120);
 }

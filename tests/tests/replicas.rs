@@ -31,6 +31,8 @@ const UNITS: &str = "jit-server.socket jit-server-tls.socket jit-server.service"
 const HOLDS_WITHIN: Duration = Duration::from_secs(2);
 /// A host whose server is gone has found the other.
 const FOUND_WITHIN: Duration = Duration::from_secs(30);
+/// How each of them begins its reason.
+const REASON: &str = "a test needs it in trouble";
 /// Requests while everything is killed and cut, at least.
 const REQUESTS: usize = 24;
 /// How often.
@@ -346,9 +348,23 @@ fn kills_restarts_and_cuts_lose_nothing_and_grant_nothing_twice(replicas: &Repli
         };
         let active = of_web1("active");
         ensure!(
-            once.iter().all(|id| active.contains(*id)),
-            "{} lacks of {once:?}: it has {active:?}",
+            once.iter().copied().eq(&active),
+            "{} has not {once:?} but {active:?}",
             server.name()
+        );
+        let requests = ["jitctl", "list", "requests", "--all", "--json"];
+        let requests: Value = serde_json::from_str(&server.command(&requests).text()?)?;
+        let of_trouble = |request: &&Value| {
+            let reason = request["reason"].as_str().unwrap_or_default();
+            reason.starts_with(REASON)
+        };
+        let requests = requests.as_array().context("no list")?;
+        let asked = requests.iter().filter(of_trouble).count();
+        ensure!(
+            asked == once.len(),
+            "{} has {asked} requests for {}",
+            server.name(),
+            once.len()
         );
     }
     Ssh::new(&fleet.web1, "alice").run("true")?.succeeded()?;
@@ -392,7 +408,7 @@ fn trouble(replicas: &Replicas) -> Result<()> {
 
 /// A request and its approval, each tried until it is acknowledged; the grant. Whoever hears nothing looks what became of it first.
 fn acknowledged(asked: &Host, approved: &Host, host: &Host) -> Result<String> {
-    let reason = format!("a test needs it {:?}", Instant::now());
+    let reason = format!("{REASON} {:?}", Instant::now());
     let deadline = Deadline::seconds(60);
     let said = |server: &Host, person: &str, words: &[&str]| -> Result<Option<Value>> {
         let command = server.command(&["jitctl", "--json"]).user(person);

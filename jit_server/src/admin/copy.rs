@@ -15,6 +15,7 @@ use super::say;
 use crate::cli::{CopyOptions, DatabaseOptions};
 use crate::copy::Copying;
 use crate::error::Error;
+use crate::mark::Mark;
 use crate::serve::{only_for_ourselves, tell_systemd};
 use crate::store::Store;
 
@@ -56,7 +57,25 @@ async fn record(options: &CopyOptions) -> Result<Box<dyn Store>, Error> {
             )));
         }
     }
-    options.database.open(&options.state).await
+    let record = options.database.open(&options.state).await?;
+    if !record.is_shared() {
+        still_in_use(options, &*record).await?;
+    }
+    Ok(record)
+}
+
+/// A file that the server goes by no more gets nothing new, and who copies it would believe that he has a copy that goes along.
+async fn still_in_use(options: &CopyOptions, record: &dyn Store) -> Result<(), Error> {
+    let known = Mark::look(&Mark::beside(&options.state)?)?;
+    let known = known.and_then(|known| known.database);
+    let ours = record.identity().await?;
+    if known.is_some_and(|known| known != ours) {
+        return Err(Error::Setup(format!(
+            "the server in {} goes by another database than the jit-server.db there: name it with --database-file, or use its own ways (docs/database.md)",
+            options.state.display()
+        )));
+    }
+    Ok(())
 }
 
 /// SQLite makes files beside the database, and the server must be able to use them.

@@ -1,5 +1,8 @@
 //! The record piece by piece, as another store takes it in.
 
+use std::pin::pin;
+
+use futures_util::{Stream, StreamExt};
 use jit_grant::HostId;
 
 use super::rows::{self, Readable, parsed, unsigned};
@@ -31,14 +34,30 @@ impl Piece {
     }
 }
 
+/// Rows that are asked for at a time, where the database would else prepare all of them: more than a host's lines at one time are.
+pub(super) const MOST_ROWS: u32 = 5_000;
+/// Bytes of events and lines that are enough at a time: what a host sends at one is a small part of it.
+const ENOUGH: usize = 4 << 20;
+
 /// Puts the lines of hosts that came at one time together again. `rows` have the columns of an event and of a line in the order of the
 /// record; what is cut off at their end, as its signature does not come, is left out.
-pub(super) fn pieces<'r, R: Readable<'r>>(rows: &'r [R]) -> Result<Vec<Piece>, StoreError> {
+pub(super) async fn pieces<R>(
+    rows: impl Stream<Item = Result<R, sqlx::Error>>,
+) -> Result<Vec<Piece>, StoreError>
+where
+    for<'r> R: Readable<'r>,
+{
+    let mut rows = pin!(rows);
     let mut pieces = Vec::new();
     let mut open: Option<(u64, HostLines)> = None;
-    for row in rows {
+    let mut bytes = 0;
+    while bytes < ENOUGH || open.is_some() {
+        let Some(row) = rows.next().await.transpose()? else {
+            break;
+        };
         let Some(host_id) = row.text_if_any("host_id")? else {
-            let entry = rows::entry(row)?;
+            let entry = rows::entry(&row)?;
+            bytes += row.text("body")?.len();
             if let Some((first, _)) = open {
                 return Err(unsigned_lines(first));
             }
@@ -60,10 +79,12 @@ pub(super) fn pieces<'r, R: Readable<'r>>(rows: &'r [R]) -> Result<Vec<Piece>, S
                 },
             ),
         };
+        let line = row.text("line")?;
+        bytes += line.len();
         lines.lines.push(HostLine {
             host_seq: unsigned(row.number("host_seq")?)?,
             head: parsed(seq, row.text("head")?)?,
-            line: row.text("line")?,
+            line,
         });
         match row.text_if_any("document")? {
             Some(checkpoint) => pieces.push(Piece::OfHost {

@@ -343,14 +343,20 @@ impl Store for PostgresStore {
         })
     }
 
-    fn pieces(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Piece>, StoreError>> {
+    fn pieces(&self, after: u64) -> BoxFuture<'_, Result<Vec<Piece>, StoreError>> {
         within(async move {
             let rows = sqlx::query(PIECES)
                 .bind(signed(after)?)
-                .bind(i64::from(limit))
-                .fetch_all(&self.reading)
-                .await?;
-            piece::pieces(&rows)
+                .bind(i64::from(piece::MOST_ROWS))
+                .fetch(&self.reading);
+            piece::pieces(rows).await
+        })
+    }
+
+    fn place(&self) -> BoxFuture<'_, Result<Place, StoreError>> {
+        within(async {
+            let mut connection = self.reading.acquire().await?;
+            head(&mut connection).await
         })
     }
 

@@ -48,7 +48,7 @@ const SESSIONS_OF: &str = concat!(
 const PIECES: &str = "SELECT seq, at, actor, body, NULL AS host_id, NULL AS host, NULL AS host_seq, NULL AS head, NULL AS line, NULL AS document \
      FROM event WHERE seq > ?1 \
      UNION ALL SELECT seq, NULL, NULL, NULL, host_id, host, host_seq, head, line, document \
-     FROM host_event LEFT JOIN checkpoint USING (host_id, host_seq) WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+     FROM host_event LEFT JOIN checkpoint USING (host_id, host_seq) WHERE seq > ?1 ORDER BY seq";
 
 /// A database file.
 #[derive(Debug, Clone)]
@@ -88,18 +88,10 @@ impl Store for SqliteStore {
                 .await?;
             let entries = rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
             let revisions = self.revisions().await?;
-            let last: i64 = sqlx::query_scalar(
-                "SELECT max((SELECT coalesce(max(seq), 0) FROM event), (SELECT coalesce(max(seq), 0) FROM host_event))",
-            )
-            .fetch_one(&self.pool)
-            .await?;
             Ok(Loaded {
                 entries,
                 revisions,
-                place: Place {
-                    last_seq: unsigned(last)?,
-                    ..Place::default()
-                },
+                place: self.place().await?,
             })
         })
     }
@@ -243,14 +235,24 @@ impl Store for SqliteStore {
         })
     }
 
-    fn pieces(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Piece>, StoreError>> {
+    fn pieces(&self, after: u64) -> BoxFuture<'_, Result<Vec<Piece>, StoreError>> {
         Box::pin(async move {
-            let rows = sqlx::query(PIECES)
-                .bind(signed(after)?)
-                .bind(limit)
-                .fetch_all(&self.pool)
-                .await?;
-            piece::pieces(&rows)
+            let rows = sqlx::query(PIECES).bind(signed(after)?).fetch(&self.pool);
+            piece::pieces(rows).await
+        })
+    }
+
+    fn place(&self) -> BoxFuture<'_, Result<Place, StoreError>> {
+        Box::pin(async {
+            let last: i64 = sqlx::query_scalar(
+                "SELECT max((SELECT coalesce(max(seq), 0) FROM event), (SELECT coalesce(max(seq), 0) FROM host_event))",
+            )
+            .fetch_one(&self.pool)
+            .await?;
+            Ok(Place {
+                last_seq: unsigned(last)?,
+                ..Place::default()
+            })
         })
     }
 

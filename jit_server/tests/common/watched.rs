@@ -106,8 +106,12 @@ impl Store for Watched {
         self.store.answer(key, seq)
     }
 
-    fn pieces(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Piece>, StoreError>> {
-        self.store.pieces(after, limit)
+    fn pieces(&self, after: u64) -> BoxFuture<'_, Result<Vec<Piece>, StoreError>> {
+        self.store.pieces(after)
+    }
+
+    fn place(&self) -> BoxFuture<'_, Result<Place, StoreError>> {
+        self.store.place()
     }
 
     fn revisions(&self) -> BoxFuture<'_, Result<Vec<(HostId, u64)>, StoreError>> {
