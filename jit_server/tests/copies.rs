@@ -17,7 +17,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{Host, PEOPLE, Running, chain, checkpoint};
-use jit_server::store::{HostLine, HostLines, Kept, Piece, PostgresStore, SqliteStore, Store};
+use jit_server::store::{
+    HostLine, HostLines, Kept, Piece, PostgresStore, SqliteStore, Store, StoreError,
+};
 use postgres::Postgres;
 use serde_json::{Value, json};
 
@@ -54,27 +56,26 @@ async fn at(address: &str) -> Box<dyn Store> {
     )
 }
 
-async fn pieces(store: &dyn Store) -> Vec<Piece> {
+async fn pieces(store: &dyn Store) -> Result<Vec<Piece>, StoreError> {
     let mut all: Vec<Piece> = Vec::new();
     loop {
-        let some = store.pieces(all.last().map_or(0, Piece::last_seq)).await;
-        let some = some.unwrap();
+        let some = store.pieces(all.last().map_or(0, Piece::last_seq)).await?;
         if some.is_empty() {
-            return all;
+            return Ok(all);
         }
         all.extend(some);
     }
 }
 
 /// All that a store has.
-async fn all(store: &dyn Store) -> (Vec<Kept>, Vec<String>) {
-    let record = store.record(0, u32::MAX / 2).await.unwrap();
-    let pieces = pieces(store).await;
+async fn all(store: &dyn Store) -> Result<(Vec<Kept>, Vec<String>), StoreError> {
+    let record = store.record(0, u32::MAX / 2).await?;
+    let pieces = pieces(store).await?;
     let mut rest: Vec<_> = pieces.iter().map(|piece| format!("{piece:?}")).collect();
-    let mut revisions = store.revisions().await.unwrap();
+    let mut revisions = store.revisions().await?;
     revisions.sort();
     rest.extend(revisions.iter().map(|revision| format!("{revision:?}")));
-    (record, rest)
+    Ok((record, rest))
 }
 
 /// Alice's grant; its id.
@@ -136,9 +137,11 @@ async fn a_server_goes_from_sqlite_to_postgresql_with_all_that_is_granted() {
     let held = running.server.revision(&host.id);
     running.stop().await;
     done(copy(&state).args(["--to-database", &address]));
-    let of_sqlite = all(&sqlite(&state.join("jit-server.db")).await).await;
+    let of_sqlite = all(&sqlite(&state.join("jit-server.db")).await)
+        .await
+        .unwrap();
     let store = at(&address).await;
-    assert_eq!(all(&*store).await, of_sqlite);
+    assert_eq!(all(&*store).await.unwrap(), of_sqlite);
     store.close().await;
 
     done(
@@ -187,20 +190,19 @@ impl Drop for Following {
     }
 }
 
+/// Looks at what is on disk of it, and not into the copy itself: whoever opens that takes part in making it.
 async fn comes_to(to: &Path, wanted: &(Vec<Kept>, Vec<String>)) {
     let until = Instant::now() + Duration::from_secs(20);
     loop {
-        let database = to.join("jit-server.db");
-        // While it is being made it can't be opened yet.
-        let opened = if database.exists() {
-            SqliteStore::open(&database).await.ok()
-        } else {
-            None
-        };
-        if let Some(store) = opened {
+        let look = tempfile::tempdir().unwrap();
+        for file in ["jit-server.db", "jit-server.db-wal"] {
+            let _ = std::fs::copy(to.join(file), look.path().join(file));
+        }
+        if let Ok(store) = SqliteStore::open(&look.path().join("jit-server.db")).await {
             let found = all(&store).await;
             store.close().await;
-            if found == *wanted {
+            // Copied in the midst of a write it may be torn.
+            if found.is_ok_and(|found| found == *wanted) {
                 return;
             }
         }
@@ -223,12 +225,12 @@ async fn a_copy_goes_along_through_kills_and_put_back_whole_it_ends_nothing() {
         granted(&running).await;
         sends(&host, &running, round * 20).await;
         if round % 2 == 0 {
-            comes_to(&to, &all(&sqlite(&database).await).await).await;
+            comes_to(&to, &all(&sqlite(&database).await).await.unwrap()).await;
         }
         drop(following);
     }
     let following = Following::start(&state, &to);
-    let kept = all(&sqlite(&database).await).await;
+    let kept = all(&sqlite(&database).await).await.unwrap();
     comes_to(&to, &kept).await;
     running.stop().await;
     drop(following);
@@ -327,7 +329,7 @@ async fn long_lines_of_a_host_are_copied_a_few_megabytes_at_a_time() {
         })
         .sum();
     assert!((4 << 20..5 << 20).contains(&bytes), "{bytes}");
-    let all = pieces(&store).await;
+    let all = pieces(&store).await.unwrap();
     assert_eq!(all.len(), 60);
     assert_eq!(all.last().unwrap().last_seq(), 120);
 }
