@@ -15,7 +15,7 @@ use super::pid1::Pid1;
 use super::process::Stat;
 use super::types::{Opening, Refused, SessionId, Standing};
 use super::unit::OwnScope;
-use super::{Inner, Process};
+use super::{Inner, Process, Table};
 use crate::peer::Peer;
 use crate::record::NotRecorded;
 use crate::residue::{self, Before};
@@ -206,7 +206,7 @@ impl Inner {
                     .is_none_or(|held| held.ending.is_some())
             };
             if opening.parent.as_ref().is_some_and(parent_ended) {
-                self.give_back(&held);
+                self.give_back(&table, &held);
                 return Err(not_armed("the session that it was started from has ended"));
             }
             held.confirm_by = kind
@@ -214,7 +214,7 @@ impl Inner {
                 .then(|| self.clock.boot() + CONFIRM_WITHIN);
         }
         if let Err(error) = self.registry.save(&held) {
-            self.give_back(&held);
+            self.give_back(&table, &held);
             return Err(not_armed(error));
         }
         table.held.insert(id.clone(), held);
@@ -297,10 +297,30 @@ impl Inner {
         Ok(id)
     }
 
-    /// Whoever was not let in has used nothing up.
-    fn give_back(&self, held: &Held) {
-        if let (Some(login), Some(live)) = (&held.query.within, &held.live) {
+    /// Whoever was not let in has used nothing up, unless another part of the same login was let in by it, or is about to be.
+    fn give_back(&self, table: &Table, held: &Held) {
+        let (Some(login), Some(live)) = (&held.query.within, &held.live) else {
+            return;
+        };
+        let uses_it_too = |other: &Held| {
+            let grant = other.live.as_ref().map(|live| &live.grant);
+            other.id != held.id
+                && other.query.within.as_ref() == Some(login)
+                && grant == Some(&live.grant)
+        };
+        if !table.held.values().any(uses_it_too) {
             self.judge.give_back(&live.grant, login);
+        }
+    }
+
+    /// From now on it has no part in what its login used up, also where it is still to be ended.
+    fn uses_nothing(&self, id: &SessionId) {
+        let mut table = self.table();
+        if let Some(held) = table.held.get(id) {
+            self.give_back(&table, held);
+        }
+        if let Some(held) = table.held.get_mut(id) {
+            held.query.within = None;
         }
     }
 
@@ -354,9 +374,7 @@ impl Inner {
 
     /// Takes back what was begun. A caller that was moved is left for a moment, to show why it was refused.
     pub(super) async fn give_up(self: &Arc<Self>, id: &SessionId, refused: Refused) -> Refused {
-        if let Some(held) = self.held(id) {
-            self.give_back(&held);
-        }
+        self.uses_nothing(id);
         let moved = self
             .held(id)
             .is_some_and(|held| held.kind.has_own_scope() && !held.scopes.is_empty());

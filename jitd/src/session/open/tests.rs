@@ -140,6 +140,47 @@ async fn a_login_that_is_not_held_after_all_leaves_the_grant_to_the_next() {
     );
 }
 
+/// A login that something else opened, and two elevations in it that are being opened by what opens one login.
+fn two_sudos_begin(sessions: &Inner) -> [SessionId; 2] {
+    let login = fixture::held(Kind::Login, 1, fixture::this());
+    sessions.table().held.insert(login.id.clone(), login);
+    let login = fixture::id(1);
+    let sudo = || {
+        let sudo = opening(Action::Sudo, Some(&login));
+        sessions.begin(Kind::Elevation, &sudo).unwrap()
+    };
+    [sudo(), sudo()]
+}
+
+#[tokio::test]
+async fn what_another_elevation_of_the_same_login_is_let_in_by_is_not_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let judge = Arc::default();
+    let (sessions, _record) = holding(folder.path(), &judge).await;
+    let [first, second] = two_sudos_begin(&sessions);
+    sessions.give_up(&first, no_scope("none")).await;
+    sessions.settle(second).await.unwrap();
+    let login = sessions.begin(Kind::Login, &opening(Action::Ssh, None));
+    assert_eq!(login.unwrap_err().code, Code::UsedUp);
+    sessions.table().held.clear();
+}
+
+#[tokio::test]
+async fn of_elevations_that_all_fail_the_last_gives_it_back_though_the_first_is_still_to_be_ended()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let judge = Arc::default();
+    let (sessions, _record) = holding(folder.path(), &judge).await;
+    let [moved, second] = two_sudos_begin(&sessions);
+    sessions.add_scope(&moved, fixture::unreadable()).unwrap();
+    sessions.give_up(&moved, no_scope("none")).await;
+    assert!(sessions.held(&moved).is_some());
+    sessions.give_up(&second, no_scope("none")).await;
+    let login = sessions.begin(Kind::Login, &opening(Action::Ssh, None));
+    assert!(login.is_ok());
+    sessions.table().held.clear();
+}
+
 #[test]
 fn a_session_of_before_there_were_such_grants_is_read_as_it_was() {
     let held = fixture::held(Kind::Login, 1, fixture::this());
