@@ -20,8 +20,8 @@ pub(super) struct Kept {
 #[derive(Debug, Default)]
 pub(super) struct UseBook {
     pub(super) uses: Uses,
-    /// Taken, and their logins not let in yet.
-    unkept: BTreeSet<GrantId>,
+    /// Taken, each by its login, which is not let in yet.
+    unkept: BTreeSet<(GrantId, String)>,
     /// Since when it is known is not on disk.
     unkept_since: bool,
 }
@@ -44,21 +44,22 @@ impl UseBook {
         let before = self.uses.clone();
         self.uses.take(grant.clone(), login.to_owned());
         if self.uses != before {
-            self.unkept.insert(grant);
+            self.unkept.insert((grant, login.to_owned()));
         }
     }
 
     /// `login` was not let in. What is on disk stays: it may have been let in by it before.
     pub(super) fn give_back(&mut self, grant: &GrantId, login: &str) {
-        if self.unkept.contains(grant) && self.uses.give_back(grant, login) {
-            self.unkept.remove(grant);
+        let taken = (grant.clone(), login.to_owned());
+        if self.unkept.remove(&taken) {
+            self.uses.give_back(grant, login);
         }
     }
 
     pub(super) fn forget_all_but(&mut self, bundle: &Bundle) {
         self.uses.forget_all_but(bundle);
         let known = |grant: &GrantId| bundle.grants.iter().any(|one| one.id == *grant);
-        self.unkept.retain(known);
+        self.unkept.retain(|(grant, _)| known(grant));
     }
 
     /// True where the disk lacks something.
@@ -67,12 +68,13 @@ impl UseBook {
     }
 
     /// What was not on disk when this was asked, to be noted as kept once it is.
-    pub(super) fn to_keep(&self) -> (Uses, BTreeSet<GrantId>) {
+    pub(super) fn to_keep(&self) -> (Uses, BTreeSet<(GrantId, String)>) {
         (self.uses.clone(), self.unkept.clone())
     }
 
-    pub(super) fn kept(&mut self, taken: &BTreeSet<GrantId>) {
+    /// Another login may have taken one of them meanwhile: that is not on disk.
+    pub(super) fn kept(&mut self, taken: &BTreeSet<(GrantId, String)>) {
         self.unkept_since = false;
-        self.unkept.retain(|grant| !taken.contains(grant));
+        self.unkept.retain(|one| !taken.contains(one));
     }
 }

@@ -180,6 +180,18 @@ async fn on_a_disk_that_takes_nothing_it_is_not_kept_and_given_back_it_is_left()
     assert_eq!(opens(&grants, "third"), used());
 }
 
+#[test]
+fn what_another_login_took_while_the_disk_wrote_is_not_on_it_yet() {
+    let g1: jit_grant::GrantId = "g1".parse().unwrap();
+    let mut book = UseBook::default();
+    book.take(g1.clone(), "first");
+    let (_, written) = book.to_keep();
+    book.give_back(&g1, "first");
+    book.take(g1, "second");
+    book.kept(&written);
+    assert!(book.is_unkept());
+}
+
 #[tokio::test]
 async fn what_is_over_is_forgotten_and_the_file_stays_small() {
     let host = Host::new();
