@@ -43,14 +43,14 @@ impl Bundle {
     pub const MAX_BYTES: usize = 4 * 1024 * 1024;
 }
 
-/// A grant that names in `crit` something this host does not know.
+/// A grant that names in `crit` something this host does not know, by its name or by its shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VoidGrant {
     /// Its id as written, cleaned and cut to 64 characters.
     pub id: String,
     /// Whose login it would have opened, where that could be read.
     pub login: Option<Login>,
-    /// The first field of `crit` that is not known.
+    /// The first field of `crit` whose name is not known. Where all are: all of them, since one of them has a shape that is not.
     pub unknown: String,
 }
 

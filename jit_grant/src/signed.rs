@@ -113,22 +113,26 @@ impl Bundle {
 
 fn read_grants(raw: &[&RawValue]) -> Result<(Vec<Grant>, Vec<VoidGrant>), DocumentRefused> {
     check_count(raw.len())?;
+    let malformed = |error: serde_json::Error| unparsable(&format!("grant: {error}"));
     let mut grants = Vec::with_capacity(raw.len());
     let mut void = Vec::new();
     for grant in raw {
-        match void_here(grant.get())? {
-            Some(unheeded) => void.push(unheeded),
-            None => grants.push(
-                serde_json::from_str(grant.get())
-                    .map_err(|error| unparsable(&format!("grant: {error}")))?,
-            ),
+        let demands: Demands<'_> = serde_json::from_str(grant.get()).map_err(malformed)?;
+        let crit = demands.crit();
+        let unknown = crit.iter().find(|name| !ENFORCED.contains(&name.as_str()));
+        match (unknown, serde_json::from_str(grant.get())) {
+            (Some(unknown), _) => void.push(demands.unheeded(unknown)),
+            (None, Ok(grant)) => grants.push(grant),
+            // What is known by its name may have a shape of a later version, with more in it than this one holds.
+            (None, Err(_)) if !crit.is_empty() => void.push(demands.unheeded(&crit.join(", "))),
+            (None, Err(error)) => return Err(malformed(error)),
         }
     }
     check_ids_differ(&grants, &void)?;
     Ok((grants, void))
 }
 
-/// What can be read of a grant of any version: what it demands, and enough to name it.
+/// What can be read of a grant of any version, whatever shape the rest of it has: what it demands, and enough to name it.
 #[derive(Deserialize)]
 struct Demands<'a> {
     #[serde(borrow)]
@@ -139,27 +143,25 @@ struct Demands<'a> {
     crit: Option<&'a RawValue>,
 }
 
-/// Looks at `crit` before anything else of the grant, since the rest may have shapes of a later version.
-fn void_here(grant: &str) -> Result<Option<VoidGrant>, DocumentRefused> {
-    let demands: Demands<'_> =
-        serde_json::from_str(grant).map_err(|error| unparsable(&format!("grant: {error}")))?;
-    let Some(crit) = demands.crit else {
-        return Ok(None);
-    };
-    let unknown = match serde_json::from_str::<Vec<String>>(crit.get()) {
-        Ok(names) => names
-            .into_iter()
-            .find(|name| !ENFORCED.contains(&name.as_str())),
-        // Whatever it demands, it is not something known here.
-        Err(_) => Some("crit".to_owned()),
-    };
-    Ok(unknown.map(|unknown| VoidGrant {
-        id: clean(demands.id.map_or("", RawValue::get).trim_matches('"'), 64),
-        login: demands
-            .login
-            .and_then(|login| serde_json::from_str(login.get()).ok()),
-        unknown: clean(&unknown, 64),
-    }))
+impl Demands<'_> {
+    /// The names in `crit`; none where it demands nothing.
+    fn crit(&self) -> Vec<String> {
+        let Some(crit) = self.crit else {
+            return Vec::new();
+        };
+        // Of another shape, it demands something that is not known here.
+        serde_json::from_str(crit.get()).unwrap_or_else(|_| vec!["crit".to_owned()])
+    }
+
+    fn unheeded(&self, unknown: &str) -> VoidGrant {
+        VoidGrant {
+            id: clean(self.id.map_or("", RawValue::get).trim_matches('"'), 64),
+            login: self
+                .login
+                .and_then(|login| serde_json::from_str(login.get()).ok()),
+            unknown: clean(unknown, 64),
+        }
+    }
 }
 
 fn check_count(grants: usize) -> Result<(), DocumentRefused> {

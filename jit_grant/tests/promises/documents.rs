@@ -379,6 +379,32 @@ fn an_unknown_name_in_crit_voids_a_grant_whose_rest_has_shapes_of_a_later_versio
 }
 
 #[test]
+fn a_known_demand_of_a_later_shape_voids_its_grant_and_never_the_bundle() {
+    let networks: Vec<String> = (0..17).map(|n| format!("10.{n}.0.0/16")).collect();
+    for later in [json!(networks), json!(["vpn"]), json!({"named": "office"})] {
+        let limited = changed(grant_json(), "login_from", later.clone());
+        let demanded = changed(
+            changed(limited.clone(), "id", json!("g2")),
+            "crit",
+            json!(["login_from"]),
+        );
+        let both = claims(&[demanded, grant_json()]);
+        let read = verify(sign_anything(&bundle_header(), &both)).unwrap();
+        assert_eq!(read.grants, vec![grant()], "{later}");
+        let void = &read.void[0];
+        assert_eq!(
+            (void.id.as_str(), void.unknown.as_str()),
+            ("g2", "login_from")
+        );
+        assert_eq!(void.login.as_ref().unwrap().as_str(), "alice");
+        for nothing in [limited.clone(), changed(limited, "crit", json!([]))] {
+            let document = sign_anything(&bundle_header(), &claims(&[nothing]));
+            assert_eq!(refusal_code(document), Code::Unparsable, "{later}");
+        }
+    }
+}
+
+#[test]
 fn what_this_version_enforces_may_stand_in_crit_and_the_reserved_fields_may_not() {
     let heeded = changed(grant_json(), "crit", json!(jit_grant::ENFORCED));
     assert_eq!(
