@@ -289,7 +289,11 @@ impl Inner {
             return Err(over(&held));
         }
         let used_up = self.keep_used_up(&held).await;
-        let written = used_up.and_then(|()| self.note_opened(&held).map_err(not_recorded));
+        let written = match used_up {
+            Err(refused) if held.enforce => Err(refused),
+            // In monitor mode it goes on in any case, so it is written down in any case.
+            _ => self.note_opened(&held).map_err(not_recorded),
+        };
         if let (Err(refused), true) = (written, held.enforce) {
             return Err(self.give_up(&id, refused).await);
         }

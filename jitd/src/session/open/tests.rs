@@ -125,6 +125,22 @@ async fn nobody_is_let_in_by_what_can_t_be_written_down_as_used_and_it_is_left_t
 }
 
 #[tokio::test]
+async fn in_monitor_mode_an_opening_is_in_the_record_though_its_use_can_t_be_written_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let judge: Arc<Once> = Arc::default();
+    let (sessions, record) = holding(folder.path(), &judge).await;
+    judge.disk_full.store(true, Ordering::Relaxed);
+    let mut opening = opening(Action::Ssh, None);
+    opening.enforce = false;
+    let id = sessions.begin(Kind::Login, &opening).unwrap();
+    sessions.settle(id).await.unwrap();
+    assert_eq!(
+        fixture::kinds(&fixture::events(&record, 1).await),
+        ["session.opened"]
+    );
+}
+
+#[tokio::test]
 async fn a_login_that_is_not_held_after_all_leaves_the_grant_to_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let judge = Arc::default();
