@@ -40,6 +40,13 @@ impl Uses {
         self.by.insert(grant, login);
     }
 
+    /// `login`, which is open by `grant`, used it up. Says nothing new where it is known which grants are used up.
+    pub fn recall(&mut self, grant: GrantId, login: String) {
+        if self.known_since.is_none() {
+            self.by.entry(grant).or_insert(login);
+        }
+    }
+
     /// `login` was not let in by `grant` after all. False where it had not used it.
     pub fn give_back(&mut self, grant: &GrantId, login: &str) -> bool {
         self.is_taken_by(grant, Some(login)) && self.by.remove(grant).is_some()

@@ -143,4 +143,13 @@ impl Judge for Grants {
     fn give_back(&self, grant: &GrantId, login: &str) {
         self.lock().uses.give_back(grant, login);
     }
+
+    fn recall(&self, grant: &GrantId, login: &str) {
+        let mut state = self.lock();
+        let State { bundle, uses, .. } = &mut *state;
+        let mut grants = bundle.iter().flat_map(|bundle| &bundle.grants);
+        if grants.any(|one| one.id == *grant && one.limits.single_use) {
+            uses.recall(grant.clone(), login);
+        }
+    }
 }

@@ -41,8 +41,17 @@ impl UseBook {
     }
 
     pub(super) fn take(&mut self, grant: GrantId, login: &str) {
+        self.note(Uses::take, grant, login);
+    }
+
+    /// `login` is open by `grant`. That counts where what was known is lost.
+    pub(super) fn recall(&mut self, grant: GrantId, login: &str) {
+        self.note(Uses::recall, grant, login);
+    }
+
+    fn note(&mut self, note: fn(&mut Uses, GrantId, String), grant: GrantId, login: &str) {
         let before = self.uses.clone();
-        self.uses.take(grant.clone(), login.to_owned());
+        note(&mut self.uses, grant.clone(), login.to_owned());
         if self.uses != before {
             self.unkept.insert((grant, login.to_owned()));
         }

@@ -3,7 +3,7 @@
 //! logins, jobs and user manager on a host pass on to each other what they like, so they all count.
 
 use jiff::Timestamp;
-use jit_grant::{Code, Query};
+use jit_grant::{Code, GrantId, Query};
 use serde::{Deserialize, Serialize};
 
 use super::end::Why;
@@ -26,6 +26,11 @@ impl Elevated {
     /// What takes along whatever this is noted with.
     pub(super) fn taking(&self) -> Option<&Live> {
         self.live.ends_login.then_some(&self.live)
+    }
+
+    /// The grant, and the login that used it up.
+    pub(super) fn used(&self) -> Option<(&GrantId, &str)> {
+        self.live.used_by(&self.query)
     }
 
     /// What else a query names has no part in a decision.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jit_grant::{Code, Query};
+use jit_grant::{Code, GrantId, Query};
 use jit_local::message::control;
 use serde::{Deserialize, Serialize};
 
@@ -180,6 +180,17 @@ impl Held {
     /// The end that is known by now.
     pub(crate) fn until(&self) -> Option<Timestamp> {
         self.first_to_end().map(|live| live.until)
+    }
+
+    /// The grant, and the login that used it up, where it is held open by what opens one login.
+    pub(crate) fn used(&self) -> Option<(&GrantId, &str)> {
+        self.live.as_ref()?.used_by(&self.query)
+    }
+
+    /// That, and the same of access that takes it along.
+    pub(crate) fn all_used(&self) -> impl Iterator<Item = (&GrantId, &str)> {
+        let along = self.elevated.iter().filter_map(Elevated::used);
+        self.used().into_iter().chain(along)
     }
 
     /// The scope that a process of this cgroup belongs to.

@@ -303,17 +303,12 @@ impl Inner {
 
     /// Whoever was not let in has used nothing up, unless another part of the same login was let in by it, or is about to be.
     fn give_back(&self, table: &Table, held: &Held) {
-        let (Some(login), Some(live)) = (&held.query.within, &held.live) else {
+        let Some((grant, login)) = held.used() else {
             return;
         };
-        let uses_it_too = |other: &Held| {
-            let grant = other.live.as_ref().map(|live| &live.grant);
-            other.id != held.id
-                && other.query.within.as_ref() == Some(login)
-                && grant == Some(&live.grant)
-        };
-        if !table.held.values().any(uses_it_too) {
-            self.judge.give_back(&live.grant, login);
+        let mut others = table.held.values().filter(|other| other.id != held.id);
+        if !others.any(|other| other.used() == held.used()) {
+            self.judge.give_back(grant, login);
         }
     }
 

@@ -16,6 +16,9 @@ impl Inner {
     pub(super) async fn reconcile(self: &Arc<Self>) -> Result<(), SessionError> {
         let mut found = self.registry.load()?;
         pass_on_ends(&mut found.held);
+        for (grant, login) in found.held.iter().flat_map(Held::all_used) {
+            self.judge.recall(grant, login);
+        }
         // Without PID 1 the kernel's own id of each cgroup decides alone.
         let mut pid1 = Pid1::connect().await.ok();
         let (mut living, mut gone) = (Vec::new(), Vec::new());
@@ -41,7 +44,17 @@ impl Inner {
             tokio::spawn(Arc::clone(self).let_go(held));
         }
         tokio::spawn(Arc::clone(self).salvage(found.broken));
+        self.keep_recalled().await;
         Ok(())
+    }
+
+    /// What goes on by a grant for one login does so after the next start, too. Until that is on disk the registry tells of it.
+    async fn keep_recalled(&self) {
+        let judge = Arc::clone(&self.judge);
+        let kept = tokio::task::spawn_blocking(move || judge.keep_uses()).await;
+        if let Ok(Err(error)) = kept {
+            tracing::warn!("which grants are used up can't be kept: {error}");
+        }
     }
 
     /// Whether there is anything left of it that could be ended, or in monitor mode listed.

@@ -42,6 +42,9 @@ pub trait Judge: Send + Sync {
     fn knows(&self, _grant: &GrantId) -> bool {
         true
     }
+
+    /// `login` was open by `grant` when jitd started, and goes on by it though it was lost that it used it up.
+    fn recall(&self, _grant: &GrantId, _login: &str) {}
 }
 
 /// How a query stands.
@@ -71,6 +74,13 @@ pub struct Live {
     /// Where an elevation's access ends, its login ends too: root may have handed something to it (T17).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ends_login: bool,
+}
+
+impl Live {
+    /// The grant, and the login that used it up, where `query` is open by what opens one login.
+    pub(crate) fn used_by<'a>(&'a self, query: &'a Query) -> Option<(&'a GrantId, &'a str)> {
+        Some((&self.grant, query.within.as_deref()?))
+    }
 }
 
 impl From<Allowed> for Live {

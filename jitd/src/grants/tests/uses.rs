@@ -149,6 +149,40 @@ async fn with_its_file_lost_a_host_opens_nothing_that_began_before_and_what_begi
 }
 
 #[tokio::test]
+async fn with_its_file_lost_the_login_that_is_open_by_it_goes_on_and_no_other_opens() {
+    let mut host = Host::new();
+    let grants = once(&host).await;
+    assert_eq!(opens(&grants, "first"), Ok("g1".into()));
+    grants.keep_uses().unwrap();
+    drop(grants);
+    fs::remove_file(host.state().join("state/uses.json")).unwrap();
+    let grants = host.start();
+    assert_eq!(goes_on(&grants, "first"), used());
+    grants.recall(&"g1".parse().unwrap(), "first");
+    for _ in 0..2 {
+        assert_eq!(goes_on(&grants, "first"), Ok("g1".into()));
+        assert_eq!(opens(&grants, "second"), used());
+        host.say(&grants, 7).unwrap();
+    }
+    grants.keep_uses().unwrap();
+    drop(grants);
+    let grants = reboot(&mut host);
+    assert_eq!(goes_on(&grants, "first"), Ok("g1".into()));
+    assert_eq!(opens(&grants, "second"), used());
+}
+
+#[tokio::test]
+async fn where_nothing_was_lost_nobody_says_what_is_used_up() {
+    let host = Host::new();
+    let grants = once(&host).await;
+    drop(grants);
+    let grants = host.start();
+    grants.recall(&"g1".parse().unwrap(), "never let in");
+    assert_eq!(goes_on(&grants, "never let in"), used());
+    assert_eq!(opens(&grants, "second"), Ok("g1".into()));
+}
+
+#[tokio::test]
 async fn an_old_word_tells_nothing_of_when_memory_was_lost() {
     let host = Host::new();
     let old = host.word(host.start().new_nonce().unwrap(), 7);

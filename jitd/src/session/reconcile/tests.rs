@@ -1,16 +1,20 @@
 //! jitd comes back. What a booted host shows of it is in tests/tests/crashes.rs.
 
 use std::fs;
+use std::io;
 use std::os::unix::process::ExitStatusExt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jit_grant::Code;
+use jit_grant::{Code, GrantId, Query};
 
 use super::*;
 use crate::session::fixture::{
     earlier, events, gone, held, id, kinds, live, over, restarted, this, unreadable, waiting,
 };
+use crate::session::{Judge, Standing};
 
 const ENDING: Ending = Ending {
     code: Code::EndWithdrawn,
@@ -64,6 +68,46 @@ fn an_end_that_was_noted_stays_as_it_was_and_one_without_a_parent_harms_nobody()
         Some(Code::EndExpired)
     );
     assert_eq!(all[2].ending, None);
+}
+
+/// What it was told of that goes on, and whether that was kept.
+#[derive(Default)]
+struct Recalls {
+    told: Mutex<Vec<(String, String)>>,
+    kept: AtomicBool,
+}
+
+impl Judge for Arc<Recalls> {
+    fn standing(&self, _: &Query) -> Standing {
+        live().0
+    }
+
+    fn recall(&self, grant: &GrantId, login: &str) {
+        let mut told = self.told.lock().unwrap();
+        told.push((grant.to_string(), login.to_owned()));
+    }
+
+    fn keep_uses(&self) -> io::Result<()> {
+        let told = !self.told.lock().unwrap().is_empty();
+        self.kept.store(told, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_is_open_by_a_grant_for_one_login_says_so_at_a_start_before_it_is_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut login = held(Kind::Login, 1, this());
+    login.scopes = vec![unreadable()];
+    login.query.within = Some(id(1).to_string());
+    let mut other = held(Kind::Login, 2, this());
+    other.scopes = vec![unreadable()];
+    let recalls: Arc<Recalls> = Arc::default();
+    let (sessions, _record) = restarted(folder.path(), &[login, other], Arc::clone(&recalls)).await;
+    let told = recalls.told.lock().unwrap().clone();
+    assert_eq!(told, [("g7".to_owned(), id(1).to_string())]);
+    assert!(recalls.kept.load(Ordering::Relaxed));
+    sessions.0.table().held.clear();
 }
 
 #[test]
