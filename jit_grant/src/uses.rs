@@ -52,10 +52,18 @@ impl Uses {
         self.is_taken_by(grant, Some(login)) && self.by.remove(grant).is_some()
     }
 
-    /// Forgets what is over: what is not in `bundle` never comes back.
+    /// Forgets what is over: what is not in `bundle` never comes back. What is void here may, with the next version.
     pub fn forget_all_but(&mut self, bundle: &Bundle) {
-        let known: BTreeSet<&GrantId> = bundle.grants.iter().map(|grant| &grant.id).collect();
-        self.by.retain(|grant, _| known.contains(grant));
+        let granted = bundle.grants.iter().map(|grant| grant.id.as_str());
+        let void = bundle.void.iter().map(|grant| grant.id.as_str());
+        let known: BTreeSet<&str> = granted.chain(void).collect();
+        self.by.retain(|grant, _| known.contains(grant.as_str()));
+    }
+
+    /// True where `grant` is known to be used up.
+    #[must_use]
+    pub fn has(&self, grant: &GrantId) -> bool {
+        self.by.contains_key(grant)
     }
 
     /// What [`Query::used`] is for somebody who is in already: any grant that opens one login but those that his own login used. So such a

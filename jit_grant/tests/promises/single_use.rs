@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use jit_grant::{
     Action, Allow, Allowed, Bundle, Code, Credential, Decision, Grant, GrantId, Limits, Opening,
-    Query, Uses, deadline, decide, decide_opening,
+    Query, Uses, VoidGrant, deadline, decide, decide_opening,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -204,6 +204,23 @@ fn what_is_over_is_forgotten_and_nothing_else() {
     let after = serde_json::to_value(&uses).unwrap();
     assert_eq!(after["by"].as_object().unwrap().len(), 1);
     assert_eq!(serde_json::from_value::<Uses>(after).unwrap(), uses);
+}
+
+#[test]
+fn what_is_used_up_is_so_after_it_was_void_for_a_while() {
+    let (whole, mut uses) = (bundle(vec![once("g1", 10, 20)]), known());
+    opens(&whole, &mut uses, "first", Action::Ssh).unwrap();
+    let mut not_heeded = bundle(Vec::new());
+    not_heeded.void.push(VoidGrant {
+        id: "g1".to_owned(),
+        login: None,
+        unknown: "login_from".to_owned(),
+    });
+    uses.forget_all_but(&not_heeded);
+    assert_eq!(
+        opens(&whole, &mut uses, "second", Action::Ssh),
+        Err(Code::UsedUp)
+    );
 }
 
 #[test]

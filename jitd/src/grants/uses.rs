@@ -67,8 +67,8 @@ impl UseBook {
 
     pub(super) fn forget_all_but(&mut self, bundle: &Bundle) {
         self.uses.forget_all_but(bundle);
-        let known = |grant: &GrantId| bundle.grants.iter().any(|one| one.id == *grant);
-        self.unkept.retain(|(grant, _)| known(grant));
+        let uses = &self.uses;
+        self.unkept.retain(|(grant, _)| uses.has(grant));
     }
 
     /// True where the disk lacks something.
