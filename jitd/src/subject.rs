@@ -4,6 +4,7 @@
 //! kernel says it, held against PAM_RUSER. Where two sources disagree nobody is taken for anybody.
 
 use jit_grant::{Action, Credential, Fingerprint, Login};
+use jit_local::message::control::Session;
 use jit_local::message::pam::Call;
 
 use crate::accounts::{Account, Accounts};
@@ -51,6 +52,28 @@ impl Door {
             Action::Jobs => Self::Job,
         }
     }
+}
+
+/// Where somebody came from who enters: for a login what PAM says (`rhost`); for sudo and su where the login came from which vouches for
+/// him, whatever PAM says there. Jobs and user managers come from nowhere.
+pub(crate) fn came_from(
+    door: Door,
+    rhost: Option<String>,
+    parent: Option<&Session>,
+) -> Option<String> {
+    match door {
+        Door::Login => rhost,
+        Door::Elevation => parent.and_then(|parent| parent.rhost.clone()),
+        Door::Job | Door::Manager => None,
+    }
+}
+
+/// The session that sudo or su was started from says who it is; without one nobody does.
+pub(crate) fn vouched_for_by(parent: Option<&Session>) -> Credential {
+    let principal = parent
+        .and_then(|session| session.principal.as_deref())
+        .and_then(|principal| principal.parse().ok());
+    principal.map_or(Credential::Unbound, Credential::Principal)
 }
 
 /// Why it is unclear whose login it is: in words for the record and the refused.

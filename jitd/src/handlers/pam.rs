@@ -359,14 +359,15 @@ impl<S: Hold> Host<S> {
             (Door::Login, Ok(credential)) => credential,
             (Door::Login, Err(why)) => return unclear(&why),
             (Door::Manager, _) => Credential::Together(BTreeSet::new()),
-            (Door::Elevation | Door::Job, _) => vouched_for_by(parent.as_ref()),
+            (Door::Elevation | Door::Job, _) => subject::vouched_for_by(parent.as_ref()),
         };
+        let cut = |text: Option<&str>| text.map(|text| shortened(text).to_owned());
         let mut query = Query {
             login,
             action,
             credential,
-            rhost: came_from(door, call, parent.as_ref()),
-            tty: call.tty.as_deref().map(|tty| shortened(tty).to_owned()),
+            rhost: subject::came_from(door, cut(call.rhost.as_deref()), parent.as_ref()),
+            tty: cut(call.tty.as_deref()),
             service: call.service.clone(),
             now: self.clock.now(),
             within: parent.as_ref().and_then(|parent| {
@@ -481,25 +482,4 @@ fn allowed(live: Option<&Live>) -> Verdict {
         grant: live.map(|live| live.grant.to_string()),
         until: live.map(|live| live.until.to_string()),
     }
-}
-
-/// Where somebody came from who enters: for sudo and su that is where the login came from which vouches for him, whatever PAM says there.
-/// Jobs and user managers come from nowhere.
-fn came_from(door: Door, call: &Call, parent: Option<&Session>) -> Option<String> {
-    match door {
-        Door::Login => call
-            .rhost
-            .as_deref()
-            .map(|rhost| shortened(rhost).to_owned()),
-        Door::Elevation => parent.and_then(|parent| parent.rhost.clone()),
-        Door::Job | Door::Manager => None,
-    }
-}
-
-/// The session that sudo or su was started from says who it is; without one nobody does.
-fn vouched_for_by(parent: Option<&Session>) -> Credential {
-    let principal = parent
-        .and_then(|session| session.principal.as_deref())
-        .and_then(|principal| principal.parse().ok());
-    principal.map_or(Credential::Unbound, Credential::Principal)
 }
