@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::{Bundle, Grant};
-use crate::decide::{Decision, Query, decide};
+use crate::decide::{Credential, Decision, Query, decide};
 use crate::name::GrantId;
 
 /// What a host knows of it. By default that is nothing: then every such grant counts as used up, since it may be.
@@ -117,7 +117,9 @@ pub fn decide_opening(bundle: &Bundle, query: &Query, uses: &Uses) -> Opening {
         Decision::Allow(allowed) => Some(&allowed.grant),
         Decision::Refuse(_) => None,
     };
-    let takes = takes.filter(|id| of_one_login(bundle).any(|grant| grant.id == **id));
+    // Nobody enters by what goes on beside logins, such as the user manager that is there before the login is.
+    let enters = !matches!(query.credential, Credential::Together(_));
+    let takes = takes.filter(|id| enters && of_one_login(bundle).any(|grant| grant.id == **id));
     Opening {
         takes: takes.cloned(),
         decision,

@@ -235,6 +235,24 @@ fn a_user_manager_uses_nothing_up_and_runs_on() {
     assert!(matches!(decide(&bundle, &manager), Decision::Allow(_)));
 }
 
+/// systemd starts it while sshd opens the login, before that is let in.
+#[test]
+fn a_user_manager_that_is_there_before_its_login_leaves_the_grant_to_that() {
+    let (bundle, mut uses) = (bundle(vec![once("g1", 10, 20)]), known());
+    let manager = Query {
+        credential: Credential::Together(["ann".parse().unwrap()].into()),
+        ..login(Some("manager"), Action::Ssh)
+    };
+    let opening = decide_opening(&bundle, &manager, &uses);
+    assert!(matches!(opening.decision, Decision::Allow(_)));
+    assert_eq!(opening.takes, None);
+    opens(&bundle, &mut uses, "first", Action::Ssh).unwrap();
+    assert_eq!(
+        opens(&bundle, &mut uses, "second", Action::Ssh),
+        Err(Code::UsedUp)
+    );
+}
+
 /// What happens: somebody opens something, or time passes.
 #[derive(Debug, Clone)]
 enum Step {
