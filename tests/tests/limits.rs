@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         a_request_without_a_time_is_for_the_role_s,
         a_grant_for_one_login_opens_one_with_its_sudo_and_no_kill_of_jitd_gives_it_back,
         of_logins_that_race_for_a_grant_for_one_exactly_one_gets_in,
+        with_its_memory_of_uses_lost_a_host_ends_no_login_and_opens_none,
     ];
     jit_tests::group::keep_with("limits", stage, Site::calm, promises)
 }
@@ -145,5 +146,27 @@ fn of_logins_that_race_for_a_grant_for_one_exactly_one_gets_in(site: &Site) -> R
         came += usize::from(ended.said("came in"));
     }
     ensure!(came == 1, "{came} came in");
+    Ok(())
+}
+
+fn with_its_memory_of_uses_lost_a_host_ends_no_login_and_opens_none(site: &Site) -> Result<()> {
+    given(site, "once")?;
+    let mut login = Ssh::new(&site.host, "bob").start("sudo sleep 7403 & sleep 7404")?;
+    site.wait_until_runs("sleep 7403", Deadline::seconds(5))?;
+    site.wait_until_runs("sleep 7404", Deadline::seconds(5))?;
+    // The second start finds what the first one wrote anew.
+    for lose in [
+        "rm /var/lib/jit/uses.json",
+        "test -s /var/lib/jit/uses.json",
+    ] {
+        let and_kill = format!("{lose} && systemctl kill -s KILL jitd.service");
+        site.host.sh(&and_kill)?;
+        site.wait_until_current()?;
+        let second = Ssh::new(&site.host, "bob").run("true")?;
+        second.refused_saying(&["JIT-109"])?;
+        ensure!(login.alive()?, "the login did not go on");
+        site.wait_until_runs("sleep 7403", Deadline::seconds(1))?;
+    }
+    login.kill();
     Ok(())
 }
