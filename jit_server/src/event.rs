@@ -3,6 +3,7 @@
 //! A field may be added with a default; none may change its meaning or go, since old records are read for ever.
 
 mod at_once;
+mod needs;
 mod service;
 mod user;
 mod via;
@@ -30,6 +31,7 @@ use crate::text::{Comment, Reason, Ticket};
 use crate::user_token::Replaces;
 
 pub use at_once::{AtOnce, Reviewed};
+pub use needs::RecordNeeds;
 pub use service::Service;
 pub use via::Via;
 
@@ -267,6 +269,8 @@ pub enum Event {
         /// Whose it is.
         user: Principal,
     },
+    /// From here on the record has what servers of a version before would leave out: they can't read this, and go no further.
+    RecordNeeds(RecordNeeds),
 }
 
 fn first_stage() -> u32 {
@@ -317,6 +321,7 @@ impl Event {
             Self::CallRefused(_) => "call_refused",
             Self::Reviewed(_) => "reviewed",
             Self::UserTokenSeen { .. } => "user_token_seen",
+            Self::RecordNeeds(_) => "record_needs",
         }
     }
 

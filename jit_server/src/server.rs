@@ -27,7 +27,7 @@ use crate::alarm;
 use crate::bundles;
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::event::{Actor, Entry, Event};
+use crate::event::{Actor, Entry, Event, RecordNeeds};
 use crate::mark::Mark;
 use crate::policy::PolicyFile;
 use crate::signer::Signer;
@@ -444,28 +444,41 @@ impl Server {
                 })
                 .collect()
         };
-        let entries = Self::numbered(writer, at, &actor, events);
+        let mut entries = self.numbered(writer, at, &actor, events);
         self.keep_all(writer, entries.clone(), revisions).await?;
         if let Some(call) = &writer.call {
             call.kept(&entries);
         }
         Ok(entries)
+        // What the record needs is nothing that anybody wanted.
+        entries.retain(|entry| !matches!(entry.event, Event::RecordNeeds(_)));
     }
 
-    /// Events as they come next in the record.
-    fn numbered(writer: &Writer, at: Timestamp, actor: &Actor, events: Vec<Event>) -> Vec<Entry> {
+    /// Events as they come next in the record; before them what it needs from then on, where that is more than before.
+    fn numbered(
+        &self,
+        writer: &Writer,
+        at: Timestamp,
+        actor: &Actor,
+        events: Vec<Event>,
+    ) -> Vec<Entry> {
         // What the server does by itself while it answers, it would have done without the call.
         let call = writer.call.as_ref().filter(|_| *actor != Actor::Server);
         let numbered = (writer.place.last_seq + 1..).zip(events);
+        let needs = self.look(|state| RecordNeeds::before(&events, state.record_version()));
+        let first = usize::from(needs.is_some());
+        let events = needs.map(Event::RecordNeeds).into_iter().chain(events);
         let entries = numbered.map(|(seq, event)| Entry {
             seq,
             at,
             actor: event.actor(actor),
             event,
-            via: call.and_then(|call| call.via()),
+            via: call
+                .filter(|_| !matches!(event, Event::RecordNeeds(_)))
+                .and_then(|call| call.via()),
         });
         let mut entries: Vec<Entry> = entries.collect();
-        if let (Some(call), Some(first)) = (call, entries.first_mut()) {
+        if let (Some(call), Some(first)) = (call, entries.get_mut(first)) {
             call.sign(first);
         }
         entries

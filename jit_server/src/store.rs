@@ -39,6 +39,18 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// A newer server has written what this one would leave out.
+    #[error(
+        "event {seq} says that the record needs a newer jit-server (version {version} of the record, for {what})"
+    )]
+    Newer {
+        /// Which.
+        seq: u64,
+        /// The version that a server has to know.
+        version: u32,
+        /// What it is for.
+        what: String,
+    },
     /// Another server wrote first. Nothing was kept.
     #[error("another server wrote at this moment, so this was not kept; ask again")]
     Overtaken,

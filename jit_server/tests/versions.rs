@@ -17,9 +17,10 @@ mod two;
 
 use std::time::Duration;
 
+use jit_server::event::{Event, RecordNeeds};
 use jit_server::store::{PostgresStore, StoreError};
 use postgres::Postgres;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use two::{Two, at_door_of, within, word};
 
@@ -88,4 +89,89 @@ async fn this_version_goes_on_beside_a_later_one_until_it_meets_what_it_does_not
     let why = anew.err().unwrap();
     assert!(matches!(why, StoreError::Migration(_)), "{why}");
     assert!(why.to_string().contains("newer jit-server"), "{why}");
+}
+
+#[tokio::test]
+async fn what_servers_of_before_would_leave_out_comes_after_an_event_that_they_cannot_read() {
+    let two = Two::on(Postgres::shared()).await;
+    two.one.populate().await;
+    let events = async || {
+        let record = two.one.as_("root").get("/v1/audit").await.is(200);
+        let own = record["events"].as_array().unwrap().clone().into_iter();
+        let own = own.filter(|event| event["origin"] == "server");
+        own.collect::<Vec<Value>>()
+    };
+    let kinds = |events: &[Value]| {
+        let kinds = events.iter().map(|event| event["kind"].to_string());
+        kinds.collect::<Vec<_>>()
+    };
+    let before = events().await;
+    let needs = "\"record_needs\"".to_owned();
+    assert!(!kinds(&before).contains(&needs));
+
+    let vendor = json!({ "name": "victor", "login": "victor", "until": "2099-12-31" });
+    let root = two.one.as_("root");
+    root.post("/v1/users", vendor).await.is(201);
+    let program =
+        json!({ "name": "deploy", "login": "deploy", "groups": ["developers"], "service": true });
+    let root = two.other.as_("root");
+    root.post("/v1/users", program).await.is(201);
+    let token = json!({ "for_seconds": 60, "scopes": ["ask:web-admin"] });
+    let made = root.post("/v1/users/deploy/tokens", token).await.is(201);
+    let rotate = format!(
+        "/v1/users/deploy/tokens/{}/rotate",
+        made["id"].as_str().unwrap()
+    );
+    root.post(&rotate, json!({ "overlap_seconds": 60 }))
+        .await
+        .is(201);
+
+    two.one.server.look_again().await.unwrap();
+    let after = events().await;
+    let added = kinds(&after[before.len()..]);
+    assert_eq!(
+        (&added[0], added[1].as_str()),
+        (&needs, "\"user_set\""),
+        "in one write"
+    );
+    assert_eq!(added.iter().filter(|kind| **kind == needs).count(), 1);
+    let marker = &after[before.len()];
+    assert!(marker["actor"] == "@server" && marker.get("via").is_none());
+    let mut version = 1;
+    for event in after {
+        let mut body = event["detail"].clone();
+        body["kind"] = event["kind"].clone();
+        match serde_json::from_value(body).unwrap() {
+            Event::RecordNeeds(RecordNeeds { version: next, .. }) => version = next,
+            event => assert!(event.needs() <= version, "{event:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_meets_a_record_of_a_later_version_goes_no_further_and_does_not_start() {
+    let two = Two::on(Postgres::shared()).await;
+    let host = two.one.populate().await;
+    let mut connection = PgConnection::connect(&two.address).await.unwrap();
+    let later = json!({ "kind": "record_needs", "version": 3, "for": "a later thing", "more": 1 });
+    let known = json!({ "kind": "record_needs", "version": 2, "for": "a service account" });
+    for event in [known, later] {
+        let request = two.one.as_("alice").asks(600).await;
+        two.other.as_("bob").approves(&request).await;
+        let insert = write(&event.to_string()).replace(", later)", ")");
+        run(&mut connection, insert.replace(", 'new'", "")).await;
+    }
+    for server in [&two.one, &two.other] {
+        let cut_off = async || {
+            let word = word(&at_door_of(&host, server), &server.server).await;
+            word.status == 503
+        };
+        within(Duration::from_secs(10), cut_off).await;
+        let ask = json!({ "role": "web-admin", "hosts": ["web-1"], "for_seconds": 60, "reason": "after it" });
+        let refused = server.as_("alice").post("/v1/requests", ask).await;
+        assert_eq!(refused.status, 503, "{:?}", refused.body);
+    }
+    let anew = two::store(&two.address).await.load().await;
+    let why = anew.err().unwrap();
+    assert!(matches!(why, StoreError::Newer { version: 3, .. }), "{why}");
 }

@@ -44,7 +44,8 @@ impl Event {
             Self::Granted(Granted {
                 at_once: Some(_), ..
             })
-            | Self::Alarm { .. } => Actor::Server,
+            | Self::Alarm { .. }
+            | Self::RecordNeeds(_) => Actor::Server,
             _ => caller.clone(),
         }
     }

@@ -171,7 +171,7 @@ impl Server {
                 reason: reason.clone(),
             });
             let next = bundles::next_revision(held.max(last), now);
-            let entries = Self::numbered(&writer, now, &Actor::Server, revoked.collect());
+            let entries = server.numbered(&writer, now, &Actor::Server, revoked.collect());
             server
                 .keep_all(&mut writer, entries, vec![(host, next)])
                 .await

@@ -56,13 +56,23 @@ pub(super) fn entry<'r>(row: &'r impl Readable<'r>) -> Result<Entry, StoreError>
     let damaged = |why: String| StoreError::Damaged { seq, why };
     let body = row.text("body")?;
     let body: Body<'_> = serde_json::from_str(&body).map_err(|error| damaged(error.to_string()))?;
+    let event = body.event.into_owned();
+    if let Event::RecordNeeds(needs) = &event
+        && !needs.is_known()
+    {
+        return Err(StoreError::Newer {
+            seq: unsigned(seq)?,
+            version: needs.version,
+            what: needs.what.clone(),
+        });
+    }
     let at = row.text("at")?.parse();
     let at = at.map_err(|error: jiff::Error| damaged(error.to_string()))?;
     Ok(Entry {
         seq: unsigned(seq)?,
         at,
         actor: parsed(seq, row.text("actor")?)?,
-        event: body.event.into_owned(),
+        event,
         via: body.via.map(Cow::into_owned),
     })
 }

@@ -59,6 +59,8 @@ pub struct State {
     /// Ids go on above this.
     ids_above: u64,
     unconfirmed: Option<Unconfirmed>,
+    /// The highest version that the record says it needs. 0: it says nothing.
+    record_version: u32,
 }
 
 /// A refusal, or a lock.
@@ -164,6 +166,12 @@ impl State {
         self.unconfirmed.as_ref()
     }
 
+    /// The version that a server has to know to go by the record, from 1.
+    #[must_use]
+    pub fn record_version(&self) -> u32 {
+        self.record_version.max(1)
+    }
+
     /// The number of the request to come.
     #[must_use]
     pub fn next_request(&self) -> u64 {
@@ -239,6 +247,9 @@ impl State {
             Event::RestoreConfirmed => self.unconfirmed = None,
             Event::Alarm { host, alarm, .. } => self.alarmed(host.as_ref(), alarm, entry),
             Event::Reviewed(reviewed) => self.reviewed(reviewed, entry),
+            Event::RecordNeeds(needs) => {
+                self.record_version = self.record_version.max(needs.version);
+            }
             Event::PolicyTaken { .. } | Event::PolicyRefused { .. } | Event::CallRefused(_) => {}
         }
     }

@@ -49,6 +49,7 @@ pub(in crate::command) fn detail(event: &Event, times: &Times) -> String {
         ("", "call_refused") => fields.refused_call(),
         ("", "host_state") => fields.standing(),
         ("gate", "changed") => fields.gate(),
+        ("", "record_needs") => fields.record_needs(),
         _ => None,
     };
     told.unwrap_or_else(|| times.localized(&plain(event, of)))
@@ -158,6 +159,15 @@ impl Fields<'_> {
         let gates = gates.iter().filter_map(gate).collect::<Vec<_>>().join(", ");
         let gates = if gates.is_empty() { "none" } else { &gates };
         Some(format!("jitd {}, gates: {gates}", self.text("version")?))
+    }
+
+    /// What servers have to know of from here on.
+    fn record_needs(&self) -> Option<String> {
+        Some(format!(
+            "servers that know version {} of the record, for {}",
+            self.number("version")?,
+            self.text("for")?
+        ))
     }
 
     /// A gate that became different.
@@ -372,6 +382,15 @@ mod tests {
         );
         let su = json!({ "service": "su", "user": "root", "rhost": null, "allow": false, "code": "JIT-104" });
         assert_eq!(decision(su), "refused su to root: JIT-104");
+    }
+
+    #[test]
+    fn what_the_record_needs_is_told_in_words() {
+        let needs = json!({ "version": 2, "for": "a service account" });
+        assert_eq!(
+            told("record_needs", needs),
+            "servers that know version 2 of the record, for a service account"
+        );
     }
 
     #[test]

@@ -1,0 +1,177 @@
+//! What a server has to know of to go by a record. A field that it does not know it leaves out when it reads an event, and takes a person
+//! whose time has an end for one whose time has none. An event of a kind that it does not know it can't read at all, and stops speaking for
+//! the record. So such an event stands in the record before the first one with such a field.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Event, Granted, Requested, UserSet, UserTokenMade};
+
+/// The version of the record that this server knows.
+const KNOWN: u32 = 2;
+
+/// From here on the record has what servers of a version before would leave out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordNeeds {
+    /// Servers that know this version of the record, or a later one, go by all of it.
+    pub version: u32,
+    /// What of it came first.
+    #[serde(rename = "for")]
+    pub what: String,
+}
+
+impl RecordNeeds {
+    /// What has to be in a record of `version` before `events`. None: nothing more than is there.
+    #[must_use]
+    pub fn before(events: &[Event], version: u32) -> Option<Self> {
+        let first = events.iter().find(|event| event.needs() > version)?;
+        Some(Self {
+            version: KNOWN,
+            what: first.beyond_first()?.to_owned(),
+        })
+    }
+
+    /// True where this server goes by all of such a record.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.version <= KNOWN
+    }
+}
+
+impl Event {
+    /// The version of the record that a server has to know to go by it. Kinds speak for themselves.
+    #[must_use]
+    pub fn needs(&self) -> u32 {
+        match self.beyond_first() {
+            Some(_) => 2,
+            None => 1,
+        }
+    }
+
+    /// What of it servers of version 1 would leave out, where somebody could do more for it.
+    fn beyond_first(&self) -> Option<&'static str> {
+        match self {
+            Self::UserSet(user) => of_user(user),
+            Self::UserTokenMade(made) => of_token(made),
+            Self::Requested(Requested { logins, .. }) if !logins.is_empty() => {
+                Some("a request for other logins on some hosts")
+            }
+            Self::Granted(Granted { limits, .. }) if !limits.are_none() => {
+                Some("a grant with limits")
+            }
+            _ => None,
+        }
+    }
+}
+
+// Each field is named, so that a new one is not forgotten here.
+fn of_user(user: &UserSet) -> Option<&'static str> {
+    let UserSet {
+        name: _,
+        login: _,
+        groups: _,
+        keys: _,
+        until,
+        attributes,
+        service,
+        logins,
+    } = user;
+    if service.is_some() {
+        Some("a service account")
+    } else if until.is_some() {
+        Some("a user whose time has an end")
+    } else if !logins.is_empty() {
+        Some("a user with other logins on some hosts")
+    } else if !attributes.is_empty() {
+        Some("a user with attributes")
+    } else {
+        None
+    }
+}
+
+fn of_token(made: &UserTokenMade) -> Option<&'static str> {
+    let UserTokenMade {
+        token: _,
+        user: _,
+        secret: _,
+        expires: _,
+        scopes,
+        // Of these two rotation goes, which servers of version 1 don't do.
+        for_seconds: _,
+        renewable_until: _,
+        replaces,
+    } = made;
+    if !scopes.are_none() {
+        Some("a token with scopes")
+    } else if replaces.is_some() {
+        Some("a token in the place of another")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn event(plain: &Value, more: &Value) -> Event {
+        let mut event = plain.clone();
+        let fields = more.as_object().unwrap().clone();
+        event.as_object_mut().unwrap().extend(fields);
+        serde_json::from_value(event).unwrap()
+    }
+
+    fn plain() -> [Value; 4] {
+        let (at, hash) = ("2026-11-22T12:00:00Z", "0".repeat(64));
+        [
+            json!({ "kind": "user_set", "name": "alice", "login": "alice", "groups": [], "keys": [] }),
+            json!({ "kind": "user_token_made", "token": "u1", "user": "alice", "secret": hash, "expires": at, "for_seconds": 60 }),
+            json!({ "kind": "requested", "request": "r1", "principal": "alice", "login": "alice", "role": "one", "hosts": ["web-1"],
+                "actions": ["ssh"], "for_seconds": 60, "reason": "disk full", "lapses_at": at, "policy": hash }),
+            json!({ "kind": "granted", "request": "r1", "grants": [], "not_before": at, "expires": at, "policy": hash }),
+        ]
+    }
+
+    #[test]
+    fn each_field_that_a_server_of_before_would_leave_out_needs_one_that_does_not() {
+        let [user, token, requested, granted] = plain();
+        let at = "2026-11-22T12:00:00Z";
+        for (plain, more) in [
+            (&user, json!({ "until": at })),
+            (&user, json!({ "attributes": { "on_call": true } })),
+            (&user, json!({ "service": {} })),
+            (
+                &user,
+                json!({ "logins": [{ "hosts": ["db-*"], "login": "postgres" }] }),
+            ),
+            (&token, json!({ "scopes": ["read"] })),
+            (
+                &token,
+                json!({ "replaces": { "token": "u7", "until": at } }),
+            ),
+            (&requested, json!({ "logins": { "web-1": "postgres" } })),
+            (&granted, json!({ "limits": { "single_use": true } })),
+            (
+                &granted,
+                json!({ "limits": { "login_from": ["192.0.2.0/24"] } }),
+            ),
+        ] {
+            let event = event(plain, &more);
+            assert_eq!(event.needs(), 2, "{more}");
+            let written = serde_json::to_value(&event).unwrap();
+            for (field, _) in more.as_object().unwrap() {
+                assert!(written.get(field).is_some(), "{field} is read");
+            }
+            let needs = RecordNeeds::before(std::slice::from_ref(&event), 1).unwrap();
+            assert!(needs.is_known() && !needs.what.is_empty());
+            assert_eq!(RecordNeeds::before(&[event], 2), None);
+        }
+    }
+
+    #[test]
+    fn a_record_without_such_fields_needs_nothing() {
+        let events = plain().map(|plain| event(&plain, &json!({})));
+        assert_eq!(RecordNeeds::before(&events, 1), None);
+    }
+}
