@@ -198,8 +198,8 @@ async fn by_token(
     let remote = from(parts)?;
     let made = server.user_of(token, remote.peer()).await;
     let made = made.inspect_err(|_| remote.refused())?;
-    remote.is_of(&Whose::User(made.user.clone()), Instant::now())?;
-    remote.is_by(&made.token, Instant::now())?;
+    let whose = Whose::User(made.user.clone());
+    remote.is_of(&whose, Some(&made.token), Instant::now())?;
     Ok(made)
 }
 
@@ -265,7 +265,7 @@ impl FromRequestParts<Arc<Server>> for HostAskingTheTime {
 fn known(parts: &Parts, host: &HostId) -> Result<(), Problem> {
     let remote = parts.extensions.get::<Arc<Remote>>();
     remote.map_or(Ok(()), |remote| {
-        remote.is_of(&Whose::Host(host.clone()), Instant::now())
+        remote.is_of(&Whose::Host(host.clone()), None, Instant::now())
     })
 }
 

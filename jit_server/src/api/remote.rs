@@ -1,6 +1,7 @@
 //! Connections over the network: whose they are, and how many each may have.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,8 +35,10 @@ const CALLS_OF_TOKEN: Rate = Rate {
     burst: 100.0,
     a_second: 50.0,
 };
-/// Connections of one host or user at most; a host needs three.
+/// Connections of one host or user at most; a host needs three …
 const CONNECTIONS_OF_ONE: usize = 16;
+/// … and those with one token of a user: half of them, for the same reason.
+const CONNECTIONS_OF_TOKEN: usize = 8;
 
 /// Whose a connection is, once a token was shown on it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -61,6 +64,8 @@ struct Counts {
     wasted: HashMap<IpAddr, Allowance>,
     /// Connections of each.
     known: HashMap<Whose, usize>,
+    /// Connections with each token.
+    tokens: HashMap<UserTokenId, usize>,
     /// Calls of each, on whatever connections and from whatever addresses.
     calls: Allowances<Whose>,
     /// Calls of each token.
@@ -75,6 +80,7 @@ impl Default for Counts {
             addresses: HashMap::new(),
             wasted: HashMap::new(),
             known: HashMap::new(),
+            tokens: HashMap::new(),
             calls: Allowances::new(CALLS),
             calls_of_tokens: Allowances::new(CALLS_OF_TOKEN),
         }
@@ -89,6 +95,8 @@ pub struct Remote {
     calls: Mutex<u32>,
     was_of_use: AtomicBool,
     whose: watch::Sender<Option<Whose>>,
+    /// The token of a user that was shown on it last.
+    token: Mutex<Option<UserTokenId>>,
 }
 
 impl RemoteLimits {
@@ -119,6 +127,7 @@ impl RemoteLimits {
             calls: Mutex::new(0),
             was_of_use: AtomicBool::new(false),
             whose: watch::Sender::new(None),
+            token: Mutex::new(None),
         }))
     }
 }
@@ -162,12 +171,21 @@ impl Counts {
         }
     }
 
-    fn not_of(&mut self, whose: &Whose) {
-        if let Some(theirs) = self.known.get_mut(whose) {
-            *theirs -= 1;
-            if *theirs == 0 {
-                self.known.remove(whose);
-            }
+    fn take_call_by(&mut self, token: &UserTokenId, now: Instant) -> Result<(), Problem> {
+        if self.calls_of_tokens.take(token, now) {
+            Ok(())
+        } else {
+            Err(too_many("too many calls with this token; wait a second"))
+        }
+    }
+}
+
+/// One connection less.
+fn one_less<K: Eq + Hash>(connections: &mut HashMap<K, usize>, of: &K) {
+    if let Some(theirs) = connections.get_mut(of) {
+        *theirs -= 1;
+        if *theirs == 0 {
+            connections.remove(of);
         }
     }
 }
@@ -202,11 +220,20 @@ impl Remote {
         let _ = self.whose.subscribe().wait_for(Option::is_some).await;
     }
 
-    /// Counts a call, whatever it asks for: as a stranger's, or as one of whom the connection is by now.
+    fn token(&self) -> MutexGuard<'_, Option<UserTokenId>> {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a call, whatever it asks for: as a stranger's, or as one of whom the connection is by now, and of the token that was shown on
+    /// it last. The token first: what it has not left takes nothing of its user's.
     pub(super) fn called(&self, now: Instant) -> Result<(), Problem> {
         let whose = self.whose.borrow().clone();
         if let Some(whose) = &whose {
-            self.limits.counts().take_call(whose, now)?;
+            let mut counts = self.limits.counts();
+            if let Some(token) = self.token().as_ref() {
+                counts.take_call_by(token, now)?;
+            }
+            counts.take_call(whose, now)?;
         }
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         if *calls >= CALLS_OF_STRANGER {
@@ -228,38 +255,55 @@ impl Remote {
         }
     }
 
-    /// A token of `whose` that counts was shown: the connection is counted as theirs from now on, with this call.
-    pub(super) fn is_of(&self, whose: &Whose, now: Instant) -> Result<(), Problem> {
+    /// A token of `whose` that counts was shown, of a user this one: the connection is counted as theirs from now on, with this call.
+    pub(super) fn is_of(
+        &self,
+        whose: &Whose,
+        token: Option<&UserTokenId>,
+        now: Instant,
+    ) -> Result<(), Problem> {
         let mut counts = self.limits.counts();
+        let mut shown = self.token();
         let before = self.whose.borrow().clone();
-        if before.as_ref() != Some(whose) {
-            let theirs = counts.known.get(whose).copied().unwrap_or(0);
-            if theirs >= CONNECTIONS_OF_ONE {
-                return Err(too_many(
-                    "this host or user has as many connections as it may; close some",
-                ));
+        let (is_others, is_by_other) = (before.as_ref() != Some(whose), shown.as_ref() != token);
+        let theirs = counts.known.get(whose).copied().unwrap_or(0);
+        if is_others && theirs >= CONNECTIONS_OF_ONE {
+            return Err(too_many(
+                "this host or user has as many connections as it may; close some",
+            ));
+        }
+        let by_token = token.and_then(|token| counts.tokens.get(token).copied());
+        let by_token = by_token.unwrap_or(0);
+        if is_by_other && by_token >= CONNECTIONS_OF_TOKEN {
+            return Err(too_many(
+                "there are as many connections with this token as there may be; close some",
+            ));
+        }
+        if is_by_other {
+            if let Some(other) = shown.take() {
+                one_less(&mut counts.tokens, &other);
             }
+            if let Some(token) = token {
+                counts.tokens.insert(token.clone(), by_token + 1);
+            }
+            *shown = token.cloned();
+        }
+        if is_others {
             match &before {
                 None => counts.no_stranger(self.peer),
-                Some(other) => counts.not_of(other),
+                Some(other) => one_less(&mut counts.known, other),
             }
             counts.known.insert(whose.clone(), theirs + 1);
             *self.calls.lock().unwrap_or_else(PoisonError::into_inner) = 0;
             self.whose.send_replace(Some(whose.clone()));
+        }
+        if let Some(token) = token.filter(|_| is_by_other) {
+            counts.take_call_by(token, now)?;
+        }
+        if is_others {
             counts.take_call(whose, now)?;
         }
         Ok(())
-    }
-}
-
-impl Remote {
-    /// Counts a call with this token, which counts.
-    pub(super) fn is_by(&self, token: &UserTokenId, now: Instant) -> Result<(), Problem> {
-        if self.limits.counts().calls_of_tokens.take(token, now) {
-            Ok(())
-        } else {
-            Err(too_many("too many calls with this token; wait a second"))
-        }
     }
 }
 
@@ -280,7 +324,10 @@ impl Drop for Remote {
                     counts.waste(self.peer, Instant::now());
                 }
             }
-            Some(whose) => counts.not_of(whose),
+            Some(whose) => one_less(&mut counts.known, whose),
+        }
+        if let Some(token) = self.token().take() {
+            one_less(&mut counts.tokens, &token);
         }
     }
 }
@@ -332,7 +379,7 @@ mod tests {
             let remote = limits.admit(one, now).unwrap();
             if number % 2 == 0 {
                 let host = format!("h{number:032}").parse().unwrap();
-                remote.is_of(&Whose::Host(host), now).unwrap();
+                remote.is_of(&Whose::Host(host), None, now).unwrap();
             } else {
                 remote.was_of_use();
             }
@@ -372,7 +419,11 @@ mod tests {
         for number in 0..2 * STRANGERS_OF_ADDRESS {
             let remote = limits.admit(address, now).unwrap();
             remote
-                .is_of(&Whose::Host(format!("h{number:032}").parse().unwrap()), now)
+                .is_of(
+                    &Whose::Host(format!("h{number:032}").parse().unwrap()),
+                    None,
+                    now,
+                )
                 .unwrap();
             held.push(remote);
         }
@@ -381,7 +432,7 @@ mod tests {
             .collect();
         let known = mine
             .iter()
-            .filter(|remote| remote.is_of(&host("f"), now).is_ok())
+            .filter(|remote| remote.is_of(&host("f"), None, now).is_ok())
             .count();
         assert_eq!(known, CONNECTIONS_OF_ONE);
         drop((held, mine));
@@ -395,33 +446,51 @@ mod tests {
     fn a_connection_for_each_call_and_an_address_for_each_connection_make_no_more_of_them() {
         let limits = Arc::new(RemoteLimits::default());
         let now = Instant::now();
-        let token: UserTokenId = "u1".parse().unwrap();
         let called = |number: u32, user: &str, token: &UserTokenId| {
             let from = IpAddr::V4((0x7f00_0001 + number % 100).into());
             let remote = limits.admit(from, now).unwrap();
             remote.called(now).unwrap();
             let user = Whose::User(user.parse().unwrap());
-            remote
-                .is_of(&user, now)
-                .and_then(|()| remote.is_by(token, now))
-                .is_ok()
+            remote.is_of(&user, Some(token), now).is_ok()
         };
-        let by = |user: &str, token: &UserTokenId| {
+        let by = |user: &str, token: &str| {
+            let token = token.parse().unwrap();
             (0..1_000)
-                .filter(|number| called(*number, user, token))
+                .filter(|number| called(*number, user, &token))
                 .count()
         };
-        let second: UserTokenId = "u2".parse().unwrap();
-        let (first_of_alice, of_bob) = (
-            (0..150)
-                .filter(|number| called(*number, "alice", &token))
-                .count(),
-            by("bob", &"u3".parse().unwrap()),
-        );
-        assert_eq!((first_of_alice, of_bob), (100, 100));
-        // Another token of hers has what she has left.
-        assert_eq!(by("alice", &second), 50);
-        assert!(limits.counts().known.is_empty());
+        assert_eq!((by("alice", "u1"), by("bob", "u3")), (100, 100));
+        // One of her tokens runs wild, and another has its half.
+        assert_eq!((by("alice", "u2"), by("alice", "u4")), (100, 0));
+        let counts = limits.counts();
+        assert!(counts.known.is_empty() && counts.tokens.is_empty());
+    }
+
+    #[test]
+    fn a_token_that_runs_wild_on_kept_connections_leaves_its_user_half_of_what_he_may() {
+        let limits = Arc::new(RemoteLimits::default());
+        let now = Instant::now();
+        let alice = Whose::User("alice".parse().unwrap());
+        let kept = |token: &str| {
+            let remote = limits.admit("192.0.2.1".parse().unwrap(), now).unwrap();
+            let known = remote.is_of(&alice, Some(&token.parse().unwrap()), now);
+            known.is_ok().then_some(remote)
+        };
+        let wild: Vec<_> = (0..100).filter_map(|_| kept("u1")).collect();
+        assert_eq!(wild.len(), CONNECTIONS_OF_TOKEN);
+        let called = |remotes: &[Arc<Remote>]| {
+            let called = (0..1_000).zip(remotes.iter().cycle());
+            called
+                .filter(|(_, remote)| remote.called(now).is_ok())
+                .count()
+        };
+        assert_eq!(called(&wild), 100 - wild.len());
+        let other: Vec<_> = (0..100).filter_map(|_| kept("u2")).collect();
+        assert_eq!(other.len(), CONNECTIONS_OF_ONE - CONNECTIONS_OF_TOKEN);
+        assert_eq!(called(&other), 100 - other.len());
+        drop((wild, other));
+        let counts = limits.counts();
+        assert!(counts.known.is_empty() && counts.tokens.is_empty());
     }
 
     #[test]
@@ -431,7 +500,7 @@ mod tests {
         let remote = limits.admit("192.0.2.1".parse().unwrap(), now).unwrap();
         assert!(remote.called(now).is_ok());
         let alice = Whose::User("alice".parse().unwrap());
-        remote.is_of(&alice, now).unwrap();
+        remote.is_of(&alice, None, now).unwrap();
         assert!((0..100).all(|_| remote.called(now).is_ok()));
         let answered = (0..10).filter(|_| {
             let may = remote.called(now).is_ok();
@@ -447,12 +516,15 @@ mod tests {
         let now = Instant::now();
         let remote = limits.admit("192.0.2.1".parse().unwrap(), now).unwrap();
         assert_eq!((0..10).filter(|_| remote.called(now).is_ok()).count(), 4);
-        remote.is_of(&host("1"), now).unwrap();
+        remote.is_of(&host("1"), None, now).unwrap();
         // Whatever they ask for, with a token or without.
         let called = |remote: &Remote| (0..1_000).filter(|_| remote.called(now).is_ok()).count();
         assert_eq!(called(&remote), 199);
         let other = limits.admit("192.0.2.1".parse().unwrap(), now).unwrap();
-        assert!(other.is_of(&host("1"), now).is_err(), "on any connection");
+        assert!(
+            other.is_of(&host("1"), None, now).is_err(),
+            "on any connection"
+        );
         assert!(remote.called(now + Duration::from_secs(1)).is_ok());
     }
 }
