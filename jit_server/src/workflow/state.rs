@@ -17,7 +17,7 @@ use super::Unconfirmed;
 use crate::alarm::Alarm;
 use crate::directory::Directory;
 use crate::enrolment::{Tokens, Use};
-use crate::event::{Actor, Entry, Event, Extended, Restored};
+use crate::event::{Actor, Entry, Event, Extended, Restored, UserSet};
 use crate::key_chain::KeyChain;
 use crate::text::Reason;
 use crate::user_token::{End, UserTokens};
@@ -302,7 +302,10 @@ fn step(entry: &Entry) -> Step {
         Event::Locked { principal, .. }
         | Event::UserRemoved {
             name: principal, ..
-        } => format!("{kind} {principal}"),
+        }
+        | Event::UserSet(UserSet {
+            name: principal, ..
+        }) => format!("{kind} {principal}"),
         Event::Extended(Extended { grant, expires, .. }) => {
             format!("{kind} {grant} until {expires:.0}")
         }

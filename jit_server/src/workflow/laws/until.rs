@@ -109,6 +109,31 @@ fn from_his_end_on_a_user_may_do_nothing_and_a_later_end_opens_again() {
 }
 
 #[test]
+fn what_somebody_approved_before_his_end_counts_no_more_when_he_gets_a_later_one() {
+    for (set_at, granted) in [(100, 2), (400, 0)] {
+        let mut history = History::new();
+        history
+            .wants(begin(), ADMINISTRATOR, set_until("bob", 300))
+            .unwrap();
+        history.wants(begin(), 0, ask("two", 600)).unwrap();
+        history.wants(begin(), 1, approve(1, None)).unwrap();
+        let later = after(begin(), set_at);
+        history
+            .wants(later, ADMINISTRATOR, set_until("bob", 9_000))
+            .unwrap();
+        let now = after(begin(), 500);
+        history.wants(now, 2, approve(1, None)).unwrap();
+        assert_eq!(history.state.live_grants(now).count(), granted, "{set_at}");
+        if granted == 0 {
+            let told = &history.state.request(&request_id(1)).unwrap().timeline;
+            assert!(told.iter().any(|step| step.what == "user_set bob"));
+            history.wants(now, 1, approve(1, None)).unwrap();
+            assert_eq!(history.state.live_grants(now).count(), 2, "he looked again");
+        }
+    }
+}
+
+#[test]
 fn a_grant_is_cut_at_its_users_end_when_it_is_made_and_no_extension_passes_it() {
     let mut history = History::new();
     history

@@ -28,11 +28,15 @@ impl State {
         }
     }
 
-    /// What would outlive his time ends, and what is for a login that he has no more on its host, also where the record does not say so
+    /// Whose time was over begins anew: what he approved before counts no more where it is not decided yet. What would outlive his time ends, and what is for a login that he has no more on its host, also where the record does not say so
     /// before. Tokens that were made for a person are none for a program, nor the other way round: they end.
     pub(super) fn user_set(&mut self, user: &UserSet, entry: &Entry) {
         if self.turns(user) {
             self.user_tokens.end_of(&user.name, End::Turned, entry.at);
+        }
+        let before = self.directory.user(&user.name);
+        if before.is_some_and(|before| before.has_ended(entry.at)) {
+            self.take_back_approvals(&user.name, entry);
         }
         let before = self.directory.user(&user.name);
         // Of before there were several, records are taken as they are.
@@ -96,19 +100,22 @@ impl State {
         for id in his.map(|grant| grant.id.clone()).collect::<Vec<_>>() {
             self.end(&id, Some(reason), entry);
         }
+        self.take_back_approvals(principal, entry);
+        let asked = self.pending_of(principal);
+        asked.map(|asked| asked.asked.request.clone()).collect()
+    }
+
+    /// What `principal` approved counts no more where it is not decided yet.
+    fn take_back_approvals(&mut self, principal: &Principal, entry: &Entry) {
         let pending: Vec<RequestId> = self.pending().map(|r| r.asked.request.clone()).collect();
-        let mut asked = Vec::new();
         for id in pending {
             let Some(request) = self.pending_mut(&id) else {
                 continue;
             };
-            if request.asked.principal == *principal {
-                asked.push(id);
-            } else if request.approvals.iter().any(|given| given.by == *principal) {
+            if request.approvals.iter().any(|given| given.by == *principal) {
                 request.approvals.retain(|given| given.by != *principal);
                 request.timeline.push(super::step(entry));
             }
         }
-        asked
     }
 }
