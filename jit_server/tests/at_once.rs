@@ -155,6 +155,14 @@ async fn a_broken_glass_is_seen_by_everybody_and_reviewed_by_somebody_else() {
     // Whoever looks at it sees who could: carol used it, and alice is no reviewer.
     let seen = running.as_("bob").get("/v1/requests/r1").await.is(200);
     assert_eq!(seen["review"]["able"], json!(["bob"]));
+    // Nor could he whose time is over.
+    for (until, able) in [("2020-02-29", json!([])), ("2099-12-31", json!(["bob"]))] {
+        let bob = json!({ "name": "bob", "login": "bob", "groups": ["leads"], "until": until });
+        let root = running.as_("root");
+        root.post("/v1/users", bob).await.is(201);
+        let seen = root.get("/v1/requests/r1").await.is(200);
+        assert_eq!(seen["review"]["able"], able, "{until}");
+    }
     assert!(to_review(&running, "carol").await.is_empty(), "she used it");
     assert!(
         to_review(&running, "alice").await.is_empty(),

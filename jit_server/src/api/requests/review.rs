@@ -82,10 +82,10 @@ pub(super) fn able<'s>(
     policy: &'s Policy,
     state: &'s Known,
     request: &'s Request,
+    now: Timestamp,
 ) -> Option<impl Iterator<Item = &'s UserSet>> {
     let is_due = request.review.as_ref()?.done.is_none();
-    let able =
-        move |user: &&UserSet| state.lock(&user.name).is_none() && is_for(policy, user, request);
+    let able = move |user: &&UserSet| state.may_act(user, now) && is_for(policy, user, request);
     is_due.then(|| state.directory.users().filter(able))
 }
 

@@ -170,8 +170,8 @@ impl RequestView {
             let able = progress.able(number, state, now).take(MOST_ABLE);
             stage.able = Some(able.map(|user| user.name.to_string()).collect());
         }
-        if let (Some(review), Some(able)) = (&mut view.review, review::able(policy, state, request))
-        {
+        let able = review::able(policy, state, request, now);
+        if let (Some(review), Some(able)) = (&mut view.review, able) {
             let able = able.take(MOST_ABLE);
             review.able = Some(able.map(|user| user.name.to_string()).collect());
         }
