@@ -57,8 +57,8 @@ impl Server {
         loop {
             let again = match self.try_once(path, body, key).await {
                 Tried::Answered(answer) => return answer,
-                // Where nothing was lost yet, nobody is there.
-                Tried::NotSent(error) if lost == 0 => return Err(error),
+                // At the first try nobody is there; after another one the server, which was there, restarts.
+                Tried::NotSent(error) if last.is_none() => return Err(error),
                 Tried::Lost(error) if lost + 1 == TRIES => return Err(error),
                 Tried::Lost(error) => {
                     lost += 1;

@@ -29,6 +29,8 @@ enum Fate {
     Lost,
     /// The same, and nobody listens for a while.
     Restarted,
+    /// It is answered that the server stops, and then nobody listens for a while.
+    Stopped,
     /// It is answered.
     Answered(u16, Value),
 }
@@ -58,11 +60,19 @@ fn serve(host: &Host, fates: Vec<Fate>) -> Receiver<Call> {
             match fate {
                 Fate::Lost => {}
                 Fate::Restarted => listener = restart(listener, &path),
+                Fate::Stopped => {
+                    answer(connection, 503, &stopping());
+                    listener = restart(listener, &path);
+                }
                 Fate::Answered(status, body) => answer(connection, status, &body),
             }
         }
     });
     calls
+}
+
+fn stopping() -> Value {
+    json!({ "detail": "stops", "code": "stopping" })
 }
 
 fn restart(listener: UnixListener, path: &PathBuf) -> UnixListener {
@@ -101,7 +111,7 @@ fn answer(mut connection: UnixStream, status: u16, body: &Value) {
 fn a_server_that_restarts_in_the_midst_of_a_request_is_asked_for_the_same_again() {
     let host = Host::new();
     let answered = Fate::Answered(201, request("pending"));
-    let stopping = Fate::Answered(503, json!({ "detail": "stops", "code": "stopping" }));
+    let stopping = Fate::Answered(503, stopping());
     let under_way = Fate::Answered(409, json!({ "detail": "wait", "code": "call-under-way" }));
     let fates = vec![Fate::Restarted, stopping, Fate::Lost, under_way, answered];
     let calls = serve(&host, fates);
@@ -120,6 +130,19 @@ fn a_server_that_restarts_in_the_midst_of_a_request_is_asked_for_the_same_again(
     host.jitctl(&ASK);
     let (head, _) = calls.recv().expect("a call");
     assert_ne!(key(&(head, String::new())), key(&posted[0]));
+}
+
+#[test]
+fn a_server_that_says_that_it_stops_is_waited_for_while_it_is_away() {
+    let host = Host::new();
+    let answered = Fate::Answered(201, request("pending"));
+    let calls = serve(&host, vec![Fate::Stopped, answered]);
+    let ended = host.jitctl(&ASK);
+    assert_eq!(ended.code, 5, "{}", ended.err);
+    let posted = calls
+        .try_iter()
+        .filter(|(head, _)| head.starts_with("POST "));
+    assert_eq!(posted.count(), 2);
 }
 
 #[test]
