@@ -13,9 +13,9 @@ use crate::workflow::{Grant, State};
 pub struct Loss {
     /// Grants that are revoked.
     pub grants: Vec<Grant>,
-    /// Undecided requests that are withdrawn.
+    /// Undecided requests that are withdrawn, or of somebody whose time is over: nobody can approve those.
     pub requests: Vec<Requested>,
-    /// Users' tokens that count no more.
+    /// Users' tokens that count no more, or make nobody known since their user's time is over.
     pub tokens: Vec<UserTokenMade>,
 }
 
@@ -26,7 +26,18 @@ impl Loss {
         let mut revoked: BTreeSet<&GrantId> = BTreeSet::new();
         let mut removed: BTreeSet<&Principal> = BTreeSet::new();
         let mut turned: BTreeSet<&Principal> = BTreeSet::new();
+        let mut ended: BTreeSet<&Principal> = BTreeSet::new();
+        let is_over = |name: &Principal| {
+            let user = state.directory.user(name);
+            user.is_some_and(|user| user.has_ended(now))
+        };
         for event in events {
+            if let Event::UserSet(user) = event
+                && user.has_ended(now)
+                && !is_over(&user.name)
+            {
+                ended.insert(&user.name);
+            }
             match event {
                 Event::Revoked { grant, .. } => _ = revoked.insert(grant),
                 Event::UserRemoved { name, .. } => _ = removed.insert(name),
@@ -40,9 +51,13 @@ impl Loss {
         let requests = state
             .pending()
             .map(|request| &request.asked)
-            .filter(|asked| now < asked.lapses_at && removed.contains(&asked.principal));
-        let tokens = removed
-            .union(&turned)
+            .filter(|asked| {
+                let name = &asked.principal;
+                now < asked.lapses_at && (removed.contains(name) || ended.contains(name))
+            });
+        let tokens = &(&removed | &turned) | &ended;
+        let tokens = tokens
+            .into_iter()
             .flat_map(|name| state.user_tokens.of(name, now));
         Self {
             grants: grants.cloned().collect(),

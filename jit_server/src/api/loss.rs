@@ -13,9 +13,9 @@ use crate::workflow::Grant;
 pub(super) struct LossView {
     /// Grants that are revoked.
     grants: Vec<LostGrant>,
-    /// Undecided requests that are withdrawn.
+    /// Undecided requests that are withdrawn, or of somebody whose time is over: nobody can approve those.
     requests: Vec<LostRequest>,
-    /// Users' tokens that count no more.
+    /// Users' tokens that count no more, or make nobody known since their user's time is over.
     tokens: Vec<LostToken>,
 }
 

@@ -198,6 +198,13 @@ impl Planner<'_> {
             }
             let sign = before.map_or(Sign::Added, |_| Sign::Changed);
             self.change(sign, Thing::User, &user.name, user_details(before, user));
+            if let Some(until) = user.until.filter(|_| user.has_ended(self.now)) {
+                self.plan.warnings.push(format!(
+                    "the time of {} is over with this: it went until {}",
+                    user.name,
+                    Until(until)
+                ));
+            }
             self.wants(Command::SetUser(user.clone()))?;
         }
         let gone = state.directory.users();

@@ -405,3 +405,28 @@ fn a_plan_warns_of_a_stage_that_service_accounts_would_have_to_do() {
     assert!(warned("{ users = [\"bob\", \"ci\"] }").is_empty());
     assert!(warned("{ groups = [\"leads\"] }").is_empty());
 }
+
+#[test]
+fn an_end_that_is_past_is_warned_of_with_what_it_cuts() {
+    let mut state = state(&users(1));
+    let (later, hash) = ("2026-11-22T18:00:00Z", "0".repeat(64));
+    let open = [
+        serde_json::json!({ "kind": "user_token_made", "token": "u1", "user": "alice", "secret": hash, "expires": later }),
+        serde_json::json!({ "kind": "requested", "request": "r1", "principal": "alice", "login": "alice", "role": "one", "hosts": ["web-1"],
+            "actions": ["ssh"], "for_seconds": 60, "reason": "disk full", "lapses_at": later, "policy": hash }),
+    ];
+    let open = open.map(|event| serde_json::from_value(event).unwrap());
+    happen(&mut state, &open);
+    let with = |until: &str| wanted(Some(&format!("{}until = \"{until}\"\n", users(1))), None);
+    let plan = planned(&state, &with("2026-12-31"));
+    assert!(plan.warnings.is_empty() && plan.lost == Loss::default());
+    let plan = planned(&state, &with("2026-11-21"));
+    let [warning] = plan.warnings.as_slice() else {
+        panic!("{:?}", plan.warnings)
+    };
+    assert!(warning.contains("alice") && warning.contains("2026-11-21"));
+    assert_eq!((plan.lost.tokens.len(), plan.lost.requests.len()), (1, 1));
+    // Who was over already loses nothing more.
+    happen(&mut state, &plan.events);
+    assert_eq!(planned(&state, &with("2026-11-20")).lost, Loss::default());
+}
