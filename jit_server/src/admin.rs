@@ -60,6 +60,15 @@ struct User {
     logins: Vec<LoginDocument>,
 }
 
+/// A user as he was set.
+#[derive(Debug, Serialize, Deserialize)]
+struct SetUser {
+    #[serde(flatten)]
+    user: User,
+    changed: Vec<String>,
+    lost: loss::Loss,
+}
+
 impl User {
     /// All Unix accounts that the user has on some host.
     fn all_logins(&self) -> BTreeSet<&str> {
@@ -85,7 +94,7 @@ struct UserKey {
 ///
 /// # Errors
 /// Where a key's file can't be read, or the server refuses.
-pub async fn add_user(new: NewUser, out: &mut impl Write) -> Result<(), Error> {
+pub async fn add_user(new: NewUser, now: Timestamp, out: &mut impl Write) -> Result<(), Error> {
     let mut keys = Vec::new();
     for file in &new.keys {
         keys.extend(key_lines(file)?);
@@ -96,15 +105,41 @@ pub async fn add_user(new: NewUser, out: &mut impl Write) -> Result<(), Error> {
             return Err(Error::Setup(format!("attribute {name} is given twice")));
         }
     }
-    let hours: Vec<WindowDocument> = new.hours.iter().map(WindowDocument::from).collect();
     let client = Client::new(&new.reach.socket);
-    let body = json!({ "name": new.name, "login": new.login, "groups": new.groups, "keys": keys, "until": new.until, "attributes": attributes, "service": new.service, "hours": hours });
-    let user: User = client.post("/v1/users", &body).await?;
+    let mut body = json!({ "name": new.name, "login": new.login, "groups": new.groups, "keys": keys, "attributes": attributes });
+    limit(&mut body, &new);
+    let set: SetUser = client.post("/v1/users", &body).await?;
     if new.json {
-        return print_json(out, &user);
+        return print_json(out, &set);
     }
     let all: Vec<User> = client.get("/v1/users").await?;
-    say(out, &described(&user, &all))
+    let mut text = described(&set.user, &all);
+    for change in &set.changed {
+        text.push_str(&format!("  changed: {change}\n"));
+    }
+    let lost = set.lost.lines(now);
+    if !lost.is_empty() {
+        text.push_str(&format!("ended with it:\n{lost}"));
+    }
+    say(out, &text)
+}
+
+/// The limits that are given. Of another one nothing is said, so that nobody loses one by a word left out; or that there is none, where that
+/// is wanted.
+fn limit(body: &mut Value, new: &NewUser) {
+    let hours: Vec<WindowDocument> = new.hours.iter().map(WindowDocument::from).collect();
+    if new.replace || new.until.is_some() {
+        body["until"] = json!(new.until);
+    }
+    if new.replace || new.service {
+        body["service"] = json!(new.service);
+    }
+    if new.replace || !hours.is_empty() {
+        body["hours"] = json!(hours);
+    }
+    if new.replace {
+        body["logins"] = json!([]);
+    }
 }
 
 fn described(user: &User, all: &[User]) -> String {

@@ -12,6 +12,7 @@ use crate::label::{LabelKey, LabelValue};
 use crate::policy::{Mistake, Policy};
 
 pub use parse::{HOSTS, POLICY, Texts, USERS, read};
+pub(crate) use plan::user_details;
 pub use plan::{Change, Plan, Sign, Thing, plan};
 
 /// How things are to be.

@@ -14,6 +14,16 @@ pub enum Error {
     /// It could not be kept, so it did not happen.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A user would lose a limit that the call says nothing of.
+    #[error(
+        "{user} has limits that this says nothing of and would take away: {limits}; say each as it is to be, or that there is none (`jit-server user add --replace`)"
+    )]
+    DropsLimits {
+        /// Whose.
+        user: jit_grant::Principal,
+        /// Which, as the API calls them.
+        limits: String,
+    },
     /// The signing key.
     #[error("the signing key {path}: {why}")]
     SigningKey {

@@ -74,7 +74,7 @@ async fn run_async(command: Command, out: &mut impl Write) -> Result<ExitCode, E
         Command::Init(options) => init::init(options, out).await,
         Command::Prepare(options) => init::prepare(options, out).await,
         Command::Serve(options) => serve::serve(options).await,
-        Command::User(UserCommand::Add(new)) => admin::add_user(new, out).await,
+        Command::User(UserCommand::Add(new)) => admin::add_user(new, now, out).await,
         Command::User(UserCommand::List(options)) => admin::list_users(options, out).await,
         Command::User(UserCommand::Remove(user)) => admin::remove_user(user, now, out).await,
         Command::User(UserCommand::Token(options)) => admin::user_token(options, now, out).await,

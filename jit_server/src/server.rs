@@ -41,6 +41,7 @@ pub(crate) use enrolment::{REMOVED, removal};
 pub use follow::CUT_OFF_AFTER;
 pub(crate) use rotation::check_key;
 pub use user_tokens::{By, Use};
+pub use users::{Became, Spoken};
 
 /// The running server, whatever it is reached through.
 pub struct Server {
@@ -449,9 +450,9 @@ impl Server {
         if let Some(call) = &writer.call {
             call.kept(&entries);
         }
-        Ok(entries)
         // What the record needs is nothing that anybody wanted.
         entries.retain(|entry| !matches!(entry.event, Event::RecordNeeds(_)));
+        Ok(entries)
     }
 
     /// Events as they come next in the record; before them what it needs from then on, where that is more than before.
@@ -464,18 +465,18 @@ impl Server {
     ) -> Vec<Entry> {
         // What the server does by itself while it answers, it would have done without the call.
         let call = writer.call.as_ref().filter(|_| *actor != Actor::Server);
-        let numbered = (writer.place.last_seq + 1..).zip(events);
         let needs = self.look(|state| RecordNeeds::before(&events, state.record_version()));
         let first = usize::from(needs.is_some());
         let events = needs.map(Event::RecordNeeds).into_iter().chain(events);
+        let numbered = (writer.place.last_seq + 1..).zip(events);
         let entries = numbered.map(|(seq, event)| Entry {
             seq,
             at,
             actor: event.actor(actor),
-            event,
             via: call
                 .filter(|_| !matches!(event, Event::RecordNeeds(_)))
                 .and_then(|call| call.via()),
+            event,
         });
         let mut entries: Vec<Entry> = entries.collect();
         if let (Some(call), Some(first)) = (call, entries.get_mut(first)) {

@@ -72,6 +72,26 @@ async fn user_add_says_what_the_user_is_now() {
     let table = text(&run(folder.path(), &["user", "list"]).await.stdout);
     assert!(table.contains("the end of 2099-12-31 (UTC)"), "{table}");
     assert!(table.contains("team=night shift"), "{table}");
+    // A word that is left out takes no limit away.
+    let again = ["user", "add", "victor", "--login", "victor"];
+    let refused = run(folder.path(), &again).await;
+    assert_eq!(refused.status.code(), Some(3), "{refused:?}");
+    assert!(text(&refused.stderr).contains("until"), "{refused:?}");
+    let replaced = [&again[..], &["--attribute", "on_call=true", "--replace"]].concat();
+    let replaced = text(&run(folder.path(), &replaced).await.stdout);
+    assert_eq!(
+        replaced,
+        "victor: login victor, on_call=true\n  changed: - attribute team=night shift\n  changed: - until the end of 2099-12-31 (UTC)\n"
+    );
+    let token = run(folder.path(), &["user", "token", "victor"]).await;
+    assert!(token.status.success(), "{token:?}");
+    let ended = [&again[..], &["--until", "2020-02-29"]].concat();
+    let ended = text(&run(folder.path(), &ended).await.stdout);
+    assert!(ended.contains("+ until the end of 2020-02-29"), "{ended}");
+    assert!(
+        ended.contains("ended with it:\n  token u1 of victor"),
+        "{ended}"
+    );
     let shared = run(folder.path(), &["user", "add", "bob", "--login", "deploy"]).await;
     assert!(
         text(&shared.stdout).contains("also that of alice"),

@@ -446,3 +446,45 @@ async fn root_rotates_a_token_and_the_old_one_is_over_after_the_overlap() {
     let without = alice.post("/v1/token/rotate", json!({})).await;
     without.refuses(403, "no-token-shown");
 }
+
+#[tokio::test]
+async fn a_call_that_leaves_a_limit_out_takes_none_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let root = running.as_("root");
+    let window = json!({ "days": ["mon-sun"], "from": "00:00", "to": "24:00", "zone": "UTC" });
+    let logins = json!([{ "hosts": ["db-*"], "login": "postgres" }]);
+    let limits =
+        json!({ "until": "2099-12-31", "service": true, "hours": [window], "logins": logins });
+    let none = json!({ "until": null, "service": false, "hours": [], "logins": [] });
+    let set = async |limits: &Value| {
+        let mut body = json!({ "name": "deploy", "login": "deploy" });
+        let fields = limits.as_object().unwrap().clone();
+        body.as_object_mut().unwrap().extend(fields);
+        root.post("/v1/users", body).await
+    };
+    let made = set(&limits).await.is(201);
+    assert_eq!(made["changed"], json!([]));
+    for left_out in ["until", "service", "hours", "logins"] {
+        let mut fewer = limits.clone();
+        fewer.as_object_mut().unwrap().remove(left_out);
+        if left_out == "service" {
+            fewer["hours"] = json!([]);
+        }
+        let refused = set(&fewer).await;
+        let detail = refused.body["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(left_out), "{detail}");
+        refused.refuses(409, "drops-limits");
+    }
+    set(&json!({})).await.refuses(409, "drops-limits");
+    let users = root.get("/v1/users").await.is(200);
+    assert_eq!(users[0]["service"], true, "nothing was changed: {users}");
+    // What is said goes.
+    let set_anew = set(&none).await.is(201);
+    assert_eq!(
+        (&set_anew["service"], &set_anew["until"]),
+        (&json!(false), &Value::Null)
+    );
+    assert_eq!(set_anew["changed"].as_array().unwrap().len(), 4);
+    set(&json!({})).await.is(201);
+}

@@ -7,6 +7,7 @@ use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
 use super::Problem;
 
@@ -65,6 +66,16 @@ fn too_slow() -> Problem {
         StatusCode::REQUEST_TIMEOUT,
         "the body took longer than 10 s",
     )
+}
+
+/// A field that a body has, for one that says something else by being left out. With `default` beside it.
+///
+/// # Errors
+/// Those of the field.
+pub(super) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    field: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(field).map(Some)
 }
 
 /// What is wrong with a body. Of a wrong value its place is left out: people see this who never saw the JSON.

@@ -133,6 +133,9 @@ impl From<Error> for Problem {
             Error::Enrolment(_) => Self::forbidden(detail).code("enrolment-refused"),
             Error::NotProved(_) => Self::forbidden(detail).code("not-proved"),
             Error::NoSuchHost(_) => Self::missing(detail).code("no-host"),
+            Error::DropsLimits { .. } => {
+                Self::new(StatusCode::CONFLICT, detail).code("drops-limits")
+            }
             Error::TooManyRemovals { .. } => {
                 Self::new(StatusCode::CONFLICT, detail).code("too-many-removals")
             }

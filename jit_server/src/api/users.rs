@@ -20,7 +20,7 @@ use crate::directory::{GroupName, MOST_OF_USER};
 use crate::event::{Service, UserSet};
 use crate::logins::{LoginDocument, Logins};
 use crate::policy::{MOST_WINDOWS, Window, WindowDocument};
-use crate::server::Server;
+use crate::server::{Became, Server, Spoken};
 use crate::ssh_key::SshKey;
 use crate::until::Until;
 use crate::workflow::State as Known;
@@ -41,24 +41,26 @@ pub(super) struct NewUser {
     #[schema(value_type = Vec<String>)]
     keys: BTreeSet<SshKey>,
     /// From then on the user is nobody here. A date, such as 2026-12-31, means the end of that day in UTC; or RFC 3339.
-    #[serde(default)]
+    /// null: there is no end.
+    #[serde(default, deserialize_with = "input::given")]
     #[schema(value_type = Option<String>)]
-    until: Option<Until>,
+    until: Option<Option<Until>>,
     /// 32 at most: true, false or a short text each.
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, AttributeValue>)]
     attributes: Attributes,
     /// A program: it asks and never decides, and is known by a token alone.
-    #[serde(default)]
-    service: bool,
+    #[serde(default, deserialize_with = "input::given")]
+    #[schema(value_type = bool)]
+    service: Option<bool>,
     /// A service account's: it asks within these hours alone, and what it is given ends with them. None: at any time. 16 at most.
-    #[serde(default)]
-    #[schema(max_items = 16)]
-    hours: Vec<WindowDocument>,
+    #[serde(default, deserialize_with = "input::given")]
+    #[schema(max_items = 16, value_type = Vec<WindowDocument>)]
+    hours: Option<Vec<WindowDocument>>,
     /// On which hosts the Unix account is another one: the first that fits a host counts there. 32 at most.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "input::given")]
     #[schema(value_type = Vec<LoginDocument>)]
-    logins: Logins,
+    logins: Option<Logins>,
 }
 
 impl NewUser {
@@ -68,16 +70,27 @@ impl NewUser {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("hours: {why}"))
                 .code("bad-hours")
         };
-        if self.hours.len() > MOST_WINDOWS {
+        let hours = self.hours.as_deref().unwrap_or_default();
+        let is_service = self.service.unwrap_or(false);
+        if hours.len() > MOST_WINDOWS {
             return Err(wrong(format!("{MOST_WINDOWS} windows at most")));
         }
-        if !self.service && !self.hours.is_empty() {
+        if !is_service && !hours.is_empty() {
             return Err(wrong("only a service account has any".to_owned()));
         }
-        let windows: Result<Vec<Window>, String> =
-            self.hours.iter().map(Window::try_from).collect();
+        let windows: Result<Vec<Window>, String> = hours.iter().map(Window::try_from).collect();
         let windows = windows.map_err(wrong)?;
-        Ok(self.service.then(|| Service::within(&windows)))
+        Ok(is_service.then(|| Service::within(&windows)))
+    }
+
+    /// The limits that it speaks of. Of a person's hours there is nothing to say.
+    fn spoken(&self) -> Spoken {
+        Spoken {
+            until: self.until.is_some(),
+            service: self.service.is_some(),
+            hours: self.hours.is_some() || self.service == Some(false),
+            logins: self.logins.is_some(),
+        }
     }
 }
 
@@ -135,34 +148,51 @@ impl User {
     }
 }
 
-/// Adds a user; one of the same name becomes what is sent.
+/// A user as he was set, and what came of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SetUser {
+    #[serde(flatten)]
+    user: User,
+    /// What of him is different from before, each in a few words. Nothing where he is new.
+    changed: Vec<String>,
+    /// What ended with that.
+    lost: LossView,
+}
+
+/// Adds a user; one of the same name becomes what is sent. What he has of `until`, `service`, `hours` and `logins` is to be sent again, or
+/// taken away with null, false and empty lists; where one of them is left out, nothing changes.
 #[utoipa::path(post, path = "/v1/users", tag = "administration", request_body = NewUser, responses(
-    (status = 201, body = User),
+    (status = 201, body = SetUser),
     (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 409, body = Problem, content_type = "application/problem+json", description = "a limit that the user has is left out"),
     (status = 422, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn set(
     State(server): State<Arc<Server>>,
     _: Administrator,
     Json(new): Json<NewUser>,
-) -> Result<(StatusCode, axum::Json<User>), Problem> {
+) -> Result<(StatusCode, axum::Json<SetUser>), Problem> {
     if new.groups.len() > MOST_OF_USER || new.keys.len() > MOST_OF_USER {
         let detail = format!("a user has {MOST_OF_USER} groups and {MOST_OF_USER} keys at most");
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
     }
-    let service = new.service()?;
+    let (service, spoken) = (new.service()?, new.spoken());
     let user = UserSet {
         name: new.name,
         login: new.login,
         groups: new.groups,
         keys: new.keys,
-        until: new.until.map(|Until(until)| until),
+        until: new.until.flatten().map(|Until(until)| until),
         attributes: new.attributes,
         service,
-        logins: new.logins,
+        logins: new.logins.unwrap_or_default(),
     };
-    server.set_user(user.clone()).await?;
-    let answer = server.look(|state| User::of(&user, state));
+    let Became { changed, lost } = server.set_user(user.clone(), spoken).await?;
+    let answer = SetUser {
+        user: server.look(|state| User::of(&user, state)),
+        changed,
+        lost: LossView::from(&lost),
+    };
     Ok((StatusCode::CREATED, axum::Json(answer)))
 }
 

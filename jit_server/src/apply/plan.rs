@@ -275,7 +275,8 @@ impl Planner<'_> {
     }
 }
 
-fn user_details(before: Option<&UserSet>, user: &UserSet) -> Vec<String> {
+/// What becomes different of a user, each in a few words.
+pub(crate) fn user_details(before: Option<&UserSet>, user: &UserSet) -> Vec<String> {
     let mut details = match before {
         None => vec![format!("login {}", user.login)],
         Some(before) if before.login != user.login => {

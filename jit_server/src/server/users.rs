@@ -5,19 +5,88 @@ use std::sync::Arc;
 use jit_grant::Principal;
 
 use super::Server;
+use crate::apply::user_details;
 use crate::error::Error;
 use crate::event::{Actor, UserSet};
 use crate::loss::Loss;
 use crate::workflow::{self, Command};
 
+/// Which limits of a user a call speaks of. One that it does not speak of it does not take away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spoken {
+    /// The end of his time.
+    pub until: bool,
+    /// Whether it is a service account.
+    pub service: bool,
+    /// Its hours. A person has none.
+    pub hours: bool,
+    /// Other logins on some hosts.
+    pub logins: bool,
+}
+
+impl Spoken {
+    /// What `before` has, and the call says nothing of.
+    fn left_out(self, before: &UserSet) -> Vec<&'static str> {
+        let service = before.service.as_ref();
+        let has_hours = service.is_some_and(|service| !service.hours.is_empty());
+        let limits = [
+            ("until", before.until.is_some(), self.until),
+            ("service", service.is_some(), self.service),
+            ("hours", has_hours, self.hours),
+            ("logins", !before.logins.is_empty(), self.logins),
+        ];
+        let left_out = limits
+            .into_iter()
+            .filter(|(_, has, spoken)| *has && !spoken);
+        left_out.map(|(name, ..)| name).collect()
+    }
+}
+
+/// What came of setting a user.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Became {
+    /// What of him is different, each in a few words. Nothing where he is new.
+    pub changed: Vec<String>,
+    /// What ended with that.
+    pub lost: Loss,
+}
+
 impl Server {
     /// Adds a user, or makes it different.
     ///
     /// # Errors
-    /// That it could not be kept.
-    pub async fn set_user(self: &Arc<Self>, user: UserSet) -> Result<(), Error> {
-        let wanted = Command::SetUser(user);
-        self.execute(Actor::Administrator, wanted).await.map(drop)
+    /// [`Error::DropsLimits`], or that it could not be kept.
+    pub async fn set_user(
+        self: &Arc<Self>,
+        user: UserSet,
+        spoken: Spoken,
+    ) -> Result<Became, Error> {
+        self.uninterrupted(move |server, mut writer| async move {
+            server.take_policy(&mut writer).await?;
+            let (now, policy) = (server.now(), server.policy());
+            let actor = Actor::Administrator;
+            let (events, became) = server.look(|state| {
+                let before = state.directory.user(&user.name);
+                let left_out = before.map_or_else(Vec::new, |before| spoken.left_out(before));
+                if !left_out.is_empty() {
+                    let (user, limits) = (user.name.clone(), left_out.join(", "));
+                    return Err(Error::DropsLimits { user, limits });
+                }
+                let changed = before.map(|before| user_details(Some(before), &user));
+                let wanted = Command::SetUser(user);
+                let events = workflow::command(state, &policy, now, &actor, wanted)?;
+                let became = Became {
+                    changed: changed.unwrap_or_default(),
+                    lost: Loss::of(state, &events, now),
+                };
+                Ok((events, became))
+            })?;
+            if !events.is_empty() {
+                server.keep(&mut writer, now, actor, events).await?;
+            }
+            Ok(became)
+        })
+        .await
     }
 
     /// Checks that the time of `user` is not over.
