@@ -18,7 +18,7 @@ use jit_server::error::Error;
 use jit_server::event::{Actor, Event, UserSet};
 use jit_server::mark::Mark;
 use jit_server::policy::Policy;
-use jit_server::server::Server;
+use jit_server::server::{Server, Spoken};
 use jit_server::signer;
 use jit_server::store::{Kept, StoreError};
 use jit_server::workflow::{Ask, Command, RequestState};
@@ -146,8 +146,14 @@ async fn an_approval_rotation_or_apply_that_can_not_be_kept_changes_nothing_and_
     )
     .await
     .unwrap();
-    server.set_user(user("alice", "developers")).await.unwrap();
-    server.set_user(user("bob", "leads")).await.unwrap();
+    server
+        .set_user(user("alice", "developers"), Spoken::default())
+        .await
+        .unwrap();
+    server
+        .set_user(user("bob", "leads"), Spoken::default())
+        .await
+        .unwrap();
     let key = SigningKey::generate().unwrap().public();
     let host = server
         .enrol("web-1".parse().unwrap(), key)

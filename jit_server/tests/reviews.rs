@@ -11,7 +11,7 @@ use jit_grant::SigningKey;
 use jit_server::clock::Clock;
 use jit_server::event::{Actor, Event, UserSet};
 use jit_server::mark::Mark;
-use jit_server::server::Server;
+use jit_server::server::{Server, Spoken};
 use jit_server::signer;
 use jit_server::store::{Kept, SqliteStore};
 use jit_server::workflow::{Ask, Command};
@@ -91,7 +91,7 @@ async fn an_overdue_review_is_told_once_also_after_a_restart_and_can_still_be_gi
     let server = start(folder.path(), &hand).await;
     for name in ["alice", "bob"] {
         let user = UserSet::new(name.parse().unwrap(), name.parse().unwrap());
-        server.set_user(user).await.unwrap();
+        server.set_user(user, Spoken::default()).await.unwrap();
     }
     let key = SigningKey::generate().unwrap().public();
     server.enrol("web-1".parse().unwrap(), key).await.unwrap();
