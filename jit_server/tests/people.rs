@@ -306,6 +306,8 @@ async fn one_persons_calls_are_bounded_and_another_does_not_feel_it() {
     running.populate().await;
     let elsewhere = running.listen_elsewhere().await;
     let alice = away(&running, &elsewhere, "alice").await;
+    let of_hers = away(&running, &elsewhere, "alice").await;
+    let third = away(&running, &elsewhere, "alice").await;
     let bob = away(&running, &elsewhere, "bob").await;
     let mut held = Vec::new();
     let call = async |token: &str| {
@@ -320,12 +322,17 @@ async fn one_persons_calls_are_bounded_and_another_does_not_feel_it() {
         let answer = read(sender.send_request(request.unwrap()).await.unwrap()).await;
         (sender, answer)
     };
-    for _ in 0..16 {
-        let (sender, answer) = call(&alice.token).await;
-        answer.is(200);
-        held.push(sender);
+    // One token has half of her connections, and another of hers the other half.
+    for token in [&alice.token, &of_hers.token] {
+        for _ in 0..8 {
+            let (sender, answer) = call(token).await;
+            answer.is(200);
+            held.push(sender);
+        }
+        let (_, answer) = call(token).await;
+        answer.refuses(429, "too-many-calls");
     }
-    let (_, answer) = call(&alice.token).await;
+    let (_, answer) = call(&third.token).await;
     answer.refuses(429, "too-many-calls");
     let (_, answer) = call(&bob.token).await;
     answer.is(200);
