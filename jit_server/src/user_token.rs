@@ -165,6 +165,8 @@ pub struct Token {
     replaced_by: Option<UserTokenId>,
     /// Somebody has shown it, where it took another one's place.
     seen: bool,
+    /// The administrator made it, and not its holder.
+    of_administrator: bool,
 }
 
 impl Token {
@@ -208,6 +210,7 @@ impl UserTokens {
             refusals: 0,
             replaced_by: None,
             seen: false,
+            of_administrator: *by == Actor::Administrator,
         };
         self.tokens.insert(secret, token);
     }

@@ -1,8 +1,9 @@
 //! The next token in the place of one that counts: the same user, the same scopes, another secret.
 //!
 //! The old one counts for a while more, so that nobody who uses it is cut off. Until the new one is first shown, the old one may be rotated
-//! once more, since the answer may have been lost on its way; then the one that nobody has seen ends. After that the old one makes no other,
-//! and whoever tries is on record: he or the one who rotated before him has stolen it.
+//! once more by whoever made the new one, since the answer may have been lost on its way; then the one that nobody has seen ends. After that
+//! the old one makes no other, and whoever tries is on record: he or the one who rotated before him has stolen it. What the administrator has
+//! rotated its holder never rotates again: he may be the thief that it was rotated for.
 
 use jiff::{SignedDuration, Timestamp};
 use jit_grant::{Principal, UserTokenId};
@@ -44,7 +45,7 @@ pub enum NotRotated {
     Gone(UserTokenId),
     /// Another one has its place already.
     #[error(
-        "{token} was rotated already, and {by} has been used; where that was not you, have root revoke both: `jit-server user token {user} --revoke {by}`"
+        "{token} was rotated already, and {by} has its place; where that was neither you nor root, have root revoke both: `jit-server user token {user} --revoke {by}`"
     )]
     Already {
         /// Whose.
@@ -93,7 +94,7 @@ impl UserTokens {
             return Err(NotRotated::TooOften(old.made.user.clone()));
         }
         let unseen = match self.in_its_place(old) {
-            Some(next) if next.seen || next.replaced_by.is_some() => {
+            Some(next) if !next.may_be_taken_back(by) => {
                 return Err(NotRotated::Already {
                     user: old.made.user.clone(),
                     token: id.clone(),
@@ -188,6 +189,13 @@ impl Token {
     fn length(&self) -> u32 {
         let length = self.made.expires.duration_since(self.at).as_secs();
         u32::try_from(length).unwrap_or(0)
+    }
+
+    /// True where another one may come in the place that it took: nobody is known to have shown it, nothing came of it, and `by` is no less
+    /// than whoever made it.
+    fn may_be_taken_back(&self, by: &Actor) -> bool {
+        let may = *by == Actor::Administrator || !self.of_administrator;
+        may && !self.seen && self.replaced_by.is_none()
     }
 
     /// True where it took another one's place and nobody is known to have shown it.

@@ -120,6 +120,35 @@ fn a_lost_answer_is_asked_for_again_and_the_one_that_nobody_saw_ends() {
 }
 
 #[test]
+fn what_root_rotated_its_holder_neither_takes_back_nor_rotates_again() {
+    let mut tokens = first(30, Some(90));
+    assert_eq!(rotate(&mut tokens, 1, &root(), at(10), 3_600), Ok(2));
+    let already = |tokens: &mut UserTokens, by: u64, now: u32| {
+        let refused = rotate(tokens, 1, &holder(), at(now), 60).unwrap_err();
+        assert!(matches!(refused, NotRotated::Already { by: next, .. } if next == id(by)));
+    };
+    already(&mut tokens, 2, 11);
+    assert!(counts(&tokens, 2, at(11)));
+    // Root's own answer may have been lost, too.
+    assert_eq!(rotate(&mut tokens, 1, &root(), at(12), 3_600), Ok(3));
+    already(&mut tokens, 3, 13);
+    tokens.ended(&id(3), super::super::End::Revoked);
+    already(&mut tokens, 3, 14);
+    // A record in which the holder did it all the same opens nothing.
+    let mut forged = tokens.named(&id(3)).unwrap().made.clone();
+    forged.token = id(4);
+    forged.secret = format!("{:064x}", 4).parse().unwrap();
+    tokens.made(forged, &holder(), at(15));
+    assert!(tokens.named(&id(4)).is_none());
+    // Whom root's comes from in turn does not matter.
+    let mut tokens = first(30, None);
+    assert_eq!(rotate(&mut tokens, 1, &holder(), at(10), 3_600), Ok(2));
+    assert_eq!(rotate(&mut tokens, 1, &root(), at(11), 3_600), Ok(3));
+    assert!(!counts(&tokens, 2, at(11)));
+    already(&mut tokens, 3, 12);
+}
+
+#[test]
 fn nobody_fills_the_record_by_rotating_without_end() {
     let mut tokens = first(30, None);
     for _ in 0..MOST_A_DAY {
