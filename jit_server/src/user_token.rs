@@ -1,5 +1,6 @@
 //! Users' tokens: who calls over the network, and until when.
 
+mod kept;
 mod rotation;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,9 @@ use jit_grant::{Principal, SecretHash, UserTokenId};
 
 use crate::event::{Actor, UserSet, UserTokenMade};
 use crate::scope::{self, Scope, Scopes};
+
+use kept::Kept;
+use rotation::Rotations;
 
 pub use rotation::{LONGEST_OVERLAP, Next, NotRotated, Replaces};
 
@@ -156,11 +160,13 @@ pub struct Token {
     pub made: UserTokenMade,
     /// When.
     pub at: Timestamp,
-    /// How it ended. None: nothing but its time ends it.
-    end: Option<End>,
+    /// How it ended, and when. None: nothing but its time ends it.
+    end: Option<(End, Timestamp)>,
     refusals: u32,
     /// As far as its holder may have it renewed, whatever became of it.
     horizon: Timestamp,
+    /// The first one of its chain: itself, where it took no other one's place.
+    first: UserTokenId,
     /// The one that took its place.
     replaced_by: Option<UserTokenId>,
     /// Somebody has shown it, where it took another one's place.
@@ -184,10 +190,12 @@ fn number(id: &str) -> u64 {
         .unwrap_or(0)
 }
 
-/// All tokens of users there were, by what is kept of their secrets.
+/// The tokens of users: all that count, and those that ended lately.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserTokens {
-    tokens: BTreeMap<SecretHash, Token>,
+    tokens: Kept,
+    /// By the first token of each chain.
+    rotations: BTreeMap<UserTokenId, Rotations>,
     /// The highest number given, or to be given to none.
     last: u64,
 }
@@ -196,14 +204,15 @@ impl UserTokens {
     /// Takes in a new one that `by` made, where he may have.
     pub fn made(&mut self, made: UserTokenMade, by: &Actor, at: Timestamp) {
         self.last = self.last.max(number(made.token.as_str()));
-        let secret = made.secret.clone();
-        // A second one of the same secret would change whose it is.
-        if self.tokens.contains_key(&secret) || !self.may_be_made(&made, by, at) {
+        self.forget(at);
+        let is_new = self.tokens.has_place_for(&made.token, &made.secret);
+        if !is_new || !self.may_be_made(&made, by, at) {
             return;
         }
-        self.replace(&made);
+        let first = self.replace(&made, by, at);
         let token = Token {
             horizon: made.horizon(),
+            first,
             made,
             at,
             end: None,
@@ -212,42 +221,37 @@ impl UserTokens {
             seen: false,
             of_administrator: *by == Actor::Administrator,
         };
-        self.tokens.insert(secret, token);
+        self.tokens.insert(token);
     }
 
     /// Takes in that one was refused.
     pub fn refused(&mut self, id: &UserTokenId) {
-        self.change(id, |token| token.refusals += 1);
+        self.tokens.change(id, |token| token.refusals += 1);
     }
 
-    /// Takes in that one is over. The first end stays.
-    pub fn ended(&mut self, id: &UserTokenId, end: End) {
-        self.change(id, |token| {
-            token.end.get_or_insert(end);
+    /// Takes in that one is over since `at`. The first end stays.
+    pub fn ended(&mut self, id: &UserTokenId, end: End, at: Timestamp) {
+        self.tokens.change(id, |token| {
+            token.end.get_or_insert((end, at));
         });
     }
 
     /// Takes in that `user` was locked or removed at `at`: none of his tokens comes back.
     pub fn end_of(&mut self, user: &Principal, end: End, at: Timestamp) {
-        let his = self.tokens.values_mut();
-        for token in his.filter(|token| token.made.user == *user && token.counts(at)) {
-            token.end = Some(end);
+        let his = self.of(user, at).map(|token| token.made.token.clone());
+        for id in his.collect::<Vec<_>>() {
+            self.ended(&id, end, at);
         }
     }
 
-    /// Takes in that an older copy of the database was put back: none counts any more, and numbers go on above `number`.
-    pub fn end_all(&mut self, number: u64) {
-        for token in self.tokens.values_mut() {
-            token.end.get_or_insert(End::Restored);
+    /// Takes in that an older copy of the database was put back at `at`: none counts any more, and numbers go on above `number`.
+    pub fn end_all(&mut self, number: u64, at: Timestamp) {
+        let open = self.tokens.without_end();
+        let open = open.map(|token| token.made.token.clone());
+        for id in open.collect::<Vec<_>>() {
+            self.ended(&id, End::Restored, at);
         }
         self.last = self.last.max(number);
-    }
-
-    fn change(&mut self, id: &UserTokenId, change: impl FnOnce(&mut Token)) {
-        self.tokens
-            .values_mut()
-            .find(|token| token.made.token == *id)
-            .map(change);
     }
 
     /// The number of the token to come.
@@ -262,20 +266,19 @@ impl UserTokens {
         user: &'a Principal,
         now: Timestamp,
     ) -> impl Iterator<Item = &'a Token> {
-        let his = self.tokens.values();
-        his.filter(move |token| token.made.user == *user && token.counts(now))
+        self.tokens.of(user).filter(move |token| token.counts(now))
     }
 
     /// Those whose end is not in the record yet.
     pub fn lapsed(&self, now: Timestamp) -> impl Iterator<Item = &UserTokenMade> {
-        let lapsed = move |token: &&Token| token.end.is_none() && now >= token.made.expires;
-        self.tokens.values().filter(lapsed).map(|token| &token.made)
+        let made = self.tokens.without_end().map(|token| &token.made);
+        made.take_while(move |made| now >= made.expires)
     }
 
     /// Whether a refusal of this token is still to be kept.
     #[must_use]
     pub fn keeps_refusal(&self, id: &UserTokenId) -> bool {
-        let token = self.tokens.values().find(|token| token.made.token == *id);
+        let token = self.tokens.named(id);
         token.is_some_and(|token| token.refusals < MOST_REFUSALS)
     }
 
@@ -285,8 +288,11 @@ impl UserTokens {
     /// # Errors
     /// Why it does not.
     pub fn admit(&self, secret: &SecretHash, now: Timestamp) -> Result<&Token, UserTokenRefused> {
-        let token = self.tokens.get(secret).ok_or(UserTokenRefused::Unknown)?;
-        let why = match token.end {
+        let token = self
+            .tokens
+            .of_secret(secret)
+            .ok_or(UserTokenRefused::Unknown)?;
+        let why = match token.end.map(|(end, _)| end) {
             Some(End::Revoked) => "was revoked",
             Some(End::Locked) => "ended when that user was locked",
             Some(End::Removed) => "ended when that user was removed",
@@ -352,14 +358,14 @@ mod tests {
         assert_eq!(unknown, Err(UserTokenRefused::Unknown));
         assert_eq!(tokens.lapsed(at(99)).count(), 0);
         assert_eq!(tokens.lapsed(at(100)).count(), 2);
-        tokens.ended(&"u1".parse().unwrap(), End::Expired);
+        tokens.ended(&"u1".parse().unwrap(), End::Expired, at(100));
         assert_eq!(tokens.lapsed(at(100)).count(), 1);
     }
 
     #[test]
     fn a_revoked_token_counts_no_more_and_others_do() {
         let mut tokens = tokens();
-        tokens.ended(&"u1".parse().unwrap(), End::Revoked);
+        tokens.ended(&"u1".parse().unwrap(), End::Revoked, at(0));
         let refused = tokens.admit(&hash("a"), at(1)).unwrap_err().to_string();
         assert_eq!(refused, "token u1 of alice was revoked");
         assert!(tokens.admit(&hash("b"), at(1)).is_ok());
@@ -393,6 +399,8 @@ mod tests {
     fn no_later_event_makes_a_token_somebody_elses() {
         let mut tokens = tokens();
         tokens.made(made("u3", "mallory", "a"), &Actor::Administrator, at(1));
+        tokens.made(made("u1", "mallory", "c"), &Actor::Administrator, at(1));
+        assert!(tokens.admit(&hash("c"), at(2)).is_err());
         let user = &tokens.admit(&hash("a"), at(2)).unwrap().made.user;
         assert_eq!(user.as_str(), "alice");
     }

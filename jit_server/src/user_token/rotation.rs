@@ -5,6 +5,8 @@
 //! the old one makes no other, and whoever tries is on record: he or the one who rotated before him has stolen it. What the administrator has
 //! rotated its holder never rotates again: he may be the thief that it was rotated for.
 
+use std::collections::VecDeque;
+
 use jiff::{SignedDuration, Timestamp};
 use jit_grant::{Principal, UserTokenId};
 use serde::{Deserialize, Serialize};
@@ -13,7 +15,7 @@ use super::{Token, UserTokens};
 use crate::clock::seconds_after;
 use crate::event::{Actor, UserTokenMade};
 
-/// Rotations by a user's own hand within a day at most: the record keeps each for ever.
+/// Rotations of one chain by its holder's hand within a day at most: the record keeps each for ever.
 const MOST_A_DAY: usize = 48;
 const ONE_DAY: SignedDuration = SignedDuration::from_hours(24);
 /// A token counts for so long at most after another one has taken its place. Seconds.
@@ -56,11 +58,38 @@ pub enum NotRotated {
         by: UserTokenId,
     },
     /// Somebody rotates without end.
-    #[error("{0} has rotated tokens {MOST_A_DAY} times within a day, which is as often as may be")]
-    TooOften(Principal),
+    #[error(
+        "{0} was rotated {MOST_A_DAY} times within a day, with those before it in its place, which is as often as may be"
+    )]
+    TooOften(UserTokenId),
     /// The old one would count for too long.
     #[error("the old token may count for {LONGEST_OVERLAP} s more at most")]
     Overlap,
+}
+
+/// When the holder of a chain has rotated it, as far as that still bounds him.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Rotations(VecDeque<Timestamp>);
+
+impl Rotations {
+    fn note(&mut self, at: Timestamp) {
+        self.0.push_back(at);
+        while self
+            .0
+            .front()
+            .is_some_and(|first| !within_a_day(*first, at))
+        {
+            self.0.pop_front();
+        }
+    }
+
+    fn within_a_day(&self, now: Timestamp) -> usize {
+        self.0.iter().filter(|at| within_a_day(**at, now)).count()
+    }
+}
+
+fn within_a_day(at: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(at) < ONE_DAY
 }
 
 impl UserTokenMade {
@@ -88,10 +117,12 @@ impl UserTokens {
         if overlap_seconds > LONGEST_OVERLAP {
             return Err(NotRotated::Overlap);
         }
-        let old = self.named(id).filter(|old| old.counts(now));
+        let old = self.tokens.named(id).filter(|old| old.counts(now));
         let old = old.ok_or_else(|| NotRotated::Gone(id.clone()))?;
-        if *by != Actor::Administrator && self.of_today(&old.made.user, now) >= MOST_A_DAY {
-            return Err(NotRotated::TooOften(old.made.user.clone()));
+        let rotations = self.rotations.get(&old.first);
+        let rotations = rotations.map_or(0, |rotations| rotations.within_a_day(now));
+        if *by != Actor::Administrator && rotations >= MOST_A_DAY {
+            return Err(NotRotated::TooOften(id.clone()));
         }
         let unseen = match self.in_its_place(old) {
             Some(next) if !next.may_be_taken_back(by) => {
@@ -148,39 +179,47 @@ impl UserTokens {
             && replaces.until <= seconds_after(at, LONGEST_OVERLAP)
     }
 
-    /// Takes in that `made` is there: what it replaces ends sooner.
-    pub(super) fn replace(&mut self, made: &UserTokenMade) {
-        let Some(Replaces { token, until }) = &made.replaces else {
-            return;
-        };
+    /// Takes in that `by` has made `made`: what it replaces ends sooner. Gives the first one of its chain.
+    pub(super) fn replace(
+        &mut self,
+        made: &UserTokenMade,
+        by: &Actor,
+        at: Timestamp,
+    ) -> UserTokenId {
         let next = made.token.clone();
-        self.change(token, |old| {
+        let Some(Replaces { token, until }) = &made.replaces else {
+            return next;
+        };
+        let old = self.tokens.named(token);
+        let first = old.map_or_else(|| next.clone(), |old| old.first.clone());
+        self.tokens.change(token, |old| {
             old.made.expires = old.made.expires.min(*until);
             old.replaced_by = Some(next);
         });
+        if *by != Actor::Administrator {
+            self.rotations.entry(first.clone()).or_default().note(at);
+        }
+        first
+    }
+
+    /// Forgets what nothing needs any more.
+    pub(super) fn forget(&mut self, now: Timestamp) {
+        for token in self.tokens.forget(now) {
+            let rotations = self.rotations.get(&token.first);
+            if rotations.is_some_and(|rotations| rotations.within_a_day(now) == 0) {
+                self.rotations.remove(&token.first);
+            }
+        }
     }
 
     /// Takes in that somebody has shown it.
     pub fn seen(&mut self, id: &UserTokenId) {
-        self.change(id, |token| token.seen = true);
-    }
-
-    /// How many tokens of `user` took another one's place within a day.
-    fn of_today(&self, user: &Principal, now: Timestamp) -> usize {
-        let his = self.tokens.values().filter(|token| {
-            token.made.user == *user
-                && token.made.replaces.is_some()
-                && now.duration_since(token.at) < ONE_DAY
-        });
-        his.count()
-    }
-
-    fn named(&self, id: &UserTokenId) -> Option<&Token> {
-        self.tokens.values().find(|token| token.made.token == *id)
+        self.tokens.change(id, |token| token.seen = true);
     }
 
     fn in_its_place(&self, old: &Token) -> Option<&Token> {
-        old.replaced_by.as_ref().and_then(|id| self.named(id))
+        let next = old.replaced_by.as_ref()?;
+        self.tokens.named(next)
     }
 }
 

@@ -114,7 +114,7 @@ mod tests {
         );
         state.tokens.end_all(20_000);
         assert_eq!(state.ids_after_restoring(), 40_000);
-        state.user_tokens.end_all(39_999);
+        state.user_tokens.end_all(39_999, Timestamp::UNIX_EPOCH);
         assert_eq!(state.ids_after_restoring(), 50_000, "of all kinds");
     }
 }

@@ -227,8 +227,12 @@ impl State {
                 self.user_tokens.made(made.clone(), &entry.actor, entry.at);
             }
             Event::UserTokenRefused { token, .. } => self.user_tokens.refused(token),
-            Event::UserTokenRevoked { token, .. } => self.user_tokens.ended(token, End::Revoked),
-            Event::UserTokenExpired { token, .. } => self.user_tokens.ended(token, End::Expired),
+            Event::UserTokenRevoked { token, .. } => {
+                self.user_tokens.ended(token, End::Revoked, entry.at)
+            }
+            Event::UserTokenExpired { token, .. } => {
+                self.user_tokens.ended(token, End::Expired, entry.at)
+            }
             Event::UserTokenSeen { token, .. } => self.user_tokens.seen(token),
             Event::Requested(asked) => self.requested(asked, entry),
             Event::Approved(approved) => self.approved(approved, entry),
@@ -272,7 +276,7 @@ impl State {
             self.close(&id, RequestState::Denied, entry);
         }
         self.tokens.end_all(restored.ids_above);
-        self.user_tokens.end_all(restored.ids_above);
+        self.user_tokens.end_all(restored.ids_above, entry.at);
         self.ids_above = self.ids_above.max(restored.ids_above);
         self.unconfirmed = Some(Unconfirmed {
             restored: restored.clone(),

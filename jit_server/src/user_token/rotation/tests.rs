@@ -1,9 +1,12 @@
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use proptest::prelude::*;
 
 use super::*;
 use crate::scope::Scope;
+use crate::user_token::{End, UserTokenRefused};
 
 const DAY: u32 = 86_400;
 
@@ -50,7 +53,7 @@ fn rotate(
 ) -> Result<u64, NotRotated> {
     let Next { made, unseen } = tokens.after(&id(old), by, now, overlap)?;
     if let Some(unseen) = unseen {
-        tokens.ended(&unseen, super::super::End::Revoked);
+        tokens.ended(&unseen, End::Revoked, now);
     }
     let number = tokens.next();
     let made = UserTokenMade {
@@ -63,7 +66,7 @@ fn rotate(
 }
 
 fn counts(tokens: &UserTokens, number: u64, now: Timestamp) -> bool {
-    tokens.named(&id(number)).unwrap().counts(now)
+    tokens.tokens.named(&id(number)).unwrap().counts(now)
 }
 
 #[test]
@@ -73,9 +76,12 @@ fn the_old_token_counts_for_the_overlap_and_the_next_one_for_the_same_and_as_lon
     assert_eq!(rotate(&mut tokens, 1, &root(), now, 600), Ok(2));
     assert!(counts(&tokens, 1, seconds_after(now, 599)));
     assert!(!counts(&tokens, 1, seconds_after(now, 600)));
-    let next = tokens.named(&id(2)).unwrap();
+    let next = tokens.tokens.named(&id(2)).unwrap();
     assert_eq!(next.made.expires, at(50 * DAY));
-    assert_eq!(next.made.scopes, tokens.named(&id(1)).unwrap().made.scopes);
+    assert_eq!(
+        next.made.scopes,
+        tokens.tokens.named(&id(1)).unwrap().made.scopes
+    );
     let secret = format!("{:064x}", 1).parse().unwrap();
     let refused = tokens.admit(&secret, seconds_after(now, 600)).unwrap_err();
     assert_eq!(
@@ -90,21 +96,33 @@ fn the_old_token_counts_for_the_overlap_and_the_next_one_for_the_same_and_as_lon
 fn its_holder_has_it_renewed_as_far_as_root_said_and_no_further() {
     let mut fixed = first(30, None);
     assert_eq!(rotate(&mut fixed, 1, &holder(), at(20 * DAY), 60), Ok(2));
-    assert_eq!(fixed.named(&id(2)).unwrap().made.expires, at(30 * DAY));
+    assert_eq!(
+        fixed.tokens.named(&id(2)).unwrap().made.expires,
+        at(30 * DAY)
+    );
     let mut renewable = first(30, Some(45));
     assert_eq!(
         rotate(&mut renewable, 1, &holder(), at(10 * DAY), 60),
         Ok(2)
     );
-    assert_eq!(renewable.named(&id(2)).unwrap().made.expires, at(40 * DAY));
+    assert_eq!(
+        renewable.tokens.named(&id(2)).unwrap().made.expires,
+        at(40 * DAY)
+    );
     assert_eq!(
         rotate(&mut renewable, 2, &holder(), at(39 * DAY), 60),
         Ok(3)
     );
-    assert_eq!(renewable.named(&id(3)).unwrap().made.expires, at(45 * DAY));
+    assert_eq!(
+        renewable.tokens.named(&id(3)).unwrap().made.expires,
+        at(45 * DAY)
+    );
     // Root begins its time anew.
     assert_eq!(rotate(&mut renewable, 3, &root(), at(44 * DAY), 60), Ok(4));
-    assert_eq!(renewable.named(&id(4)).unwrap().made.expires, at(74 * DAY));
+    assert_eq!(
+        renewable.tokens.named(&id(4)).unwrap().made.expires,
+        at(74 * DAY)
+    );
 }
 
 #[test]
@@ -132,14 +150,14 @@ fn what_root_rotated_its_holder_neither_takes_back_nor_rotates_again() {
     // Root's own answer may have been lost, too.
     assert_eq!(rotate(&mut tokens, 1, &root(), at(12), 3_600), Ok(3));
     already(&mut tokens, 3, 13);
-    tokens.ended(&id(3), super::super::End::Revoked);
+    tokens.ended(&id(3), End::Revoked, at(14));
     already(&mut tokens, 3, 14);
     // A record in which the holder did it all the same opens nothing.
-    let mut forged = tokens.named(&id(3)).unwrap().made.clone();
+    let mut forged = tokens.tokens.named(&id(3)).unwrap().made.clone();
     forged.token = id(4);
     forged.secret = format!("{:064x}", 4).parse().unwrap();
     tokens.made(forged, &holder(), at(15));
-    assert!(tokens.named(&id(4)).is_none());
+    assert!(tokens.tokens.named(&id(4)).is_none());
     // Whom root's comes from in turn does not matter.
     let mut tokens = first(30, None);
     assert_eq!(rotate(&mut tokens, 1, &holder(), at(10), 3_600), Ok(2));
@@ -155,7 +173,7 @@ fn nobody_fills_the_record_by_rotating_without_end() {
         rotate(&mut tokens, 1, &holder(), at(10), 60).unwrap();
     }
     let again = rotate(&mut tokens, 1, &holder(), at(11), 60);
-    assert_eq!(again, Err(NotRotated::TooOften("deploy".parse().unwrap())));
+    assert_eq!(again, Err(NotRotated::TooOften(id(1))));
     let last = tokens.next() - 1;
     rotate(&mut tokens, last, &root(), at(11), 60).unwrap();
     let last = tokens.next() - 1;
@@ -176,7 +194,7 @@ fn a_record_can_not_make_a_token_more_by_rotating_it() {
         change(&mut forged);
         let mut tokens = tokens.clone();
         tokens.made(forged, by, now);
-        tokens.named(&id(2)).is_some()
+        tokens.tokens.named(&id(2)).is_some()
     };
     assert!(made(&|_| (), &holder()));
     let stranger = Actor::Principal("eve".parse().unwrap());
@@ -191,6 +209,73 @@ fn a_record_can_not_make_a_token_more_by_rotating_it() {
     assert!(!made(&anothers, &stranger) && !made(&anothers, &holder()));
     let out_of_nothing = |forged: &mut UserTokenMade| forged.replaces = None;
     assert!(!made(&out_of_nothing, &holder()));
+}
+
+#[test]
+fn one_token_rotated_all_day_leaves_others_theirs() {
+    let mut tokens = first(30, None);
+    let mut other = tokens.tokens.named(&id(1)).unwrap().made.clone();
+    other.token = id(2);
+    other.secret = format!("{:064x}", 2).parse().unwrap();
+    tokens.made(other, &root(), at(0));
+    // Root's own do not count.
+    assert_eq!(rotate(&mut tokens, 1, &root(), at(1), 60), Ok(3));
+    let mut last = 3;
+    for _ in 0..MOST_A_DAY {
+        last = rotate(&mut tokens, last, &holder(), at(10), 60).unwrap();
+        tokens.seen(&id(last));
+    }
+    let again = rotate(&mut tokens, last, &holder(), at(11), 60);
+    assert_eq!(again, Err(NotRotated::TooOften(id(last))));
+    rotate(&mut tokens, 2, &holder(), at(11), 60).unwrap();
+}
+
+/// Time that this thread spends on a chain of so many rotations, all of them within a day.
+fn time_of(rotations: u64) -> Duration {
+    let spent = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
+    let mut tokens = first(30, None);
+    let before = spent();
+    for number in 1..=rotations {
+        assert_eq!(
+            rotate(&mut tokens, number, &root(), at(10), 60),
+            Ok(number + 1)
+        );
+        tokens.seen(&id(number + 1));
+        assert_eq!(tokens.lapsed(at(10)).count(), 0);
+        if number >= 20 {
+            tokens.ended(&id(number - 19), End::Expired, at(10));
+        }
+    }
+    spent() - before
+}
+
+#[test]
+fn a_record_of_many_rotations_is_replayed_in_a_time_that_grows_as_they_do() {
+    let (few, many) = (time_of(5_000), time_of(20_000));
+    assert!(
+        many < few * 8,
+        "{few:?}, and four times as many in {many:?}"
+    );
+}
+
+#[test]
+fn tokens_that_ended_long_ago_are_forgotten_and_their_numbers_are_not() {
+    let mut tokens = first(3_650, None);
+    let mut last = 1;
+    for day in 1..=400 {
+        let now = at(day * DAY);
+        let number = rotate(&mut tokens, last, &holder(), now, 60).unwrap();
+        tokens.seen(&id(number));
+        tokens.ended(&id(last), End::Expired, seconds_after(now, 60));
+        last = number;
+    }
+    assert!(tokens.tokens.count() <= 33, "{}", tokens.tokens.count());
+    assert_eq!((tokens.next(), tokens.rotations.len()), (402, 1));
+    let known = |number: u64| {
+        let secret = format!("{number:064x}").parse().unwrap();
+        tokens.admit(&secret, at(400 * DAY)) != Err(UserTokenRefused::Unknown)
+    };
+    assert!(known(401) && known(372) && !known(360));
 }
 
 proptest! {
@@ -211,10 +296,10 @@ proptest! {
             {
                 tokens.seen(&id(next));
             }
-            prop_assert!(tokens.tokens.values().all(|token| token.made.expires <= end));
+            prop_assert!(tokens.tokens.without_end().all(|token| token.made.expires <= end));
             // A chain of which each was seen has one token after an hour.
             let later = seconds_after(now, LONGEST_OVERLAP);
-            let left = tokens.tokens.values().filter(|token| token.counts(later)).count();
+            let left = tokens.tokens.without_end().filter(|token| token.counts(later)).count();
             prop_assert!(left <= 1, "{left}");
         }
     }
