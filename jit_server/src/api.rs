@@ -65,13 +65,13 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(90);
     description = "Just-in-time access: requests, approvals, grants, and what hosts are told. People are known by the uid at \
                    the other end of the Unix socket, over TLS by `Authorization: Bearer jit-user.…`; hosts, at both, by a token they sign. Every call but openapi.json and healthz carries \
                    the header `Jit-Client: NAME/VERSION`. A POST of a person's with the header `Idempotency-Key` is done once however often it is \
-                   sent within a day; hosts' own calls do nothing twice anyway, and need none."
+                   sent within a day; rotations of tokens, and hosts' own calls, which do nothing twice anyway, take none."
 ))]
 struct Document;
 
 /// The routes, and the document that describes them.
 fn described() -> OpenApiRouter<Arc<Server>> {
-    people().merge(hosts())
+    people().merge(hosts()).merge(rotations())
 }
 
 /// What people and the administrator call.
@@ -120,6 +120,11 @@ fn hosts() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(host_side::bundle))
         .routes(routes!(host_side::word))
         .routes(routes!(host_side::events).layer(host_side::events_limit()))
+}
+
+/// What people and the administrator call, and is done anew each time that it is sent: where its answer was lost, what was made is taken back.
+fn rotations() -> OpenApiRouter<Arc<Server>> {
+    OpenApiRouter::new()
         .routes(routes!(token_rotation::of_user))
         .routes(routes!(token_rotation::own))
 }
@@ -147,6 +152,7 @@ pub fn router(server: Arc<Server>, limits: Arc<Limits>) -> Router {
     let calling = (Arc::clone(&server), Arc::default());
     let guarded = Router::from(people())
         .layer(middleware::from_fn_with_state(calling, call::answer))
+        .merge(Router::from(rotations()).layer(middleware::from_fn(call::answer_anew)))
         .merge(Router::from(hosts()))
         .layer(middleware::from_fn(caller::demand_client_header))
         .layer(middleware::from_fn_with_state(

@@ -60,3 +60,33 @@ async fn what_a_call_made_happen_says_by_which_token_and_from_where_it_came_and_
     let all = record(&again, "root").await;
     assert_eq!(of_kind(&all, "requested")["via"], by_token);
 }
+
+#[tokio::test]
+async fn a_rotation_says_by_which_token_and_from_where_it_came() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let root = running.as_("root");
+    let made = root
+        .post("/v1/users/alice/tokens", json!({ "for_seconds": 600 }))
+        .await
+        .is(201);
+    let elsewhere = running.listen_elsewhere().await;
+    let authorization = format!("Bearer {}", made["token"].as_str().unwrap());
+    let shown = [("authorization", authorization.as_str())];
+    let rotated = elsewhere.send(Method::POST, "/v1/token/rotate", &shown, json!({}));
+    read(rotated.await).await.is(201);
+    let by_token = json!({ "token": made["id"], "from": "127.0.0.1", "uid": null });
+    assert_eq!(
+        of_kind(&record(&running, "root").await, "user_token_made")["via"],
+        by_token
+    );
+    root.post("/v1/users/alice/tokens/u2/rotate", json!({}))
+        .await
+        .is(201);
+    let at_socket = json!({ "token": null, "from": "socket", "uid": 0 });
+    assert_eq!(
+        of_kind(&record(&running, "root").await, "user_token_made")["via"],
+        at_socket
+    );
+}

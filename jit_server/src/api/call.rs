@@ -1,4 +1,4 @@
-//! Each call is known to whatever is recorded because of it, and done once where its caller gave it a key.
+//! Each call of a person's is known to whatever is recorded because of it, and most are done once where their caller gave them a key.
 
 use std::sync::Arc;
 
@@ -21,6 +21,13 @@ pub(super) async fn answer(
     request.extensions_mut().insert(Arc::clone(&call));
     call.around(once::answer(server, under_way, request, next))
         .await
+}
+
+/// Answers a call that takes no key; what is recorded meanwhile says that it came by it.
+pub(super) async fn answer_anew(mut request: Request, next: Next) -> Response {
+    let call = Arc::new(of(&request));
+    request.extensions_mut().insert(Arc::clone(&call));
+    call.around(next.run(request)).await
 }
 
 fn of(request: &Request) -> Call {

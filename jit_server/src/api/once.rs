@@ -218,11 +218,17 @@ fn of_another_call() -> Problem {
     .code("key-of-another-call")
 }
 
+/// The header is not looked at where hosts call, nor where a token is rotated.
+fn takes_no_key(path: &str) -> bool {
+    let of_host = path.starts_with("/v1/host/") || path == "/v1/enrol";
+    let of_rotation = ["/v1/token/rotate", "/v1/users/{name}/tokens/{id}/rotate"];
+    of_host || of_rotation.contains(&path)
+}
+
 /// Adds the header to every call that it is for, and what it may be refused with.
 pub(super) fn describe(document: &mut OpenApi) {
     for (path, item) in &mut document.paths.paths {
-        let of_host = path.starts_with("/v1/host/") || path == "/v1/enrol";
-        let Some(operation) = item.post.as_mut().filter(|_| !of_host) else {
+        let Some(operation) = item.post.as_mut().filter(|_| !takes_no_key(path)) else {
             continue;
         };
         let key = ObjectBuilder::new()
