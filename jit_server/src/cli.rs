@@ -248,7 +248,7 @@ pub struct UserTokenOptions {
     /// List the user's tokens that count, with their last uses, instead of making one
     #[arg(long, conflicts_with = "for_seconds")]
     pub list: bool,
-    /// Take this token away instead of making one
+    /// Take this token away, and all that came of it by rotation, instead of making one
     #[arg(long, value_name = "ID", conflicts_with_all = ["list", "for_seconds"])]
     pub revoke: Option<UserTokenId>,
     /// Whoever holds it may have it renewed for so long from now (`jitctl login --rotate`), each time for its length: as --for at most.

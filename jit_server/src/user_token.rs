@@ -23,7 +23,7 @@ const ONE_DAY: u32 = 24 * 3_600;
 const LONGEST_OF_PERSON: u32 = 90 * ONE_DAY;
 /// A service account's token lasts so many seconds at most: 365 days.
 const LONGEST_OF_SERVICE: u32 = 365 * ONE_DAY;
-/// Tokens of one user that count at a time at most.
+/// Tokens of one user that count at a time at most, without those whose place others have taken.
 pub const MOST_OF_USER: usize = 8;
 
 /// How a token came to its end.

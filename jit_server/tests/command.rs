@@ -235,6 +235,19 @@ async fn user_token_prints_a_token_once_and_lists_and_revokes_it() {
     assert_eq!(text(&revoked.stdout), "token u1 of alice counts no more\n");
     let again = run(folder.path(), &["user", "token", "alice", "--revoke", "u1"]).await;
     assert_eq!(again.status.code(), Some(3), "{again:?}");
+    run(folder.path(), &["user", "token", "alice"]).await;
+    run(folder.path(), &["user", "token", "alice", "--rotate", "u2"]).await;
+    let listed = run(folder.path(), &["user", "token", "alice", "--list"]).await;
+    let said = text(&listed.stdout);
+    assert!(
+        said.contains("REPLACES") && said.contains("u3  u2"),
+        "{said}"
+    );
+    let revoked = run(folder.path(), &["user", "token", "alice", "--revoke", "u2"]).await;
+    assert_eq!(
+        text(&revoked.stdout),
+        "token u2 of alice counts no more\ntoken u3 of alice, which came of u2, counts no more\n"
+    );
     for wrong in [
         &["user", "token", "alice", "--list", "--revoke", "u1"][..],
         &["user", "token", "alice", "--revoke", "e1"],

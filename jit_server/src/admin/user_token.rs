@@ -29,6 +29,10 @@ struct Listed {
     expires: Timestamp,
     #[serde(default)]
     scopes: Vec<String>,
+    #[serde(default)]
+    replaces: Option<String>,
+    #[serde(default)]
+    renewable_until: Option<Timestamp>,
     last_use: Option<Use>,
 }
 
@@ -42,9 +46,11 @@ struct Use {
 struct Revoked {
     id: String,
     user: String,
+    #[serde(default)]
+    successors: Vec<String>,
 }
 
-/// Makes a token, the next one in the place of one, lists those that count, or revokes one. A new one goes to `out` alone, so that it can be kept in a file.
+/// Makes a token, the next one in the place of one, lists those that count, or revokes one with all that came of it. A new one goes to `out` alone, so that it can be kept in a file.
 ///
 /// # Errors
 /// Where the server refuses.
@@ -68,8 +74,7 @@ pub async fn user_token(
         return if options.json {
             print_json(out, &revoked)
         } else {
-            let Revoked { id, user } = revoked;
-            say(out, &format!("token {id} of {user} counts no more\n"))
+            say(out, &ended(&revoked))
         };
     }
     let made: Made = match options.rotate {
@@ -91,11 +96,28 @@ pub async fn user_token(
     say(out, &format!("{}\n", made.token))
 }
 
+fn ended(revoked: &Revoked) -> String {
+    let Revoked { id, user, .. } = revoked;
+    let successors = revoked.successors.iter();
+    let successors = successors
+        .map(|next| format!("token {next} of {user}, which came of {id}, counts no more\n"));
+    let itself = format!("token {id} of {user} counts no more\n");
+    std::iter::once(itself).chain(successors).collect()
+}
+
 fn listed(tokens: &[Listed], now: Timestamp) -> String {
     if tokens.is_empty() {
         return "no tokens that count\n".to_owned();
     }
-    let mut table = table(&["ID", "MADE", "ENDS", "LAST USE", "FOR"]);
+    let mut table = table(&[
+        "ID",
+        "REPLACES",
+        "MADE",
+        "ENDS",
+        "RENEWABLE",
+        "LAST USE",
+        "FOR",
+    ]);
     for token in tokens {
         let used = token.last_use.as_ref().map_or_else(
             || "not since the server started".to_owned(),
@@ -103,8 +125,12 @@ fn listed(tokens: &[Listed], now: Timestamp) -> String {
         );
         table.add_row([
             token.id.clone(),
+            token.replaces.clone().unwrap_or_else(|| "-".to_owned()),
             ago(token.made_at, now),
             format!("{:.0}", token.expires),
+            token
+                .renewable_until
+                .map_or_else(|| "-".to_owned(), |until| format!("until {until:.0}")),
             used,
             if token.scopes.is_empty() {
                 "everything".to_owned()

@@ -59,6 +59,10 @@ pub(super) struct ListedUserToken {
     expires: Timestamp,
     /// What it is for. None: whatever its user may do.
     scopes: Vec<String>,
+    /// The token whose place it took. null: it was made as a new one.
+    replaces: Option<String>,
+    /// Whoever holds it may have it renewed until then. null: its secret alone, or another one has its place.
+    renewable_until: Option<Timestamp>,
     /// null: not since the server started.
     last_use: Option<UseView>,
 }
@@ -76,6 +80,8 @@ pub(super) struct UseView {
 pub(super) struct RevokedUserToken {
     id: String,
     user: String,
+    /// Those that came of it by rotation, counted, and count no more either.
+    successors: Vec<String>,
 }
 
 impl UserTokenView {
@@ -99,6 +105,11 @@ impl From<(Token, Option<Use>)> for ListedUserToken {
             made_at: token.at,
             expires: token.made.expires,
             scopes: token.made.scopes.listed(),
+            renewable_until: token.renewable_until(),
+            replaces: token
+                .made
+                .replaces
+                .map(|replaces| replaces.token.to_string()),
             last_use: used.map(|Use { at, from }| UseView { at, from }),
         }
     }
@@ -145,7 +156,7 @@ pub(super) async fn list(
     Ok(Json(tokens.into_iter().map(Into::into).collect()))
 }
 
-/// Takes a user's token away: it counts no more from now on.
+/// Takes a user's token away, and all that came of it by rotation, also where it is over itself: none counts any more from now on.
 #[utoipa::path(delete, path = "/v1/users/{name}/tokens/{id}", tag = "administration", params(("name" = String, Path), ("id" = String, Path)), responses(
     (status = 200, body = RevokedUserToken),
     (status = 403, body = Problem, content_type = "application/problem+json"),
@@ -157,10 +168,10 @@ pub(super) async fn revoke(
     Path((name, id)): Path<(String, String)>,
 ) -> Result<Json<RevokedUserToken>, Problem> {
     let (user, token): (Principal, UserTokenId) = (input::id(name)?, input::id(id)?);
-    server
-        .revoke_user_token(user.clone(), token.clone())
-        .await?;
+    let ended = server.revoke_user_token(user.clone(), token.clone());
+    let successors = ended.await?.into_iter().filter(|ended| *ended != token);
     Ok(Json(RevokedUserToken {
+        successors: successors.map(|ended| ended.to_string()).collect(),
         id: token.to_string(),
         user: user.to_string(),
     }))

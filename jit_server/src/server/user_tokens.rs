@@ -94,29 +94,32 @@ impl Server {
         .await
     }
 
-    /// Takes a token of `user` away.
+    /// Takes a token of `user` away, and all that came of it, also where it is over itself. Gives those that counted.
     ///
     /// # Errors
-    /// He has no such token, or that it could not be kept.
+    /// None of them counts, or that it could not be kept.
     pub async fn revoke_user_token(
         self: &Arc<Self>,
         user: Principal,
         token: UserTokenId,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<UserTokenId>, Error> {
         self.uninterrupted(move |server, mut writer| async move {
             let now = server.now();
-            let counts = server.look(|state| {
-                let mut his = state.user_tokens.of(&user, now);
-                his.any(|found| found.made.token == token)
+            let ended: Vec<UserTokenId> = server.look(|state| {
+                let line = state.user_tokens.line_of(&user, &token, now);
+                line.map(|token| token.made.token.clone()).collect()
             });
-            if !counts {
+            if ended.is_empty() {
                 return Err(Error::NoSuchUserToken { user, token });
             }
-            let event = Event::UserTokenRevoked { token, user };
+            let events = ended.iter().cloned().map(|token| Event::UserTokenRevoked {
+                token,
+                user: user.clone(),
+            });
             server
-                .keep(&mut writer, now, Actor::Administrator, vec![event])
-                .await
-                .map(drop)
+                .keep(&mut writer, now, Actor::Administrator, events.collect())
+                .await?;
+            Ok(ended)
         })
         .await
     }
@@ -238,7 +241,7 @@ fn may_have_another(
         return Err(Error::LockedUser(user.clone()));
     }
     state.check_time_of(user, now)?;
-    if state.user_tokens.of(user, now).count() >= MOST_OF_USER {
+    if state.user_tokens.places_of(user, now) >= MOST_OF_USER {
         return Err(Error::TooManyUserTokens(user.clone()));
     }
     Ok(state.user_tokens.next())

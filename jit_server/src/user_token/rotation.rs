@@ -47,7 +47,7 @@ pub enum NotRotated {
     Gone(UserTokenId),
     /// Another one has its place already.
     #[error(
-        "{token} was rotated already, and {by} has its place; where that was neither you nor root, have root revoke both: `jit-server user token {user} --revoke {by}`"
+        "{token} was rotated already, and {by} has its place; where that was neither you nor root, have root end it and all that came of it: `jit-server user token {user} --revoke {token}`"
     )]
     Already {
         /// Whose.
@@ -202,6 +202,39 @@ impl UserTokens {
         first
     }
 
+    /// The token `id` of `user` and all that came of it, as far as they count at `now`.
+    pub fn line_of<'a>(
+        &'a self,
+        user: &'a Principal,
+        id: &UserTokenId,
+        now: Timestamp,
+    ) -> impl Iterator<Item = &'a Token> {
+        let line = std::iter::successors(self.tokens.named(id), |token| self.in_its_place(token));
+        line.filter(move |token| token.made.user == *user && token.counts(now))
+    }
+
+    /// How many tokens of the chain of `next` will count once `next` is there, but for itself.
+    #[must_use]
+    pub fn counting_beside(&self, next: &Next, now: Timestamp) -> usize {
+        let replaced = next.made.replaces.as_ref();
+        let old = replaced.and_then(|replaced| self.tokens.named(&replaced.token));
+        let Some(old) = old else {
+            return 0;
+        };
+        let chain = self.of(&old.made.user, now);
+        let chain = chain.filter(|token| token.first == old.first);
+        chain
+            .filter(|token| next.unseen.as_ref() != Some(&token.made.token))
+            .count()
+    }
+
+    /// How many tokens of `user` count at `now` that no other one has taken the place of.
+    #[must_use]
+    pub fn places_of(&self, user: &Principal, now: Timestamp) -> usize {
+        let his = self.of(user, now);
+        his.filter(|token| token.replaced_by.is_none()).count()
+    }
+
     /// Forgets what nothing needs any more.
     pub(super) fn forget(&mut self, now: Timestamp) {
         for token in self.tokens.forget(now) {
@@ -235,6 +268,13 @@ impl Token {
     fn may_be_taken_back(&self, by: &Actor) -> bool {
         let may = *by == Actor::Administrator || !self.of_administrator;
         may && !self.seen && self.replaced_by.is_none()
+    }
+
+    /// Its holder may have it renewed until then. None: he has its secret alone, or another one has its place.
+    #[must_use]
+    pub fn renewable_until(&self) -> Option<Timestamp> {
+        let is_longer = self.replaced_by.is_none() && self.horizon > self.made.expires;
+        is_longer.then_some(self.horizon)
     }
 
     /// True where it took another one's place and nobody is known to have shown it.

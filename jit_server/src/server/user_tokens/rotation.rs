@@ -7,10 +7,10 @@ use jit_grant::{Principal, UserToken, UserTokenId};
 use super::{Server, admit, known};
 use crate::error::Error;
 use crate::event::{Actor, Event, UserTokenMade};
-use crate::user_token::{MOST_OF_USER, Next};
+use crate::user_token::Next;
 
-/// Tokens of one user that count at a time at most, with those whose place others have taken.
-const MOST_WITH_REPLACED: usize = 2 * MOST_OF_USER;
+/// Tokens of one chain that count at a time at most: the newest, and those whose place it and others have taken.
+const MOST_OF_CHAIN: usize = 16;
 
 impl Server {
     /// Makes the next one in the place of a token of `user`, for root; the old one counts for so many seconds more. It is told this once.
@@ -61,18 +61,17 @@ impl Server {
                     return Err(Error::LockedUser(user.clone()));
                 }
                 state.check_time_of(&user, now)?;
-                let his = || state.user_tokens.of(&user, now);
-                if !his().any(|found| found.made.token == token) {
+                let mut his = state.user_tokens.of(&user, now);
+                if !his.any(|found| found.made.token == token) {
                     let user = user.clone();
                     return Err(Error::NoSuchUserToken { user, token });
                 }
-                if his().count() >= MOST_WITH_REPLACED {
+                let tokens = &state.user_tokens;
+                let next = tokens.after(&token, &actor, now, overlap_seconds)?;
+                if tokens.counting_beside(&next, now) >= MOST_OF_CHAIN {
                     return Err(Error::TooManyUserTokens(user.clone()));
                 }
-                let next = state
-                    .user_tokens
-                    .after(&token, &actor, now, overlap_seconds)?;
-                Ok((next, state.user_tokens.next()))
+                Ok((next, tokens.next()))
             })?;
             let secret = UserToken::generate()?;
             let Next { made, unseen } = next;
