@@ -1,4 +1,4 @@
-//! A call that changes something is done once, also where the connection breaks and it is sent again.
+//! A call that changes something is sent again where the connection breaks. All but rotations are done once all the same.
 
 use std::time::Duration;
 
@@ -36,8 +36,17 @@ impl Server {
             remedy: "try again".to_owned(),
             exit: Exit::Failed,
         })?;
+        self.insist(path, body, Some(&key)).await
+    }
+
+    /// The same without a key: what was done before the connection was lost is done anew.
+    pub(crate) async fn post_anew(&self, path: &str, body: &Value) -> Result<Value, Error> {
+        self.insist(path, body, None).await
+    }
+
+    async fn insist(&self, path: &str, body: &Value, key: Option<&Nonce>) -> Result<Value, Error> {
         let mut last = None;
-        let tried = timeout(PATIENCE, self.until_answered(path, body, &key, &mut last)).await;
+        let tried = timeout(PATIENCE, self.until_answered(path, body, key, &mut last)).await;
         tried.unwrap_or_else(|_| {
             Err(last.unwrap_or_else(|| Error::ServerSlow {
                 server: self.address.to_string(),
@@ -50,7 +59,7 @@ impl Server {
         &self,
         path: &str,
         body: &Value,
-        key: &Nonce,
+        key: Option<&Nonce>,
         last: &mut Option<Error>,
     ) -> Result<Value, Error> {
         let mut lost = 0;
@@ -71,10 +80,11 @@ impl Server {
         }
     }
 
-    async fn try_once(&self, path: &str, body: &Value, key: &Nonce) -> Tried {
-        let call = self
-            .calling(Method::POST, path, Some(body), PATIENCE)
-            .header("Idempotency-Key", key.as_str());
+    async fn try_once(&self, path: &str, body: &Value, key: Option<&Nonce>) -> Tried {
+        let mut call = self.calling(Method::POST, path, Some(body), PATIENCE);
+        if let Some(key) = key {
+            call = call.header("Idempotency-Key", key.as_str());
+        }
         let answer = match call.send().await {
             Ok(answer) => answer,
             Err(error) if error.is_connect() => return Tried::NotSent(self.failed(&error)),

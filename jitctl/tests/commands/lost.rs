@@ -1,5 +1,6 @@
 //! A server that goes away in the midst of a call. Nothing is asked twice.
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel};
@@ -161,4 +162,35 @@ fn where_nobody_listens_that_is_said_at_once() {
     let ended = host.jitctl(&ASK);
     assert!(ended.err.contains("cannot reach"), "{}", ended.err);
     assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn a_rotation_whose_answer_is_lost_is_asked_for_anew_without_a_key() {
+    let host = Host::new();
+    let file = "home/.config/jit/login.json";
+    let login = json!({
+        "server": format!("unix:{}", host.path("api.sock").display()), "ca": "", "principal": "deploy", "token_id": "u7",
+        "token": "jit-user.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "expires": "2999-01-01T00:00:00Z",
+    });
+    host.write(file, login.to_string().as_bytes());
+    std::fs::set_permissions(host.path(file), std::fs::Permissions::from_mode(0o600))
+        .expect("a mode");
+    let next = json!({
+        "id": "u9", "token": "jit-user.BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA", "expires": "2999-02-01T00:00:00Z",
+    });
+    let fates = vec![Fate::Lost, Fate::Answered(201, next)];
+    let calls = serve(&host, fates);
+    let home = host.path("home").display().to_string();
+    let ended = host.jitctl_in(&[("HOME", home.as_str())], &["login", "--rotate"]);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let posted: Vec<Call> = calls
+        .try_iter()
+        .filter(|(head, _)| head.starts_with("POST /v1/token/rotate"))
+        .collect();
+    assert_eq!(posted.len(), 2);
+    for (head, _) in posted {
+        assert!(!head.to_lowercase().contains("idempotency-key"), "{head}");
+    }
+    let kept: Value = serde_json::from_str(&host.read(file)).expect("a login");
+    assert_eq!(kept["token_id"], "u9");
 }
