@@ -57,6 +57,8 @@ pub(super) async fn login(here: &Here, options: cli::Login) -> Result<Exit, Erro
         principal,
         expires: shown.expires,
     };
+    // A rotation that is under way would put its own in the place of this one.
+    let _held = Login::hold(&path)?;
     login.write(&path)?;
     report(here, &login);
     if let Some(scopes) = scopes.filter(|scopes| !scopes.is_empty() && !here.json) {
@@ -138,6 +140,8 @@ fn report(here: &Here, login: &Login) {
 
 pub(super) fn logout(here: &Here) -> Result<Exit, Error> {
     let path = path()?;
+    // A rotation that is under way would keep another one after this.
+    let _held = Login::hold(&path)?;
     // One that can't be read, or that others can read, goes as well.
     let login = Login::read(&path).ok().flatten();
     let removed = Login::remove(&path)?;

@@ -230,17 +230,12 @@ fn a_rotation_says_until_when_the_next_token_counts() {
     );
 }
 
-#[test]
-fn rotations_of_one_login_come_one_after_the_other() {
-    let host = logged_in_here();
+/// Runs jitctl while another one holds the login. Gives how it ended once that let go; `meanwhile` is asked while it waits.
+fn run_held(host: &Host, arguments: &[&str], meanwhile: impl FnOnce()) -> Ended {
     let folder = fs::File::open(host.path("home/.config/jit")).expect("a folder");
     folder.lock().expect("held");
-    let next =
-        json!({ "id": "u8", "user": "deploy", "token": NEXT, "expires": "2999-02-01T00:00:00Z" });
-    host.server_says("POST /v1/token/rotate", 201, next);
-    host.server_says("GET /v1/whoami", 200, json!({ "principal": "deploy" }));
     std::thread::scope(|scope| {
-        let rotation = scope.spawn(|| run(&host, &[], &["login", "--rotate"]));
+        let running = scope.spawn(|| run(host, &[], arguments));
         // The kernel's list has it as one that waits.
         let inode = format!(":{} ", folder.metadata().expect("a folder").ino());
         let waits = |line: &str| line.contains("->") && line.contains(&inode);
@@ -249,12 +244,35 @@ fn rotations_of_one_login_come_one_after_the_other() {
             .lines()
             .any(waits)
         {
-            assert!(!rotation.is_finished(), "it waits for nobody");
+            assert!(!running.is_finished(), "it waits for nobody");
             std::thread::yield_now();
         }
-        assert!(host.server.lock().expect("a lock").calls.is_empty());
+        meanwhile();
         folder.unlock().expect("let go");
-        assert_eq!(rotation.join().expect("ended").code, 0);
+        running.join().expect("ended")
+    })
+}
+
+#[test]
+fn a_logout_waits_for_a_rotation_so_that_none_undoes_it() {
+    let host = logged_in_here();
+    let ended = run_held(&host, &["logout"], || {
+        assert_eq!(kept(&host)["token_id"], "u7");
     });
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(!host.path("home/.config/jit/login.json").exists());
+}
+
+#[test]
+fn rotations_of_one_login_come_one_after_the_other() {
+    let host = logged_in_here();
+    let next =
+        json!({ "id": "u8", "user": "deploy", "token": NEXT, "expires": "2999-02-01T00:00:00Z" });
+    host.server_says("POST /v1/token/rotate", 201, next);
+    host.server_says("GET /v1/whoami", 200, json!({ "principal": "deploy" }));
+    let ended = run_held(&host, &["login", "--rotate"], || {
+        assert!(host.server.lock().expect("a lock").calls.is_empty());
+    });
+    assert_eq!(ended.code, 0, "{}", ended.err);
     assert_eq!(kept(&host)["token_id"], "u8");
 }
