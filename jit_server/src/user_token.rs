@@ -163,6 +163,8 @@ pub struct Token {
     /// How it ended, and when. None: nothing but its time ends it.
     end: Option<(End, Timestamp)>,
     refusals: u32,
+    /// For how long it was made, also where it ended sooner. Seconds.
+    for_seconds: u32,
     /// As far as its holder may have it renewed, whatever became of it.
     horizon: Timestamp,
     /// The first one of its chain: itself, where it took no other one's place.
@@ -211,6 +213,7 @@ impl UserTokens {
         }
         let first = self.replace(&made, by, at);
         let token = Token {
+            for_seconds: made.lasts(at),
             horizon: made.horizon(),
             first,
             made,

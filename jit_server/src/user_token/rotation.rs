@@ -99,6 +99,13 @@ impl UserTokenMade {
         self.renewable_until
             .map_or(self.expires, |until| until.max(self.expires))
     }
+
+    /// For how long it is, made at `at`. Seconds.
+    pub(super) fn lasts(&self, at: Timestamp) -> u32 {
+        let until_its_end = || u32::try_from(self.expires.duration_since(at).as_secs());
+        self.for_seconds
+            .unwrap_or_else(|| until_its_end().unwrap_or(0))
+    }
 }
 
 impl UserTokens {
@@ -134,8 +141,7 @@ impl UserTokens {
             }
             next => next.filter(|next| next.counts(now)),
         };
-        let length = old.made.for_seconds.unwrap_or_else(|| old.length());
-        let expires = seconds_after(now, length);
+        let expires = seconds_after(now, old.for_seconds);
         let horizon = old.horizon;
         let (expires, horizon) = match by {
             Actor::Administrator => (expires, horizon.max(expires)),
@@ -146,7 +152,7 @@ impl UserTokens {
             made: UserTokenMade {
                 expires,
                 renewable_until: (horizon > expires).then_some(horizon),
-                for_seconds: Some(length),
+                for_seconds: Some(old.for_seconds),
                 replaces: Some(Replaces {
                     token: id.clone(),
                     until: seconds_after(now, overlap_seconds).min(old.made.expires),
@@ -176,6 +182,7 @@ impl UserTokens {
             && made.scopes == next.made.scopes
             && made.expires <= next.made.expires
             && made.horizon() <= next.made.horizon()
+            && made.lasts(at) <= next.made.lasts(at)
             && replaces.until <= seconds_after(at, LONGEST_OVERLAP)
     }
 
@@ -257,12 +264,6 @@ impl UserTokens {
 }
 
 impl Token {
-    /// For how long it was made. Seconds.
-    fn length(&self) -> u32 {
-        let length = self.made.expires.duration_since(self.at).as_secs();
-        u32::try_from(length).unwrap_or(0)
-    }
-
     /// True where another one may come in the place that it took: nobody is known to have shown it, nothing came of it, and `by` is no less
     /// than whoever made it.
     fn may_be_taken_back(&self, by: &Actor) -> bool {

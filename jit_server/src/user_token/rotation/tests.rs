@@ -167,6 +167,23 @@ fn what_root_rotated_its_holder_neither_takes_back_nor_rotates_again() {
 }
 
 #[test]
+fn a_token_of_before_its_length_was_kept_is_rotated_for_all_of_it_each_time() {
+    let mut made = first(30, None).tokens.named(&id(1)).unwrap().made.clone();
+    made.for_seconds = None;
+    let mut tokens = UserTokens::default();
+    tokens.made(made, &root(), at(0));
+    for number in 2..=4 {
+        let now = at(10 * DAY + number);
+        assert_eq!(
+            rotate(&mut tokens, 1, &root(), now, 3_600),
+            Ok(number.into())
+        );
+        let next = tokens.tokens.named(&id(number.into())).unwrap();
+        assert_eq!(next.made.expires, seconds_after(now, 30 * DAY));
+    }
+}
+
+#[test]
 fn nobody_fills_the_record_by_rotating_without_end() {
     let mut tokens = first(30, None);
     for _ in 0..MOST_A_DAY {
@@ -203,6 +220,8 @@ fn a_record_can_not_make_a_token_more_by_rotating_it() {
     assert!(!made(&longer, &holder()));
     let further = |forged: &mut UserTokenMade| forged.renewable_until = Some(at(31 * DAY));
     assert!(!made(&further, &holder()));
+    let longer_each = |forged: &mut UserTokenMade| forged.for_seconds = Some(31 * DAY);
+    assert!(!made(&longer_each, &holder()));
     let wider = |forged: &mut UserTokenMade| forged.scopes = Default::default();
     assert!(!made(&wider, &holder()));
     let anothers = |forged: &mut UserTokenMade| forged.user = "eve".parse().unwrap();
