@@ -109,6 +109,8 @@ async fn at_the_socket_a_service_account_is_refused_and_that_is_on_record() {
     add_service(&running.as_("root")).await;
     let account = running.as_("mallory");
     let refusal = account.get("/v1/whoami").await;
+    let detail = refusal.body["detail"].as_str().unwrap();
+    assert!(detail.contains("JIT_SERVER=https://"), "{detail}");
     refusal.refuses(403, "service-needs-token");
     let expected = ("mallory".to_owned(), "service-needs-token".to_owned());
     assert_eq!(refused(&running).await, [expected]);

@@ -24,7 +24,7 @@ pub(super) fn check(server: &Server, caller: &Caller, parts: &Parts) -> Result<(
     };
     match token {
         None if is_service(server, name) => Err(Problem::forbidden(format!(
-            "{name} is a service account, which is known by a token alone: over TLS, also from this machine, with one that root makes by `jit-server user token {name} --scope …`"
+            "{name} is a service account, which is known by a token alone: over TLS, also from this machine, with one that root makes by `jit-server user token {name} --scope …`; jitctl asks this socket first, a login kept or not, unless JIT_SERVER=https://… names the server"
         ))
         .code("service-needs-token")),
         None => Ok(()),

@@ -37,7 +37,7 @@ fn an_hour() -> u32 {
     (status = 403, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 409, body = Problem, content_type = "application/problem+json", description = "the user is locked, or another token has its place and has been used"),
-    (status = 429, body = Problem, content_type = "application/problem+json", description = "the user has as many as may count at a time"),
+    (status = 429, body = Problem, content_type = "application/problem+json", description = "as many as may of those that came of one token count"),
 ))]
 pub(super) async fn of_user(
     State(server): State<Arc<Server>>,
@@ -54,8 +54,8 @@ pub(super) async fn of_user(
 #[utoipa::path(post, path = "/v1/token/rotate", tag = "people", request_body = Rotation, responses(
     (status = 201, body = UserTokenView),
     (status = 403, body = Problem, content_type = "application/problem+json", description = "no token was shown"),
-    (status = 409, body = Problem, content_type = "application/problem+json", description = "another token has its place and has been used"),
-    (status = 429, body = Problem, content_type = "application/problem+json", description = "the user has as many as may count at a time, or too many calls"),
+    (status = 409, body = Problem, content_type = "application/problem+json", description = "another token has its place, and has been used or is root's"),
+    (status = 429, body = Problem, content_type = "application/problem+json", description = "as many as may of those that came of one token count, it was rotated too often within a day, or too many calls"),
 ))]
 pub(super) async fn own(
     State(server): State<Arc<Server>>,
