@@ -3,36 +3,36 @@
 //! A field may be added with a default; none may change its meaning or go, since old records are read for ever.
 
 mod at_once;
+mod hosts;
 mod needs;
+mod requests;
 mod service;
 mod user;
 mod via;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
 use jit_grant::{
-    Action, GrantId, HostId, HostName, Limits, Login, Principal, PublicKey, RequestId, RoleName,
-    SecretHash, TokenId, UserTokenId,
+    GrantId, HostId, HostName, Principal, PublicKey, RequestId, SecretHash, TokenId, UserTokenId,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::alarm::Alarm;
-use crate::attribute::Attributes;
-use crate::directory::{GroupName, Standing};
+use crate::directory::Standing;
 use crate::label::{LabelKey, LabelValue};
-use crate::logins::Logins;
-use crate::origin::Origin;
 use crate::scope::Scopes;
-use crate::ssh_key::SshKey;
-use crate::text::{Comment, Reason, Ticket};
+use crate::text::Reason;
 use crate::user_token::Replaces;
 
 pub use at_once::{AtOnce, Reviewed};
+pub use hosts::{HostEnrolled, TokenMade};
 pub use needs::RecordNeeds;
+pub use requests::{Approved, Denied, Extended, Granted, GrantedHost, Requested};
 pub use service::Service;
+pub use user::UserSet;
 pub use via::Via;
 
 /// One event in its place in the record.
@@ -273,10 +273,6 @@ pub enum Event {
     RecordNeeds(RecordNeeds),
 }
 
-fn first_stage() -> u32 {
-    1
-}
-
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
@@ -389,76 +385,6 @@ pub struct CallRefused {
     pub left_out: u64,
 }
 
-/// A user as it is from now on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UserSet {
-    /// The name, which never changes.
-    pub name: Principal,
-    /// The Unix account on hosts.
-    pub login: Login,
-    /// The groups that the policy may name.
-    pub groups: BTreeSet<GroupName>,
-    /// The ssh keys.
-    pub keys: BTreeSet<SshKey>,
-    /// From this instant on he is nobody here, and nothing that is granted to him goes past it. None: there is no end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<Timestamp>,
-    /// What he is beside his groups, which the policy may ask for.
-    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
-    pub attributes: Attributes,
-    /// What it has as a service account. None: it is a person.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<Service>,
-    /// On which hosts the Unix account is another one.
-    #[serde(default, skip_serializing_if = "Logins::is_empty")]
-    pub logins: Logins,
-}
-
-/// A host as it is from now on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostEnrolled {
-    /// The name people type.
-    pub name: HostName,
-    /// Its identity.
-    pub host_id: HostId,
-    /// The raw Ed25519 public key: 32 bytes, base64url without padding.
-    pub public_key: String,
-    /// What the enrolment token said of it.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<LabelKey, LabelValue>,
-    /// Silent for so many seconds, it is removed. None: it stays.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lapse_seconds: Option<u32>,
-    /// The enrolment token that let it in. None: the administrator of the server's machine did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token: Option<TokenId>,
-    /// The address that it came from. None: the socket of the server's machine.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<IpAddr>,
-}
-
-/// An enrolment token as it was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TokenMade {
-    /// What people call it.
-    pub token: TokenId,
-    /// Of its secret, which is not kept.
-    pub secret: SecretHash,
-    /// The one name that it enrols, also in the place of a host that has it. None: any name that no host has.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<HostName>,
-    /// What its hosts are labelled with.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<LabelKey, LabelValue>,
-    /// Its hosts are removed when they are silent for so many seconds. None: they stay.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lapse_seconds: Option<u32>,
-    /// So many hosts.
-    pub uses: u32,
-    /// From this instant on it lets nobody in.
-    pub expires: Timestamp,
-}
-
 /// A rotation of the server's signing key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRotated {
@@ -511,130 +437,4 @@ pub struct Restored {
     pub ids_above: u64,
     /// Why what was open has ended.
     pub reason: Reason,
-}
-
-/// What was asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Requested {
-    /// Its id.
-    pub request: RequestId,
-    /// Who asks.
-    pub principal: Principal,
-    /// The login that this opens.
-    pub login: Login,
-    /// The role.
-    pub role: RoleName,
-    /// The hosts, at least one.
-    pub hosts: BTreeSet<HostName>,
-    /// What the role opens there: what approvers saw and approved.
-    pub actions: BTreeSet<Action>,
-    /// For how long, from the moment it is granted. Seconds.
-    pub for_seconds: u32,
-    /// Why.
-    pub reason: Reason,
-    /// A ticket, where one was named.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ticket: Option<Ticket>,
-    /// The grant that is to last longer; it keeps its id. None: new grants are asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub extends: Option<GrantId>,
-    /// From this instant on nobody can decide it any more.
-    pub lapses_at: Timestamp,
-    /// The policy in force.
-    pub policy: String,
-    /// Grants are in force from this instant on and no earlier, and for `for_seconds` from it. None: from the moment they are made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub not_before: Option<Timestamp>,
-    /// Where it was asked from. None: before this was kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asked_from: Option<Origin>,
-    /// On these of the hosts it opens another login.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub logins: BTreeMap<HostName, Login>,
-}
-
-/// One approval.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Approved {
-    /// What is approved.
-    pub request: RequestId,
-    /// Who approves.
-    pub by: Principal,
-    /// Which stage, from 1. In records of before there were stages there was one.
-    #[serde(default = "first_stage")]
-    pub stage: u32,
-    /// For how long at most. Seconds.
-    pub for_seconds: u32,
-    /// What the approver adds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub comment: Option<Comment>,
-    /// The policy in force.
-    pub policy: String,
-}
-
-/// The grants that answer a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Granted {
-    /// What is answered.
-    pub request: RequestId,
-    /// The grants, one a host.
-    pub grants: Vec<GrantedHost>,
-    /// In force from this instant …
-    pub not_before: Timestamp,
-    /// … until just before this one.
-    pub expires: Timestamp,
-    /// Extensions may move `expires` as far as this. None: they can't be extended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub extendable_until: Option<Timestamp>,
-    /// The end of an elevation ends the login that it was started from, too.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub end_login_with_elevation: bool,
-    /// Why nobody had to approve. None: enough did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at_once: Option<AtOnce>,
-    /// What hosts hold them to.
-    #[serde(default, skip_serializing_if = "Limits::are_none")]
-    pub limits: Limits,
-    /// The policy in force.
-    pub policy: String,
-}
-
-/// One grant: one host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GrantedHost {
-    /// Its id.
-    pub grant: GrantId,
-    /// Where.
-    pub host: HostName,
-}
-
-/// An extension.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Extended {
-    /// Which grant.
-    pub grant: GrantId,
-    /// By how much. Seconds.
-    pub for_seconds: u32,
-    /// It is in force until just before this instant now.
-    pub expires: Timestamp,
-    /// Why.
-    pub reason: Reason,
-    /// The request whose approval this is. None: the role needs none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request: Option<RequestId>,
-    /// The policy in force.
-    pub policy: String,
-}
-
-/// A refusal by an approver.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Denied {
-    /// What is refused.
-    pub request: RequestId,
-    /// Who refuses.
-    pub by: Principal,
-    /// Why.
-    pub reason: Reason,
-    /// The policy in force.
-    pub policy: String,
 }

@@ -14,7 +14,7 @@ use jit_tests::fleet::{Fleet, URL, login, wait_until_current, wait_until_in};
 use jit_tests::group::{Promise, Stage};
 use jit_tests::host::Host;
 use jit_tests::image::Release;
-use jit_tests::run::Running;
+use jit_tests::run::{Outcome, Running};
 use jit_tests::site::find;
 use jit_tests::ssh::Ssh;
 use jit_tests::wait::{self, Deadline};
@@ -182,19 +182,23 @@ fn what_was_granted_before_the_move_holds_and_is_taken_back_at_the_other_server(
         session.alive()?,
         "the login ended when the database was moved"
     );
-    let revoke = [
-        "jitctl",
-        "revoke",
-        grant,
-        "--reason",
-        "a test takes it back",
-    ];
-    replicas.other.run(&revoke)?.succeeded()?;
+    revoke(&replicas.other, grant)?.succeeded()?;
     ensure!(
         session.ended(Deadline::seconds(5))?,
         "web2 does not hear at its server what was done at the other"
     );
     Ok(())
+}
+
+/// Root at `server` takes a grant away; whatever comes of it.
+fn revoke(server: &Host, grant: &str) -> Result<Outcome> {
+    server.run(&[
+        "jitctl",
+        "revoke",
+        grant,
+        "--reason",
+        "a test takes it back",
+    ])
 }
 
 /// Alice asks at `asked`, carol approves at `approved`; the grant.
@@ -225,14 +229,7 @@ fn what_is_asked_at_one_server_is_approved_at_the_other_and_holds_within_2_s(
         let grant = granted(asked, approved, host)?;
         wait_until_in(host, "alice", Instant::now(), HOLDS_WITHIN)?;
         let session = login(host, "alice")?;
-        let revoke = [
-            "jitctl",
-            "revoke",
-            &grant,
-            "--reason",
-            "a test takes it back",
-        ];
-        asked.run(&revoke)?.succeeded()?;
+        revoke(asked, &grant)?.succeeded()?;
         ensure!(session.ended(Deadline::seconds(5))?, "the end is not heard");
     }
     Ok(())
@@ -251,14 +248,7 @@ fn a_host_whose_server_is_killed_hears_the_other(replicas: &Replicas) -> Result<
         "systemctl kill --signal=KILL jit-server.service; systemctl stop {UNITS}"
     ))?;
     let killed = Instant::now();
-    let revoke = [
-        "jitctl",
-        "revoke",
-        &grant,
-        "--reason",
-        "a test takes it back",
-    ];
-    server.run(&revoke)?.succeeded()?;
+    revoke(server, &grant)?.succeeded()?;
     ensure!(
         session.ended(Deadline::within(FOUND_WITHIN))?,
         "the host does not hear the other server"
@@ -276,15 +266,8 @@ fn without_the_database_what_is_granted_holds_and_afterwards_all_is_heard(
     wait_until_in(host, "alice", Instant::now(), HOLDS_WITHIN)?;
     let session = login(host, "alice")?;
     server.sh("systemctl stop postgresql.service 'postgresql@*.service'")?;
-    let revoke = [
-        "jitctl",
-        "revoke",
-        &grant,
-        "--reason",
-        "a test takes it back",
-    ];
     for server in [server, &replicas.other] {
-        let refused = server.run(&revoke)?;
+        let refused = revoke(server, &grant)?;
         ensure!(
             refused.code == Some(1),
             "what could not be kept was done: {refused}"
@@ -299,7 +282,7 @@ fn without_the_database_what_is_granted_holds_and_afterwards_all_is_heard(
     wait::eventually(
         "the database to be found again",
         Deadline::seconds(20),
-        || Ok((server.run(&revoke)?.code == Some(0)).then_some(())),
+        || Ok((revoke(server, &grant)?.code == Some(0)).then_some(())),
     )?;
     ensure!(
         session.ended(Deadline::within(FOUND_WITHIN))?,
@@ -397,9 +380,8 @@ fn trouble(replicas: &Replicas) -> Result<()> {
         "systemctl kill --signal=KILL 'postgresql@*.service'; systemctl reset-failed; systemctl restart postgresql.service",
     )?;
     fleet.network.cut("other")?;
-    let revoke = ["jitctl", "revoke", "g9999", "--reason", "a test looks"];
     wait::eventually("the cut to be noticed", Deadline::seconds(30), || {
-        let refused = other.run(&revoke)?;
+        let refused = revoke(other, "g9999")?;
         Ok(refused.said("database").then_some(()))
     })?;
     other.sh(kill)?;

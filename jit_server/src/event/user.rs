@@ -1,14 +1,42 @@
-//! Until when somebody is a user, and with which logins.
+//! A user: who it is, until when, and with which logins.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use jit_grant::{HostName, Login, Principal};
+use serde::{Deserialize, Serialize};
 
-use super::{Requested, UserSet};
+use super::{Requested, Service};
 use crate::attribute::Attributes;
+use crate::directory::GroupName;
 use crate::label::{LabelKey, LabelValue};
 use crate::logins::Logins;
+use crate::ssh_key::SshKey;
+
+/// A user as it is from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserSet {
+    /// The name, which never changes.
+    pub name: Principal,
+    /// The Unix account on hosts.
+    pub login: Login,
+    /// The groups that the policy may name.
+    pub groups: BTreeSet<GroupName>,
+    /// The ssh keys.
+    pub keys: BTreeSet<SshKey>,
+    /// From this instant on he is nobody here, and nothing that is granted to him goes past it. None: there is no end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// What he is beside his groups, which the policy may ask for.
+    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    pub attributes: Attributes,
+    /// What it has as a service account. None: it is a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
+    /// On which hosts the Unix account is another one.
+    #[serde(default, skip_serializing_if = "Logins::is_empty")]
+    pub logins: Logins,
+}
 
 impl UserSet {
     /// A user with that login and nothing else: no groups, no keys, no end, no attributes, and that login everywhere.
