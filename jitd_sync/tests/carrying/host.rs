@@ -155,7 +155,9 @@ impl Host {
     }
 
     async fn answer(self, mut caller: UnixStream) {
-        let (call, file) = receive(&caller).await;
+        let Some((call, file)) = receive(&caller).await else {
+            return;
+        };
         let reply = match call.method.as_str() {
             sync::HELLO => self.hello(),
             sync::BUNDLE => self.bundle(file.unwrap()),
@@ -255,20 +257,25 @@ fn revision(bundle: &str) -> u64 {
     bundle.split('.').next().unwrap().parse().unwrap()
 }
 
-async fn receive(caller: &UnixStream) -> (Call, Option<File>) {
+/// None where the caller goes away before it has said anything.
+async fn receive(caller: &UnixStream) -> Option<(Call, Option<File>)> {
     let mut decoder = Decoder::new();
     let mut file = None;
     loop {
         let mut buffer = [0; 4096];
         caller.readable().await.unwrap();
-        let Ok((count, descriptor)) = caller.try_io(Interest::READABLE, || {
+        let received = caller.try_io(Interest::READABLE, || {
             descriptor::receive(caller, &mut buffer)
-        }) else {
-            continue;
+        });
+        let (count, descriptor) = match received {
+            Ok((0, _)) => return None,
+            Ok(received) => received,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
+            Err(_) => return None,
         };
         file = file.or(descriptor.map(File::from));
         if let Some(message) = decoder.take(&mut &buffer[..count]).unwrap() {
-            return (Call::parse(&message).unwrap(), file);
+            return Some((Call::parse(&message).unwrap(), file));
         }
     }
 }
