@@ -106,7 +106,10 @@ pub async fn add_user(new: NewUser, now: Timestamp, out: &mut impl Write) -> Res
         }
     }
     let client = Client::new(&new.reach.socket);
-    let mut body = json!({ "name": new.name, "login": new.login, "groups": new.groups, "keys": keys, "attributes": attributes });
+    let mut body = json!({ "name": new.name, "login": new.login, "groups": new.groups, "attributes": attributes });
+    if new.replace || !keys.is_empty() {
+        body["keys"] = json!(keys);
+    }
     limit(&mut body, &new);
     let set: SetUser = client.post("/v1/users", &body).await?;
     if new.json {

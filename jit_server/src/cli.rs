@@ -208,8 +208,8 @@ pub struct NewUser {
     /// most. What it is given ends with them
     #[arg(long = "hours", value_name = "HOURS", requires = "service")]
     pub hours: Vec<Window>,
-    /// Take away what the user has of --until, --service, --hours and other logins on some hosts, and what is not given here: refused
-    /// without it
+    /// Take away what the user has of --until, --service, --hours, --key and other logins on some hosts, and what is not given here:
+    /// refused without it. Groups and attributes are those given here in any case
     #[arg(long)]
     pub replace: bool,
     /// Print JSON

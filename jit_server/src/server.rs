@@ -302,6 +302,7 @@ impl Server {
                 .unwrap_or_else(PoisonError::into_inner)
                 .state
                 .forget_expired(now);
+            server.look(|state| server.uses.retain(|token| state.user_tokens.knows(token)));
             Ok(())
         })
         .await

@@ -3,7 +3,7 @@
 mod kept;
 mod rotation;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use jit_grant::{Principal, SecretHash, UserTokenId};
@@ -198,6 +198,8 @@ pub struct UserTokens {
     tokens: Kept,
     /// By the first token of each chain.
     rotations: BTreeMap<UserTokenId, Rotations>,
+    /// Of each chain of which some token has no end, by its first token: those that are not known any more.
+    forgotten: BTreeMap<UserTokenId, BTreeSet<UserTokenId>>,
     /// The highest number given, or to be given to none.
     last: u64,
 }

@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Answer, Elsewhere, Host, Person, Running, id, read};
+use common::{Answer, Elsewhere, Host, KEY, Person, Running, id, read};
 use hyper::Method;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -457,7 +457,7 @@ async fn from_the_end_of_his_time_on_neither_a_token_nor_an_account_makes_a_user
     let elsewhere = running.listen_elsewhere().await;
     let (root, alice) = (running.as_("root"), running.as_("alice"));
     let away = away(&running, &elsewhere, "alice").await;
-    let until = |until: &str| json!({ "name": "alice", "login": "alice", "groups": ["developers"], "until": until });
+    let until = |until: &str| json!({ "name": "alice", "login": "alice", "groups": ["developers"], "until": until, "keys": [KEY] });
     let set = root.post("/v1/users", until("2099-12-31")).await.is(201);
     assert_eq!(set["until"], "2100-01-01T00:00:00Z");
     for whoami in [alice.get("/v1/whoami").await, away.get("/v1/whoami").await] {
@@ -548,8 +548,7 @@ async fn one_request_opens_on_each_host_the_login_that_its_user_has_there() {
     );
     Host::enrol(&root, "web-2").await;
     let rules = json!([{ "hosts": ["*-2"], "login": "deploy" }]);
-    let user =
-        json!({ "name": "alice", "login": "alice", "groups": ["developers"], "logins": rules });
+    let user = json!({ "name": "alice", "login": "alice", "groups": ["developers"], "logins": rules, "keys": [KEY] });
     let set = root.post("/v1/users", user.clone()).await.is(201);
     assert_eq!(set["logins"], rules);
     let wanted = json!({ "role": "web-admin", "hosts": ["web-1", "web-2"], "for_seconds": 60, "reason": "disk full" });

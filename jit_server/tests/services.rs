@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Answer, Elsewhere, Person, Running, id, read};
+use common::{Answer, Elsewhere, KEY, Person, Running, id, read};
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -456,9 +456,8 @@ async fn a_call_that_leaves_a_limit_out_takes_none_away() {
     let root = running.as_("root");
     let window = json!({ "days": ["mon-sun"], "from": "00:00", "to": "24:00", "zone": "UTC" });
     let logins = json!([{ "hosts": ["db-*"], "login": "postgres" }]);
-    let limits =
-        json!({ "until": "2099-12-31", "service": true, "hours": [window], "logins": logins });
-    let none = json!({ "until": null, "service": false, "hours": [], "logins": [] });
+    let limits = json!({ "until": "2099-12-31", "service": true, "hours": [window], "logins": logins, "keys": [KEY] });
+    let none = json!({ "until": null, "service": false, "hours": [], "logins": [], "keys": [] });
     let set = async |limits: &Value| {
         let mut body = json!({ "name": "deploy", "login": "deploy" });
         let fields = limits.as_object().unwrap().clone();
@@ -467,7 +466,7 @@ async fn a_call_that_leaves_a_limit_out_takes_none_away() {
     };
     let made = set(&limits).await.is(201);
     assert_eq!(made["changed"], json!([]));
-    for left_out in ["until", "service", "hours", "logins"] {
+    for left_out in ["until", "service", "hours", "logins", "keys"] {
         let mut fewer = limits.clone();
         fewer.as_object_mut().unwrap().remove(left_out);
         if left_out == "service" {
@@ -487,6 +486,6 @@ async fn a_call_that_leaves_a_limit_out_takes_none_away() {
         (&set_anew["service"], &set_anew["until"]),
         (&json!(false), &Value::Null)
     );
-    assert_eq!(set_anew["changed"].as_array().unwrap().len(), 4);
+    assert_eq!(set_anew["changed"].as_array().unwrap().len(), 5);
     set(&json!({})).await.is(201);
 }

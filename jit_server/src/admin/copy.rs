@@ -66,7 +66,9 @@ async fn record(options: &CopyOptions) -> Result<Box<dyn Store>, Error> {
 
 /// A file that the server goes by no more gets nothing new, and who copies it would believe that he has a copy that goes along.
 async fn still_in_use(options: &CopyOptions, record: &dyn Store) -> Result<(), Error> {
-    let known = Mark::look(&Mark::beside(&options.state)?)?;
+    let state = options.state.canonicalize();
+    let state = state.map_err(Error::io(format!("finding {}", options.state.display())))?;
+    let known = Mark::look(&Mark::beside(&state)?)?;
     let known = known.and_then(|known| known.database);
     let ours = record.identity().await?;
     if known.is_some_and(|known| known != ours) {

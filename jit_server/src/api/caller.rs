@@ -199,7 +199,9 @@ async fn by_token(
     let made = server.user_of(token, remote.peer()).await;
     let made = made.inspect_err(|_| remote.refused())?;
     let whose = Whose::User(made.user.clone());
-    remote.is_of(&whose, Some(&made.token), Instant::now())?;
+    // A token and what it was rotated to are one: else each rotation would have an allowance of its own.
+    let first = server.look(|state| state.user_tokens.first_of(&made.token));
+    remote.is_of(&whose, Some(&first), Instant::now())?;
     Ok(made)
 }
 

@@ -95,7 +95,7 @@ pub struct Remote {
     calls: Mutex<u32>,
     was_of_use: AtomicBool,
     whose: watch::Sender<Option<Whose>>,
-    /// The token of a user that was shown on it last.
+    /// The token of a user that was shown on it last, or the first one of its chain of rotations.
     token: Mutex<Option<UserTokenId>>,
 }
 

@@ -37,9 +37,9 @@ pub(super) struct NewUser {
     #[schema(value_type = Vec<String>)]
     groups: BTreeSet<GroupName>,
     /// Lines as in a `.pub` file.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "input::given")]
     #[schema(value_type = Vec<String>)]
-    keys: BTreeSet<SshKey>,
+    keys: Option<BTreeSet<SshKey>>,
     /// From then on the user is nobody here. A date, such as 2026-12-31, means the end of that day in UTC; or RFC 3339.
     /// null: there is no end.
     #[serde(default, deserialize_with = "input::given")]
@@ -90,6 +90,7 @@ impl NewUser {
             service: self.service.is_some(),
             hours: self.hours.is_some() || self.service == Some(false),
             logins: self.logins.is_some(),
+            keys: self.keys.is_some(),
         }
     }
 }
@@ -172,16 +173,17 @@ pub(super) async fn set(
     _: Administrator,
     Json(new): Json<NewUser>,
 ) -> Result<(StatusCode, axum::Json<SetUser>), Problem> {
-    if new.groups.len() > MOST_OF_USER || new.keys.len() > MOST_OF_USER {
+    let (service, spoken) = (new.service()?, new.spoken());
+    let keys = new.keys.unwrap_or_default();
+    if new.groups.len() > MOST_OF_USER || keys.len() > MOST_OF_USER {
         let detail = format!("a user has {MOST_OF_USER} groups and {MOST_OF_USER} keys at most");
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
     }
-    let (service, spoken) = (new.service()?, new.spoken());
     let user = UserSet {
         name: new.name,
         login: new.login,
         groups: new.groups,
-        keys: new.keys,
+        keys,
         until: new.until.flatten().map(|Until(until)| until),
         attributes: new.attributes,
         service,

@@ -23,9 +23,11 @@ impl RecordNeeds {
     /// What has to be in a record of `version` before `events`. None: nothing more than is there.
     #[must_use]
     pub fn before(events: &[Event], version: u32) -> Option<Self> {
-        let first = events.iter().find(|event| event.needs() > version)?;
+        let most = events.iter().map(Event::needs).max()?;
+        let first = events.iter().find(|event| event.needs() == most)?;
+        (most > version).then_some(())?;
         Some(Self {
-            version: KNOWN,
+            version: most,
             what: first.beyond_first()?.to_owned(),
         })
     }
@@ -52,12 +54,8 @@ impl Event {
         match self {
             Self::UserSet(user) => of_user(user),
             Self::UserTokenMade(made) => of_token(made),
-            Self::Requested(Requested { logins, .. }) if !logins.is_empty() => {
-                Some("a request for other logins on some hosts")
-            }
-            Self::Granted(Granted { limits, .. }) if !limits.are_none() => {
-                Some("a grant with limits")
-            }
+            Self::Requested(requested) => of_request(requested),
+            Self::Granted(granted) => of_grant(granted),
             _ => None,
         }
     }
@@ -107,6 +105,42 @@ fn of_token(made: &UserTokenMade) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+fn of_request(requested: &Requested) -> Option<&'static str> {
+    let Requested {
+        request: _,
+        principal: _,
+        login: _,
+        role: _,
+        hosts: _,
+        actions: _,
+        for_seconds: _,
+        reason: _,
+        ticket: _,
+        extends: _,
+        lapses_at: _,
+        policy: _,
+        not_before: _,
+        asked_from: _,
+        logins,
+    } = requested;
+    (!logins.is_empty()).then_some("a request for other logins on some hosts")
+}
+
+fn of_grant(granted: &Granted) -> Option<&'static str> {
+    let Granted {
+        request: _,
+        grants: _,
+        not_before: _,
+        expires: _,
+        extendable_until: _,
+        end_login_with_elevation: _,
+        at_once: _,
+        policy: _,
+        limits,
+    } = granted;
+    (!limits.are_none()).then_some("a grant with limits")
 }
 
 #[cfg(test)]

@@ -52,6 +52,12 @@ impl Uses {
         last.insert(token.clone(), used);
     }
 
+    /// Forgets those of tokens that are `known` no more.
+    pub(super) fn retain(&self, known: impl Fn(&UserTokenId) -> bool) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.retain(|token, _| known(token));
+    }
+
     fn of(&self, token: &UserTokenId) -> Option<Use> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.get(token).copied()

@@ -22,6 +22,8 @@ pub struct Spoken {
     pub hours: bool,
     /// Other logins on some hosts.
     pub logins: bool,
+    /// The ssh keys: without any, whoever gets at the login with another key comes in by what is granted.
+    pub keys: bool,
 }
 
 impl Spoken {
@@ -34,6 +36,7 @@ impl Spoken {
             ("service", service.is_some(), self.service),
             ("hours", has_hours, self.hours),
             ("logins", !before.logins.is_empty(), self.logins),
+            ("keys", !before.keys.is_empty(), self.keys),
         ];
         let left_out = limits
             .into_iter()

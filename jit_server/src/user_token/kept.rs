@@ -7,7 +7,8 @@ use jit_grant::{Principal, SecretHash, UserTokenId};
 
 use super::Token;
 
-/// A token is known for so long after its end, so that whoever shows it is on record. Nothing else needs it then.
+/// A token is known for so long after its end, so that whoever shows it is on record. That it was of a chain which goes on is
+/// known for longer: [`UserTokens::line_of`](super::UserTokens::line_of).
 pub(super) const KNOWN_AFTER_END: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// All that are known, by what is kept of their secrets.

@@ -209,7 +209,8 @@ impl UserTokens {
         first
     }
 
-    /// The token `id` of `user` and all that came of it, as far as they count at `now`.
+    /// The token `id` of `user` and all that came of it, as far as they count at `now`: also of one that is not known any more, while
+    /// something that came of it has no end.
     pub fn line_of<'a>(
         &'a self,
         user: &'a Principal,
@@ -217,7 +218,27 @@ impl UserTokens {
         now: Timestamp,
     ) -> impl Iterator<Item = &'a Token> {
         let line = std::iter::successors(self.tokens.named(id), |token| self.in_its_place(token));
-        line.filter(move |token| token.made.user == *user && token.counts(now))
+        let first = self.forgotten.iter().find(|(_, ids)| ids.contains(id));
+        // Whatever has no end by now came later than it.
+        let after = first.into_iter().flat_map(move |(first, _)| {
+            let his = self.of(user, now);
+            his.filter(move |token| token.first == *first)
+        });
+        line.chain(after)
+            .filter(move |token| token.made.user == *user && token.counts(now))
+    }
+
+    /// True where it counts, or ended lately.
+    #[must_use]
+    pub fn knows(&self, id: &UserTokenId) -> bool {
+        self.tokens.named(id).is_some()
+    }
+
+    /// The first token of the chain of rotations that `id` is of; itself where there was no rotation.
+    #[must_use]
+    pub fn first_of(&self, id: &UserTokenId) -> UserTokenId {
+        let token = self.tokens.named(id);
+        token.map_or_else(|| id.clone(), |token| token.first.clone())
     }
 
     /// How many tokens of the chain of `next` will count once `next` is there, but for itself.
@@ -245,6 +266,13 @@ impl UserTokens {
     /// Forgets what nothing needs any more.
     pub(super) fn forget(&mut self, now: Timestamp) {
         for token in self.tokens.forget(now) {
+            let mut without_end = self.tokens.of(&token.made.user);
+            if without_end.any(|other| other.first == token.first) {
+                let members = self.forgotten.entry(token.first.clone()).or_default();
+                members.insert(token.made.token.clone());
+            } else {
+                self.forgotten.remove(&token.first);
+            }
             let rotations = self.rotations.get(&token.first);
             if rotations.is_some_and(|rotations| rotations.within_a_day(now) == 0) {
                 self.rotations.remove(&token.first);

@@ -63,7 +63,7 @@ may_ask = { users = ["alice"] }
 approve = { users = ["bob", "carol"], count = 2 }
 "#;
 
-const KEY: &str =
+pub const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS alice@laptop";
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 

@@ -14,6 +14,9 @@ use crate::login::Login;
 use crate::server::{Rotated, Server, ServerAddress, Whoami};
 use crate::words::clean;
 
+/// Every one of several servers has heard by then of what was done at another.
+const HEARD_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Nothing is kept before the server has said who the token makes one.
 pub(super) async fn login(here: &Here, options: cli::Login) -> Result<Exit, Error> {
     let path = path()?;
@@ -81,34 +84,60 @@ async fn rotate(here: &Here, path: &Path) -> Result<Exit, Error> {
             .to_owned(),
         exit: Exit::Failed,
     })?;
-    let before = Server::at(
-        login.server.clone(),
-        Some(&login.ca),
-        Some(login.token.clone()),
-    )?;
+    let mut tries = 2;
+    loop {
+        let next = rotated(&login).await?;
+        next.write(path)?;
+        tries -= 1;
+        // Shown once, the token before makes no other.
+        let shown = show(&next).await;
+        if let Err(Error::Problem { status: 401, .. }) = shown {
+            // A try whose answer was lost was done only now, and took this one's place. The token before counts yet.
+            login.write(path)?;
+            if tries > 0 {
+                continue;
+            }
+        }
+        match shown {
+            Err(error @ Error::Problem { status: 401, .. }) => return Err(error),
+            Err(error) => here.screen.note(format!(
+                "jitctl: the next token is kept; showing it, which every call after this does, failed: {error}"
+            )),
+            Ok(_) => {}
+        }
+        report(here, &next);
+        return Ok(Exit::Done);
+    }
+}
+
+/// Shows the token. One that is not known may be new to that server of several, which hears of it within a second.
+async fn show(login: &Login) -> Result<(), Error> {
+    let server = of(login)?;
+    match server.get("/v1/whoami").await {
+        Err(Error::Problem { status: 401, .. }) => {
+            tokio::time::sleep(HEARD_WITHIN).await;
+            server.get("/v1/whoami").await.map(drop)
+        }
+        shown => shown.map(drop),
+    }
+}
+
+fn of(login: &Login) -> Result<Server, Error> {
+    let (server, token) = (login.server.clone(), login.token.clone());
+    Server::at(server, Some(&login.ca), Some(token))
+}
+
+async fn rotated(login: &Login) -> Result<Login, Error> {
+    let server = of(login)?;
     // Where an answer is lost, the token in it ends when another one is asked for.
-    let answer = before.post_anew("/v1/token/rotate", &json!({})).await?;
-    let next: Rotated = before.parse(&answer)?;
-    let next = Login {
+    let answer = server.post_anew("/v1/token/rotate", &json!({})).await?;
+    let next: Rotated = server.parse(&answer)?;
+    Ok(Login {
         token: next.token,
         token_id: next.id,
         expires: next.expires,
-        ..login
-    };
-    next.write(path)?;
-    // Shown once, the token before makes no other.
-    let after = Server::at(
-        next.server.clone(),
-        Some(&next.ca),
-        Some(next.token.clone()),
-    )?;
-    if let Err(error) = after.get("/v1/whoami").await {
-        here.screen.note(format!(
-            "jitctl: the next token is kept; showing it, which every call after this does, failed: {error}"
-        ));
-    }
-    report(here, &next);
-    Ok(Exit::Done)
+        ..login.clone()
+    })
 }
 
 fn parsed(text: &str) -> Result<UserToken, NotAUserToken> {

@@ -198,6 +198,34 @@ fn a_rotation_keeps_the_next_token_before_it_shows_it() {
 }
 
 #[test]
+fn where_the_next_token_makes_nobody_known_the_one_before_is_kept_and_rotated_once_more() {
+    let host = logged_in_here();
+    let next = |id: &str, token: &str| json!({ "id": id, "user": "deploy", "token": token, "expires": "2999-02-01T00:00:00Z" });
+    let unknown = json!({ "detail": "the token is over", "code": "bad-token" });
+    let other = NEXT.replace('B', "C");
+    host.server_says("POST /v1/token/rotate", 201, next("u8", NEXT));
+    host.server_says("POST /v1/token/rotate", 201, next("u9", &other));
+    for _ in 0..2 {
+        host.server_says("GET /v1/whoami", 401, unknown.clone());
+    }
+    host.server_says("GET /v1/whoami", 200, json!({ "principal": "deploy" }));
+    let ended = run(&host, &[], &["login", "--rotate"]);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_eq!(kept(&host)["token_id"], "u9");
+
+    let host = logged_in_here();
+    for _ in 0..2 {
+        host.server_says("POST /v1/token/rotate", 201, next("u8", NEXT));
+    }
+    for _ in 0..4 {
+        host.server_says("GET /v1/whoami", 401, unknown.clone());
+    }
+    let ended = run(&host, &[], &["login", "--rotate"]);
+    assert_ne!(ended.code, 0);
+    assert_eq!(kept(&host)["token"], TOKEN);
+}
+
+#[test]
 fn a_rotation_that_is_refused_or_that_nothing_is_understood_of_keeps_the_token_that_counts() {
     let host = logged_in_here();
     let refusal =

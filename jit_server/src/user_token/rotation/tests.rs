@@ -93,6 +93,37 @@ fn the_old_token_counts_for_the_overlap_and_the_next_one_for_the_same_and_as_lon
 }
 
 #[test]
+fn what_came_of_a_token_is_found_by_it_long_after_it_is_forgotten_while_it_goes_on() {
+    let mut tokens = first(10, Some(300));
+    let mut now = 0;
+    for number in 1..=40 {
+        now += 5 * DAY;
+        assert_eq!(
+            rotate(&mut tokens, number, &holder(), at(now), 60),
+            Ok(number + 1)
+        );
+        tokens.seen(&id(number + 1));
+        // As the server records it.
+        tokens.ended(&id(number), End::Expired, at(now + 60));
+    }
+    assert!(tokens.tokens.named(&id(1)).is_none(), "it is known yet");
+    assert_eq!(tokens.first_of(&id(41)), id(1));
+    let user = "deploy".parse().unwrap();
+    let line = |tokens: &UserTokens, number| -> Vec<UserTokenId> {
+        let id = id(number);
+        let line = tokens.line_of(&user, &id, at(now + 120));
+        line.map(|token| token.made.token.clone()).collect()
+    };
+    for number in [1, 20, 40, 41] {
+        assert_eq!(line(&tokens, number), [id(41)], "of u{number}");
+    }
+    tokens.ended(&id(41), End::Revoked, at(now + 200));
+    tokens.forget(at(now + 400 * DAY));
+    assert_eq!(line(&tokens, 1), []);
+    assert!(tokens.forgotten.is_empty());
+}
+
+#[test]
 fn its_holder_has_it_renewed_as_far_as_root_said_and_no_further() {
     let mut fixed = first(30, None);
     assert_eq!(rotate(&mut fixed, 1, &holder(), at(20 * DAY), 60), Ok(2));
