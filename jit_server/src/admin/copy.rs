@@ -120,7 +120,6 @@ async fn follow(
         }
         tell_systemd(&[
             NotifyState::Ready,
-            NotifyState::Watchdog,
             NotifyState::Status(&format!("come to event {}", copying.come_to())),
         ]);
         tokio::select! {

@@ -84,26 +84,25 @@ async fn rotate(here: &Here, path: &Path) -> Result<Exit, Error> {
             .to_owned(),
         exit: Exit::Failed,
     })?;
-    let mut tries = 2;
+    let mut again = true;
     loop {
         let next = rotated(&login).await?;
         next.write(path)?;
-        tries -= 1;
         // Shown once, the token before makes no other.
         let shown = show(&next).await;
-        if let Err(Error::Problem { status: 401, .. }) = shown {
+        if let Err(error @ Error::Problem { status: 401, .. }) = shown {
             // A try whose answer was lost was done only now, and took this one's place. The token before counts yet.
             login.write(path)?;
-            if tries > 0 {
-                continue;
+            if !again {
+                return Err(error);
             }
+            again = false;
+            continue;
         }
-        match shown {
-            Err(error @ Error::Problem { status: 401, .. }) => return Err(error),
-            Err(error) => here.screen.note(format!(
+        if let Err(error) = shown {
+            here.screen.note(format!(
                 "jitctl: the next token is kept; showing it, which every call after this does, failed: {error}"
-            )),
-            Ok(_) => {}
+            ));
         }
         report(here, &next);
         return Ok(Exit::Done);
