@@ -1,31 +1,31 @@
 //! Cases that a policy is tested with before it is in force: who asks for what, who approves, and what shall come of it.
 
+mod approvals;
+mod people;
 mod run;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use jiff::Timestamp;
 use jit_grant::{HostName, Principal, RoleName};
 use toml::de::DeTable;
 
-use crate::attribute::Attributes;
-use crate::directory::GroupName;
 use crate::instant;
 use crate::label::{LabelKey, LabelValue};
 use crate::origin::Origin;
 use crate::policy::{Mistake, Reader, Value};
 use crate::text::{Reason, Ticket};
 
+pub use approvals::Approver;
+pub use people::People;
 pub use run::{Came, Outcome, run};
 
 /// A file of cases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cases {
-    /// Who is in which group.
-    pub groups: BTreeMap<GroupName, BTreeSet<Principal>>,
-    /// What users are beside their groups.
-    pub attributes: BTreeMap<Principal, Attributes>,
+    /// Who the people are.
+    pub people: People,
     /// At least one.
     pub cases: Vec<Case>,
 }
@@ -44,9 +44,7 @@ pub struct Case {
     /// For how long. Seconds. None: for as long as the role says for that.
     pub for_seconds: Option<u32>,
     /// Who approves then, in this order, if the request is taken. Somebody may be named again: stages may allow that.
-    pub approved_by: Vec<Principal>,
-    /// So long after the request each of them does. Seconds.
-    pub approved_after: u32,
+    pub approved_by: Vec<Approver>,
     /// What shall come of it.
     pub expected: Outcome,
     /// The code that a refusal shall have. None: any.
@@ -78,14 +76,12 @@ pub fn read(file: &str, text: &str) -> Result<Cases, Vec<Mistake>> {
     let table = table.get_ref();
     for key in table
         .keys()
-        .filter(|key| !["groups", "attributes", "case"].contains(&key.get_ref().as_ref()))
+        .filter(|key| key.get_ref() != "case" && !people::TABLES.contains(&key.get_ref().as_ref()))
     {
-        let problem = "unknown key; there are only [groups], [attributes] and [[case]] here";
+        let problem = "unknown key; there are only services, [groups], [attributes], [until] and [[case]] here";
         reader.mistake(&key.span(), key.get_ref(), problem);
     }
-    let groups = table.get("groups").map(|value| reader.groups(value));
-    let attributes = table.get("attributes");
-    let attributes = attributes.map(|value| reader.attributes_of_users(value));
+    let people = reader.people_of_cases(table);
     let cases = match table.get("case") {
         Some(value) => reader.cases(value),
         None => {
@@ -97,53 +93,10 @@ pub fn read(file: &str, text: &str) -> Result<Cases, Vec<Mistake>> {
             Vec::new()
         }
     };
-    reader.end(Cases {
-        groups: groups.unwrap_or_default(),
-        attributes: attributes.unwrap_or_default(),
-        cases,
-    })
+    reader.end(Cases { people, cases })
 }
 
 impl Reader<'_> {
-    fn groups(&mut self, value: &Value<'_>) -> BTreeMap<GroupName, BTreeSet<Principal>> {
-        let mut groups = BTreeMap::new();
-        let named = self.table(value, "groups");
-        for (name, members) in named.into_iter().flat_map(|named| named.iter()) {
-            let path = format!("groups.{}", name.get_ref());
-            let parsed = GroupName::try_from(name.get_ref().to_string());
-            let parsed = parsed.map_err(|error| self.mistake(&name.span(), &path, error));
-            if let (Some(members), Ok(name)) = (self.distinct(members, &path), parsed) {
-                groups.insert(name, members);
-            }
-        }
-        groups
-    }
-
-    fn attributes_of_users(&mut self, value: &Value<'_>) -> BTreeMap<Principal, Attributes> {
-        let mut all = BTreeMap::new();
-        let users = self.table(value, "attributes");
-        for (name, value) in users.into_iter().flat_map(|users| users.iter()) {
-            let path = format!("attributes.{}", name.get_ref());
-            let parsed = Principal::try_from(name.get_ref().to_string());
-            let parsed = parsed.map_err(|error| self.mistake(&name.span(), &path, error));
-            if let (Some(attributes), Ok(name)) = (self.attributes(value, &path), parsed) {
-                all.insert(name, attributes);
-            }
-        }
-        all
-    }
-
-    /// Names in the order in which they are written.
-    fn in_order(&mut self, value: &Value<'_>, path: &str) -> Option<Vec<Principal>> {
-        self.list::<Principal>(value, path)?;
-        let names = value.get_ref().as_array().into_iter().flatten();
-        Some(
-            names
-                .filter_map(|name| name.get_ref().as_str()?.parse().ok())
-                .collect(),
-        )
-    }
-
     fn cases(&mut self, value: &Value<'_>) -> Vec<Case> {
         let Some(array) = value.get_ref().as_array() else {
             self.mistake(&value.span(), "case", "must be [[case]] tables");
@@ -189,12 +142,17 @@ impl Reader<'_> {
         let for_seconds = self
             .optional(table, path, "for", Self::duration)
             .map_or(Some(None), |seconds| seconds.map(Some));
-        let approved_by = self
-            .optional(table, path, "approved_by", Self::in_order)
-            .unwrap_or_else(|| Some(Vec::new()));
         let approved_after = self
             .optional(table, path, "approved_after", Self::duration)
             .unwrap_or(Some(0));
+        let approved_by = match table.get("approved_by") {
+            Some(value) => self.approvers(
+                value,
+                &format!("{path}.approved_by"),
+                approved_after.unwrap_or(0),
+            ),
+            None => Some(Vec::new()),
+        };
         let expected: Option<Outcome> = self.required(table, at, path, "expect", Self::parsed);
         let code = self
             .optional(table, path, "code", |reader, value, path| {
@@ -232,7 +190,6 @@ impl Reader<'_> {
             host: host?,
             for_seconds: for_seconds?,
             approved_by: approved_by?,
-            approved_after: approved_after?,
             expected: expected?,
             code: code?,
             labels: labels?,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Case, Cases};
 use crate::clock::seconds_after;
 use crate::directory::Standing;
-use crate::event::{Actor, Entry, Event, HostEnrolled, UserSet};
+use crate::event::{Actor, Entry, Event, HostEnrolled};
 use crate::label::Labelled;
 use crate::origin::Origin;
 use crate::policy::Policy;
@@ -79,6 +79,16 @@ pub fn run(policy: &Policy, cases: &Cases, case: &Case) -> Result<Came, String> 
             case.line, case.role
         ));
     }
+    let of_case = case.approved_by.iter().map(|approver| &approver.who);
+    let mut of_case = of_case.chain([&case.who]);
+    if case.at.is_none()
+        && let Some(name) = of_case.find(|name| cases.people.has_end(name))
+    {
+        return Err(format!(
+            "the case in line {} says not when it happens, and the time of {name} has an end; add a line such as at = \"2026-11-30T09:00[Europe/Paris]\"",
+            case.line
+        ));
+    }
     if case.at.is_none() && case.from.is_some() {
         return Err(format!(
             "the case in line {} says when it is to begin and not when it happens; add a line such as at = \"2026-11-30T09:00[Europe/Paris]\"",
@@ -128,7 +138,7 @@ struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    /// Everybody whom the case, a group or attributes name is a user, and the case's host is enrolled and enforces all there is.
+    /// Everybody whom the case or a table names is a user, and the case's host is enrolled and enforces all there is.
     fn set(policy: &'a Policy, cases: &Cases, case: &Case) -> Result<Self, String> {
         let mut stage = Self {
             policy,
@@ -136,16 +146,10 @@ impl<'a> Stage<'a> {
             seq: 0,
             now: case.at.unwrap_or(SOME_TIME),
         };
-        let members = cases.groups.values().flatten();
-        let all = members.chain(cases.attributes.keys());
-        let all = all.chain(&case.approved_by).chain([&case.who]);
+        let approvers = case.approved_by.iter().map(|approver| &approver.who);
+        let all = cases.people.named().chain(approvers).chain([&case.who]);
         for name in all.collect::<BTreeSet<_>>() {
-            let mine = cases.groups.iter().filter(|(_, all)| all.contains(name));
-            let user = UserSet {
-                groups: mine.map(|(group, _)| group.clone()).collect(),
-                attributes: cases.attributes.get(name).cloned().unwrap_or_default(),
-                ..UserSet::new(name.clone(), "login".parse().map_err(told)?)
-            };
+            let user = cases.people.user(name, "login".parse().map_err(told)?);
             stage.happened(stage.now, &Actor::Administrator, Event::UserSet(user));
         }
         let host = HostEnrolled {
@@ -193,14 +197,14 @@ impl<'a> Stage<'a> {
         if let Err(refusal) = self.wants(self.now, &case.who, ask) {
             return Ok(Err(refusal));
         }
-        let later = seconds_after(self.now, case.approved_after);
         for approver in &case.approved_by {
             let approve = Command::Approve {
                 request: request.clone(),
                 for_seconds: None,
                 comment: None,
             };
-            if let Err(refusal) = self.wants(later, approver, approve) {
+            let then = seconds_after(self.now, approver.after_seconds);
+            if let Err(refusal) = self.wants(then, &approver.who, approve) {
                 return Ok(Err(refusal));
             }
         }

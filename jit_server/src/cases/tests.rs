@@ -327,3 +327,75 @@ approve = { attributes = { level = "2" } }
         (2, "attributes.alice.on_call")
     );
 }
+
+#[test]
+fn whoever_approves_may_come_later_than_the_one_before_him() {
+    let policy = POLICY.replace(
+        r#"approve = { groups = ["leads"], count = 2 }"#,
+        r#"approve = [{ groups = ["leads"] }, { users = ["erin"], then = [{ after = "30m", groups = ["leads"] }] }]"#,
+    );
+    let came = |approved_by: &str| {
+        let case = "who = \"alice\"\nhost = \"web-1\"\nfor = \"1h\"\nexpect = \"approved\"\n";
+        played_under(&policy, &format!("{case}approved_by = {approved_by}\n"))
+    };
+    assert_eq!(came(r#"["carol", "dave"]"#), (false, Some("other-stage")));
+    assert_eq!(
+        came(r#"["carol", { who = "dave", after = "30m" }]"#),
+        (true, None)
+    );
+    // From when the stage is due, and not from the request on.
+    assert_eq!(
+        came(r#"[{ who = "carol", after = "10m" }, { who = "dave", after = "30m" }]"#),
+        (false, Some("other-stage"))
+    );
+}
+
+#[test]
+fn approvers_of_a_case_come_in_the_order_of_time() {
+    let mistakes = |approved_by: &str| {
+        let case = "[[case]]\nwho = \"alice\"\nrole = \"web-admin\"\nhost = \"web-1\"\nfor = \"1h\"\nexpect = \"pending\"\n";
+        let text = format!("{GROUPS}{case}approved_after = \"1h\"\napproved_by = {approved_by}\n");
+        let mistakes = read("cases.toml", &text).unwrap_err();
+        mistakes.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for (approved_by, told) in [
+        (r#"[{ who = "bob", after = "30m" }]"#, "order of time"),
+        (r#"[{ who = "bob" }]"#, "after"),
+        (
+            r#"[{ who = "bob", after = "2h", before = "3h" }]"#,
+            "before",
+        ),
+        (r#""bob""#, "a list"),
+        (r#"["Bob!"]"#, "Bob!"),
+    ] {
+        let all = mistakes(approved_by);
+        assert!(
+            all.iter().any(|one| one.contains(told)),
+            "{approved_by}: {all:?}"
+        );
+        assert!(all.iter().all(|one| one.contains("cases.toml:")), "{all:?}");
+    }
+}
+
+#[test]
+fn a_case_knows_ends_of_people_s_time_and_service_accounts() {
+    let came = |before: &str, case: &str| {
+        let case =
+            format!("[[case]]\nrole = \"web-admin\"\nhost = \"web-1\"\nfor = \"1h\"\n{case}");
+        let cases = read("cases.toml", &format!("{before}{GROUPS}{case}")).unwrap();
+        let policy = check_text("policy.toml", POLICY).unwrap();
+        let came = run(&policy, &cases, &cases.cases[0])?;
+        Ok::<_, String>((came.outcome, came.refusal.map(|refusal| refusal.code().0)))
+    };
+    let asked = "who = \"alice\"\nexpect = \"refused\"\n";
+    let until = "until = { alice = \"2026-12-31\" }\n";
+    assert!(came(until, asked).unwrap_err().contains("alice"));
+    let on = |day: &str| came(until, &format!("{asked}at = \"{day}T09:00:00Z\"\n")).unwrap();
+    assert_eq!(on("2026-12-31"), (Outcome::Pending, None));
+    assert_eq!(on("2027-01-01"), (Outcome::Refused, Some("user-ended")));
+    let approved = "who = \"alice\"\napproved_by = [\"carol\"]\nexpect = \"refused\"\n";
+    assert_eq!(
+        came("services = [\"carol\"]\n", approved).unwrap(),
+        (Outcome::Refused, Some("may-not-approve"))
+    );
+}

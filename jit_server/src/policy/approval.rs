@@ -121,24 +121,29 @@ impl Role {
     }
 }
 
-/// True where different people could do all of `stages`: each with those who could approve it.
+/// True where people could do all of `stages`, each with those who could approve it. Who approved one stage is no help with a later one that
+/// takes nobody again; so each stage has to be done by other people than all of those after it that don't.
 pub(crate) fn could_be_done(stages: &[(&Stage, BTreeSet<&Principal>)]) -> bool {
-    let (again, first): (Vec<_>, Vec<_>) = stages
-        .iter()
-        .partition(|(stage, _)| stage.same_person_again);
-    let alone = |(stage, able): &&(&Stage, BTreeSet<&Principal>)| {
-        u32::try_from(able.len()).unwrap_or(u32::MAX) >= stage.count
-    };
-    let seats = first.iter().flat_map(|(stage, able)| {
+    (0..stages.len()).all(|first| {
+        let rest = stages.iter().skip(first);
+        let apart = rest
+            .enumerate()
+            .filter(|(later, (stage, _))| *later == 0 || !stage.same_person_again);
+        could_be_different(apart.map(|(_, stage)| stage))
+    })
+}
+
+/// True where nobody is needed for two of `stages`.
+fn could_be_different<'s, 'p: 's>(
+    stages: impl Iterator<Item = &'s (&'s Stage, BTreeSet<&'p Principal>)>,
+) -> bool {
+    let seats = stages.flat_map(|(stage, able)| {
         let count = usize::try_from(stage.count).unwrap_or(usize::MAX);
         repeat_n(able, count)
     });
     let seats: Vec<_> = seats.collect();
     let mut seated = BTreeMap::new();
-    let mut filled =
-        (0..seats.len()).all(|seat| fill(seat, &seats, &mut seated, &mut BTreeSet::new()));
-    filled &= again.iter().all(alone);
-    filled
+    (0..seats.len()).all(|seat| fill(seat, &seats, &mut seated, &mut BTreeSet::new()))
 }
 
 /// Finds somebody for `seat`, where need be by giving whoever has another seat a third one (Kuhn's algorithm for bipartite matching).
@@ -210,5 +215,24 @@ mod tests {
         ]));
         assert!(could(&[(1, false, &["bob"]), (1, true, &["bob"])]));
         assert!(!could(&[(1, false, &["bob"]), (2, true, &["bob"])]));
+    }
+
+    #[test]
+    fn who_did_a_stage_that_takes_people_again_is_no_help_with_a_later_one_that_does_not() {
+        assert!(!could(&[
+            (1, false, &["carol"]),
+            (1, true, &["bob"]),
+            (1, false, &["bob"])
+        ]));
+        assert!(could(&[
+            (1, false, &["carol"]),
+            (1, true, &["bob", "carol"]),
+            (1, false, &["bob"])
+        ]));
+        assert!(could(&[
+            (1, false, &["carol"]),
+            (1, false, &["bob"]),
+            (1, true, &["bob"])
+        ]));
     }
 }

@@ -167,7 +167,7 @@ impl<'t> Reader<'t> {
         self.of_type(flag, value, path, "true or false")
     }
 
-    fn of_type<T>(
+    pub(crate) fn of_type<T>(
         &mut self,
         found: Option<T>,
         value: &Value<'_>,
