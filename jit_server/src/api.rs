@@ -176,7 +176,7 @@ pub fn router(server: Arc<Server>, limits: Arc<Limits>) -> Router {
             Arc::clone(&calls),
             metrics::count,
         ))
-        .layer(middleware::from_fn(unread::tell))
+        .layer(middleware::from_fn(unread::read_off))
         .layer(Extension(calls))
         .with_state(server)
 }
