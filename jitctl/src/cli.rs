@@ -213,6 +213,9 @@ pub(crate) enum List {
         /// Only those in this state
         #[arg(long)]
         state: Option<RequestState>,
+        /// Only those that are not decided yet: --state pending
+        #[arg(long, conflicts_with = "state")]
+        pending: bool,
         /// Only those that you may approve now
         #[arg(long)]
         for_me: bool,

@@ -21,10 +21,12 @@ pub(super) async fn run(here: &Here, what: List) -> Result<Exit, Error> {
         List::Roles => roles(here).await?,
         List::Requests {
             state,
+            pending,
             for_me,
             to_review,
             all,
         } => {
+            let state = state.or(pending.then_some(RequestState::Pending));
             let filters = [(for_me, "for_me=true"), (to_review, "to_review=true")];
             requests(here, &requests_path(state, &filters), part(all)).await?;
         }

@@ -159,8 +159,10 @@ fn requests_are_filtered_by_the_server() {
         200,
         json!([request("pending")]),
     );
-    let ended = host.jitctl(&["list", "requests", "--state", "pending", "--for-me"]);
-    assert!(ended.out.contains("0 of 1 approvals"), "{}", ended.out);
+    for pending in [&["--state", "pending"][..], &["--pending"]] {
+        let ended = host.jitctl(&[&["list", "requests", "--for-me"], pending].concat());
+        assert!(ended.out.contains("0 of 1 approvals"), "{}", ended.out);
+    }
 }
 
 #[test]
