@@ -178,6 +178,7 @@ struct Following(Child);
 impl Following {
     fn start(state: &Path, to: &Path) -> Self {
         let mut command = copy(state);
+        command.arg("--mark").arg(state.join("mark"));
         command.arg("--follow").arg("--to").arg(to);
         Self(command.stdout(Stdio::null()).spawn().unwrap())
     }
@@ -332,4 +333,41 @@ async fn long_lines_of_a_host_are_copied_a_few_megabytes_at_a_time() {
     let all = pieces(&store).await.unwrap();
     assert_eq!(all.len(), 60);
     assert_eq!(all.last().unwrap().last_seq(), 120);
+}
+
+#[tokio::test]
+async fn a_copy_ends_when_the_server_goes_by_another_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = state(&folder);
+    let running = Running::start(&state).await;
+    running.populate().await;
+    let others = folder.path().join("other");
+    std::fs::create_dir(&others).unwrap();
+    let other = Running::start(&others).await;
+    other.populate().await;
+    other.stop().await;
+
+    // Where serve has its mark elsewhere, that one is looked at.
+    let to = folder.path().join("copy");
+    let elsewhere = others.join("mark");
+    let mut with_mark = copy(&state);
+    with_mark.arg("--mark").arg(&elsewhere).arg("--to").arg(&to);
+    refused(&mut with_mark, "another database");
+
+    let mut following = Following::start(&state, &to);
+    let kept = all(&sqlite(&state.join("jit-server.db")).await)
+        .await
+        .unwrap();
+    comes_to(&to, &kept).await;
+    running.stop().await;
+    std::fs::copy(elsewhere.join("recorded"), state.join("mark/recorded")).unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    while following.0.try_wait().unwrap().is_none() {
+        assert!(
+            Instant::now() < until,
+            "it goes on with a file that nobody goes by"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(following.0.wait().unwrap().code(), Some(1));
 }

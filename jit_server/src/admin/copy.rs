@@ -3,7 +3,7 @@
 use std::fs::DirBuilder;
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::unistd::{Uid, User, geteuid};
@@ -17,7 +17,7 @@ use crate::copy::Copying;
 use crate::error::Error;
 use crate::mark::Mark;
 use crate::serve::{only_for_ourselves, tell_systemd};
-use crate::store::Store;
+use crate::store::{Id, Store};
 
 /// So often it looks whether there is more.
 const LOOK: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ const TELL: Duration = Duration::from_secs(2);
 /// Those of either database.
 pub async fn copy(options: CopyOptions, out: &mut impl Write) -> Result<(), Error> {
     only_for_ourselves();
-    let record = record(&options).await?;
+    let (record, in_use) = record(&options).await?;
     let copy = match &options.to {
         Some(folder) => {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -39,13 +39,13 @@ pub async fn copy(options: CopyOptions, out: &mut impl Write) -> Result<(), Erro
         }
         None => options.to_database().open(&options.state).await?,
     };
-    let copied = follow(&*record, &*copy, options.follow, out).await;
+    let copied = follow(&*record, &in_use, &*copy, options.follow, out).await;
     record.close().await;
     copy.close().await;
     copied
 }
 
-async fn record(options: &CopyOptions) -> Result<Box<dyn Store>, Error> {
+async fn record(options: &CopyOptions) -> Result<(Box<dyn Store>, InUse), Error> {
     if options.database.address()?.is_none() {
         let file = options.state.join("jit-server.db");
         owned_by_us(&file)?;
@@ -58,26 +58,52 @@ async fn record(options: &CopyOptions) -> Result<Box<dyn Store>, Error> {
         }
     }
     let record = options.database.open(&options.state).await?;
-    if !record.is_shared() {
-        still_in_use(options, &*record).await?;
-    }
-    Ok(record)
+    let in_use = match record.is_shared() {
+        true => InUse::Shared,
+        false => InUse::of(options, &*record).await?,
+    };
+    Ok((record, in_use))
 }
 
-/// A file that the server goes by no more gets nothing new, and who copies it would believe that he has a copy that goes along.
-async fn still_in_use(options: &CopyOptions, record: &dyn Store) -> Result<(), Error> {
-    let state = options.state.canonicalize();
-    let state = state.map_err(Error::io(format!("finding {}", options.state.display())))?;
-    let known = Mark::look(&Mark::beside(&state)?)?;
-    let known = known.and_then(|known| known.database);
-    let ours = record.identity().await?;
-    if known.is_some_and(|known| known != ours) {
-        return Err(Error::Setup(format!(
-            "the server in {} goes by another database than the jit-server.db there: name it with --database-file, or use its own ways (docs/database.md)",
-            options.state.display()
-        )));
+/// Whether the server goes by the record that is copied. A file that it goes by no more gets nothing new, and who copies it would believe
+/// that he has a copy that goes along.
+#[derive(Debug)]
+enum InUse {
+    /// Whoever goes by it is not of this machine alone.
+    Shared,
+    /// Where the server of this machine writes down of which database it is.
+    Here {
+        state: PathBuf,
+        mark: PathBuf,
+        ours: Id,
+    },
+}
+
+impl InUse {
+    async fn of(options: &CopyOptions, record: &dyn Store) -> Result<Self, Error> {
+        let state = options.state.canonicalize();
+        let state = state.map_err(Error::io(format!("finding {}", options.state.display())))?;
+        let mark = match &options.mark {
+            Some(mark) => mark.clone(),
+            None => Mark::beside(&state)?,
+        };
+        let ours = record.identity().await?;
+        Ok(Self::Here { state, mark, ours })
     }
-    Ok(())
+
+    fn check(&self) -> Result<(), Error> {
+        let Self::Here { state, mark, ours } = self else {
+            return Ok(());
+        };
+        let known = Mark::look(mark)?.and_then(|known| known.database);
+        if known.is_some_and(|known| known != *ours) {
+            return Err(Error::Setup(format!(
+                "the server in {} goes by another database than the jit-server.db there: name it with --database-file, or use its own ways (docs/database.md)",
+                state.display()
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// SQLite makes files beside the database, and the server must be able to use them.
@@ -98,6 +124,7 @@ fn owned_by_us(file: &Path) -> Result<(), Error> {
 
 async fn follow(
     record: &dyn Store,
+    in_use: &InUse,
     copy: &dyn Store,
     on: bool,
     out: &mut impl Write,
@@ -105,6 +132,7 @@ async fn follow(
     let mut terminate =
         signal(SignalKind::terminate()).map_err(Error::io("waiting for SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::io("waiting for SIGINT"))?;
+    in_use.check()?;
     let mut copying = Copying::begin(record, copy).await?;
     let mut told = Instant::now();
     loop {
@@ -128,5 +156,6 @@ async fn follow(
             () = record.told() => {}
             () = sleep(LOOK) => {}
         }
+        in_use.check()?;
     }
 }

@@ -43,6 +43,9 @@ pub struct CopyOptions {
     /// Where the record is, unless it is in a PostgreSQL
     #[arg(long, value_name = "DIR", default_value = Layout::STATE)]
     pub state: PathBuf,
+    /// The mark of the server there, where serve has one with --mark
+    #[arg(long, value_name = "DIR", env = "JIT_SERVER_COPY_MARK")]
+    pub mark: Option<PathBuf>,
     /// The record, where it is in a PostgreSQL.
     #[command(flatten)]
     pub database: DatabaseOptions,
