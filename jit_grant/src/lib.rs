@@ -32,8 +32,8 @@ pub use host_state::{GateChange, GateMode, Gates, HostState};
 pub use key::{KeyError, PublicKey, SigningKey, TrustedKeys};
 pub use limits::Limits;
 pub use name::{
-    ChainHead, GrantId, HostId, HostName, Login, NameError, Nonce, Principal, RequestId, RoleName,
-    SecretHash, Service, TokenId, UserTokenId,
+    ChainHead, ChangeId, GrantId, HostId, HostName, Login, NameError, Nonce, Principal, RequestId,
+    RoleName, SecretHash, Service, TokenId, UserTokenId,
 };
 pub use network::{Network, NetworkError, Networks, NetworksError};
 pub use refusal::Refusal;

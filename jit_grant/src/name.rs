@@ -160,6 +160,11 @@ name_type! {
     |t| numbered(t, 'u')
 }
 name_type! {
+    /// One change of an administrator's that others have to confirm.
+    ChangeId, "change id", "c and a number, such as c17",
+    |t| numbered(t, 'c')
+}
+name_type! {
     /// SHA-256 of a token's secret, in hexadecimal.
     SecretHash, "hash", "64 hexadecimal digits in lower case",
     |t| t.len() == 64 && shaped(t, 64, lower_hex, lower_hex)
