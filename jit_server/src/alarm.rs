@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
-use jit_grant::{GateChange, HostName, Principal, RequestId, RoleName};
+use jit_grant::{ChangeId, GateChange, HostName, Principal, RequestId, RoleName, UserTokenId};
 use serde::{Deserialize, Serialize};
 
 use crate::text::Reason;
@@ -83,6 +83,20 @@ pub enum Alarm {
         /// The role.
         role: RoleName,
     },
+    /// Root made a change alone that others have to confirm.
+    ChangedAlone {
+        /// Which.
+        change: ChangeId,
+        /// Why.
+        reason: Reason,
+    },
+    /// Root made a token by which somebody is known who may confirm changes of root's: whoever has it could do so in his name.
+    ConfirmersToken {
+        /// Which.
+        token: UserTokenId,
+        /// Whose it is.
+        user: Principal,
+    },
 }
 
 impl Alarm {
@@ -98,10 +112,33 @@ impl Alarm {
             Self::ServerOlder { .. } => "server_older",
             Self::GlassBroken { .. } => "glass_broken",
             Self::ReviewOverdue { .. } => "review_overdue",
+            Self::ChangedAlone { .. } => "changed_alone",
+            Self::ConfirmersToken { .. } => "confirmers_token",
         }
     }
 
-    /// The request that it is about, where it is about one. Such an alarm is for everybody.
+    /// The change that it is about, where it is about one.
+    #[must_use]
+    pub fn change(&self) -> Option<&ChangeId> {
+        match self {
+            Self::ChangedAlone { change, .. } => Some(change),
+            _ => None,
+        }
+    }
+
+    /// True where everybody is told, and not administrators and auditors alone.
+    #[must_use]
+    pub fn is_for_everybody(&self) -> bool {
+        matches!(
+            self,
+            Self::GlassBroken { .. }
+                | Self::ReviewOverdue { .. }
+                | Self::ChangedAlone { .. }
+                | Self::ConfirmersToken { .. }
+        )
+    }
+
+    /// The request that it is about, where it is about one.
     #[must_use]
     pub fn request(&self) -> Option<&RequestId> {
         match self {
@@ -159,6 +196,14 @@ impl fmt::Display for Alarm {
             } => write!(
                 f,
                 "nobody has reviewed in time what {principal} did with break-glass role {role} ({request}); it can still be reviewed: whoever may has it in `jitctl list requests --to-review`"
+            ),
+            Self::ChangedAlone { change, reason } => write!(
+                f,
+                "root made {change} alone, which others have to confirm: {reason}"
+            ),
+            Self::ConfirmersToken { token, user } => write!(
+                f,
+                "root made {token}, a token of {user}, who may confirm what root changes; where {user} does not have it from root, somebody else confirms in that name"
             ),
             Self::StateWithheld { why: None } => {
                 f.write_str("it says no more how its gates are, as it did before")

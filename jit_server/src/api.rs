@@ -5,6 +5,7 @@ mod apply;
 mod audit;
 mod call;
 mod caller;
+mod changes;
 mod enrolment;
 mod grants;
 mod host_side;
@@ -110,6 +111,12 @@ fn people() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(left_behind::show))
         .routes(routes!(sessions::list))
         .routes(routes!(audit::list))
+        .routes(routes!(changes::list))
+        .routes(routes!(changes::show))
+        .routes(routes!(changes::confirm))
+        .routes(routes!(changes::deny))
+        .routes(routes!(changes::withdraw))
+        .routes(routes!(changes::alone))
 }
 
 /// What hosts call.

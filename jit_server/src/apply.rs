@@ -1,5 +1,6 @@
 //! Users, hosts and policy as files say them: what they say, and what has to change for it. Pure.
 
+mod change;
 mod parse;
 mod plan;
 

@@ -3,6 +3,7 @@
 //! A field may be added with a default; none may change its meaning or go, since old records are read for ever.
 
 mod at_once;
+mod changes;
 mod hosts;
 mod needs;
 mod requests;
@@ -16,7 +17,8 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use jit_grant::{
-    GrantId, HostId, HostName, Principal, PublicKey, RequestId, SecretHash, TokenId, UserTokenId,
+    ChangeId, GrantId, HostId, HostName, Principal, PublicKey, RequestId, SecretHash, TokenId,
+    UserTokenId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +30,7 @@ use crate::text::Reason;
 use crate::user_token::Replaces;
 
 pub use at_once::{AtOnce, Reviewed};
+pub use changes::{ChangeConfirmed, ChangeDenied, ChangeDone, ChangeProposed, WantedChange};
 pub use hosts::{HostEnrolled, TokenMade};
 pub use needs::RecordNeeds;
 pub use requests::{Approved, Denied, Extended, Granted, GrantedHost, Requested};
@@ -236,6 +239,12 @@ pub enum Event {
         policy: String,
         /// How many roles it has.
         roles: usize,
+        /// The text itself, where changes need others by this policy or by the one before: the record has it then, and no file counts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+        /// The change that it comes of. None: it needed nobody else.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        change: Option<ChangeId>,
     },
     /// The policy file is wrong; the one before stays in force.
     PolicyRefused {
@@ -271,6 +280,24 @@ pub enum Event {
     },
     /// From here on the record has what servers of a version before would leave out: they can't read this, and go no further.
     RecordNeeds(RecordNeeds),
+    /// An administrator wants to change something that others have to confirm.
+    ChangeProposed(ChangeProposed),
+    /// One person confirmed a change. Nothing is different yet.
+    ChangeConfirmed(ChangeConfirmed),
+    /// A change is made: the events after this one are what it comes to.
+    ChangeDone(ChangeDone),
+    /// Somebody who may confirm a change said no.
+    ChangeDenied(ChangeDenied),
+    /// An administrator took a change back.
+    ChangeWithdrawn {
+        /// Which.
+        change: ChangeId,
+    },
+    /// Not enough people confirmed a change in time.
+    ChangeLapsed {
+        /// Which.
+        change: ChangeId,
+    },
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
@@ -318,6 +345,12 @@ impl Event {
             Self::Reviewed(_) => "reviewed",
             Self::UserTokenSeen { .. } => "user_token_seen",
             Self::RecordNeeds(_) => "record_needs",
+            Self::ChangeProposed(_) => "change_proposed",
+            Self::ChangeConfirmed(_) => "change_confirmed",
+            Self::ChangeDone(_) => "change_done",
+            Self::ChangeDenied(_) => "change_denied",
+            Self::ChangeWithdrawn { .. } => "change_withdrawn",
+            Self::ChangeLapsed { .. } => "change_lapsed",
         }
     }
 

@@ -50,7 +50,7 @@ pub struct Digest([u8; 32]);
 
 impl Digest {
     /// Of these parts, each with its length before it, so that no other parts have the same.
-    fn of(parts: &[&[u8]]) -> Self {
+    pub(crate) fn of(parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
         for part in parts {
             hash.update((part.len() as u64).to_be_bytes());

@@ -2,6 +2,7 @@
 
 mod advice;
 mod approval;
+mod changes;
 mod conditions;
 mod document;
 mod file;
@@ -24,17 +25,19 @@ use crate::event::UserSet;
 
 pub(crate) use approval::could_be_done;
 pub use approval::{Approval, Later, Review, Stage};
+pub use changes::Confirmers;
 pub use conditions::{ConditionRefusal, Conditions, Stated};
 pub use document::{
-    LaterDocument, PeopleDocument, PolicyDocument, ReviewDocument, RoleDocument, StageDocument,
-    WindowDocument,
+    ConfirmersDocument, LaterDocument, PeopleDocument, PolicyDocument, ReviewDocument,
+    RoleDocument, StageDocument, WindowDocument,
 };
-pub(crate) use file::read_text;
 pub use file::{Change, PolicyFile, check, read};
+pub(crate) use file::{MAX_BYTES, read_text};
 pub use hosts::{HostPattern, Hosts};
 pub use hours::{Hours, MOST_WINDOWS, Window};
 pub use limits::in_words as limits_in_words;
 pub(crate) use parse::check_closely;
+pub(crate) use parse::hash as hash_of_text;
 pub use parse::{Checked, check_text};
 pub use reader::Mistake;
 pub(crate) use reader::{Reader, Value};
@@ -50,6 +53,10 @@ pub struct Policy {
     pub may_lock: People,
     /// Who may read the whole record, beside the administrator. They change nothing by it.
     pub may_audit: People,
+    /// Who confirms what an administrator changes. None: it needs nobody else.
+    pub changes_need: Option<Confirmers>,
+    /// What it was read from.
+    pub text: String,
 }
 
 /// One thing to ask for.

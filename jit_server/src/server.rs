@@ -3,6 +3,7 @@
 mod alarms;
 mod apply;
 mod call;
+mod changes;
 mod enrolment;
 mod follow;
 mod host_lines;
@@ -35,7 +36,9 @@ use crate::store::{Kept, Loaded, Place, Store};
 use crate::streams::Streams;
 use crate::workflow::{self, Command, State};
 
+pub use apply::Applied;
 pub use call::Call;
+pub use changes::{Confirmed, Now};
 pub use enrolment::{Enrolment, NewToken, Removal, WithToken};
 pub(crate) use enrolment::{REMOVED, removal};
 pub use follow::CUT_OFF_AFTER;
@@ -163,6 +166,7 @@ impl Server {
             changes: watch::Sender::new(place.last_seq),
             stopping: watch::Sender::new(false),
         });
+        server.look(|state| server.go_by_record(state));
         server.check_mark(copy, declared).await?;
         server.end_rotation().await?;
         server.look_at_policy().await?;

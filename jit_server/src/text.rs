@@ -135,6 +135,15 @@ pub(crate) fn shown(text: &str) -> String {
         .collect()
 }
 
+/// Text that others wrote, for a terminal: all its lines, with U+FFFD in the place of hidden characters.
+pub(crate) fn visible(text: &str) -> String {
+    let plain = |c: char| c == '\n' || !is_hidden(c);
+    let shown = text.chars();
+    shown
+        .map(|c| if plain(c) { c } else { '\u{fffd}' })
+        .collect()
+}
+
 /// The same for the record, which is kept for ever: 200 characters at most.
 pub(crate) fn brief(text: &str) -> String {
     shown(text).chars().take(200).collect()

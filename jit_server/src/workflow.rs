@@ -5,6 +5,7 @@
 
 mod asking;
 mod at_once;
+mod changes;
 mod command;
 mod enforced;
 mod error;
@@ -25,12 +26,14 @@ mod until;
 mod user;
 
 pub use asking::{Rule, Wish};
+pub(crate) use changes::{MOST_PENDING, PENDING_SECONDS};
+pub use changes::{check_confirm, check_deny, pending_change};
 pub use command::{Ask, Command, command, lapsed};
 pub use error::{Because, WorkflowError};
 pub use explain::{Able, Approvers, Explanation, Outcome, Told, explain};
 pub use restored::Unconfirmed;
 pub use stages::Progress;
 pub use state::{
-    Calls, Done, DoneOnce, Ended, Given, Grant, GrantState, Request, RequestState, Review, Said,
-    State, Step,
+    Calls, Change, ChangeEnd, ChangeState, Confirmed, Done, DoneOnce, Ended, Given, Grant,
+    GrantState, PolicyOnRecord, Request, RequestState, Review, Said, State, Step,
 };

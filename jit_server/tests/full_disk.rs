@@ -214,7 +214,7 @@ async fn an_approval_rotation_or_apply_that_can_not_be_kept_changes_nothing_and_
         ..Wanted::default()
     };
     let in_force = server.policy();
-    let applied = server.apply(wanted.clone(), 2).await;
+    let applied = server.apply(wanted.clone(), 2, None).await;
     assert!(matches!(applied, Err(Error::Store(_))), "{applied:?}");
     assert_eq!(server.policy(), in_force);
     assert_eq!(server.look(|state| state.directory.users().count()), 2);
@@ -224,8 +224,8 @@ async fn an_approval_rotation_or_apply_that_can_not_be_kept_changes_nothing_and_
     assert!(rotated.seq == 1 && !signed_by_first(word()));
     server.execute(actor("bob"), approve).await.unwrap();
     assert_eq!(server.look(|state| state.grants().count()), 1);
-    let applied = server.apply(wanted, 2).await.unwrap();
-    assert_eq!(applied.lost.grants.len(), 1);
+    let applied = server.apply(wanted, 2, None).await.unwrap();
+    assert_eq!(applied.plan.lost.grants.len(), 1);
     assert_eq!(server.look(|state| state.directory.users().count()), 0);
     assert_eq!(*server.policy(), Policy::default());
 }

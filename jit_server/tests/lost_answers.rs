@@ -118,6 +118,8 @@ fn entry(seq: u64) -> Entry {
         event: Event::PolicyTaken {
             policy: format!("{seq:064}"),
             roles: 1,
+            text: None,
+            change: None,
         },
     }
 }

@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Problem;
 use super::caller::Administrator;
+use super::changes::HeldView;
 use super::input;
 use super::loss::LossView;
-use crate::apply::{self, Plan, Sign, Texts, Thing};
+use crate::apply::{self, Change, Plan, Sign, Texts, Thing};
 use crate::policy::Mistake;
-use crate::server::Server;
+use crate::server::{Applied, Server};
+use crate::text::Reason;
 
 /// Three files of 1 MiB, escaped.
 const MAX_FILES: usize = 8 * 1024 * 1024;
@@ -33,6 +36,10 @@ pub(super) struct Files {
     /// So many users may be removed where that is more than half of them.
     #[serde(default)]
     allow_removals: usize,
+    /// Why, for those who have to confirm it. 3 to 500 characters on one line.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    reason: Option<Reason>,
 }
 
 /// What changes, or would.
@@ -47,8 +54,10 @@ pub(super) struct PlanView {
     warnings: Vec<String>,
     /// How many removals have to be allowed, where they are more than half of the users. null: none.
     removals_to_allow: Option<usize>,
-    /// False where this was only told.
+    /// False where this was only told, or waits.
     applied: bool,
+    /// Others have to confirm such changes: this one waits for them, or would. null: it needs nobody else.
+    held: Option<HeldView>,
 }
 
 /// One thing that is wrong in a file.
@@ -75,9 +84,10 @@ pub(super) struct ChangeView {
     details: Vec<String>,
 }
 
-/// Makes users, hosts and policy as files say: all of it or nothing.
+/// Makes users, hosts and policy as files say: all of it or nothing. Where others have to confirm changes, it is proposed to them.
 #[utoipa::path(post, path = "/v1/apply", tag = "administration", request_body = Files, responses(
     (status = 200, body = PlanView),
+    (status = 202, body = PlanView, description = "others have to confirm it"),
     (status = 403, body = Problem, content_type = "application/problem+json"),
     (status = 409, body = Problem, content_type = "application/problem+json", description = "more than half of the users would go"),
     (status = 422, body = Problem, content_type = "application/problem+json"),
@@ -86,7 +96,7 @@ pub(super) async fn apply(
     State(server): State<Arc<Server>>,
     _: Administrator,
     input::Json(files): input::Json<Files>,
-) -> Result<Json<PlanView>, Problem> {
+) -> Result<(StatusCode, Json<PlanView>), Problem> {
     let texts = Texts {
         policy: files.policy.as_deref(),
         users: files.users.as_deref(),
@@ -94,14 +104,25 @@ pub(super) async fn apply(
     };
     let wanted = match apply::read(texts) {
         Ok(wanted) => wanted,
-        Err(mistakes) => return Ok(Json(PlanView::wrong(mistakes))),
+        Err(mistakes) => return Ok((StatusCode::OK, Json(PlanView::wrong(mistakes)))),
     };
-    let plan = if files.dry_run {
-        server.plan(wanted).await?
+    if files.dry_run {
+        let plan = server.plan(wanted).await?;
+        let held = (!plan.changes.is_empty()).then(|| HeldView::of(&server, None));
+        let view = PlanView::of(plan, false);
+        let held = held.flatten();
+        return Ok((StatusCode::OK, Json(PlanView { held, ..view })));
+    }
+    let applied = server.apply(wanted, files.allow_removals, files.reason);
+    let Applied { plan, held } = applied.await?;
+    let view = PlanView::of(plan, held.is_none());
+    let held = held.and_then(|change| HeldView::of(&server, Some(&change)));
+    let status = if held.is_some() {
+        StatusCode::ACCEPTED
     } else {
-        server.apply(wanted, files.allow_removals).await?
+        StatusCode::OK
     };
-    Ok(Json(PlanView::of(plan, !files.dry_run)))
+    Ok((status, Json(PlanView { held, ..view })))
 }
 
 /// Bytes at most in the body of a call to `path`.
@@ -133,7 +154,22 @@ impl PlanView {
     }
 
     fn of(plan: Plan, applied: bool) -> Self {
-        let changes = plan.changes.iter().map(|change| ChangeView {
+        let changes = plan.changes.iter().map(ChangeView::from);
+        Self {
+            mistakes: Vec::new(),
+            changes: changes.collect(),
+            lost: LossView::from(&plan.lost),
+            removals_to_allow: plan.removals_to_allow(),
+            warnings: plan.warnings,
+            applied,
+            held: None,
+        }
+    }
+}
+
+impl From<&Change> for ChangeView {
+    fn from(change: &Change) -> Self {
+        Self {
             sign: match change.sign {
                 Sign::Added => "+",
                 Sign::Changed => "~",
@@ -146,14 +182,6 @@ impl PlanView {
             },
             name: change.name.clone(),
             details: change.details.clone(),
-        });
-        Self {
-            mistakes: Vec::new(),
-            changes: changes.collect(),
-            lost: LossView::from(&plan.lost),
-            removals_to_allow: plan.removals_to_allow(),
-            warnings: plan.warnings,
-            applied,
         }
     }
 }

@@ -199,8 +199,8 @@ fn concerns(known: &Known, policy: &Policy, caller: &Caller, event: &Event) -> b
         .or(of_grant)
         .and_then(|id| known.request(id));
     match event {
-        // Whoever uses a break-glass role is seen by everybody.
-        Event::Alarm { alarm, .. } if alarm.request().is_some() => {
+        // Whoever uses a break-glass role is seen by everybody, and so is root who goes around those who confirm.
+        Event::Alarm { alarm, .. } if alarm.is_for_everybody() => {
             known.directory.user(name).is_some()
         }
         Event::UserSet(user) => user.name == *name,
@@ -240,6 +240,7 @@ fn own(entry: Entry, all: bool) -> EventView {
             .request()
             .map(ToString::to_string)
             .or_else(|| event.grant().map(ToString::to_string))
+            .or_else(|| event.change().map(ToString::to_string))
             .or_else(|| event.user_token().map(|(token, _)| token.to_string())),
     };
     let mut detail = match serde_json::to_value(&entry.event) {
@@ -247,6 +248,12 @@ fn own(entry: Entry, all: bool) -> EventView {
         _ => Map::new(),
     };
     detail.remove("kind");
+    // Whole policies: the change itself has them, as long as it waits, and the record for ever.
+    match &entry.event {
+        Event::PolicyTaken { .. } => _ = detail.remove("text"),
+        Event::ChangeProposed(_) => _ = detail.remove("wanted"),
+        _ => {}
+    }
     if let Event::Alarm { alarm, .. } = &entry.event {
         detail.insert("said".to_owned(), alarm.to_string().into());
     }

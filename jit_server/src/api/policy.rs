@@ -31,9 +31,12 @@ pub(super) async fn show(
 ) -> Result<Json<PolicyDocument>, Problem> {
     server.look_at_policy().await?;
     let document = PolicyDocument::from(server.policy().as_ref());
-    Ok(Json(
-        server.look(|state| document.with_members(&state.directory)),
-    ))
+    let document = server.look(|state| document.with_members(&state.directory));
+    let beside_file = server.beside_file();
+    Ok(Json(PolicyDocument {
+        beside_file,
+        ..document
+    }))
 }
 
 /// What somebody would ask for.

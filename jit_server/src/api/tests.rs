@@ -23,7 +23,7 @@ fn every_operation_of_the_document_is_described_and_has_its_answers() {
             operations += 1;
         }
     }
-    assert_eq!(operations, 50);
+    assert_eq!(operations, 56);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::Problem;
 use super::caller::Administrator;
+use super::changes::HeldView;
 use super::input::{self, Json};
 use super::locks::LockView;
 use super::loss::LossView;
@@ -156,14 +157,17 @@ pub(super) struct SetUser {
     user: User,
     /// What of him is different from before, each in a few words. Nothing where he is new.
     changed: Vec<String>,
-    /// What ended with that.
+    /// What ended with that, or will.
     lost: LossView,
+    /// The change that others have to confirm first. null: the user is so by now.
+    held: Option<HeldView>,
 }
 
 /// Adds a user; one of the same name becomes what is sent. What he has of `until`, `service`, `hours` and `logins` is to be sent again, or
-/// taken away with null, false and empty lists; where one of them is left out, nothing changes.
+/// taken away with null, false and empty lists; where one of them is left out, nothing changes. Where others have to confirm changes, it is proposed to them.
 #[utoipa::path(post, path = "/v1/users", tag = "administration", request_body = NewUser, responses(
     (status = 201, body = SetUser),
+    (status = 202, body = SetUser, description = "others have to confirm it"),
     (status = 403, body = Problem, content_type = "application/problem+json"),
     (status = 409, body = Problem, content_type = "application/problem+json", description = "a limit that the user has is left out"),
     (status = 422, body = Problem, content_type = "application/problem+json"),
@@ -189,13 +193,24 @@ pub(super) async fn set(
         service,
         logins: new.logins.unwrap_or_default(),
     };
-    let Became { changed, lost } = server.set_user(user.clone(), spoken).await?;
+    let became = server.set_user(user.clone(), spoken).await?;
+    let Became {
+        changed,
+        lost,
+        held,
+    } = became;
     let answer = SetUser {
         user: server.look(|state| User::of(&user, state)),
         changed,
         lost: LossView::from(&lost),
+        held: held.and_then(|change| HeldView::of(&server, Some(&change))),
     };
-    Ok((StatusCode::CREATED, axum::Json(answer)))
+    let status = if answer.held.is_some() {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::CREATED
+    };
+    Ok((status, axum::Json(answer)))
 }
 
 /// A user who is no longer known.

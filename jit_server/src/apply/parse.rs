@@ -11,7 +11,7 @@ use super::{Wanted, WantedHost};
 use crate::directory::{GroupName, MOST_OF_USER};
 use crate::event::{Service, UserSet};
 use crate::label::{LabelKey, LabelValue, MOST_LABELS};
-use crate::policy::{Mistake, Reader, Value, check_closely};
+use crate::policy::{MAX_BYTES, Mistake, Reader, Value, check_closely};
 use crate::ssh_key::SshKey;
 use crate::until::Until;
 
@@ -38,7 +38,10 @@ pub struct Texts<'t> {
 /// # Errors
 /// Every mistake in them, file by file in the order of their lines.
 pub fn read(texts: Texts<'_>) -> Result<Wanted, Vec<Mistake>> {
-    let mut mistakes = Vec::new();
+    let mut mistakes = too_large(&texts);
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
     let mut kept = |wrong| mistakes.extend(wrong);
     let policy = texts.policy.map(|text| check_closely(POLICY, text));
     let policy = policy.transpose().map_err(&mut kept);
@@ -58,6 +61,26 @@ pub fn read(texts: Texts<'_>) -> Result<Wanted, Vec<Mistake>> {
         }
         _ => Err(mistakes),
     }
+}
+
+/// Files that are larger than any of ours: what they say is kept in the record for ever.
+fn too_large(texts: &Texts<'_>) -> Vec<Mistake> {
+    let files = [
+        (POLICY, texts.policy),
+        (USERS, texts.users),
+        (HOSTS, texts.hosts),
+    ];
+    let large = files.into_iter().filter(|(_, text)| {
+        let bytes = text.map_or(0, |text| text.len() as u64);
+        bytes > MAX_BYTES
+    });
+    let mistake = |(file, _): (&str, _)| Mistake {
+        file: file.to_owned(),
+        line: 1,
+        key: String::new(),
+        problem: "is larger than 1 MiB".to_owned(),
+    };
+    large.map(mistake).collect()
 }
 
 fn users(text: &str) -> Result<BTreeMap<Principal, UserSet>, Vec<Mistake>> {

@@ -179,14 +179,14 @@ impl Planner<'_> {
         if next.may_audit != self.policy.may_audit {
             details.push("~ may_audit".to_owned());
         }
+        if next.changes_need != self.policy.changes_need {
+            details.push("~ changes_need".to_owned());
+        }
         if details.is_empty() {
             details.push("its text alone, no rule".to_owned());
         }
         self.change(Sign::Changed, Thing::Policy, super::POLICY, details);
-        self.plan.events.push(Event::PolicyTaken {
-            policy: next.hash.clone(),
-            roles: next.roles.len(),
-        });
+        self.plan.events.push(next.taken_after(self.policy));
     }
 
     fn users(&mut self, users: &BTreeMap<Principal, UserSet>) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Event, Granted, Requested, UserSet, UserTokenMade};
 
 /// The version of the record that this server knows.
-const KNOWN: u32 = 2;
+const KNOWN: u32 = 3;
 
 /// From here on the record has what servers of a version before would leave out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ impl RecordNeeds {
         (most > version).then_some(())?;
         Some(Self {
             version: most,
-            what: first.beyond_first()?.to_owned(),
+            what: first.beyond_first()?.1.to_owned(),
         })
     }
 
@@ -43,21 +43,22 @@ impl Event {
     /// The version of the record that a server has to know to go by it. Kinds speak for themselves.
     #[must_use]
     pub fn needs(&self) -> u32 {
-        match self.beyond_first() {
-            Some(_) => 2,
-            None => 1,
-        }
+        self.beyond_first().map_or(1, |(version, _)| version)
     }
 
-    /// What of it servers of version 1 would leave out, where somebody could do more for it.
-    fn beyond_first(&self) -> Option<&'static str> {
-        match self {
+    /// What of it servers of before a version would leave out, where somebody could do more for it, and that version.
+    fn beyond_first(&self) -> Option<(u32, &'static str)> {
+        let second = match self {
             Self::UserSet(user) => of_user(user),
             Self::UserTokenMade(made) => of_token(made),
             Self::Requested(requested) => of_request(requested),
             Self::Granted(granted) => of_grant(granted),
+            Self::PolicyTaken { text: Some(_), .. } => {
+                return Some((3, "a policy whose changes others confirm"));
+            }
             _ => None,
-        }
+        };
+        second.map(|what| (2, what))
     }
 }
 
@@ -201,6 +202,16 @@ mod tests {
             assert!(needs.is_known() && !needs.what.is_empty());
             assert_eq!(RecordNeeds::before(&[event], 2), None);
         }
+    }
+
+    #[test]
+    fn a_policy_whose_text_is_on_record_needs_a_server_that_goes_by_it() {
+        let plain = json!({ "kind": "policy_taken", "policy": "0".repeat(64), "roles": 0 });
+        assert_eq!(event(&plain, &json!({})).needs(), 1);
+        let taken = event(&plain, &json!({ "text": "" }));
+        let needs = RecordNeeds::before(std::slice::from_ref(&taken), 2).unwrap();
+        assert_eq!((needs.version, needs.is_known()), (3, true));
+        assert_eq!(RecordNeeds::before(&[taken], 3), None);
     }
 
     #[test]

@@ -49,6 +49,8 @@ impl Event {
             (Self::Approved(approved), _) => Some(&approved.by),
             (Self::Denied(denied), _) => Some(&denied.by),
             (Self::Reviewed(reviewed), _) => Some(&reviewed.by),
+            (Self::ChangeConfirmed(confirmed), _) => Some(&confirmed.by),
+            (Self::ChangeDenied(denied), _) => Some(&denied.by),
             (
                 Self::Revoked { .. } | Self::Locked { .. } | Self::Unlocked { .. },
                 Actor::Principal(name),

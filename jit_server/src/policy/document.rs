@@ -29,6 +29,22 @@ pub struct PolicyDocument {
     /// The members of each group that it names. null: this is a policy of a file, which does not say.
     #[serde(default)]
     pub members: Option<BTreeMap<String, Vec<String>>>,
+    /// Who confirms what an administrator changes. null: it needs nobody else.
+    #[serde(default)]
+    pub changes_need: Option<ConfirmersDocument>,
+    /// Why the policy's file does not count. null: it has what is in force.
+    #[serde(default)]
+    pub beside_file: Option<String>,
+}
+
+/// Who confirms changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConfirmersDocument {
+    /// Who may.
+    #[serde(flatten)]
+    pub people: PeopleDocument,
+    /// How many of them have to.
+    pub count: u32,
 }
 
 /// A role.
@@ -182,6 +198,11 @@ impl From<&Policy> for PolicyDocument {
             may_lock: PeopleDocument::from(&policy.may_lock),
             may_audit: PeopleDocument::from(&policy.may_audit),
             members: None,
+            changes_need: policy.changes_need.as_ref().map(|need| ConfirmersDocument {
+                people: PeopleDocument::from(&need.people),
+                count: need.count,
+            }),
+            beside_file: None,
         }
     }
 }

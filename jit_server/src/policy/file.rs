@@ -6,17 +6,30 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::parse::{Checked, check_closely};
 use super::{Mistake, Policy};
 
-const MAX_BYTES: u64 = 1024 * 1024;
+/// Bytes of a file at most.
+pub(crate) const MAX_BYTES: u64 = 1024 * 1024;
 
-/// A policy file, and the last right policy that it held.
+/// A policy file, and the last right policy that it held. Where the record has the policy, the file is only compared with it.
 #[derive(Debug)]
 pub struct PolicyFile {
     path: PathBuf,
     seen: Option<Stamp>,
-    current: Arc<Policy>,
+    held: Arc<Policy>,
+    record: Option<OnRecord>,
+    /// What the file has instead of what is in force, by their hashes.
+    differs: Option<[String; 2]>,
+}
+
+/// The policy in force as the record has it.
+#[derive(Debug, Clone)]
+struct OnRecord {
+    policy: Arc<Policy>,
+    since: Timestamp,
 }
 
 /// What looking at the file brought.
@@ -28,6 +41,8 @@ pub enum Change {
     Taken(Arc<Policy>),
     /// The file is wrong; what was in force stays so.
     Refused(Vec<Mistake>),
+    /// The file is right and does not count: it has this policy, by its hash, and another one is in force whose changes others confirm.
+    Differs(String),
 }
 
 /// Tells one state of a file from another.
@@ -49,37 +64,84 @@ impl PolicyFile {
         Self {
             path,
             seen: None,
-            current: Arc::new(Policy::default()),
+            held: Arc::new(Policy::default()),
+            record: None,
+            differs: None,
         }
     }
 
     /// The policy in force.
     #[must_use]
     pub fn current(&self) -> Arc<Policy> {
-        Arc::clone(&self.current)
+        let record = self.record.as_ref();
+        Arc::clone(record.map_or(&self.held, |record| &record.policy))
+    }
+
+    /// The hash of the policy that the file has and that does not count. None: it has what is in force.
+    #[must_use]
+    pub fn differing(&self) -> Option<&str> {
+        self.differs.as_ref().map(|[file, _]| file.as_str())
     }
 
     /// Takes `policy` into force before the file has it. Whoever calls this writes the file; until then a restart goes back to what it
     /// has.
     pub fn precede(&mut self, policy: Policy) {
-        self.current = Arc::new(policy);
+        self.held = Arc::new(policy);
     }
 
-    /// Looks whether the file has changed since the last time, and reads it where it has.
+    /// What the last look brought could not be kept: the next one brings it again.
+    pub fn look_anew(&mut self) {
+        self.seen = None;
+        self.differs = None;
+    }
+
+    /// Goes by the policy that the record has since then. None: the file counts.
+    pub fn go_by_record(&mut self, record: Option<(Arc<Policy>, Timestamp)>) {
+        self.record = record.map(|(policy, since)| OnRecord { policy, since });
+    }
+
+    /// Looks whether the file has changed since the last time, and reads it where it has. Where the policy in force is the record's and
+    /// holds changes, the file is compared with it; where that holds none, a file counts again that was changed since.
     pub fn look(&mut self) -> Change {
         let stamp = std::fs::metadata(&self.path)
             .as_ref()
             .map_or(Stamp::Missing, Stamp::of);
-        if self.seen.as_ref() == Some(&stamp) {
-            return Change::None;
+        let is_new = self.seen.as_ref() != Some(&stamp);
+        if is_new {
+            self.seen = Some(stamp);
+            match read(&self.path) {
+                Ok(policy) => self.held = Arc::new(policy),
+                Err(mistakes) => return Change::Refused(mistakes),
+            }
         }
-        self.seen = Some(stamp);
-        match read(&self.path) {
-            Ok(policy) => {
-                self.current = Arc::new(policy);
+        match self.record.clone() {
+            None if is_new => Change::Taken(self.current()),
+            None => Change::None,
+            Some(record) if record.policy.holds_changes() => self.compare(&record.policy),
+            Some(record) => {
+                self.differs = None;
+                let is_later = self.seen.as_ref().is_some_and(|s| s.is_after(record.since));
+                if !is_new || self.held.hash == record.policy.hash || !is_later {
+                    return Change::None;
+                }
+                self.record = None;
                 Change::Taken(self.current())
             }
-            Err(mistakes) => Change::Refused(mistakes),
+        }
+    }
+
+    /// Says once that the file has something else than is in force.
+    fn compare(&mut self, in_force: &Policy) -> Change {
+        let nothing_read = self.held.hash.is_empty();
+        let differs = (!nothing_read && self.held.hash != in_force.hash)
+            .then(|| [self.held.hash.clone(), in_force.hash.clone()]);
+        if differs == self.differs {
+            return Change::None;
+        }
+        self.differs = differs;
+        match self.differing() {
+            Some(file) => Change::Differs(file.to_owned()),
+            None => Change::None,
         }
     }
 }
@@ -91,6 +153,17 @@ impl Stamp {
             size: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// True where the file was last changed after `at`. When that was nobody can set, as he can when it was modified.
+    fn is_after(&self, at: Timestamp) -> bool {
+        match self {
+            Self::Missing => false,
+            Self::File {
+                changed: (seconds, nanoseconds),
+                ..
+            } => (*seconds, *nanoseconds) > (at.as_second(), at.subsec_nanosecond().into()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a policy says. Every mistake is found and told with its line and key, not only the first.
 
 mod approval;
+mod changes;
 mod conditions;
 mod hosts;
 mod hours;
@@ -18,6 +19,9 @@ use super::{Extension, People, Policy, Role};
 use crate::attribute::Attributes;
 
 pub(super) const ONE_DAY: u32 = 24 * 60 * 60;
+
+/// What a policy may say, beside each other.
+const AT_TOP: [&str; 4] = ["roles", "may_lock", "may_audit", changes::KEY];
 
 /// Reads a policy from the text of `file`.
 ///
@@ -48,12 +52,15 @@ pub(crate) fn check_closely(file: &str, text: &str) -> Result<Checked, Vec<Mista
     }
     let (roles, may_lock) = reader.document(table.get_ref());
     let may_audit = reader.people_at_top(table.get_ref(), "may_audit");
+    let changes_need = reader.changes_need(table.get_ref());
     let warnings = reader.take_warnings();
     let policy = Policy {
         hash: hash(text),
         roles,
         may_lock,
         may_audit,
+        changes_need,
+        text: text.to_owned(),
     };
     reader.end(Checked { policy, warnings })
 }
@@ -64,7 +71,7 @@ pub(super) fn opens_root(actions: &BTreeSet<Action>) -> bool {
 }
 
 /// SHA-256 of a policy's text, in hexadecimal.
-fn hash(text: &str) -> String {
+pub(crate) fn hash(text: &str) -> String {
     Sha256::digest(text.as_bytes())
         .iter()
         .map(|byte| format!("{byte:02x}"))
@@ -75,12 +82,12 @@ impl Reader<'_> {
     fn document(&mut self, table: &DeTable<'_>) -> (BTreeMap<RoleName, Role>, People) {
         for key in table
             .keys()
-            .filter(|key| !["roles", "may_lock", "may_audit"].contains(&key.get_ref().as_ref()))
+            .filter(|key| !AT_TOP.contains(&key.get_ref().as_ref()))
         {
             self.mistake(
                 &key.span(),
                 key.get_ref(),
-                "unknown key; a policy has only may_lock, may_audit and [roles.NAME] tables",
+                "unknown key; a policy has only may_lock, may_audit, changes_need and [roles.NAME] tables",
             );
         }
         let may_lock = self.people_at_top(table, "may_lock");

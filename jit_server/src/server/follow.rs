@@ -264,6 +264,7 @@ impl Server {
                 known.state.apply(entry);
                 if is_of_policy(&entry.event) {
                     writer.policy = Some(entry.event.clone());
+                    self.go_by_record(&known.state);
                 }
             }
             known.revisions.extend(revisions.iter().cloned());

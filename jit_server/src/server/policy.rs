@@ -1,11 +1,13 @@
-//! The policy in force here. Each server reads a file of its own; the record has each change once, whichever of them saw it first.
+//! The policy in force here. Each server reads a file of its own; the record has each change once, whichever of them saw it first. While
+//! others confirm changes, the record has the policy itself, and all servers go by that.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::{Server, Writer};
 use crate::error::Error;
 use crate::event::{Actor, Event};
-use crate::policy::{Change, Policy};
+use crate::policy::{Change, Mistake, Policy, PolicyFile};
+use crate::workflow::State;
 
 /// Mistakes of a policy kept in one event at most.
 const MOST_MISTAKES: usize = 10;
@@ -14,10 +16,7 @@ impl Server {
     /// The policy in force.
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
-        self.policy
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .current()
+        self.policy_file().current()
     }
 
     /// Takes a changed policy into force now.
@@ -33,17 +32,13 @@ impl Server {
 
     /// Looks whether the file has changed, and records what is so then. Where another server recorded the same, nothing is.
     pub(super) async fn take_policy(&self, writer: &mut Writer) -> Result<(), Error> {
-        let change = self
-            .policy
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .look();
+        let (before, change) = {
+            let mut file = self.policy_file();
+            (file.current(), file.look())
+        };
         let event = match change {
             Change::None => return Ok(()),
-            Change::Taken(policy) => Event::PolicyTaken {
-                policy: policy.hash.clone(),
-                roles: policy.roles.len(),
-            },
+            Change::Taken(policy) => policy.taken_after(&before),
             Change::Refused(mistakes) => {
                 let mistakes: Vec<String> = mistakes
                     .iter()
@@ -56,12 +51,55 @@ impl Server {
                 );
                 Event::PolicyRefused { mistakes }
             }
+            Change::Differs(file) => {
+                let why = beside(&file);
+                tracing::warn!("{why}");
+                let mistakes = vec![why];
+                Event::PolicyRefused { mistakes }
+            }
         };
         if writer.policy.as_ref() == Some(&event) {
             return Ok(());
         }
-        self.keep(writer, self.now(), Actor::Server, vec![event])
-            .await
-            .map(drop)
+        let kept = self.keep(writer, self.now(), Actor::Server, vec![event]);
+        let kept = kept.await.map(drop);
+        kept.inspect_err(|_| self.policy_file().look_anew())
     }
+
+    /// Why the policy's file does not count. None: it has what is in force.
+    #[must_use]
+    pub fn beside_file(&self) -> Option<String> {
+        let on_record = self.look(|state| state.policy_on_record().cloned());
+        let mistakes = on_record.map_or_else(Vec::new, |on_record| on_record.mistakes);
+        if let Some(mistake) = mistakes.first() {
+            return Some(unreadable(mistake));
+        }
+        self.policy_file().differing().map(beside)
+    }
+
+    /// Goes by the policy that the record has, where it has one. Call it whenever the record says something of the policy.
+    pub(super) fn go_by_record(&self, state: &State) {
+        let on_record = state.policy_on_record();
+        if let Some(mistake) = on_record.and_then(|on_record| on_record.mistakes.first()) {
+            tracing::error!("{}", unreadable(mistake));
+        }
+        let record = on_record.map(|on_record| (Arc::clone(&on_record.policy), on_record.at));
+        self.policy_file().go_by_record(record);
+    }
+
+    pub(super) fn policy_file(&self) -> MutexGuard<'_, PolicyFile> {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn beside(file: &str) -> String {
+    format!(
+        "the policy's file has {file} and does not count: others confirm changes of the policy in force (changes_need); `jit-server policy propose` proposes what it has"
+    )
+}
+
+fn unreadable(mistake: &Mistake) -> String {
+    format!(
+        "this server can't read the policy in force, so nobody may ask or approve here; is it older than the one that took it? {mistake}"
+    )
 }

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use jit_grant::{Principal, SecretHash, UserToken, UserTokenId};
 
-use super::Server;
+use super::changes::alarm_of_token;
+use super::{Server, alarms};
 use crate::clock::seconds_after;
 use crate::error::Error;
 use crate::event::{Actor, Event, UserSet, UserTokenMade};
@@ -91,10 +92,12 @@ impl Server {
                     .map(|seconds| seconds_after(now, seconds)),
                 replaces: None,
             };
-            let event = Event::UserTokenMade(made.clone());
-            server
-                .keep(&mut writer, now, Actor::Administrator, vec![event])
-                .await?;
+            let actor = Actor::Administrator;
+            let alarm = server.look(|state| alarm_of_token(state, &made, &actor, now));
+            let mut events = vec![Event::UserTokenMade(made.clone())];
+            events.extend(alarm);
+            alarms::tell(&events);
+            server.keep(&mut writer, now, actor, events).await?;
             Ok((made, token))
         })
         .await

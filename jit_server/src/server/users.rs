@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use jit_grant::Principal;
+use jit_grant::{ChangeId, Principal};
 
 use super::Server;
 use crate::apply::user_details;
 use crate::error::Error;
-use crate::event::{Actor, UserSet};
+use crate::event::{Actor, UserSet, WantedChange};
 use crate::loss::Loss;
 use crate::workflow::{self, Command};
 
@@ -50,12 +50,14 @@ impl Spoken {
 pub struct Became {
     /// What of him is different, each in a few words. Nothing where he is new.
     pub changed: Vec<String>,
-    /// What ended with that.
+    /// What ended with that, or will.
     pub lost: Loss,
+    /// The change that others have to confirm. None: he is so by now.
+    pub held: Option<ChangeId>,
 }
 
 impl Server {
-    /// Adds a user, or makes it different.
+    /// Adds a user, or makes it different; where others have to confirm changes, that is proposed to them.
     ///
     /// # Errors
     /// [`Error::DropsLimits`], or that it could not be kept.
@@ -68,7 +70,8 @@ impl Server {
             server.take_policy(&mut writer).await?;
             let (now, policy) = (server.now(), server.policy());
             let actor = Actor::Administrator;
-            let (events, became) = server.look(|state| {
+            let change = WantedChange::of_user(user.clone());
+            let (events, mut became) = server.look(|state| {
                 let before = state.directory.user(&user.name);
                 let left_out = before.map_or_else(Vec::new, |before| spoken.left_out(before));
                 if !left_out.is_empty() {
@@ -81,12 +84,20 @@ impl Server {
                 let became = Became {
                     changed: changed.unwrap_or_default(),
                     lost: Loss::of(state, &events, now),
+                    held: None,
                 };
                 Ok((events, became))
             })?;
-            if !events.is_empty() {
-                server.keep(&mut writer, now, actor, events).await?;
+            if events.is_empty() {
+                return Ok(became);
             }
+            if policy.holds_changes() {
+                let plan = server.look(|state| change.plan(state, &policy, now))?;
+                let proposed = server.propose(&mut writer, change, plan.summary(), None);
+                became.held = Some(proposed.await?);
+                return Ok(became);
+            }
+            server.keep(&mut writer, now, actor, events).await?;
             Ok(became)
         })
         .await

@@ -24,6 +24,19 @@ const SETS: &[(&str, &[&str])] = &[
         "break-glass",
         &["glass_broken", "review_overdue", "reviewed"],
     ),
+    (
+        "change",
+        &[
+            "change_proposed",
+            "change_confirmed",
+            "change_done",
+            "change_denied",
+            "change_withdrawn",
+            "change_lapsed",
+            "changed_alone",
+            "confirmers_token",
+        ],
+    ),
 ];
 
 /// One word of `events`.

@@ -7,7 +7,7 @@ use jit_grant::{GrantId, HostName, Principal, RequestId, RoleName};
 
 use super::asking::MOST_A_DAY;
 use super::{Given, Progress, Request, RequestState, Rule, State, Wish, WorkflowError};
-use super::{review, size, span};
+use super::{changes, review, size, span};
 use crate::clock::seconds_after;
 use crate::event::{Actor, Approved, Denied, Event, Granted, GrantedHost, Requested, UserSet};
 use crate::label::Labelled;
@@ -185,6 +185,7 @@ pub fn lapsed(state: &State, now: Timestamp) -> Vec<Event> {
         request: request.asked.request.clone(),
     })
     .chain(review::overdue(state, now))
+    .chain(changes::lapsed(state, now))
     .collect()
 }
 

@@ -1,9 +1,9 @@
 //! Why nothing happens.
 
 use jiff::Timestamp;
-use jit_grant::{GrantId, HostName, Principal, RequestId, RoleName};
+use jit_grant::{ChangeId, GrantId, HostName, Principal, RequestId, RoleName};
 
-use super::RequestState;
+use super::{ChangeState, RequestState};
 use crate::label::Labelled;
 use crate::policy::{ConditionRefusal, PolicyRefusal, in_words};
 use crate::text::Reason;
@@ -282,6 +282,38 @@ pub enum WorkflowError {
     /// Nobody says for how long, neither who asks nor the role.
     #[error("role {0} has no length of its own; say for how long with --for")]
     NoDefault(RoleName),
+    /// No such change.
+    #[error("there is no change {0}")]
+    NoChange(ChangeId),
+    /// Nothing more comes of it.
+    #[error("change {change} is {} already", state.name())]
+    ChangeEnded {
+        /// Which.
+        change: ChangeId,
+        /// How it stands.
+        state: ChangeState,
+    },
+    /// Not one of those who confirm.
+    #[error("{0} is not among those whom changes_need in the policy names")]
+    MayNotConfirm(Principal),
+    /// Somebody confirms twice.
+    #[error("you have confirmed {0} already; somebody else has to, too")]
+    ConfirmedAlready(ChangeId),
+    /// It comes to something else than whoever confirms saw.
+    #[error(
+        "{0} comes to something else by now than what you saw; look at it again: `jitctl show {0}`"
+    )]
+    ChangeMoved(ChangeId),
+    /// Whoever confirms is not known by a token.
+    #[error(
+        "changes are confirmed by people known by a token: root can become any account of this machine, so its socket says too little; use JIT_SERVER=https://… with a token of your own"
+    )]
+    ConfirmNeedsToken,
+    /// Too many changes wait.
+    #[error(
+        "{0} changes wait to be confirmed, which is as many as may; `jit-server change list` shows them"
+    )]
+    TooManyChanges(usize),
 }
 
 fn opening(opens: Option<Timestamp>) -> String {
@@ -366,6 +398,13 @@ impl WorkflowError {
             Self::NotEnforced { .. } => ("host-cannot-enforce", Conflict),
             Self::LimitsChanged { .. } => ("limits-changed", Conflict),
             Self::NoDefault(_) => ("no-default", Invalid),
+            Self::NoChange(_) => ("no-change", Missing),
+            Self::ChangeEnded { .. } => ("change-ended", Conflict),
+            Self::MayNotConfirm(_) => ("may-not-confirm", Forbidden),
+            Self::ConfirmedAlready(_) => ("confirmed-already", Conflict),
+            Self::ChangeMoved(_) => ("change-moved", Conflict),
+            Self::ConfirmNeedsToken => ("confirm-needs-token", Forbidden),
+            Self::TooManyChanges(_) => ("too-many-changes", TooMuch),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod approval;
 mod at_once;
 mod attributes;
+mod changes;
 mod changing;
 mod ends;
 mod explained;

@@ -48,6 +48,7 @@ impl State {
             self.next_grant(),
             self.tokens.next(),
             self.user_tokens.next(),
+            self.next_change(),
         ];
         let highest = given.into_iter().max().unwrap_or(0);
         (highest + IDS_STEP).next_multiple_of(IDS_STEP)

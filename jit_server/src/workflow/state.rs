@@ -1,6 +1,7 @@
 //! What is so after all that happened.
 
 mod calls;
+mod changes;
 mod grants;
 mod numbers;
 mod requests;
@@ -22,9 +23,11 @@ use crate::key_chain::KeyChain;
 use crate::text::Reason;
 use crate::user_token::{End, UserTokens};
 
+use changes::Changes;
 use numbers::Numbers;
 
 pub use calls::{Calls, DoneOnce};
+pub use changes::{Change, ChangeEnd, ChangeState, Confirmed, PolicyOnRecord};
 pub use grants::{Ended, Grant, GrantState};
 pub use requests::{Given, Request, RequestState, Step};
 pub use reviews::{Done, Review};
@@ -61,6 +64,9 @@ pub struct State {
     unconfirmed: Option<Unconfirmed>,
     /// The highest version that the record says it needs. 0: it says nothing.
     record_version: u32,
+    changes: Changes,
+    /// The policy in force, where the record has its text.
+    policy: Option<PolicyOnRecord>,
 }
 
 /// A refusal, or a lock.
@@ -192,7 +198,7 @@ impl State {
         if let Some(once) = entry.via.as_ref().and_then(|via| via.once.as_ref()) {
             self.calls.done(once, entry);
         }
-        if self.is_decided_by_service(entry) {
+        if self.is_unconfirmed(&entry.event) || self.is_decided_by_service(entry) {
             return;
         }
         match &entry.event {
@@ -254,7 +260,18 @@ impl State {
             Event::RecordNeeds(needs) => {
                 self.record_version = self.record_version.max(needs.version);
             }
-            Event::PolicyTaken { .. } | Event::PolicyRefused { .. } | Event::CallRefused(_) => {}
+            Event::PolicyTaken { text, .. } => self.policy_taken(text.as_ref(), entry),
+            Event::PolicyRefused { .. } | Event::CallRefused(_) => {}
+            Event::ChangeProposed(proposed) => self.change_proposed(proposed, entry),
+            Event::ChangeConfirmed(confirmed) => self.change_confirmed(confirmed, entry),
+            Event::ChangeDone(done) => self.change_done(done, entry),
+            Event::ChangeDenied(denied) => self.change_denied(denied, entry),
+            Event::ChangeWithdrawn { change } => {
+                self.end_change(change, ChangeState::Withdrawn, None, entry);
+            }
+            Event::ChangeLapsed { change } => {
+                self.end_change(change, ChangeState::Lapsed, None, entry);
+            }
         }
     }
 
@@ -275,6 +292,7 @@ impl State {
             }
             self.close(&id, RequestState::Denied, entry);
         }
+        self.end_changes(entry);
         self.tokens.end_all(restored.ids_above);
         self.user_tokens.end_all(restored.ids_above, entry.at);
         self.ids_above = self.ids_above.max(restored.ids_above);

@@ -10,7 +10,9 @@ impl PolicyDocument {
     #[must_use]
     pub fn with_members(self, directory: &Directory) -> Self {
         let named = self.roles.iter().flat_map(RoleDocument::people);
+        let confirmers = self.changes_need.iter().map(|need| &need.people);
         let named = named.chain([&self.may_lock, &self.may_audit]);
+        let named = named.chain(confirmers);
         let named: BTreeSet<&String> = named.flat_map(|people| &people.groups).collect();
         let mut members: BTreeMap<String, Vec<String>> = named
             .into_iter()

@@ -2,7 +2,7 @@
 //! refused, or the one value in which it stands is another.
 //!
 //! What no check can tell from what somebody meant: a missing line `count = …` leaves one approval, a missing line with a stage leaves the
-//! others and that of a condition none, and a cut from the midst of one role to the midst of another makes one role of both.
+//! others and that of a condition none, one of `changes_need` lets root change all alone (where one was in force, others confirm that), and a cut from the midst of one role to the midst of another makes one role of both.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -14,6 +14,7 @@ use super::*;
 
 const GOOD: &str = r#"may_lock = { groups = ["leads"] }
 may_audit = { users = ["erin"], groups = ["auditors"] }
+changes_need = { users = ["bob", "carol", "erin"], groups = ["security"], count = 2 }
 
 [roles.web-admin]
 description = "Fix the web servers"
@@ -78,7 +79,8 @@ review_within = "12h"
 "#;
 
 /// Lines without which a role allows more, and in what: nobody but its author knows whether they were meant.
-const RESTRICTING: [(&str, &str); 11] = [
+const RESTRICTING: [(&str, &str); 12] = [
+    ("changes_need = ", "changes_need"),
     ("count = 2", "count"),
     ("    { groups", "stages"),
     ("attributes = ", "approve"),
@@ -266,6 +268,16 @@ fn wider_in_all(after: &PolicyDocument) -> Vec<&'static str> {
     if !people_among(&after.may_audit, &before.may_audit) {
         all.push("may_audit");
     }
+    let confirmed = after
+        .changes_need
+        .as_ref()
+        .zip(before.changes_need.as_ref());
+    let narrower = confirmed.is_some_and(|(after, before)| {
+        people_among(&after.people, &before.people) && after.count >= before.count
+    });
+    if !narrower {
+        all.push("changes_need");
+    }
     all
 }
 
@@ -332,6 +344,7 @@ fn differing(before: &PolicyDocument, after: &PolicyDocument) -> usize {
     values.count()
         + usize::from(before.may_lock != after.may_lock)
         + usize::from(before.may_audit != after.may_audit)
+        + usize::from(before.changes_need != after.changes_need)
 }
 
 #[test]

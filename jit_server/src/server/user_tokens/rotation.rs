@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jit_grant::{Principal, UserToken, UserTokenId};
 
-use super::{Server, admit, known};
+use super::{Server, admit, alarm_of_token, alarms, known};
 use crate::error::Error;
 use crate::event::{Actor, Event, UserTokenMade};
 use crate::user_token::Next;
@@ -83,12 +83,14 @@ impl Server {
             };
             let user = made.user.clone();
             let ended = unseen.map(|token| Event::UserTokenRevoked { token, user });
+            let alarm = server.look(|state| alarm_of_token(state, &made, &actor, now));
             let events = ended
                 .into_iter()
-                .chain([Event::UserTokenMade(made.clone())]);
-            server
-                .keep(&mut writer, now, actor, events.collect())
-                .await?;
+                .chain([Event::UserTokenMade(made.clone())])
+                .chain(alarm);
+            let events: Vec<Event> = events.collect();
+            alarms::tell(&events);
+            server.keep(&mut writer, now, actor, events).await?;
             Ok((made, secret))
         })
         .await

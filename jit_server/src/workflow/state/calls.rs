@@ -53,6 +53,7 @@ impl Calls {
         }
         let about = entry.event.request().map(ToString::to_string);
         let about = about.or_else(|| entry.event.grant().map(ToString::to_string));
+        let about = about.or_else(|| entry.event.change().map(ToString::to_string));
         let done = DoneOnce {
             call: once.call,
             seq: entry.seq,

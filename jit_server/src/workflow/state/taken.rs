@@ -107,6 +107,7 @@ impl State {
 
     /// What `principal` approved counts no more where it is not decided yet.
     fn take_back_approvals(&mut self, principal: &Principal, entry: &Entry) {
+        self.take_back_confirmations(principal);
         let pending: Vec<RequestId> = self.pending().map(|r| r.asked.request.clone()).collect();
         for id in pending {
             let Some(request) = self.pending_mut(&id) else {

@@ -1,0 +1,56 @@
+//! Who confirms what an administrator changes: the policy, users, and hosts' labels.
+
+use super::{People, Policy};
+use crate::event::{Event, UserSet};
+
+/// Confirmations that can be asked for at most.
+pub(super) const MOST_CONFIRMATIONS: u32 = 10;
+
+/// Those who may confirm a change, and how many of them have to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirmers {
+    /// Who.
+    pub people: People,
+    /// How many, each of them another person; 1 at least.
+    pub count: u32,
+}
+
+impl Confirmers {
+    /// True where `user` is one of them. A service account is not, whatever its groups are.
+    #[must_use]
+    pub fn include(&self, user: &UserSet) -> bool {
+        self.people.entrust(user)
+    }
+}
+
+impl Policy {
+    /// That it comes into force after `before`. The record has its text where one of them holds changes.
+    pub(crate) fn taken_after(&self, before: &Self) -> Event {
+        let on_record = self.holds_changes() || before.holds_changes();
+        Event::PolicyTaken {
+            policy: self.hash.clone(),
+            roles: self.roles.len(),
+            text: on_record.then(|| self.text.clone()),
+            change: None,
+        }
+    }
+
+    /// True where changes wait until others have confirmed them.
+    #[must_use]
+    pub fn holds_changes(&self) -> bool {
+        self.changes_need.is_some()
+    }
+
+    /// What stands for a policy that is in force and that this server can't read: nobody may ask, approve, nor confirm anything.
+    pub(crate) fn unreadable(hash: String, text: String) -> Self {
+        Self {
+            hash,
+            text,
+            changes_need: Some(Confirmers {
+                people: People::default(),
+                count: 1,
+            }),
+            ..Self::default()
+        }
+    }
+}
