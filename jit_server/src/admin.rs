@@ -1,6 +1,7 @@
 //! The administrator's commands: clients of the running server.
 
 mod apply;
+mod changes;
 mod copy;
 mod host_token;
 mod loss;
@@ -29,7 +30,8 @@ use crate::logins::LoginDocument;
 use crate::policy::WindowDocument;
 use crate::until::Until;
 
-pub use apply::{Applied, apply};
+pub use apply::{Applied, apply, propose};
+pub use changes::change;
 pub use copy::copy;
 pub use host_token::host_token;
 pub use policy::{check_policy, explain};
@@ -67,6 +69,8 @@ struct SetUser {
     user: User,
     changed: Vec<String>,
     lost: loss::Loss,
+    #[serde(default)]
+    held: Option<changes::Held>,
 }
 
 impl User {
@@ -90,11 +94,15 @@ struct UserKey {
     key: String,
 }
 
-/// `jit-server user add`.
+/// `jit-server user add`. [`Applied::Pending`] where others have to confirm it.
 ///
 /// # Errors
 /// Where a key's file can't be read, or the server refuses.
-pub async fn add_user(new: NewUser, now: Timestamp, out: &mut impl Write) -> Result<(), Error> {
+pub async fn add_user(
+    new: NewUser,
+    now: Timestamp,
+    out: &mut impl Write,
+) -> Result<Applied, Error> {
     let mut keys = Vec::new();
     for file in &new.keys {
         keys.extend(key_lines(file)?);
@@ -112,8 +120,13 @@ pub async fn add_user(new: NewUser, now: Timestamp, out: &mut impl Write) -> Res
     }
     limit(&mut body, &new);
     let set: SetUser = client.post("/v1/users", &body).await?;
+    let applied = match set.held {
+        Some(_) => Applied::Pending,
+        None => Applied::Done,
+    };
     if new.json {
-        return print_json(out, &set);
+        print_json(out, &set)?;
+        return Ok(applied);
     }
     let all: Vec<User> = client.get("/v1/users").await?;
     let mut text = described(&set.user, &all);
@@ -122,9 +135,14 @@ pub async fn add_user(new: NewUser, now: Timestamp, out: &mut impl Write) -> Res
     }
     let lost = set.lost.lines(now);
     if !lost.is_empty() {
-        text.push_str(&format!("ended with it:\n{lost}"));
+        let when = if set.held.is_some() { "ends" } else { "ended" };
+        text.push_str(&format!("{when} with it:\n{lost}"));
     }
-    say(out, &text)
+    if let Some(held) = &set.held {
+        text.push_str(&format!("{held}\n"));
+    }
+    say(out, &text)?;
+    Ok(applied)
 }
 
 /// The limits that are given. Of another one nothing is said, so that nobody loses one by a word left out; or that there is none, where that

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod changes;
 mod copy;
 mod database;
 mod policy;
@@ -18,12 +19,14 @@ use crate::init::Layout;
 use crate::label::Label;
 use crate::policy::Window;
 use crate::scope::Scope;
+use crate::text::{Reason, TextError};
 use crate::tls::TlsName;
 use crate::until::Until;
 
+pub use changes::{ChangeCommand, ChangeOptions, ConfirmOptions};
 pub use copy::CopyOptions;
 pub use database::DatabaseOptions;
-pub use policy::{ExplainOptions, Format, PolicyCommand, ShowOptions, TestOptions};
+pub use policy::{ExplainOptions, Format, PolicyCommand, ProposeOptions, ShowOptions, TestOptions};
 pub use webhooks::WebhooksOptions;
 
 /// Approvals for just-in-time access: people ask, the right people approve, hosts are told.
@@ -71,6 +74,9 @@ pub enum Command {
     /// Copy the record into another database, once or as it goes along; the server may run meanwhile
     #[command(after_long_help = copy::USES)]
     Copy(CopyOptions),
+    /// List and show changes that others have to confirm, take them back, or make one alone. As root
+    #[command(subcommand)]
+    Change(ChangeCommand),
 }
 
 /// What packages are made with.
@@ -382,7 +388,13 @@ hosts.toml has all labels of some hosts, by the names that they enrolled with; o
   [hosts.web-2]
   remove = true
 
-Exit status: 0 everything is as the files say, 1 failed, or the files are wrong, 3 refused, 5 something would change (--dry-run)."#;
+Exit status: 0 everything is as the files say, 1 failed, or the files are wrong, 3 refused, 5 something would change (--dry-run), or waits
+for others to confirm it."#;
+
+/// For clap.
+fn reason(text: &str) -> Result<Reason, TextError> {
+    Reason::try_from(text.to_owned())
+}
 
 /// Options of `apply`.
 #[derive(Debug, Args)]
@@ -396,6 +408,9 @@ pub struct ApplyOptions {
     /// Let so many users be removed, where that is more than half of them
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub allow_removals: usize,
+    /// Why, for those who have to confirm it
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub reason: Option<Reason>,
     /// The file that the server reads its policy from
     #[arg(long, value_name = "FILE", default_value = Layout::POLICY)]
     pub policy: PathBuf,

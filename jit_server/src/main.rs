@@ -74,7 +74,9 @@ async fn run_async(command: Command, out: &mut impl Write) -> Result<ExitCode, E
         Command::Init(options) => init::init(options, out).await,
         Command::Prepare(options) => init::prepare(options, out).await,
         Command::Serve(options) => serve::serve(options).await,
-        Command::User(UserCommand::Add(new)) => admin::add_user(new, now, out).await,
+        Command::User(UserCommand::Add(new)) => {
+            return admin::add_user(new, now, out).await.map(code);
+        }
         Command::User(UserCommand::List(options)) => admin::list_users(options, out).await,
         Command::User(UserCommand::Remove(user)) => admin::remove_user(user, now, out).await,
         Command::User(UserCommand::Token(options)) => admin::user_token(options, now, out).await,
@@ -85,13 +87,12 @@ async fn run_async(command: Command, out: &mut impl Write) -> Result<ExitCode, E
         Command::Copy(options) => admin::copy(options, out).await,
         Command::Key(KeyCommand::Rotate(options)) => admin::rotate_key(options, out).await,
         Command::Apply(options) => {
-            let applied = admin::apply(options, now, colour(), out).await?;
-            return Ok(match applied {
-                Applied::Done => ExitCode::SUCCESS,
-                Applied::Wrong => ExitCode::from(FAILED),
-                Applied::Pending => ExitCode::from(PENDING),
-            });
+            return admin::apply(options, now, colour(), out).await.map(code);
         }
+        Command::Policy(PolicyCommand::Propose(options)) => {
+            return admin::propose(options, now, out).await.map(code);
+        }
+        Command::Change(command) => admin::change(command, now, out).await,
         Command::Policy(PolicyCommand::Show(options)) => {
             let right = admin::show_policy(options, out).await?;
             return Ok(ExitCode::from(if right { 0 } else { FAILED }));
@@ -108,6 +109,14 @@ async fn run_async(command: Command, out: &mut impl Write) -> Result<ExitCode, E
         | Command::Generate(_) => Ok(()),
     }
     .map(|()| ExitCode::SUCCESS)
+}
+
+fn code(applied: Applied) -> ExitCode {
+    match applied {
+        Applied::Done => ExitCode::SUCCESS,
+        Applied::Wrong => ExitCode::from(FAILED),
+        Applied::Pending => ExitCode::from(PENDING),
+    }
 }
 
 /// Only on a terminal and without NO_COLOR (no-color.org).

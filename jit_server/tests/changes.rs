@@ -391,3 +391,90 @@ async fn a_first_changes_need_counts_at_once_and_the_next_needs_those_in_force()
         .await
         .refuses(403, "may-not-confirm");
 }
+
+/// `jit-server` beside the server of this test.
+async fn jit_server(folder: &std::path::Path, options: &[&str]) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_jit-server"));
+    command
+        .args(options)
+        .env("JIT_SERVER_SOCKET", folder.join("root"))
+        .current_dir(folder);
+    let run = tokio::task::spawn_blocking(move || command.output().unwrap());
+    let output = run.await.unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[tokio::test]
+async fn root_is_told_who_has_to_confirm_and_the_file_is_written_once_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let held = Held::start(folder, &holding()).await;
+    let user = ["user", "add", "dave", "--login", "dave"];
+    let (code, said) = jit_server(folder, &user).await;
+    assert_eq!(code, Some(5), "{said}");
+    assert!(
+        said.contains("Held as c1: needs 1 of bob, carol; they see it with `jitctl show c1`."),
+        "{said}"
+    );
+
+    let next = holding().replace("4h", "2h");
+    std::fs::create_dir(folder.join("wanted")).unwrap();
+    write_policy(&folder.join("wanted"), &next);
+    let apply = [
+        "apply",
+        "wanted",
+        "--policy",
+        "policy.toml",
+        "--reason",
+        "shorter",
+    ];
+    let (code, said) = jit_server(folder, &[&apply[..], &["--dry-run"]].concat()).await;
+    assert_eq!(code, Some(5), "{said}");
+    assert!(
+        said.contains("It would be held: needs 1 of bob, carol."),
+        "{said}"
+    );
+    let (code, said) = jit_server(folder, &apply).await;
+    assert_eq!(code, Some(5), "{said}");
+    assert!(
+        said.contains("Nothing was changed yet") && said.contains("Held as c2"),
+        "{said}"
+    );
+    let file = || std::fs::read_to_string(folder.join("policy.toml")).unwrap();
+    assert_eq!(file(), holding());
+    let (code, said) = jit_server(folder, &["change", "show", "c2"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    for line in [
+        "c2 is pending; @administrator wanted it",
+        ": shorter",
+        "+longest = \"2h\"",
+    ] {
+        assert!(said.contains(line), "{line:?} is not in {said}");
+    }
+    held.confirms(&held.carol, "c2").await.is(200);
+    let (code, said) = jit_server(folder, &apply).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(file(), next);
+
+    write_policy(folder, &next.replace("2h", "3h"));
+    let (code, said) = jit_server(folder, &["policy", "propose", "policy.toml"]).await;
+    assert_eq!(code, Some(5), "{said}");
+    let alone = ["change", "confirm", "c3", "--reason", "nobody is there"];
+    let (code, said) = jit_server(folder, &alone).await;
+    assert_eq!(code, Some(2), "--alone is said: {said}");
+    let (code, said) = jit_server(folder, &[&alone[..], &["--alone"]].concat()).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("done by @administrator, alone"), "{said}");
+    let (code, said) = jit_server(folder, &["policy", "propose", "policy.toml"]).await;
+    assert_eq!((code, said.as_str()), (Some(0), "nothing to do\n"));
+    let (code, said) = jit_server(folder, &["change", "withdraw", "c1"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let (_, said) = jit_server(folder, &["change", "list"]).await;
+    let states: Vec<&str> = said
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().nth(1))
+        .collect();
+    assert_eq!(states, ["done", "done", "withdrawn"], "{said}");
+}

@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::changes::Held;
 use super::loss::Loss;
 use super::{print_json, say, table, trimmed};
 use crate::apply::{HOSTS, POLICY, USERS};
-use crate::cli::ApplyOptions;
+use crate::cli::{ApplyOptions, ProposeOptions};
 use crate::client::Client;
 use crate::error::Error;
 use crate::init::Unfinished;
@@ -24,7 +25,7 @@ use crate::text::shown;
 pub enum Applied {
     /// Everything is as the files say.
     Done,
-    /// Something would change.
+    /// Something would change, or waits for others to confirm it.
     Pending,
     /// The files are wrong, and nothing was changed.
     Wrong,
@@ -39,6 +40,8 @@ struct Plan {
     warnings: Vec<String>,
     removals_to_allow: Option<usize>,
     applied: bool,
+    #[serde(default)]
+    held: Option<Held>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -81,8 +84,10 @@ pub async fn apply(
     if !options.dry_run && !nothing {
         let file = policy.map(|text| Unfinished::write(&options.policy, text));
         let file = file.transpose()?;
-        let body = folder.body(false, options.allow_removals);
+        let mut body = folder.body(false, options.allow_removals);
+        body["reason"] = json!(options.reason);
         plan = client.post("/v1/apply", &body).await?;
+        let file = file.filter(|_| plan.held.is_none());
         if let Some(file) = file {
             file.put_in_place().map_err(|error| {
                 Error::Setup(format!(
@@ -90,17 +95,66 @@ pub async fn apply(
                 ))
             })?;
         }
-        plan.add_policy_file(policy.map(|_| options.policy.as_path()));
+        if plan.held.is_none() {
+            plan.add_policy_file(policy.map(|_| options.policy.as_path()));
+        }
     }
     if options.json {
         print_json(out, &plan)?;
     } else {
         say(out, &plan.told(now, colour))?;
     }
-    Ok(if options.dry_run && !nothing {
+    let is_held = !options.dry_run && plan.held.is_some();
+    Ok(if is_held || options.dry_run && !nothing {
         Applied::Pending
     } else {
         Applied::Done
+    })
+}
+
+/// `jit-server policy propose`.
+///
+/// # Errors
+/// Where the file can't be read, nobody has to confirm changes, or the server refuses.
+pub async fn propose(
+    options: ProposeOptions,
+    now: Timestamp,
+    out: &mut impl Write,
+) -> Result<Applied, Error> {
+    let file = &options.file;
+    let text = policy::read_text(file);
+    let text = text.map_err(|why| Error::Setup(format!("{}: {why}", file.display())))?;
+    let client = Client::new(&options.reach.socket);
+    let mut body = json!({ "policy": text, "users": null, "hosts": null, "dry_run": true });
+    let mut plan: Plan = client.post("/v1/apply", &body).await?;
+    for mistake in &mut plan.mistakes {
+        mistake.file = file.display().to_string();
+    }
+    let is_right = plan.mistakes.is_empty();
+    let nothing = plan.changes.is_empty();
+    if is_right && !nothing {
+        if plan.held.is_none() {
+            return Err(Error::Refused(
+                "the policy in force has no changes_need, so its file counts by itself: write that"
+                    .to_owned(),
+            ));
+        }
+        body["dry_run"] = json!(false);
+        body["reason"] = json!(options.reason);
+        plan = client.post("/v1/apply", &body).await?;
+    }
+    if options.json {
+        print_json(out, &plan)?;
+    } else if is_right {
+        say(out, &plan.told(now, false))?;
+    } else {
+        let lines = plan.mistakes.iter().map(|mistake| format!("{mistake}\n"));
+        say(out, &lines.collect::<String>())?;
+    }
+    Ok(match (is_right, nothing) {
+        (false, _) => Applied::Wrong,
+        (true, true) => Applied::Done,
+        (true, false) => Applied::Pending,
     })
 }
 
@@ -212,6 +266,9 @@ impl Plan {
         let count = |sign| self.changes.iter().filter(|c| c.sign == sign).count();
         let (added, changed, removed) = (count("+"), count("~"), count("-"));
         let counts = format!("{added} added, {changed} changed, {removed} removed");
+        if let Some(held) = self.held.as_ref().filter(|held| held.is_proposed()) {
+            return format!("{text}\nNothing was changed yet; {counts} when confirmed. {held}\n");
+        }
         let end = match self.removals_to_allow {
             _ if self.applied => format!("\nDone: {counts}\n"),
             None => format!("\nNothing was changed yet. Without --dry-run: {counts}\n"),
@@ -220,6 +277,9 @@ impl Plan {
             ),
         };
         text.push_str(&end);
+        if let Some(held) = &self.held {
+            text.push_str(&format!("{held}\n"));
+        }
         text
     }
 

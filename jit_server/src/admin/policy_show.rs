@@ -52,6 +52,10 @@ fn as_table(document: &PolicyDocument) -> String {
         text.push_str(&trimmed(roles));
     }
     text.push_str(&format!("\n{}\n{}\n", locks(document), auditors(document)));
+    text.push_str(&format!("{}\n", changes(document)));
+    if let Some(why) = &document.beside_file {
+        text.push_str(&format!("warning: {why}\n"));
+    }
     if let Some(members) = &document.members {
         let mut groups = table(&["GROUP", "MEMBERS"]);
         for (group, members) in members {
@@ -92,9 +96,10 @@ fn as_markdown(document: &PolicyDocument) -> String {
         }
     }
     text.push_str(&format!(
-        "\n## Locks\n\n{}.\n\n## The record\n\n{}.\n\nSHA-256 of the policy's text, which the record has with every decision: `{}`\n",
+        "\n## Locks\n\n{}.\n\n## The record\n\n{}.\n\n## Changes\n\n{}.\n\nSHA-256 of the policy's text, which the record has with every decision: `{}`\n",
         locks(document),
         auditors(document),
+        changes(document),
         document.policy
     ));
     text
@@ -106,6 +111,18 @@ fn locks(document: &PolicyDocument) -> String {
 
 fn auditors(document: &PolicyDocument) -> String {
     beside_root("May read the whole record", &document.may_audit)
+}
+
+fn changes(document: &PolicyDocument) -> String {
+    let what = "Changes of the policy, of users and of hosts' labels";
+    match &document.changes_need {
+        None => format!("{what}: root on the server's machine"),
+        Some(need) => format!(
+            "{what}: root on the server's machine, confirmed by {} of {}",
+            need.count,
+            need.people.in_words()
+        ),
+    }
 }
 
 fn beside_root(may: &str, others: &PeopleDocument) -> String {

@@ -11,7 +11,7 @@ use crate::duration;
 use crate::init::Layout;
 use crate::instant;
 use crate::origin::Origin;
-use crate::text::{TextError, Ticket};
+use crate::text::{Reason, TextError, Ticket};
 
 const CHECKED: &str = "Mistakes go to standard output, warnings to standard error; --json has both.
 
@@ -38,6 +38,30 @@ pub enum PolicyCommand {
     /// Play the cases of a file against a policy, for a team's pipeline. Needs no server
     #[command(after_long_help = CASES)]
     Test(TestOptions),
+    /// Propose a policy to those who have to confirm it (changes_need in the one in force). As root
+    #[command(after_long_help = PROPOSED)]
+    Propose(ProposeOptions),
+}
+
+const PROPOSED: &str = "While changes need others, the policy's file does not count by itself.
+
+Exit status: 0 it is in force already, 1 the file is wrong, 3 refused, 5 it waits for others to confirm it.";
+
+/// A policy to propose.
+#[derive(Debug, Args)]
+pub struct ProposeOptions {
+    /// The policy; the server's own file unless said
+    #[arg(value_name = "FILE", default_value = Layout::POLICY)]
+    pub file: PathBuf,
+    /// Why, for those who have to confirm it
+    #[arg(long, value_name = "TEXT", value_parser = super::reason)]
+    pub reason: Option<Reason>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where the server is.
+    #[command(flatten)]
+    pub reach: Reach,
 }
 
 const CASES: &str = r#"Every [[case]] says who asks for what and what shall come of it: pending, approved, or refused, that with any code
