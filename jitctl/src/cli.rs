@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use jit_grant::{Code, GrantId, HostName, Principal, RequestId, RoleName};
+use jit_grant::{ChangeId, Code, GrantId, HostName, Principal, RequestId, RoleName};
 
 use crate::duration;
 use crate::label;
@@ -87,21 +87,24 @@ pub(crate) enum Command {
     },
     /// Ask for a role
     Request(Request),
-    /// Approve a request
+    /// Approve a request; or confirm a change of an administrator's, as its policy has you do
     Approve {
-        /// The request
-        id: RequestId,
+        /// The request, or the change
+        id: Decided,
         /// For less time than was asked for
         #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
         lasting: Option<Duration>,
         /// Kept as evidence
         #[arg(long)]
         comment: Option<String>,
+        /// Of a change: what `jitctl show` calls what it came to. Without it, it is shown, and you are asked at the terminal
+        #[arg(long, value_name = "WORD", conflicts_with = "lasting")]
+        seen: Option<String>,
     },
-    /// Deny a request
+    /// Deny a request, or a change of an administrator's
     Deny {
-        /// The request
-        id: RequestId,
+        /// The request, or the change
+        id: Decided,
         /// Shown to the requester, and kept as evidence
         #[arg(long)]
         reason: String,
@@ -241,6 +244,12 @@ pub(crate) enum List {
     Locks,
     /// Sessions and elevations open on this host
     Sessions,
+    /// Changes of administrators' that others confirm; for those who do
+    Changes {
+        /// Only those that wait
+        #[arg(long)]
+        pending: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -329,11 +338,12 @@ pub(crate) enum Generate {
     },
 }
 
-/// A request or a grant.
+/// A request, a grant, or a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Id {
     Request(RequestId),
     Grant(GrantId),
+    Change(ChangeId),
 }
 
 impl std::str::FromStr for Id {
@@ -342,8 +352,29 @@ impl std::str::FromStr for Id {
     fn from_str(text: &str) -> Result<Self, String> {
         let request = text.parse().map(Id::Request);
         let grant = || text.parse().map(Id::Grant);
+        let change = || text.parse().map(Id::Change);
         request
             .or_else(|_| grant())
-            .map_err(|_| "an id is r or g and a number, such as r17 or g17".to_owned())
+            .or_else(|_| change())
+            .map_err(|_| "an id is r, g or c and a number, such as r17, g17 or c17".to_owned())
+    }
+}
+
+/// What somebody decides about: a request, or a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Decided {
+    Request(RequestId),
+    Change(ChangeId),
+}
+
+impl std::str::FromStr for Decided {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let request = text.parse().map(Decided::Request);
+        let change = || text.parse().map(Decided::Change);
+        request
+            .or_else(|_| change())
+            .map_err(|_| "it is r or c and a number, such as r17 or c17".to_owned())
     }
 }

@@ -1,5 +1,6 @@
 //! jit-server's HTTP API, spoken over a Unix socket, or with TLS to a server that what is pinned vouches for.
 
+mod change;
 mod document;
 mod once;
 
@@ -18,6 +19,7 @@ use serde_json::Value;
 use crate::error::{Error, Exit};
 use crate::words::clean;
 
+pub(crate) use change::{Change, ComesTo};
 pub(crate) use document::{
     Approvers, AtOnce, AuditPage, Ending, Enrolled, Event, Extension, Grant, Host, LeftBehind,
     Locked, Moment, Request, Review, Role, RoleStage, Rotated, ServerKey, Sessions, Stage,

@@ -39,6 +39,18 @@ pub(super) fn read_secret(here: &Here, prompt: &str) -> Result<String, Error> {
     unseen().map_err(|error: io::Error| Error::file("/dev/stdin", "read", error))
 }
 
+/// Whether whoever sits at the terminal says yes. None where there is no terminal.
+pub(super) fn agrees(here: &Here, question: &str) -> Result<Option<bool>, Error> {
+    if !io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    here.screen.note(question);
+    let mut line = String::new();
+    let read = io::stdin().lock().take(MOST_BYTES).read_line(&mut line);
+    read.map_err(|error| Error::file("/dev/stdin", "read", error))?;
+    Ok(Some(line.trim() == "yes"))
+}
+
 /// Standard input's terminal shows nothing that is typed, until this is dropped.
 struct Hidden(Termios);
 

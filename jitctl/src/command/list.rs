@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::Here;
+use super::{Here, changes};
 use crate::cli::{List, RequestState};
 use crate::error::{Error, Exit};
 use crate::server::{Approvers, Grant, Host, Locked, Request, Review, Role, RoleStage, Server};
@@ -34,6 +34,7 @@ pub(super) async fn run(here: &Here, what: List) -> Result<Exit, Error> {
         List::Hosts => hosts(here).await?,
         List::Locks => locks(here).await?,
         List::Sessions => sessions(here)?,
+        List::Changes { pending } => changes::list(here, pending).await?,
     }
     Ok(Exit::Done)
 }
@@ -50,7 +51,7 @@ pub(super) enum Part {
 }
 
 /// Prints what the server lists at `path`: as it came, or as a table with a row for each.
-async fn table<T: DeserializeOwned>(
+pub(super) async fn table<T: DeserializeOwned>(
     here: &Here,
     path: &str,
     part: Part,

@@ -1,6 +1,7 @@
 //! One module a command, and what they share.
 
 mod audit;
+mod changes;
 mod codes_page;
 mod decide;
 mod enforce;
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
-use crate::cli::{Audit, Cli, Command};
+use crate::cli::{Audit, Cli, Command, Decided};
 use crate::clock::Now;
 use crate::daemon::Daemon;
 use crate::doctor;
@@ -78,8 +79,15 @@ async fn obey(here: &Here, command: Command) -> Result<Exit, Error> {
             id,
             lasting,
             comment,
-        } => decide::approve(here, &id, lasting, comment).await,
-        Command::Deny { id, reason } => decide::deny(here, &id, &reason).await,
+            seen,
+        } => match id {
+            Decided::Request(id) => decide::approve(here, &id, lasting, comment).await,
+            Decided::Change(id) => changes::approve(here, &id, comment, seen.as_deref()).await,
+        },
+        Command::Deny { id, reason } => match id {
+            Decided::Request(id) => decide::deny(here, &id, &reason).await,
+            Decided::Change(id) => changes::deny(here, &id, &reason).await,
+        },
         Command::Withdraw { id } => decide::withdraw(here, &id).await,
         Command::Release { grant } => decide::release(here, grant).await,
         Command::Extend {

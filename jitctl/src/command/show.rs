@@ -1,11 +1,11 @@
-//! `jitctl show`: a request or a grant with its story.
+//! `jitctl show`: a request or a grant with its story; a change with what it comes to.
 
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
 use super::list::{approvals, people, reviewed, seconds, until};
-use super::{Here, left_behind, timeline};
+use super::{Here, changes, left_behind, timeline};
 use crate::cli::Id;
 use crate::error::{Error, Exit};
 use crate::server::{AtOnce, Ending, Grant, LeftBehind, Moment, Request, Server, Sessions, Stage};
@@ -13,6 +13,7 @@ use crate::server::{AtOnce, Ending, Grant, LeftBehind, Moment, Request, Server, 
 pub(super) async fn run(here: &Here, id: Id) -> Result<Exit, Error> {
     let server = here.server()?;
     match id {
+        Id::Change(id) => changes::show(here, &server, &id).await?,
         Id::Request(id) => {
             let mut answer = server.get(&format!("/v1/requests/{id}")).await?;
             let request: Request = server.parse(&answer)?;

@@ -5,6 +5,7 @@
     reason = "a test that can't go on says why"
 )]
 
+mod changes;
 mod documents;
 mod host;
 mod login;

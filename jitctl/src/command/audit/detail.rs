@@ -7,9 +7,10 @@ use crate::server::Event;
 use crate::words::{Times, span};
 
 /// Which process it was, where it stood, when the end was due, and hashes of secrets: for whoever looks closer, with `--json`.
-const TOO_FINE: [&str; 14] = [
+const TOO_FINE: [&str; 15] = [
     "boot_id",
     "credential",
+    "digest",
     "due",
     "id",
     "leader",
