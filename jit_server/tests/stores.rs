@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
+#[path = "common/pooler.rs"]
+#[allow(unreachable_pub, reason = "other tests use it")]
+mod pooler;
 #[path = "common/postgres.rs"]
 #[allow(
     dead_code,
@@ -12,6 +15,7 @@
 mod postgres;
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use jit_grant::{HostId, SigningKey};
 use jit_server::event::{Actor, Entry, Event};
@@ -20,6 +24,7 @@ use jit_server::store::{
     Answered, CallAnswer, HostLine, HostLines, Kept, Place, PostgresStore, SqliteStore, Store,
     StoreError,
 };
+use pooler::Pooler;
 use postgres::Postgres;
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
@@ -27,6 +32,8 @@ use sqlx::{Connection, PgConnection, SqliteConnection};
 enum Fresh {
     Sqlite(tempfile::TempDir),
     Postgres(String),
+    /// Where it is, and where it is found through a pooler.
+    Pooled(String, String),
 }
 
 impl Fresh {
@@ -42,10 +49,19 @@ impl Fresh {
         Self::Postgres(Postgres::shared().database())
     }
 
+    fn pooled() -> Self {
+        static POOLER: OnceLock<Pooler> = OnceLock::new();
+        let postgres = Postgres::shared();
+        let pooler = POOLER.get_or_init(|| Pooler::before(postgres, 5));
+        let direct = postgres.database();
+        let address = pooler.address(&direct);
+        Self::Pooled(direct, address)
+    }
+
     async fn open(&self) -> Box<dyn Store> {
         match self {
             Self::Sqlite(folder) => Box::new(SqliteStore::open(&Self::file(folder)).await.unwrap()),
-            Self::Postgres(address) => Box::new(
+            Self::Postgres(address) | Self::Pooled(_, address) => Box::new(
                 PostgresStore::open(&address.parse().unwrap())
                     .await
                     .unwrap(),
@@ -61,7 +77,7 @@ impl Fresh {
                 let mut connection = SqliteConnection::connect(&url).await.unwrap();
                 sqlx::query(sql).execute(&mut connection).await.is_ok()
             }
-            Self::Postgres(address) => {
+            Self::Postgres(address) | Self::Pooled(address, _) => {
                 let mut connection = PgConnection::connect(address).await.unwrap();
                 sqlx::query(sql).execute(&mut connection).await.is_ok()
             }
@@ -82,6 +98,12 @@ macro_rules! on_each {
             $(#[tokio::test]
             async fn $test() {
                 super::$test(super::Fresh::postgres()).await;
+            })*
+        }
+        mod postgresql_through_a_pooler {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::Fresh::pooled()).await;
             })*
         }
     };
@@ -159,7 +181,7 @@ async fn the_record_can_not_be_changed_nor_a_revision_lowered(fresh: Fresh) {
     ] {
         assert!(!fresh.does(change).await, "{change}");
     }
-    if let Fresh::Postgres(_) = fresh {
+    if let Fresh::Postgres(_) | Fresh::Pooled(..) = fresh {
         for change in [
             "TRUNCATE event",
             "TRUNCATE host_event",

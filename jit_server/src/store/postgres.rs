@@ -7,6 +7,7 @@
 mod address;
 mod answers;
 mod lines;
+mod session;
 mod write;
 
 #[cfg(test)]
@@ -19,7 +20,6 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jit_grant::{ChainHead, GrantId, HostId, HostName, PublicKey};
-use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgListener, PgPool, PgPoolOptions, PgRow};
 use sqlx::{Connection, Executor, PgConnection, Row};
 use tokio::sync::Notify;
@@ -35,9 +35,12 @@ use super::{
 use crate::event::Entry;
 use crate::once::Digest;
 
+use session::{For, begin, repeated, scalar, sql};
+
 pub use address::{Address, AddressError};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+/// Held until the migrations are over; the number says nothing.
+const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(7443)";
 
 /// One call of the store lasts no longer, so that nobody waits for ever for a database that is cut off.
 const LONGEST: Duration = Duration::from_secs(15);
@@ -45,17 +48,6 @@ const LONGEST: Duration = Duration::from_secs(15);
 const CONNECTING: Duration = Duration::from_secs(5);
 /// From a lost listener to the next.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
-
-/// What each connection begins with. A turn is waited for no longer than `lock_timeout`; a server that stands still in its turn loses
-/// it after `idle_in_transaction_session_timeout`. `synchronous_commit` may be stronger, never weaker: also `remote_write` loses what was
-/// acknowledged, where a standby takes over that lost its power.
-const SETTINGS: &str = "SET lock_timeout = '10s'; SET statement_timeout = '14s'; \
-     SET idle_in_transaction_session_timeout = '5s'; SET client_min_messages = warning; \
-     SELECT set_config('synchronous_commit', 'on', false) \
-     WHERE current_setting('synchronous_commit', true) IN ('off', 'local', 'remote_write')";
-
-/// What is done once as a server starts lasts as long as the record is large.
-const WHILE_STARTING: &str = "SET LOCAL statement_timeout = 0";
 
 const LEFT_BEHIND: &str = "SELECT line FROM host_event WHERE host = $1 AND grant_id = $2 \
      AND kind = 'elevation.residue' ORDER BY seq LIMIT $3";
@@ -92,9 +84,6 @@ impl PostgresStore {
             PgPoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(CONNECTING)
-                .after_connect(|connection, _| {
-                    Box::pin(async move { connection.execute(SETTINGS).await.map(drop) })
-                })
         };
         // A pool goes on trying until its time is over, and says no more than that.
         let options = address.options();
@@ -104,9 +93,10 @@ impl PostgresStore {
         let writing = pool(6).connect_with(address.options()).await?;
         let reading = pool(4).connect_lazy_with(address.options());
         for setting in ["fsync", "full_page_writes"] {
-            let found: Option<String> = sqlx::query_scalar("SELECT current_setting($1, true)")
+            let mut transaction = begin(&writing, For::Usual).await?;
+            let found: Option<String> = scalar("SELECT current_setting($1, true)")
                 .bind(setting)
-                .fetch_one(&writing)
+                .fetch_one(&mut *transaction)
                 .await?;
             if found.as_deref() == Some("off") {
                 return Err(StoreError::Unsafe(setting));
@@ -127,13 +117,11 @@ impl PostgresStore {
 
     /// Everything after `place`, as it was at one moment: a revision goes with the events that led to it.
     async fn read(&self, place: Place) -> Result<Loaded, StoreError> {
-        let mut snapshot = self
-            .writing
-            .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            .await?;
-        if place == Place::default() {
-            snapshot.execute(WHILE_STARTING).await?;
-        }
+        let what = match place == Place::default() {
+            true => For::WholeRecord,
+            false => For::Snapshot,
+        };
+        let mut snapshot = begin(&self.writing, what).await?;
         let found = head(&mut snapshot).await?;
         let was_there = place.write == write_at(&mut snapshot, place.writes).await?;
         if !was_there || found.last_seq < place.last_seq || found.writes < place.writes {
@@ -142,13 +130,12 @@ impl PostgresStore {
                 known: place.last_seq,
             });
         }
-        let rows =
-            sqlx::query("SELECT seq, at, actor, body FROM event WHERE seq > $1 ORDER BY seq")
-                .bind(signed(place.last_seq)?)
-                .fetch_all(&mut *snapshot)
-                .await?;
+        let rows = sql("SELECT seq, at, actor, body FROM event WHERE seq > $1 ORDER BY seq")
+            .bind(signed(place.last_seq)?)
+            .fetch_all(&mut *snapshot)
+            .await?;
         let entries = rows.iter().map(entry).collect::<Result<_, _>>()?;
-        let rows = sqlx::query("SELECT host_id, revision FROM bundle_revision WHERE write_no > $1")
+        let rows = sql("SELECT host_id, revision FROM bundle_revision WHERE write_no > $1")
             .bind(signed(place.writes)?)
             .fetch_all(&mut *snapshot)
             .await?;
@@ -163,22 +150,23 @@ impl PostgresStore {
 
 impl Store for PostgresStore {
     fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>> {
-        Box::pin(self.read(Place::default()))
+        Box::pin(repeated(|| self.read(Place::default())))
     }
 
     fn identity(&self) -> BoxFuture<'_, Result<Id, StoreError>> {
-        within(async {
-            let id: String = sqlx::query_scalar("SELECT id FROM database_id")
-                .fetch_one(&self.writing)
+        within(move || async move {
+            let mut transaction = begin(&self.writing, For::Usual).await?;
+            let id: String = scalar("SELECT id FROM database_id")
+                .fetch_one(&mut *transaction)
                 .await?;
             parsed(0, id)
         })
     }
 
     fn was_at(&self, place: Place) -> BoxFuture<'_, Result<bool, StoreError>> {
-        within(async move {
-            let mut connection = self.writing.acquire().await?;
-            Ok(write_at(&mut connection, place.writes).await? == place.write)
+        within(move || async move {
+            let mut transaction = begin(&self.writing, For::Usual).await?;
+            Ok(write_at(&mut transaction, place.writes).await? == place.write)
         })
     }
 
@@ -187,8 +175,8 @@ impl Store for PostgresStore {
     }
 
     fn turn(&self) -> BoxFuture<'_, Result<Turn, StoreError>> {
-        within(async {
-            let mut transaction = self.writing.begin().await?;
+        within(move || async move {
+            let mut transaction = begin(&self.writing, For::Usual).await?;
             transaction
                 .execute("SELECT one FROM turn FOR UPDATE")
                 .await?;
@@ -199,11 +187,8 @@ impl Store for PostgresStore {
     }
 
     fn since(&self, place: Place) -> BoxFuture<'_, Result<Option<Loaded>, StoreError>> {
-        within(async move {
-            let mut connection = self.writing.acquire().await?;
-            let found = head(&mut connection).await?;
-            drop(connection);
-            if found == place {
+        within(move || async move {
+            if newest_head(&self.writing).await? == place {
                 return Ok(None);
             }
             self.read(place).await.map(Some)
@@ -215,13 +200,17 @@ impl Store for PostgresStore {
     }
 
     fn first_key(&self, ours: PublicKey) -> BoxFuture<'_, Result<Option<PublicKey>, StoreError>> {
-        within(async move {
-            sqlx::query("INSERT INTO first_key (public_key) VALUES ($1) ON CONFLICT DO NOTHING")
+        within(move || async move {
+            let mut transaction = begin(&self.writing, For::Usual).await?;
+            sql("INSERT INTO first_key (public_key) VALUES ($1) ON CONFLICT DO NOTHING")
                 .bind(ours.to_string())
-                .execute(&self.writing)
+                .execute(&mut *transaction)
                 .await?;
-            let kept: String = sqlx::query_scalar("SELECT public_key FROM first_key")
-                .fetch_one(&self.writing)
+            transaction.commit().await?;
+            // Another server's may have been first, which that transaction need not see.
+            let mut transaction = begin(&self.writing, For::Usual).await?;
+            let kept: String = scalar("SELECT public_key FROM first_key")
+                .fetch_one(&mut *transaction)
                 .await?;
             parsed(0, kept).map(Some)
         })
@@ -232,21 +221,21 @@ impl Store for PostgresStore {
         known: &'a [HostId],
         heard: &'a [HostId],
     ) -> BoxFuture<'a, Result<Vec<(HostId, i64)>, StoreError>> {
-        within(async move {
-            let mut transaction = self.writing.begin().await?;
+        within(move || async move {
+            let mut transaction = begin(&self.writing, For::Usual).await?;
             // In one order everywhere, so that two servers don't wait for each other's rows.
-            sqlx::query(
+            sql(
                 "INSERT INTO heard (host_id, beats) SELECT host_id, 1 FROM unnest($1::TEXT[]) AS of (host_id) ORDER BY host_id \
                  ON CONFLICT (host_id) DO UPDATE SET beats = heard.beats + 1",
             )
             .bind(texts(heard))
             .execute(&mut *transaction)
             .await?;
-            sqlx::query("DELETE FROM heard WHERE NOT (host_id = ANY ($1))")
+            sql("DELETE FROM heard WHERE NOT (host_id = ANY ($1))")
                 .bind(texts(known))
                 .execute(&mut *transaction)
                 .await?;
-            let rows = sqlx::query("SELECT host_id, beats FROM heard")
+            let rows = sql("SELECT host_id, beats FROM heard")
                 .fetch_all(&mut *transaction)
                 .await?;
             transaction.commit().await?;
@@ -277,11 +266,12 @@ impl Store for PostgresStore {
         &'a self,
         host: &'a HostId,
     ) -> BoxFuture<'a, Result<Option<HostHead>, StoreError>> {
-        within(async {
+        within(move || async move {
             let last = "SELECT host_seq, head FROM host_event WHERE host_id = $1 ORDER BY host_seq DESC LIMIT 1";
-            let row = sqlx::query(last)
+            let mut transaction = begin(&self.writing, For::Usual).await?;
+            let row = sql(last)
                 .bind(host.as_str())
-                .fetch_optional(&self.writing)
+                .fetch_optional(&mut *transaction)
                 .await?;
             row.map(|row| {
                 let host_seq: i64 = row.try_get("host_seq")?;
@@ -301,12 +291,13 @@ impl Store for PostgresStore {
         grant: &'a GrantId,
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
-        within(async move {
-            let lines = sqlx::query_scalar(LEFT_BEHIND)
+        within(move || async move {
+            let mut transaction = begin(&self.reading, For::Usual).await?;
+            let lines = scalar(LEFT_BEHIND)
                 .bind(host.as_str())
                 .bind(grant.as_str())
                 .bind(i64::from(limit))
-                .fetch_all(&self.reading)
+                .fetch_all(&mut *transaction)
                 .await?;
             Ok(lines)
         })
@@ -318,52 +309,53 @@ impl Store for PostgresStore {
         grant: &'a GrantId,
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<Kept>, StoreError>> {
-        within(async move {
-            let rows = sqlx::query(SESSIONS_OF)
+        within(move || async move {
+            let mut transaction = begin(&self.reading, For::Usual).await?;
+            let rows = sql(SESSIONS_OF)
                 .bind(host.as_str())
                 .bind(grant.as_str())
                 .bind(i64::from(limit))
-                .fetch_all(&self.reading)
+                .fetch_all(&mut *transaction)
                 .await?;
             rows.iter().map(kept).collect()
         })
     }
 
     fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>> {
-        within(async move {
+        within(move || async move {
             let both = "(SELECT seq, at, actor, body, NULL AS host, NULL AS line FROM event WHERE seq > $1 ORDER BY seq LIMIT $2) \
                         UNION ALL (SELECT seq, NULL, NULL, NULL, host, line FROM host_event WHERE seq > $1 ORDER BY seq LIMIT $2) \
                         ORDER BY seq LIMIT $2";
-            let rows = sqlx::query(both)
+            let mut transaction = begin(&self.reading, For::Usual).await?;
+            let rows = sql(both)
                 .bind(signed(after)?)
                 .bind(i64::from(limit))
-                .fetch_all(&self.reading)
+                .fetch_all(&mut *transaction)
                 .await?;
             rows.iter().map(kept).collect()
         })
     }
 
     fn pieces(&self, after: u64) -> BoxFuture<'_, Result<Vec<Piece>, StoreError>> {
-        within(async move {
-            let rows = sqlx::query(PIECES)
+        within(move || async move {
+            let mut transaction = begin(&self.reading, For::Usual).await?;
+            let rows = sql(PIECES)
                 .bind(signed(after)?)
                 .bind(i64::from(piece::MOST_ROWS))
-                .fetch(&self.reading);
+                .fetch(&mut *transaction);
             piece::pieces(rows).await
         })
     }
 
     fn place(&self) -> BoxFuture<'_, Result<Place, StoreError>> {
-        within(async {
-            let mut connection = self.reading.acquire().await?;
-            head(&mut connection).await
-        })
+        within(move || async move { newest_head(&self.reading).await })
     }
 
     fn revisions(&self) -> BoxFuture<'_, Result<Vec<(HostId, u64)>, StoreError>> {
-        within(async {
-            let rows = sqlx::query("SELECT host_id, revision FROM bundle_revision")
-                .fetch_all(&self.reading)
+        within(move || async move {
+            let mut transaction = begin(&self.reading, For::Usual).await?;
+            let rows = sql("SELECT host_id, revision FROM bundle_revision")
+                .fetch_all(&mut *transaction)
                 .await?;
             rows.iter().map(revision).collect()
         })
@@ -374,7 +366,7 @@ impl Store for PostgresStore {
         of: Answered,
         answer: &'a CallAnswer,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        within(self.keep(of, answer))
+        within(move || self.keep(of, answer))
     }
 
     fn answer(
@@ -382,7 +374,7 @@ impl Store for PostgresStore {
         key: Digest,
         seq: u64,
     ) -> BoxFuture<'_, Result<Option<CallAnswer>, StoreError>> {
-        within(self.kept(key, seq))
+        within(move || self.kept(key, seq))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
@@ -398,12 +390,15 @@ impl Store for PostgresStore {
     }
 }
 
-/// Brings the database to this version, on a connection of its own.
+/// Brings the database to this version, all of it or nothing. Servers that start at the same moment do it one after the other.
 async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
-    let mut connection = pool.acquire().await?.detach();
-    connection.execute("SET statement_timeout = 0").await?;
-    MIGRATIONS.run(&mut connection).await?;
-    Ok(connection.close().await?)
+    let mut transaction = begin(pool, For::Migration).await?;
+    transaction.execute(ONE_AT_A_TIME).await?;
+    let mut migrations = sqlx::migrate!("migrations/postgres");
+    // The lock that it would take is a session's, which nobody would hold behind a pooler, or for ever.
+    migrations.set_locking(false);
+    migrations.run(&mut *transaction).await?;
+    Ok(transaction.commit().await?)
 }
 
 /// Passes on what the database tells. Where it tells nothing, or while it is away, the servers look by themselves.
@@ -425,28 +420,36 @@ async fn listen(pool: PgPool, told: Arc<Notify>, tells: bool) {
     }
 }
 
-fn within<'a, T: 'a>(
-    doing: impl Future<Output = Result<T, StoreError>> + Send + 'a,
-) -> BoxFuture<'a, Result<T, StoreError>> {
-    Box::pin(async {
-        timeout(LONGEST, doing)
+fn within<'a, T: 'a, F>(doing: impl Fn() -> F + Send + 'a) -> BoxFuture<'a, Result<T, StoreError>>
+where
+    F: Future<Output = Result<T, StoreError>> + Send + 'a,
+{
+    Box::pin(async move {
+        timeout(LONGEST, repeated(doing))
             .await
             .unwrap_or(Err(StoreError::Silent(LONGEST)))
     })
 }
 
-async fn head(connection: &mut PgConnection) -> Result<Place, StoreError> {
-    let row = sqlx::query("SELECT last_seq, writes, write_id FROM head")
-        .fetch_one(connection)
-        .await?;
-    place(&row)
+/// How far the record has come, in a transaction.
+async fn head(transaction: &mut PgConnection) -> Result<Place, StoreError> {
+    let row = sqlx::raw_sql("SELECT last_seq, writes, write_id FROM head");
+    place(&row.fetch_one(transaction).await?)
+}
+
+/// The same by itself. It is asked often, so it is one message, which is a transaction of its own.
+async fn newest_head(pool: &PgPool) -> Result<Place, StoreError> {
+    let row = sqlx::raw_sql(
+        "SET LOCAL statement_timeout = '14s'; SELECT last_seq, writes, write_id FROM head",
+    );
+    place(&row.fetch_one(pool).await?)
 }
 
 /// What the write of this number is called. None: it has no id, or there is none yet.
-async fn write_at(connection: &mut PgConnection, writes: u64) -> Result<Option<Id>, StoreError> {
-    let id: Option<String> = sqlx::query_scalar("SELECT id FROM written WHERE write_no = $1")
+async fn write_at(transaction: &mut PgConnection, writes: u64) -> Result<Option<Id>, StoreError> {
+    let id: Option<String> = scalar("SELECT id FROM written WHERE write_no = $1")
         .bind(signed(writes)?)
-        .fetch_optional(connection)
+        .fetch_optional(transaction)
         .await?;
     id.map(|id| parsed(0, id)).transpose()
 }
@@ -486,8 +489,9 @@ mod tests {
                 .await
                 .unwrap();
             for pool in [&store.writing, &store.reading] {
-                let now: String = sqlx::query_scalar("SHOW synchronous_commit")
-                    .fetch_one(pool)
+                let mut transaction = begin(pool, For::Usual).await.unwrap();
+                let now: String = scalar("SHOW synchronous_commit")
+                    .fetch_one(&mut *transaction)
                     .await
                     .unwrap();
                 assert_eq!(now, found);

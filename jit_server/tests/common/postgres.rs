@@ -64,18 +64,14 @@ impl Postgres {
             std::fs::write(&file, text).unwrap();
             std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
             options.push(format!("{setting}={}", file.display()));
-            if nix::unistd::geteuid().is_root() {
-                run(Command::new("chown").arg("nobody:nogroup").arg(&file));
-            }
+            give_away(&file);
         }
         Self::start_in(&folder, &options)
     }
 
     fn start_in(folder: &Path, options: &[String]) -> Self {
         let (programs, folder) = (programs(), folder.to_owned());
-        if nix::unistd::geteuid().is_root() {
-            run(Command::new("chown").arg("nobody:nogroup").arg(&folder));
-        }
+        give_away(&folder);
         run(unprivileged(&programs.join("initdb"))
             .args(["--no-instructions", "--auth=trust", "--username=jit"])
             .args(["--encoding=UTF8", "--locale=C.UTF-8", "-D"])
@@ -180,8 +176,15 @@ fn programs() -> PathBuf {
         .expect("this test needs a PostgreSQL: apt-get install postgresql, or packaging/install-needs as root")
 }
 
+/// To whom programs run by `unprivileged` are.
+pub fn give_away(path: &Path) {
+    if nix::unistd::geteuid().is_root() {
+        run(Command::new("chown").arg("nobody:nogroup").arg(path));
+    }
+}
+
 /// PostgreSQL refuses to run as root.
-fn unprivileged(program: &Path) -> Command {
+pub fn unprivileged(program: &Path) -> Command {
     if !nix::unistd::geteuid().is_root() {
         return Command::new(program);
     }

@@ -104,7 +104,10 @@ impl Address {
             return Err(AddressError::Unverified);
         }
         Ok(Self {
-            options: options.application_name("jit-server"),
+            // The driver would say at the beginning how many digits it wants of numbers that are not here, and poolers know that for no setting.
+            options: options
+                .application_name("jit-server")
+                .extra_float_digits(None),
         })
     }
 }

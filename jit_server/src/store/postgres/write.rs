@@ -6,6 +6,7 @@ use sqlx::{Executor, PgConnection, PgTransaction};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::lines::About;
+use super::session::{For, begin, is_for_another_try, repeated, sql};
 use super::{LONGEST, PostgresStore, place, write_at};
 use crate::event::Entry;
 use crate::store::rows::{self, signed};
@@ -34,11 +35,16 @@ impl PostgresStore {
     /// Keeps `what` after the place that the record has come to. Until the commit is sent, any failure means that nothing was kept;
     /// where its answer does not come, the database is asked.
     pub(super) async fn write(&self, after: Place, what: What<'_>) -> Result<Place, StoreError> {
+        repeated(|| self.write_once(after, what)).await
+    }
+
+    async fn write_once(&self, after: Place, what: What<'_>) -> Result<Place, StoreError> {
         let prepared = timeout(LONGEST, self.prepare(after, what));
         let prepared = prepared.await.unwrap_or(Err(StoreError::Silent(LONGEST)));
         let (transaction, come_to) = prepared?;
         match timeout(LONGEST, transaction.commit()).await {
             Ok(Ok(())) => {}
+            Ok(Err(error)) if is_for_another_try(&error) => return Err(error.into()),
             lost => {
                 tracing::warn!("no answer to a commit, so the database is asked: {lost:?}");
                 self.find_out(come_to).await?;
@@ -52,8 +58,8 @@ impl PostgresStore {
         after: Place,
         what: What<'_>,
     ) -> Result<(PgTransaction<'static>, Place), StoreError> {
-        let mut transaction = self.writing.begin().await?;
-        let raised = sqlx::query(
+        let mut transaction = begin(&self.writing, For::Usual).await?;
+        let raised = sql(
             "UPDATE head SET last_seq = GREATEST(last_seq, $1), writes = writes + 1 \
              WHERE writes = $2 AND last_seq <= $3 AND write_id IS NOT DISTINCT FROM $4 RETURNING last_seq, writes, write_id",
         )
@@ -102,7 +108,7 @@ impl PostgresStore {
     }
 
     async fn was_kept(&self, come_to: Place) -> Result<bool, StoreError> {
-        let mut transaction = self.writing.begin().await?;
+        let mut transaction = begin(&self.writing, For::Usual).await?;
         transaction
             .execute("SELECT one FROM head FOR UPDATE")
             .await?;
@@ -121,7 +127,7 @@ impl What<'_> {
 }
 
 async fn insert(connection: &mut PgConnection, entry: &Entry) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO event (seq, at, actor, body) VALUES ($1, $2, $3, $4)")
+    sql("INSERT INTO event (seq, at, actor, body) VALUES ($1, $2, $3, $4)")
         .bind(signed(entry.seq)?)
         .bind(entry.at.to_string())
         .bind(entry.actor.to_string())
@@ -137,7 +143,7 @@ async fn revise(
     revision: u64,
     write_no: u64,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    sql(
         "INSERT INTO bundle_revision (host_id, revision, write_no) VALUES ($1, $2, $3) \
          ON CONFLICT (host_id) DO UPDATE SET revision = excluded.revision, write_no = excluded.write_no",
     )
@@ -156,7 +162,7 @@ async fn insert_lines(
 ) -> Result<(), StoreError> {
     for (seq, line) in (after.last_seq + 1..).zip(&lines.lines) {
         let about = About::of(&line.line);
-        sqlx::query(
+        sql(
             "INSERT INTO host_event (seq, host_id, host, host_seq, head, line, kind, grant_id, session) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
@@ -173,7 +179,7 @@ async fn insert_lines(
         .await?;
     }
     if let Some(last) = lines.lines.last() {
-        sqlx::query("INSERT INTO checkpoint (host_id, host_seq, document) VALUES ($1, $2, $3)")
+        sql("INSERT INTO checkpoint (host_id, host_seq, document) VALUES ($1, $2, $3)")
             .bind(lines.host_id.as_str())
             .bind(signed(last.host_seq)?)
             .bind(lines.checkpoint.as_str())
