@@ -20,11 +20,14 @@
 //! | something else than jit-server at its address | `stand_in.rs`, `authority.rs` |
 //! | somebody who speaks to the sockets directly | `intruder.rs`, `bin/peer.rs` |
 //! | promises kept by hosts of both releases, in parallel | `group.rs` |
+//! | a database for servers; people who all ask at once | `database.rs`, `crowd.rs` |
 //! | a story told step by step | `story.rs` |
 #![forbid(unsafe_code)]
 
 pub mod api;
 pub mod authority;
+pub mod crowd;
+pub mod database;
 pub mod fleet;
 pub mod group;
 mod harm;
