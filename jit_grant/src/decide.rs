@@ -182,6 +182,11 @@ fn opening<'a>(bundle: &'a Bundle, query: &Query, limited: Limited) -> Vec<&'a G
         .collect()
 }
 
+/// Of one principal's, for what is said of logins beside whether they may be.
+pub(crate) fn opens_login<'a>(bundle: &'a Bundle, query: &Query) -> Vec<&'a Grant> {
+    opening(bundle, query, Limited::Yes)
+}
+
 /// The end of what `opening` covers from `now` without a gap; `now` itself where it is not covered.
 fn held_until(opening: &[&Grant], now: Timestamp) -> Timestamp {
     let mut spans: Vec<_> = opening

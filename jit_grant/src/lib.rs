@@ -10,6 +10,7 @@ mod enrolment;
 mod envelope;
 mod fingerprint;
 mod host_state;
+mod idle;
 mod key;
 mod limits;
 mod name;
@@ -29,6 +30,7 @@ pub use enrolment::{EnrolmentToken, NotAToken, Possession, Secret};
 pub use envelope::{DocumentRefused, NotSigned};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use host_state::{GateChange, GateMode, Gates, HostState};
+pub use idle::{IdleTime, IdleTimeError, Idling, idling};
 pub use key::{KeyError, PublicKey, SigningKey, TrustedKeys};
 pub use limits::Limits;
 pub use name::{

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::idle::IdleTime;
 use crate::network::Networks;
 
 /// The limits of a grant; by default none.
@@ -13,6 +14,9 @@ pub struct Limits {
     /// It opens one login, with the sudo and su in it; or one job, or one sudo or su outside of any login.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub single_use: bool,
+    /// A login by it at which nobody does anything for so long is ended. None: it may be left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<IdleTime>,
 }
 
 impl Limits {
@@ -21,7 +25,11 @@ impl Limits {
     pub fn names(&self) -> Vec<&'static str> {
         let login_from = self.login_from.as_ref().map(|_| "login_from");
         let single_use = self.single_use.then_some("single_use");
-        [login_from, single_use].into_iter().flatten().collect()
+        let idle = self.idle.map(|_| "idle");
+        [login_from, single_use, idle]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// True where there is none.

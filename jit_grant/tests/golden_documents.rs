@@ -157,6 +157,9 @@ fn kinds() -> Vec<Kind> {
     let mut single = bundle();
     single.grants[0].limits.single_use = true;
     single.grants[0].crit.push("single_use".to_owned());
+    let mut left_alone = bundle();
+    left_alone.grants[0].limits.idle = Some(900.try_into().unwrap());
+    left_alone.grants[0].crit.push("idle".to_owned());
     vec![
         kind("state", &state, |document| {
             HostState::verify(document.as_bytes(), &host(), &nonce(), key().public())
@@ -194,6 +197,11 @@ fn kinds() -> Vec<Kind> {
         kind(
             "bundle.login-from",
             &limited.sign(&key()).unwrap(),
+            |document| Bundle::verify(document.as_bytes(), &trusted(), &host(), 0, noon()),
+        ),
+        kind(
+            "bundle.idle",
+            &left_alone.sign(&key()).unwrap(),
             |document| Bundle::verify(document.as_bytes(), &trusted(), &host(), 0, noon()),
         ),
     ]

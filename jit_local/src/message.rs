@@ -199,6 +199,9 @@ pub mod control {
         pub tty: Option<String>,
         /// True where the PAM line enforces; in monitor mode nothing is ended.
         pub enforced: bool,
+        /// A login at which nobody does anything for so long is ended. None: it may be left alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub idle_after_seconds: Option<u32>,
     }
 
     /// Reply of [`WHOAMI`].

@@ -62,6 +62,7 @@ fn golden_messages_are_read_and_what_is_written_today_has_what_their_readers_nee
         rhost: some("192.0.2.7"),
         tty: some("pts/0"),
         enforced: true,
+        idle_after_seconds: None,
     };
     let status = control::Status {
         version: text("0.1.0"),

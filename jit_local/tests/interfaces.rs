@@ -231,6 +231,7 @@ fn control_messages_agree_with_their_description() {
         rhost: Some(text()),
         tty: Some(text()),
         enforced: true,
+        idle_after_seconds: Some(900),
     };
     let status = control::Status {
         version: text(),

@@ -347,6 +347,7 @@ pub(crate) fn session(login: &str, principal: Option<&str>) -> control::Session 
         rhost: None,
         tty: None,
         enforced: true,
+        idle_after_seconds: None,
     }
 }
 

@@ -34,9 +34,11 @@ fn limits() -> impl Strategy<Value = Limits> {
     let office = Some(networks(&["10.0.0.0/8"]));
     let anywhere = Some(networks(&["0.0.0.0/0"]));
     let login_from = select(vec![None, office, anywhere]);
-    (login_from, any::<bool>()).prop_map(|(login_from, single_use)| Limits {
+    let idle = select(vec![None, Some(60), Some(900)]);
+    (login_from, any::<bool>(), idle).prop_map(|(login_from, single_use, idle)| Limits {
         login_from,
         single_use,
+        idle: idle.map(|seconds| seconds.try_into().unwrap()),
     })
 }
 
@@ -89,7 +91,7 @@ fn grants_without_id() -> impl Strategy<Value = Grant> {
         )
 }
 
-fn bundles() -> impl Strategy<Value = Bundle> {
+pub(crate) fn bundles() -> impl Strategy<Value = Bundle> {
     prop::collection::vec(grants_without_id(), 0..10).prop_map(|grants| {
         let numbered = grants.into_iter().enumerate();
         bundle(
@@ -114,7 +116,7 @@ fn credentials() -> impl Strategy<Value = Credential> {
     ]
 }
 
-fn queries() -> impl Strategy<Value = Query> {
+pub(crate) fn queries() -> impl Strategy<Value = Query> {
     (
         select(vec!["alice", "deploy"]),
         actions(),
@@ -137,11 +139,11 @@ fn queries() -> impl Strategy<Value = Query> {
         })
 }
 
-fn allows(bundle: &Bundle, query: &Query) -> bool {
+pub(crate) fn allows(bundle: &Bundle, query: &Query) -> bool {
     matches!(decide(bundle, query), Decision::Allow(_))
 }
 
-fn at(query: &Query, now: Timestamp) -> Query {
+pub(crate) fn at(query: &Query, now: Timestamp) -> Query {
     Query {
         now,
         ..query.clone()
@@ -149,12 +151,12 @@ fn at(query: &Query, now: Timestamp) -> Query {
 }
 
 /// Every instant at which an answer can change, and those just before.
-fn instants() -> impl Iterator<Item = Timestamp> {
+pub(crate) fn instants() -> impl Iterator<Item = Timestamp> {
     (0..=LAST_MINUTE).flat_map(|m| [minute(m) - SignedDuration::from_nanos(1), minute(m)])
 }
 
 /// The rule in other words than decide()'s, for one grant.
-fn rightly_opens(grant: &Grant, query: &Query) -> bool {
+pub(crate) fn rightly_opens(grant: &Grant, query: &Query) -> bool {
     let in_time = query.now >= grant.not_before && query.now < grant.expires;
     let in_scope = match query.action {
         Action::Ssh => grant.allow.ssh,

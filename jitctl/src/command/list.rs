@@ -12,6 +12,7 @@ use crate::cli::{List, RequestState};
 use crate::error::{Error, Exit};
 use crate::server::{Approvers, Grant, Host, Locked, Request, Review, Role, RoleStage, Server};
 use crate::words::span;
+use jit_local::message::control::Session;
 
 /// For so long a host is marked that gave cause for an alarm.
 const ALARM_SHOWN: SignedDuration = SignedDuration::from_hours(24);
@@ -401,14 +402,7 @@ fn sessions(here: &Here) -> Result<(), Error> {
                     .clone()
                     .or_else(|| session.tty.clone())
                     .unwrap_or_default(),
-                session
-                    .until
-                    .as_deref()
-                    .and_then(|at| at.parse().ok())
-                    .map_or_else(
-                        || "not ended (monitor mode)".to_owned(),
-                        |at| until(here, at),
-                    ),
+                end_of(here, session),
             ]
         })
         .collect();
@@ -420,6 +414,18 @@ fn sessions(here: &Here) -> Result<(), Error> {
         "No session is open that jitd knows of.",
     );
     Ok(())
+}
+
+/// When a session ends, and for how long it may be left alone until then.
+fn end_of(here: &Here, session: &Session) -> String {
+    let at = session.until.as_deref().and_then(|at| at.parse().ok());
+    let Some(until) = at.map(|at| until(here, at)) else {
+        return "not ended (monitor mode)".to_owned();
+    };
+    match session.idle_after_seconds {
+        None => until,
+        Some(idle) => format!("{until}, or idle for {}", seconds(idle.into())),
+    }
 }
 
 /// Until when a grant is in force; of one that is over, when it ended, and who ended it before its time.

@@ -5,7 +5,8 @@ use std::io;
 use std::sync::PoisonError;
 
 use jit_grant::{
-    Bundle, Code, Decision, GrantId, Principal, Query, Refusal, decide, decide_opening, holders,
+    Bundle, Code, Decision, GrantId, Idling, Principal, Query, Refusal, decide, decide_opening,
+    holders, idling,
 };
 
 use super::uses::{self, UseBook};
@@ -114,6 +115,19 @@ impl Judge for Grants {
         });
         query.within.take_if(|_| takes.is_none());
         self.standing_by(decision, query)
+    }
+
+    fn idling(&self, query: &Query) -> Idling {
+        let state = self.lock();
+        let (Some(bundle), Ok(())) = (&state.bundle, state.check(self.clock.boot())) else {
+            return Idling::default();
+        };
+        let query = Query {
+            now: self.clock.now(),
+            used: state.uses.uses.not_of(bundle, query.within.as_deref()),
+            ..query.clone()
+        };
+        idling(bundle, &query)
     }
 
     fn keep_uses(&self) -> io::Result<()> {

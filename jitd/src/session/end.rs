@@ -197,6 +197,8 @@ impl Inner {
             whose: Whose<'a>,
             code: Code,
             due: Timestamp,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            idle_since: Option<Timestamp>,
             first_signal_late_ms: i64,
             processes: usize,
         }
@@ -204,6 +206,7 @@ impl Inner {
             whose: held.whose(),
             code: why.code,
             due: why.due,
+            idle_since: self.idle_since(held, why.code),
             first_signal_late_ms: milliseconds_between(why.due, first_signal),
             processes: signalled,
         };
@@ -226,6 +229,8 @@ impl Inner {
             code: Code,
             due: Timestamp,
             #[serde(skip_serializing_if = "Option::is_none")]
+            idle_since: Option<Timestamp>,
+            #[serde(skip_serializing_if = "Option::is_none")]
             last_death_late_ms: Option<i64>,
             #[serde(skip_serializing_if = "Option::is_none")]
             took_ms: Option<u128>,
@@ -243,6 +248,7 @@ impl Inner {
             whose: held.whose(),
             code: why.code,
             due: why.due,
+            idle_since: self.idle_since(held, why.code),
             last_death_late_ms: last_death.map(|last| milliseconds_between(why.due, last.at)),
             took_ms: last_death.map(|last| last.took.as_millis()),
             killed,

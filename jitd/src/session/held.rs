@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::Cgroup;
 use super::elevated::Elevated;
+use super::idle::Idle;
 use super::process::Process;
 use super::types::{Live, Opening, SessionId};
 use crate::accounts::Account;
@@ -112,6 +113,12 @@ pub(crate) struct Held {
     /// Warnings of its end that were due by then were given or passed over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) warned: Option<Timestamp>,
+    /// A login that must not be left alone: what is known of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) idle: Option<Idle>,
+    /// From here on the grants may say something else of that. Not kept over a restart: they are asked anew then.
+    #[serde(skip)]
+    pub(crate) idling_until: Option<Timestamp>,
     /// What PID 1's timer was last armed with. Not kept over a restart: it is armed anew then.
     #[serde(skip)]
     pub(crate) armed: Option<Armed>,
@@ -158,6 +165,8 @@ impl Held {
             timers: Vec::new(),
             ending: None,
             warned: Some(since),
+            idle: None,
+            idling_until: None,
             armed: None,
             arming: Arc::default(),
         }
@@ -207,6 +216,12 @@ impl Held {
         (!self.scopes.is_empty()).then_some(Armed { until, scopes })
     }
 
+    /// The cgroups of its scopes.
+    pub(crate) fn cgroups(&self) -> Vec<Cgroup> {
+        let cgroups = self.scopes.iter().map(|scope| &scope.cgroup);
+        cgroups.cloned().collect()
+    }
+
     pub(crate) fn whose(&self) -> Whose<'_> {
         let live = self.live.as_ref();
         Whose {
@@ -232,6 +247,7 @@ impl Held {
             rhost: self.query.rhost.clone(),
             tty: self.query.tty.clone(),
             enforced: self.enforce,
+            idle_after_seconds: self.idle.as_ref().map(|idle| idle.time().seconds()),
         }
     }
 }

@@ -9,6 +9,7 @@ use jit_grant::{Code, Query};
 use super::deadline::Alarm;
 use super::end::Why;
 use super::held::Held;
+use super::idle::Idle;
 use super::types::{Live, SessionId, Standing};
 use super::warn::{self, Warning};
 use super::{Inner, Table};
@@ -27,6 +28,8 @@ struct Verdicts {
     warnings: Vec<Warning>,
     /// What another grant holds open from now on.
     carried_on: Vec<Held>,
+    /// Logins that may have been left alone for too long.
+    to_look_at: Vec<SessionId>,
     /// In monitor mode: what would have been ended, with what held it open until now.
     spared: Vec<Held>,
 }
@@ -88,6 +91,9 @@ impl Inner {
                 .record
                 .write(&held.kind.event("would_end"), held.whose());
         }
+        for id in verdicts.to_look_at {
+            tokio::spawn(Arc::clone(&self).look_at(id));
+        }
         let warnings = self.of_what_goes_on(verdicts.warnings);
         if !warnings.is_empty() {
             // Away from the daemon's one thread, so that no end waits for it.
@@ -139,8 +145,12 @@ impl Inner {
                         verdicts.carried_on.push(held.clone());
                     }
                     held.ends_otherwise_than(before);
+                    let idling_changed = self.follow_idling(held);
+                    if self.is_to_look_at(held) {
+                        verdicts.to_look_at.push(held.id.clone());
+                    }
                     let warning = warn::take(held, &warn_before, now);
-                    if changed || warning.is_some() {
+                    if changed || idling_changed || warning.is_some() {
                         let _ = self.registry.save(held);
                     }
                     verdicts.warnings.extend(warning);
@@ -220,19 +230,20 @@ impl Inner {
         let boot = self.clock.boot();
         let warn_before = self.warn_before().clone();
         let table = self.table();
-        let (until, confirm) = earliest(&table);
+        let (until, boot_times) = earliest(&table);
         let warnings = table
             .held
             .values()
             .filter_map(|held| warn::next(held, &warn_before));
         let next = until.into_iter().chain(warnings).min();
         let by_grants = next.map(|next| boot + self.clock.until(next));
-        let due = by_grants.into_iter().chain(confirm).min()?;
+        let due = by_grants.into_iter().chain(boot_times).min()?;
         Some((due, next.unwrap_or(Timestamp::MAX)))
     }
 }
 
-/// The earliest end by grants, and the earliest time since boot by which an elevation must be confirmed.
+/// The earliest instant at which grants say something else, and the earliest time since boot by which an elevation must be confirmed or
+/// a login looked at.
 fn earliest(table: &Table) -> (Option<Timestamp>, Option<Duration>) {
     let waiting = || {
         table
@@ -240,8 +251,13 @@ fn earliest(table: &Table) -> (Option<Timestamp>, Option<Duration>) {
             .values()
             .filter(|held| held.ending.is_none() && held.enforce)
     };
-    let until = waiting().filter_map(Held::until).min();
-    (until, waiting().filter_map(|held| held.confirm_by).min())
+    let until = waiting().filter_map(Held::until);
+    let idling = waiting().filter_map(|held| held.idling_until);
+    let confirm = waiting().filter_map(|held| held.confirm_by);
+    let idle = waiting().filter_map(|held| held.idle.as_ref());
+    let looks = idle.filter(|idle| !idle.being_looked_at);
+    let looks = looks.map(Idle::next_look);
+    (until.chain(idling).min(), confirm.chain(looks).min())
 }
 
 /// The code that an end is recorded and shown with: what became of the grant that held the session until now. The judge's `code` says

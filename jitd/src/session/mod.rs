@@ -10,11 +10,13 @@
 //! | is it over? at deadlines, new bundles and steps of the clock | `judge.rs`, `elevated.rs` |
 //! | the end itself | `end.rs`, `notice.rs`, `connection.rs` |
 //! | what left its scopes | `strays.rs`, `another.rs`, `elsewhere.rs`, `unseen.rs` |
+//! | nobody does anything at it | `idle.rs`, `activity.rs`, `left_alone.rs` |
 //! | warning people that it is near | `warn.rs`, `notice.rs` |
 //! | it ended by itself | `gone.rs`, `watch.rs` |
 //! | what survives a restart of jitd | `held.rs`, `registry.rs`, `reconcile.rs`, `salvage.rs` |
 //! | PID 1 and logind | `pid1.rs`, `private_bus.rs`, `logind.rs` |
 
+mod activity;
 mod another;
 mod arm;
 mod belong;
@@ -28,7 +30,9 @@ mod end;
 mod fixture;
 mod gone;
 mod held;
+mod idle;
 mod judge;
+mod left_alone;
 mod logind;
 mod manager;
 mod notice;

@@ -198,6 +198,7 @@ impl Inner {
             Standing::Over { .. } => None,
         };
         held.inherits_elevated(&table);
+        self.follow_idling(&mut held);
         if opening.enforce {
             let parent_ended = |parent| {
                 table

@@ -6,7 +6,7 @@ use std::io;
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use jit_grant::{Allowed, Code, GrantId, Principal, Query};
+use jit_grant::{Allowed, Code, GrantId, Idling, Principal, Query};
 use serde::{Deserialize, Serialize};
 
 use crate::peer::Peer;
@@ -45,6 +45,11 @@ pub trait Judge: Send + Sync {
 
     /// `login` was open by `grant` when jitd started, and goes on by it though it was lost that it used it up.
     fn recall(&self, _grant: &GrantId, _login: &str) {}
+
+    /// For how long the login of `query` may be left alone now.
+    fn idling(&self, _query: &Query) -> Idling {
+        Idling::default()
+    }
 }
 
 /// How a query stands.

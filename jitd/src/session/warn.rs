@@ -73,7 +73,7 @@ pub(super) fn show(mut warnings: Vec<Warning>) {
 }
 
 /// Such as `5 minutes` or `1 minute 30 seconds`, to the nearest second.
-fn words(left: Duration) -> String {
+pub(super) fn words(left: Duration) -> String {
     let seconds = (left + Duration::from_millis(500)).as_secs();
     let parts = [
         (seconds / 3600, "hour"),

@@ -114,7 +114,7 @@ impl Fields<'_> {
             1 => "1 process".to_owned(),
             count => format!("{count} processes"),
         };
-        Some(format!("{}, {processes} told to go", self.text("code")?))
+        Some(format!("{}, {processes} told to go", self.why()?))
     }
 
     fn ended(&self) -> Option<String> {
@@ -123,12 +123,20 @@ impl Fields<'_> {
             left if left.is_empty() => String::new(),
             left => format!(", still there: {}", left.join(" ")),
         };
-        let code = self.text("code")?;
+        let code = self.why()?;
         // jitd was away where it could not say.
         let took = self
             .number("took_ms")
             .map_or_else(|| "unseen".to_owned(), |took| format!("after {took} ms"));
         Some(format!("{code}, gone {took}{killed}{left}"))
+    }
+
+    /// The code of an end, and since when nobody had done anything where that is why.
+    fn why(&self) -> Option<String> {
+        let code = self.text("code")?;
+        let since = self.time("idle_since");
+        let since = since.map_or_else(String::new, |since| format!(" (idle since {since})"));
+        Some(format!("{code}{since}"))
     }
 
     /// `jitctl show` lists all of it.

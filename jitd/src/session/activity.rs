@@ -1,0 +1,187 @@
+//! What somebody does at a login: what he types at its terminals, and where there is more than terminals, what goes over the connection.
+//!
+//! The terminals are those that the login's sshd opened, one for each channel that has one; not those that programs such as tmux opened
+//! in it. All of it is read from /proc, so not on the daemon's one thread.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use super::cgroup::Cgroup;
+use super::process::{Process, Stat};
+
+/// No more processes of a login are looked at: sshd's own came first.
+const MOST_PROCESSES: usize = 256;
+
+/// No more descriptors of one process: sshd opens some ten for each channel, and ten channels.
+const MOST_DESCRIPTORS: usize = 1024;
+
+/// In /proc/net/tcp: the connection stands.
+const ESTABLISHED: &str = "01";
+
+/// What is seen of a login at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// The second of each terminal's last input, by the N of /dev/pts/N. None where it can't be read.
+    pub(super) terminals: BTreeMap<u32, Option<i64>>,
+    /// Bytes that its sshd has read. The outer None: that does not count, all there is are terminals, whose output it is. The inner: it
+    /// can't be read.
+    pub(super) traffic: Option<Option<u64>>,
+}
+
+/// What is seen of the login of `leader`, the process that opened it, with all that is in `cgroups`. None where it can't be read. Where
+/// sshd has gone nobody can do anything at it any more.
+pub(super) fn seen(leader: Process, cgroups: &[Cgroup]) -> Option<Seen> {
+    if leader.open().is_none() {
+        return Some(Seen::default());
+    }
+    let pids = cgroups.iter().flat_map(Cgroup::pids).take(MOST_PROCESSES);
+    let members: Vec<(i32, Stat)> = pids
+        .filter_map(|pid| Some((pid, Stat::of(pid).ok()?)))
+        .collect();
+    // sshd opens the session as root, and serves its channels from a child that is the user's.
+    let serving: Vec<i32> = children(&members, &[leader.pid])
+        .map(|(pid, _)| *pid)
+        .collect();
+    let sshd: Vec<i32> = std::iter::once(leader.pid).chain(serving.clone()).collect();
+    let mut numbers = BTreeSet::new();
+    for pid in &sshd {
+        numbers.extend(opened_terminals(&Path::new("/proc").join(pid.to_string()))?);
+    }
+    let only_terminals = !numbers.is_empty()
+        && children(&members, &serving).all(|(_, command)| is_at_one_of(command, &numbers))
+        && !serving.iter().any(|pid| forwards(*pid, leader.pid));
+    Some(Seen {
+        terminals: numbers
+            .iter()
+            .map(|number| (*number, last_input(*number)))
+            .collect(),
+        traffic: (!only_terminals).then(|| sshd.iter().map(|pid| bytes_read(*pid)).sum()),
+    })
+}
+
+fn children<'a>(
+    members: &'a [(i32, Stat)],
+    of: &'a [i32],
+) -> impl Iterator<Item = &'a (i32, Stat)> {
+    let mut members = members.iter();
+    std::iter::from_fn(move || members.find(|(_, stat)| of.contains(&stat.parent)))
+}
+
+fn is_at_one_of(command: &Stat, terminals: &BTreeSet<u32>) -> bool {
+    let terminal = command.pseudo_terminal();
+    terminal.is_some_and(|number| terminals.contains(&number))
+}
+
+/// The terminals whose other side the process of this folder of /proc holds: each is named in fdinfo (`tty-index`, Linux 4.20).
+fn opened_terminals(process: &Path) -> Option<BTreeSet<u32>> {
+    let descriptors = links(process)?;
+    let masters = descriptors
+        .into_iter()
+        .filter(|(_, target)| target.ends_with("/ptmx"));
+    let infos = masters
+        .filter_map(|(number, _)| fs::read_to_string(process.join("fdinfo").join(number)).ok());
+    Some(infos.filter_map(|info| terminal_in(&info)).collect())
+}
+
+fn terminal_in(info: &str) -> Option<u32> {
+    let mut lines = info.lines();
+    let index = lines.find_map(|line| line.strip_prefix("tty-index:"))?;
+    index.trim().parse().ok()
+}
+
+/// Descriptors by their numbers, with what they stand for. None where they can't be read.
+fn links(process: &Path) -> Option<Vec<(PathBuf, String)>> {
+    let entries = fs::read_dir(process.join("fd")).ok()?;
+    let entries = entries.flatten().take(MOST_DESCRIPTORS);
+    let link = |entry: fs::DirEntry| {
+        let target = fs::read_link(entry.path()).ok()?;
+        Some((entry.file_name().into(), target.to_str()?.to_owned()))
+    };
+    Some(entries.filter_map(link).collect())
+}
+
+/// When the terminal was last read from by what runs at it: that is when something was typed.
+fn last_input(number: u32) -> Option<i64> {
+    let terminal = fs::symlink_metadata(format!("/dev/pts/{number}")).ok()?;
+    terminal
+        .file_type()
+        .is_char_device()
+        .then(|| terminal.atime())
+}
+
+/// True where the process that serves the channels has a connection that is not the client's, which its parent has, too.
+fn forwards(serving: i32, parent: i32) -> bool {
+    let sockets = |pid: i32| -> BTreeSet<String> {
+        let links = links(&Path::new("/proc").join(pid.to_string())).unwrap_or_default();
+        let inodes = links.into_iter().filter_map(|(_, target)| {
+            let inode = target.strip_prefix("socket:[")?.strip_suffix(']')?;
+            Some(inode.to_owned())
+        });
+        inodes.collect()
+    };
+    let own: BTreeSet<String> = sockets(serving)
+        .difference(&sockets(parent))
+        .cloned()
+        .collect();
+    let mut tables = ["tcp", "tcp6"].into_iter();
+    tables.any(|table| {
+        let connections = fs::read_to_string(format!("/proc/{serving}/net/{table}"));
+        let connections = connections.unwrap_or_default();
+        connections.lines().skip(1).any(|line| {
+            let fields: Vec<&str> = line.split_ascii_whitespace().take(10).collect();
+            let is_own = fields.get(9).is_some_and(|inode| own.contains(*inode));
+            fields.get(3) == Some(&ESTABLISHED) && is_own
+        })
+    })
+}
+
+/// What it has read since it began, from anywhere: its own thread's, without that of commands that it has waited for.
+fn bytes_read(pid: i32) -> Option<u64> {
+    let io = fs::read_to_string(format!("/proc/{pid}/task/{pid}/io")).ok()?;
+    let read = io.lines().find_map(|line| line.strip_prefix("rchar: "))?;
+    read.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::os::fd::AsRawFd;
+
+    use super::super::fixture::{earlier, gone, this};
+    use super::*;
+
+    #[test]
+    fn a_terminal_that_a_process_opened_is_known_by_its_other_side() {
+        let master = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/ptmx")
+            .unwrap();
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", master.as_raw_fd()));
+        let number = terminal_in(&info.unwrap()).unwrap();
+        let process = Path::new("/proc/self");
+        assert!(opened_terminals(process).unwrap().contains(&number));
+        assert!(last_input(number).is_some());
+        drop(master);
+        assert_eq!(terminal_in("pos:\t0\nflags:\t0100002\n"), None);
+    }
+
+    #[test]
+    fn what_has_gone_does_nothing_and_what_can_not_be_read_is_not_taken_for_that() {
+        let scope = [gone().cgroup];
+        assert_eq!(seen(earlier(this()), &scope), Some(Seen::default()));
+        assert_eq!(opened_terminals(Path::new("/proc/0")), None);
+        assert_eq!((last_input(u32::MAX), bytes_read(0)), (None, None));
+    }
+
+    #[test]
+    fn what_a_process_reads_is_counted() {
+        let pid = this().pid;
+        let read = || fs::read_to_string(format!("/proc/{pid}/task/{pid}/io")).is_ok();
+        let before = bytes_read(pid).unwrap();
+        assert!(read());
+        assert!(bytes_read(pid).unwrap() >= before);
+    }
+}

@@ -1,0 +1,286 @@
+use jiff::SignedDuration;
+use proptest::prelude::*;
+
+use super::*;
+
+const QUARTER: u32 = 900;
+
+/// A login as somebody would see it who had both clocks: `wall` is ahead of `boot` by what it was set to.
+struct Login {
+    idle: Idle,
+    boot: u64,
+    ahead: i64,
+    seen: Seen,
+}
+
+impl Login {
+    /// Left alone for `time` seconds at most, with a terminal at which something was typed as it began.
+    fn new(time: u32) -> Self {
+        let mut login = Self {
+            idle: Idle::begin(time.try_into().unwrap(), Duration::from_secs(1000)),
+            boot: 1000,
+            ahead: 1_795_348_800,
+            seen: Seen::default(),
+        };
+        login.types();
+        login
+    }
+
+    fn wall(&self) -> i64 {
+        self.ahead + i64::try_from(self.boot).unwrap()
+    }
+
+    /// As the kernel keeps it: the first second of those that differ in nothing but their lowest three bits.
+    fn types(&mut self) {
+        let now = self.wall();
+        let used = self.seen.terminals.entry(0).or_default();
+        if used.is_none_or(|used| (used ^ now) & !7 != 0) {
+            *used = Some(now);
+        }
+    }
+
+    fn look(&mut self) -> Verdict {
+        self.look_at(Some(self.seen.clone()).as_ref())
+    }
+
+    fn look_at(&mut self, seen: Option<&Seen>) -> Verdict {
+        let boot = Duration::from_secs(self.boot);
+        let wall = Timestamp::from_second(self.wall()).unwrap();
+        self.idle.see(seen, Now { boot, wall });
+        self.idle.judge(boot)
+    }
+
+    /// Goes on until it is to be looked at, and looks.
+    fn next(&mut self) -> Verdict {
+        let next = self.idle.next_look();
+        assert!(next > Duration::from_secs(self.boot), "looked at for ever");
+        self.boot = next.as_secs() + u64::from(next.subsec_nanos() > 0);
+        self.look()
+    }
+
+    /// Looks whenever it is time to, and does `each` before; says after how many seconds it was over, if it was within `most`.
+    fn over_after(&mut self, most: u64, mut each: impl FnMut(&mut Self)) -> Option<u64> {
+        let began = self.boot;
+        while self.boot < began + most {
+            self.boot += 1;
+            each(self);
+            if self.idle.next_look() <= Duration::from_secs(self.boot)
+                && self.look() == Verdict::Over
+            {
+                return Some(self.boot - began);
+            }
+        }
+        None
+    }
+}
+
+#[test]
+fn a_terminal_at_which_nobody_types_ends_in_its_time_and_one_step_of_the_kernel_s() {
+    for time in [60, QUARTER, 43_200] {
+        let after = Login::new(time).over_after(100_000, |_| {}).unwrap();
+        let time = u64::from(time);
+        assert!((time..=time + 8).contains(&after), "{time}: {after}");
+    }
+}
+
+#[test]
+fn one_at_which_somebody_types_goes_on_and_people_are_told_once_of_each_end() {
+    let mut login = Login::new(QUARTER);
+    let typed = |login: &mut Login| {
+        if login.boot.is_multiple_of(800) {
+            login.types();
+        }
+    };
+    assert_eq!(login.over_after(20_000, typed), None);
+    let mut login = Login::new(QUARTER);
+    assert_eq!(login.next(), Verdict::Wait, "what there is at it");
+    assert!(
+        matches!(login.next(), Verdict::Tell(left) if left == TOLD_BEFORE),
+        "told"
+    );
+    assert_eq!(login.look(), Verdict::Wait, "told once");
+    login.types();
+    assert_eq!(login.next(), Verdict::Wait, "somebody typed");
+    assert!(
+        matches!(login.next(), Verdict::Tell(_)),
+        "told of the next end"
+    );
+    assert_eq!(login.next(), Verdict::Over);
+}
+
+#[test]
+fn a_time_shorter_than_two_minutes_is_told_of_in_its_middle() {
+    let mut login = Login::new(60);
+    let mut told = None;
+    while told.is_none() {
+        if let Verdict::Tell(left) = login.next() {
+            told = Some(left);
+        }
+    }
+    assert_eq!(told, Some(Duration::from_secs(30)));
+}
+
+#[test]
+fn a_login_with_terminals_alone_is_looked_at_only_when_something_is_due() {
+    let mut login = Login::new(QUARTER);
+    let mut looks = 0;
+    while login.next() != Verdict::Over {
+        looks += 1;
+    }
+    assert_eq!(looks, 2, "what there is at it, and when people are told");
+}
+
+#[test]
+fn the_latest_of_several_terminals_counts() {
+    let mut login = Login::new(60);
+    login.seen.terminals.insert(7, Some(login.wall()));
+    let after = login.over_after(1_000, |login| {
+        if login.boot == 1_050 {
+            login.seen.terminals.insert(7, Some(login.wall()));
+        }
+    });
+    assert!((110..=118).contains(&after.unwrap()), "{after:?}");
+}
+
+#[test]
+fn what_goes_over_the_connection_keeps_a_login_and_keepalives_do_not() {
+    let flowing = |bytes: u64| {
+        let mut login = Login::new(60);
+        login.seen.terminals.clear();
+        let mut read = 0;
+        login.over_after(1_000, |login| {
+            read += bytes;
+            login.seen.traffic = Some(Some(read));
+        })
+    };
+    assert_eq!(flowing(KEEPALIVES + 1), None);
+    assert!(flowing(0).unwrap() <= 75, "its time and a quarter");
+    assert!(flowing(KEEPALIVES).unwrap() <= 75);
+}
+
+#[test]
+fn output_at_a_terminal_is_nothing_done_and_a_command_beside_it_counts_while_it_is_there() {
+    let mut login = Login::new(60);
+    assert_eq!(login.next(), Verdict::Wait);
+    // A copy over the same connection, for five minutes.
+    let mut read = 0;
+    let after = login.over_after(1_000, |login| {
+        read += 1_000;
+        login.seen.traffic = (login.boot < 1_300).then_some(Some(read));
+    });
+    assert!((345..=375).contains(&(after.unwrap() + 15)), "{after:?}");
+}
+
+#[test]
+fn what_can_not_be_read_counts_from_when_it_last_could() {
+    let mut login = Login::new(60);
+    login.look();
+    let unreadable = [
+        None,
+        Some(Seen {
+            terminals: [(0, None)].into(),
+            traffic: Some(None),
+        }),
+    ];
+    for seen in unreadable {
+        let mut login = Login {
+            idle: login.idle.clone(),
+            seen: login.seen.clone(),
+            ..login
+        };
+        login.boot = 1_070;
+        assert_eq!(login.look_at(seen.as_ref()), Verdict::Over);
+        // What was known stays known: it is nothing new when it can be read again.
+        assert_eq!(login.look(), Verdict::Over);
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_ends_nobody_s_login_and_keeps_none() {
+    for step in [-86_400, -60, 60, 86_400] {
+        let mut login = Login::new(QUARTER);
+        login.next();
+        login.ahead += step;
+        let after = login.over_after(100_000, |_| {}).unwrap();
+        assert!(after <= 900, "{step}: nobody types, {after}");
+        let mut login = Login::new(QUARTER);
+        login.next();
+        login.types();
+        login.ahead += step;
+        let typed = |login: &mut Login| {
+            if login.boot.is_multiple_of(800) {
+                login.types();
+            }
+        };
+        assert_eq!(login.over_after(20_000, typed), None, "{step}");
+        let after = login.over_after(100_000, |_| {}).unwrap();
+        assert!(after <= 2 * 900, "{step}: nobody types any more, {after}");
+    }
+}
+
+#[test]
+fn time_in_which_the_machine_slept_counts() {
+    let mut login = Login::new(QUARTER);
+    login.next();
+    login.boot += 3_600;
+    assert_eq!(login.look(), Verdict::Over);
+}
+
+#[test]
+fn a_longer_time_holds_from_when_the_grants_say_so() {
+    let mut login = Login::new(60);
+    login.next();
+    assert!(login.idle.allow(QUARTER.try_into().unwrap()));
+    assert!(!login.idle.allow(QUARTER.try_into().unwrap()));
+    let after = login.over_after(10_000, |_| {}).unwrap();
+    assert!((880..=900).contains(&after), "{after}");
+}
+
+#[test]
+fn a_restart_forgets_nothing_of_it() {
+    let mut login = Login::new(60);
+    login.next();
+    let kept = serde_json::to_string(&login.idle).unwrap();
+    login.idle = serde_json::from_str(&kept).unwrap();
+    let after = login.over_after(1_000, |_| {}).unwrap();
+    assert!(after + 15 <= 68, "{after}");
+}
+
+proptest! {
+    #[test]
+    fn nobody_who_types_in_time_is_ended_and_whoever_stops_is(
+        time in 60_u32..2_000, pauses in prop::collection::vec(1_u64..2_000, 1..20), wall in 0_i64..16,
+    ) {
+        let mut login = Login::new(time);
+        login.ahead += wall;
+        let mut last = 1_000;
+        for pause in pauses {
+            let pause = pause.min(u64::from(time));
+            // At the very second of the end nobody is in time.
+            let over = login.over_after(pause.saturating_sub(1), |_| {});
+            prop_assert_eq!(over, None);
+            login.boot = last + pause - 1;
+            last = login.boot;
+            login.types();
+        }
+        let after = login.over_after(10_000, |_| {}).unwrap();
+        prop_assert!((u64::from(time)..=u64::from(time) + 8).contains(&after), "{} after {}", after, time);
+    }
+
+    #[test]
+    fn no_step_of_the_clock_gives_more_than_one_time_more(
+        time in 60_u32..2_000, steps in prop::collection::vec((-100_000_i64..100_000, 1_u64..3_000), 0..10),
+    ) {
+        let mut login = Login::new(time);
+        login.next();
+        for (step, pause) in steps {
+            let now = Timestamp::from_second(login.wall()).unwrap() + SignedDuration::from_secs(step);
+            login.ahead += now.as_second() - login.wall();
+            if login.over_after(pause, |_| {}).is_some() {
+                return Ok(());
+            }
+        }
+        let over = login.over_after(u64::from(time) + 1, |_| {});
+        prop_assert!(over.is_some());
+    }
+}
