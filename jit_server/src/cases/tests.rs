@@ -51,7 +51,8 @@ fn a_case_without_a_time_is_for_the_role_s_and_where_there_is_none_says_so() {
 
 #[test]
 fn a_case_for_a_role_with_limits_needs_no_host_that_enforces_them() {
-    let policy = format!("{POLICY}login_from = [\"10.0.0.0/8\"]\nsingle_use = true\n");
+    let policy =
+        format!("{POLICY}login_from = [\"10.0.0.0/8\"]\nsingle_use = true\nidle = \"15m\"\n");
     let case = "who = \"alice\"\nhost = \"web-1\"\nfor = \"1h\"\napproved_by = [\"bob\", \"carol\"]\nexpect = \"approved\"\n";
     assert_eq!(played_under(&policy, case), (true, None));
 }

@@ -2,6 +2,7 @@
 //! whose time has an end for one whose time has none. An event of a kind that it does not know it can't read at all, and stops speaking for
 //! the record. So such an event stands in the record before the first one with such a field.
 
+use jit_grant::Limits;
 use serde::{Deserialize, Serialize};
 
 use super::{Event, Granted, Requested, UserSet, UserTokenMade};
@@ -48,17 +49,26 @@ impl Event {
 
     /// What of it servers of before a version would leave out, where somebody could do more for it, and that version.
     fn beyond_first(&self) -> Option<(u32, &'static str)> {
+        let third = self.beyond_second().map(|what| (3, what));
         let second = match self {
             Self::UserSet(user) => of_user(user),
             Self::UserTokenMade(made) => of_token(made),
             Self::Requested(requested) => of_request(requested),
             Self::Granted(granted) => of_grant(granted),
-            Self::PolicyTaken { text: Some(_), .. } => {
-                return Some((3, "a policy whose changes others confirm"));
-            }
             _ => None,
         };
-        second.map(|what| (2, what))
+        third.or(second.map(|what| (2, what)))
+    }
+
+    /// What of it servers of version 2 would leave out.
+    fn beyond_second(&self) -> Option<&'static str> {
+        match self {
+            Self::Granted(granted) => of_limits(&granted.limits),
+            Self::PolicyTaken { text: Some(_), .. } => {
+                Some("a policy whose changes others confirm")
+            }
+            _ => None,
+        }
     }
 }
 
@@ -144,6 +154,15 @@ fn of_grant(granted: &Granted) -> Option<&'static str> {
     (!limits.are_none()).then_some("a grant with limits")
 }
 
+fn of_limits(limits: &Limits) -> Option<&'static str> {
+    let Limits {
+        login_from: _,
+        single_use: _,
+        idle,
+    } = limits;
+    idle.map(|_| "a grant whose logins may not be left alone")
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -212,6 +231,26 @@ mod tests {
         let needs = RecordNeeds::before(std::slice::from_ref(&taken), 2).unwrap();
         assert_eq!((needs.version, needs.is_known()), (3, true));
         assert_eq!(RecordNeeds::before(&[taken], 3), None);
+    }
+
+    #[test]
+    fn a_grant_whose_logins_may_not_be_left_alone_needs_a_server_that_knows_of_that() {
+        let [.., granted] = plain();
+        let limited = event(&granted, &json!({ "limits": { "single_use": true } }));
+        let alone = event(&granted, &json!({ "limits": { "idle": 900 } }));
+        assert_eq!((limited.needs(), alone.needs()), (2, 3));
+        let both = [limited, alone];
+        for version in [1, 2] {
+            let needs = RecordNeeds::before(&both, version).unwrap();
+            assert_eq!(needs.version, 3);
+            assert!(needs.is_known() && needs.what.contains("left alone"));
+        }
+        assert_eq!(RecordNeeds::before(&both, 3), None);
+        assert!(
+            serde_json::to_string(&both[1])
+                .unwrap()
+                .contains("\"idle\":900")
+        );
     }
 
     #[test]

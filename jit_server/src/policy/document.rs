@@ -4,7 +4,7 @@ mod members;
 
 use std::collections::BTreeMap;
 
-use jit_grant::{Action, Networks as LoginNetworks};
+use jit_grant::{Action, IdleTime, Networks as LoginNetworks};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -108,6 +108,9 @@ pub struct RoleDocument {
     /// A grant opens one login, with the sudo and su in it.
     #[serde(default)]
     pub single_use: bool,
+    /// A login at which nobody does anything for so long is ended. null: it may be left alone.
+    #[serde(default)]
+    pub idle_seconds: Option<u32>,
 }
 
 /// A stage of approval.
@@ -240,13 +243,14 @@ impl RoleDocument {
             asked_from: asked_from.map(Networks::listed),
             default_seconds: role.default_seconds,
             single_use: role.limits.single_use,
+            idle_seconds: role.limits.idle.map(IdleTime::seconds),
             login_from: role.limits.login_from.as_ref().map(LoginNetworks::listed),
         }
     }
 
     /// What is said of it, in the order in which people ask: a question and its answer each.
     #[must_use]
-    pub fn said(&self) -> [(&'static str, String); 14] {
+    pub fn said(&self) -> [(&'static str, String); 15] {
         let longest = in_words(self.longest_seconds);
         let extended = match self.extendable_seconds.map(in_words) {
             None => "no".to_owned(),
@@ -286,6 +290,7 @@ impl RoleDocument {
             ("Where an elevation is ended, its login", login.to_owned()),
             ("Logins come from", self.login_from_in_words()),
             ("A grant opens", logins.to_owned()),
+            ("A login left alone", self.idle_in_words()),
         ]
     }
 
@@ -364,6 +369,13 @@ impl RoleDocument {
     pub fn login_from_in_words(&self) -> String {
         let networks = self.login_from.as_ref();
         networks.map_or_else(|| "anywhere".to_owned(), |networks| networks.join(", "))
+    }
+
+    /// What becomes of a login at which nobody does anything.
+    #[must_use]
+    pub fn idle_in_words(&self) -> String {
+        let ends = |seconds| format!("ends after {}", in_words(seconds));
+        self.idle_seconds.map_or_else(|| "goes on".to_owned(), ends)
     }
 
     /// How many of whom must approve.

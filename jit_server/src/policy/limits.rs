@@ -2,6 +2,8 @@
 
 use jit_grant::Limits;
 
+use super::in_words as length_in_words;
+
 /// Each limit that there is, as whoever asks has to know it. Which networks they are is told to those who read the policy only.
 #[must_use]
 pub fn in_words(limits: &Limits) -> Vec<String> {
@@ -9,5 +11,12 @@ pub fn in_words(limits: &Limits) -> Vec<String> {
     let from = from.map(|_| "logins from certain networks".to_owned());
     let once = limits.single_use;
     let once = once.then(|| "a grant opens one login".to_owned());
-    from.into_iter().chain(once).collect()
+    let idle = limits.idle;
+    let idle = idle.map(|time| {
+        format!(
+            "a login left alone for {} is ended",
+            length_in_words(time.seconds())
+        )
+    });
+    from.into_iter().chain(once).chain(idle).collect()
 }

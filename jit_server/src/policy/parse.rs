@@ -157,6 +157,7 @@ impl Reader<'_> {
         let conditions = self.conditions(table, path);
         let limits = self.limits(table, path);
         let (actions, approval) = (actions?, approve?);
+        let limits = self.limits_of(limits?, &actions, table, path)?;
         // Whoever was root may have handed the login what outlasts the elevation (T17).
         let opens_root = opens_root(&actions);
         let role = Role {
@@ -171,7 +172,7 @@ impl Reader<'_> {
             approval,
             end_login_with_elevation: end_login.unwrap_or(Some(opens_root))?,
             conditions: conditions?,
-            limits: limits?,
+            limits,
         };
         self.advise(&role, table, path);
         Some(role)

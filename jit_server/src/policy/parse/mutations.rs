@@ -62,6 +62,7 @@ reason_at_least = 20
 asked_from = ["10.0.0.0/8", "socket"]
 login_from = ["10.1.0.0/16", "2001:db8::/32"]
 single_use = true
+idle = "15m"
 labels = { env = "prod", tier = ["web", "api"] }
 actions = ["ssh"]
 longest = "1h"
@@ -79,7 +80,7 @@ review_within = "12h"
 "#;
 
 /// Lines without which a role allows more, and in what: nobody but its author knows whether they were meant.
-const RESTRICTING: [(&str, &str); 12] = [
+const RESTRICTING: [(&str, &str); 13] = [
     ("changes_need = ", "changes_need"),
     ("count = 2", "count"),
     ("    { groups", "stages"),
@@ -91,6 +92,7 @@ const RESTRICTING: [(&str, &str); 12] = [
     ("asked_from = ", "asked_from"),
     ("login_from = ", "login_from"),
     ("single_use = ", "single_use"),
+    ("idle = ", "idle"),
     // Beside labels names are a condition, too.
     ("hosts = [\"web-*\"]", "hosts"),
 ];
@@ -215,6 +217,13 @@ fn wider(before: &RoleDocument, after: &RoleDocument) -> Vec<&'static str> {
             networks_narrower(after.login_from.as_ref(), before.login_from.as_ref()),
         ),
         ("single_use", after.single_use >= before.single_use),
+        (
+            "idle",
+            before.idle_seconds.is_none()
+                || after
+                    .idle_seconds
+                    .is_some_and(|_| after.idle_seconds <= before.idle_seconds),
+        ),
         ("overrun", after.overrun <= before.overrun),
         (
             "start_within",

@@ -56,6 +56,33 @@ fn a_grant_for_one_login_says_so_and_is_had_where_both_limits_are_enforced() {
     assert_eq!(grant.crit, ["login_from", "single_use"]);
 }
 
+#[test]
+fn a_grant_whose_logins_may_not_be_left_alone_says_so_and_is_extended_with_the_same_time_only() {
+    let idle = |time: &str| {
+        let policy = LIMITED.replace(
+            "login_from = [\"10.0.0.0/8\"]",
+            &format!("idle = \"{time}\""),
+        );
+        check_text("policy.toml", &policy).unwrap()
+    };
+    let mut history = History::new();
+    history.announces(begin(), "web-1", &["login_from", "single_use"]);
+    let refused = history.wants_under(&idle("15m"), begin(), 0, ask("office", 600));
+    assert_eq!(code(refused), Some("host-cannot-enforce"));
+    history.announces(begin(), "web-1", &["idle"]);
+    let asked = history.wants_under(&idle("15m"), begin(), 0, ask("office", 600));
+    asked.unwrap();
+    let approved = history.wants_under(&idle("15m"), begin(), 1, approve(1, None));
+    approved.unwrap();
+    let grant = told(&history).grants.pop().unwrap();
+    assert_eq!(grant.limits.idle.map(u32::from), Some(900));
+    assert_eq!(grant.crit, ["idle"]);
+    for (time, refused) in [("1h", Some("limits-changed")), ("15m", None)] {
+        let extended = history.wants_under(&idle(time), begin(), 0, extend(1, 60));
+        assert_eq!(code(extended), refused, "{time}");
+    }
+}
+
 /// Roles of the same names without limits.
 fn lifted() -> Policy {
     let mut policy = limited();
