@@ -42,6 +42,8 @@ fn entry(seq: u64) -> Entry {
     let event = Event::PolicyTaken {
         policy: "0".repeat(64),
         roles: 1,
+        text: None,
+        change: None,
     };
     Entry {
         via: None,
