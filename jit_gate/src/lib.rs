@@ -5,4 +5,7 @@ mod mode;
 mod text;
 
 pub use mode::{BootId, Mode, NotABootId};
-pub use text::{State, TextError, gate, mark_copy, split_copy, state, stray_line, ungate};
+pub use text::{
+    State, TextError, gate, gate_with_groups, gives_groups, mark_copy, split_copy, state,
+    stray_line, ungate,
+};

@@ -51,6 +51,11 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// Asks and authenticates nobody (T4): through it the groups of a login's grants are set. Never `requisite`, so that it refuses nobody.
+    pub(crate) fn auth_line(&self) -> String {
+        format!("auth optional pam_jit.so {}", self.words())
+    }
+
     pub(crate) fn account_line(&self) -> String {
         format!("account {} pam_jit.so {}", self.control(), self.words())
     }
@@ -74,10 +79,13 @@ impl Mode {
     /// The mode that `line` says, where it is one that we write, to the letter.
     pub(crate) fn in_line(line: &str) -> Option<Mode> {
         let mode = Self::from_words(line.split_once(" pam_jit.so ")?.1)?;
-        [mode.account_line(), mode.before_line(), mode.after_line()]
-            .iter()
-            .any(|ours| ours == line)
-            .then_some(mode)
+        let ours = [
+            mode.account_line(),
+            mode.before_line(),
+            mode.after_line(),
+            mode.auth_line(),
+        ];
+        ours.iter().any(|ours| ours == line).then_some(mode)
     }
 
     /// One word for lists: `monitor`, `enforce` or `provisional`.

@@ -46,8 +46,36 @@ pub enum State {
     Damaged(Option<Mode>),
 }
 
+/// Whether a gate has the line through which logins get the groups of their grants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Auth {
+    With,
+    Without,
+}
+
 /// `text` with our two blocks, in `mode`; blocks that it has already are replaced.
 pub fn gate(text: &[u8], mode: &Mode) -> Result<Vec<u8>, TextError> {
+    with_blocks(text, mode, Auth::Without)
+}
+
+/// [`gate`] for a service whose logins get the groups of their grants.
+pub fn gate_with_groups(text: &[u8], mode: &Mode) -> Result<Vec<u8>, TextError> {
+    with_blocks(text, mode, Auth::With)
+}
+
+/// True where `text` is whole as [`gate_with_groups`] makes it. One that [`gate`] made is a whole gate, too.
+pub fn gives_groups(text: &[u8]) -> bool {
+    match state(text) {
+        State::Gated(mode) => is_as(text, &mode, Auth::With),
+        State::Ungated | State::Damaged(_) => false,
+    }
+}
+
+fn is_as(text: &[u8], mode: &Mode, auth: Auth) -> bool {
+    with_blocks(text, mode, auth).is_ok_and(|right| right == text)
+}
+
+fn with_blocks(text: &[u8], mode: &Mode, auth: Auth) -> Result<Vec<u8>, TextError> {
     let bare = ungate(text);
     if let Some(line) = stray_line(&bare) {
         return Err(TextError::Stray { line });
@@ -58,7 +86,7 @@ pub fn gate(text: &[u8], mode: &Mode) -> Result<Vec<u8>, TextError> {
     let head = header_length(&bare);
     let mut gated = Vec::with_capacity(bare.len() + 512);
     gated.extend_from_slice(&bare[..head]);
-    push_lines(&mut gated, &opening(mode));
+    push_lines(&mut gated, &opening(mode, auth));
     gated.extend_from_slice(&bare[head..]);
     let unended = !bare[head..].is_empty() && !bare.ends_with(b"\n");
     if unended {
@@ -101,7 +129,9 @@ pub fn state(text: &[u8]) -> State {
         _ => None,
     });
     match mode {
-        Some(mode) if gate(text, &mode).is_ok_and(|right| right == text) => State::Gated(mode),
+        Some(mode) if is_as(text, &mode, Auth::With) || is_as(text, &mode, Auth::Without) => {
+            State::Gated(mode)
+        }
         mode => State::Damaged(mode),
     }
 }
@@ -174,13 +204,13 @@ fn header_length(bare: &[u8]) -> usize {
     length
 }
 
-fn opening(mode: &Mode) -> [String; 4] {
-    [
-        BEGIN.to_owned(),
-        mode.account_line(),
-        mode.before_line(),
-        END.to_owned(),
-    ]
+fn opening(mode: &Mode, auth: Auth) -> Vec<String> {
+    let mut lines = vec![BEGIN.to_owned()];
+    if auth == Auth::With {
+        lines.push(mode.auth_line());
+    }
+    lines.extend([mode.account_line(), mode.before_line(), END.to_owned()]);
+    lines
 }
 
 fn closing(mode: &Mode, unended: bool) -> [String; 3] {

@@ -50,6 +50,20 @@ fn gateable() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
+    fn a_gate_that_gives_groups_is_one_and_goes_as_it_came(text in gateable(), mode in any_mode(), then in any_mode()) {
+        let with = gate_with_groups(&text, &mode).expect("gateable");
+        prop_assert_eq!(state(&with), State::Gated(mode.clone()));
+        prop_assert!(gives_groups(&with));
+        prop_assert_eq!(&gate_with_groups(&with, &mode).expect("gateable"), &with);
+        // From a gate of before, and back to one.
+        let before = gate(&text, &then).expect("gateable");
+        prop_assert!(!gives_groups(&before));
+        prop_assert_eq!(&gate_with_groups(&before, &mode).expect("gateable"), &with);
+        prop_assert_eq!(gate(&with, &then).expect("gateable"), before);
+        prop_assert_eq!(ungate(&with), text);
+    }
+
+    #[test]
     fn ungate_gives_back_the_text_to_the_byte(text in gateable(), mode in any_mode()) {
         prop_assert_eq!(ungate(&gate(&text, &mode).expect("gateable")), text);
     }
@@ -212,4 +226,32 @@ fn a_copy_is_told_by_its_first_line() {
     let gated = gate(&copy, &Mode::Monitor).expect("gateable");
     assert_eq!(ungate(&gated), copy);
     assert_eq!(split_copy(b"#%PAM-1.0\n"), None);
+}
+
+#[test]
+fn the_line_for_groups_stands_first_of_auth_and_refuses_nobody() {
+    let gated = gate_with_groups(b"@include common-auth\n", &Mode::Enforce).expect("gateable");
+    insta::assert_snapshot!(String::from_utf8(gated).expect("text"), @r"
+    # jit begin: managed by jitctl gate, taken out by jitctl ungate
+    auth optional pam_jit.so enforce
+    account requisite pam_jit.so enforce
+    session requisite pam_jit.so enforce before
+    # jit end
+    @include common-auth
+    # jit begin: managed by jitctl gate, taken out by jitctl ungate
+    session requisite pam_jit.so enforce after
+    # jit end
+    ");
+}
+
+#[test]
+fn a_gate_whose_lines_say_two_modes_is_none() {
+    let gated = gate_with_groups(b"", &Mode::Enforce).expect("gateable");
+    let text = String::from_utf8(gated).expect("text");
+    let other = text.replace(
+        "auth optional pam_jit.so enforce",
+        "auth optional pam_jit.so monitor",
+    );
+    assert!(matches!(state(other.as_bytes()), State::Damaged(_)));
+    assert!(!gives_groups(other.as_bytes()));
 }

@@ -62,6 +62,13 @@ fn about(here: &Here, service: &Service) -> Vec<Finding> {
             "take it out by hand",
         ));
     }
+    if service.lacks_groups {
+        findings.push(Finding::warning(
+            "pam",
+            format!("{name}: its gate lacks the line by which a role's Unix groups are given, so that no such role is to be had here"),
+            format!("jitctl gate {name}"),
+        ));
+    }
     if service.outdated_copy {
         findings.push(Finding::warning(
             "pam",

@@ -15,6 +15,8 @@ const FAMILIES: &[(&str, &[&str])] = &[
     ("sudo", &["sudo-i", "polkit-1"]),
     ("su", &["su-l"]),
 ];
+/// Services whose logins get the Unix groups of their grants: those that set credentials once more after the session phase.
+const WITH_GROUPS: &[&str] = &["sshd"];
 /// What libpam falls back to for services without a file.
 const FALLBACK: &str = "other";
 
@@ -93,6 +95,8 @@ pub(crate) struct Service {
     pub(crate) outdated_copy: bool,
     /// The number of a line that names our module and is not of our writing.
     pub(crate) stray: Option<usize>,
+    /// It is gated, and yet its logins get no groups: its gate was written before there was a line for that.
+    pub(crate) lacks_groups: bool,
 }
 
 impl Host {
@@ -117,6 +121,9 @@ impl Host {
                     .is_some_and(|original| sha256(original) != hash)
             }),
             stray: text::stray_line(&text::ungate(text)),
+            lacks_groups: WITH_GROUPS.contains(&name.as_str())
+                && matches!(text::state(text), State::Gated(_))
+                && !text::gives_groups(text),
         });
         services.collect()
     }
@@ -376,7 +383,12 @@ impl Host {
     }
 
     fn text_of(&self, service: &str, old: &[u8], mode: &Mode) -> Result<Vec<u8>, GateError> {
-        text::gate(old, mode).map_err(|why| GateError::Text {
+        let gated = if WITH_GROUPS.contains(&service) {
+            text::gate_with_groups(old, mode)
+        } else {
+            text::gate(old, mode)
+        };
+        gated.map_err(|why| GateError::Text {
             service: service.to_owned(),
             why,
         })
