@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::{Action, Bundle, Grant};
 use crate::code::Code;
 use crate::fingerprint::Fingerprint;
-use crate::name::{GrantId, Login, Principal, RoleName};
+use crate::groups::first_to_end;
+use crate::name::{GrantId, GroupName, Login, Principal, RoleName};
 use crate::refusal::Refusal;
 
 /// How the caller showed who he is.
@@ -56,6 +57,12 @@ pub struct Query {
     /// Grants that are used up for this, each of which opens one login, and not this one; see [`Uses`](crate::Uses).
     #[serde(skip)]
     pub used: BTreeSet<GrantId>,
+    /// The Unix groups that a login was given: yes only while, for each, a grant that opens it and has that group is in force.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub groups: BTreeSet<GroupName>,
+    /// Groups that can't be given here and now: a grant that has one of them lets nobody in.
+    #[serde(skip)]
+    pub lacking: BTreeSet<GroupName>,
 }
 
 /// The answer to a [`Query`].
@@ -70,7 +77,7 @@ pub enum Decision {
 /// A yes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allowed {
-    /// The grant: of several the one that lasts longest.
+    /// The grant: of several the one that lasts longest; for a login with groups the one by which it loses a group, and so ends, first.
     pub grant: GrantId,
     /// Whose grant it is. With [`Credential::Pending`] on a shared login that is not settled yet.
     pub principal: Principal,
@@ -80,6 +87,9 @@ pub struct Allowed {
     pub until: Timestamp,
     /// As the grant says: [`Grant::end_login_with_elevation`].
     pub end_login_with_elevation: bool,
+    /// The groups of all grants in force that open this.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub groups: BTreeSet<GroupName>,
 }
 
 /// Whether `bundle` lets this happen at `query.now`. The order of its grants never matters.
@@ -137,20 +147,30 @@ pub fn holders(bundle: &Bundle, query: &Query) -> BTreeSet<Principal> {
 
 fn decide_for_one(bundle: &Bundle, query: &Query, limited: Limited) -> Decision {
     let opening = opening(bundle, query, limited);
-    let holding = opening
-        .iter()
-        .filter(|grant| grant.not_before <= query.now)
-        .max_by_key(|grant| (grant.expires, &grant.id));
-    match holding {
-        Some(grant) => Decision::Allow(Allowed {
-            grant: grant.id.clone(),
-            principal: grant.principal.clone(),
-            role: grant.role.clone(),
-            until: held_until(&opening, query.now),
-            end_login_with_elevation: grant.end_login_with_elevation,
-        }),
-        None => Decision::Refuse(why_not(bundle, query)),
-    }
+    let in_force = || opening.iter().filter(|grant| grant.not_before <= query.now);
+    let Some(longest) = in_force().max_by_key(|grant| (grant.expires, &grant.id)) else {
+        return Decision::Refuse(why_not(bundle, query));
+    };
+    let until = held_until(&opening, query.now);
+    let (grant, until) = match first_to_end(&opening, &query.groups, query.now) {
+        Err(group) => return Decision::Refuse(without(&group).to(query.action)),
+        Ok(Some((grant, first))) if first < until => (grant, first),
+        Ok(Some((grant, _))) => (grant, until),
+        Ok(None) => (*longest, until),
+    };
+    let groups = in_force().flat_map(|grant| grant.limits.groups.iter().cloned());
+    Decision::Allow(Allowed {
+        grant: grant.id.clone(),
+        principal: grant.principal.clone(),
+        role: grant.role.clone(),
+        until,
+        end_login_with_elevation: grant.end_login_with_elevation,
+        groups: groups.collect(),
+    })
+}
+
+fn without(group: &GroupName) -> Refusal {
+    Refusal::because(Code::GroupNotGiven).with_detail(group.as_str())
 }
 
 /// Until when [`decide`] goes on saying yes, from `query.now`: the first instant at which it says no. None where it says
@@ -169,7 +189,10 @@ pub fn deadline(bundle: &Bundle, query: &Query) -> Option<Timestamp> {
 }
 
 fn deadline_for_one(bundle: &Bundle, query: &Query, limited: Limited) -> Option<Timestamp> {
-    let until = held_until(&opening(bundle, query, limited), query.now);
+    let opening = opening(bundle, query, limited);
+    let until = held_until(&opening, query.now);
+    let first = first_to_end(&opening, &query.groups, query.now).ok()?;
+    let until = first.map_or(until, |(_, first)| first.min(until));
     (until > query.now).then_some(until)
 }
 
@@ -188,7 +211,7 @@ pub(crate) fn opens_login<'a>(bundle: &'a Bundle, query: &Query) -> Vec<&'a Gran
 }
 
 /// The end of what `opening` covers from `now` without a gap; `now` itself where it is not covered.
-fn held_until(opening: &[&Grant], now: Timestamp) -> Timestamp {
+pub(crate) fn held_until(opening: &[&Grant], now: Timestamp) -> Timestamp {
     let mut spans: Vec<_> = opening
         .iter()
         .map(|grant| (grant.not_before, grant.expires))
@@ -209,7 +232,15 @@ fn in_force(grant: &Grant, now: Timestamp) -> bool {
 }
 
 fn within_limits(grant: &Grant, query: &Query) -> bool {
-    is_from_there(grant, query) && !query.used.contains(&grant.id)
+    is_from_there(grant, query)
+        && !query.used.contains(&grant.id)
+        && lacking(grant, query).is_none()
+}
+
+/// A group of the grant that can't be given.
+fn lacking<'a>(grant: &'a Grant, query: &Query) -> Option<&'a GroupName> {
+    let mut groups = grant.limits.groups.iter();
+    groups.find(|group| query.lacking.contains(group))
 }
 
 /// True where the grant opens to who comes from where `query` does.
@@ -264,6 +295,7 @@ enum Miss<'a> {
     OtherKey,
     NotFromThere,
     UsedUp(&'a RoleName),
+    Lacking(&'a GroupName),
 }
 
 fn why_not(bundle: &Bundle, query: &Query) -> Refusal {
@@ -282,6 +314,7 @@ fn why_not(bundle: &Bundle, query: &Query) -> Refusal {
         Some(Miss::NeedsKey) => Refusal::because(Code::NeedsKey),
         Some(Miss::OtherKey) => Refusal::because(Code::OtherKey),
         Some(Miss::UsedUp(role)) => Refusal::because(Code::UsedUp).of_role(role),
+        Some(Miss::Lacking(group)) => without(group),
         Some(Miss::NotFromThere) => Refusal::because(Code::NotFromThere),
     };
     refusal.to(query.action)
@@ -298,7 +331,8 @@ fn miss<'a>(grant: &'a Grant, query: &Query) -> Option<Miss<'a>> {
     ) {
         (Fit::Yes, true) if now < grant.not_before => Some(Miss::NotYet(Reverse(grant.not_before))),
         (Fit::Yes, true) if now < grant.expires && is_from_there(grant, query) => {
-            Some(Miss::UsedUp(&grant.role))
+            let lacking = lacking(grant, query).filter(|_| !query.used.contains(&grant.id));
+            Some(lacking.map_or(Miss::UsedUp(&grant.role), Miss::Lacking))
         }
         (Fit::Yes, true) if now < grant.expires => Some(Miss::NotFromThere),
         (Fit::Yes, true) => Some(Miss::Expired(grant.expires, &grant.role)),

@@ -62,7 +62,8 @@ pub struct Idling {
 }
 
 /// For how long the login of `query` may be left alone at `query.now`: for ever where one of the grants in force that open it does not say,
-/// or none opens it, else for the longest time that one of them says. What goes on in or beside logins is not judged by it: their logins are.
+/// or none opens it, else for the longest time that one of them says. The same is asked for each of its groups of the grants that have that
+/// one, and the shortest time holds. What goes on in or beside logins is not judged by it: their logins are.
 #[must_use]
 pub fn idling(bundle: &Bundle, query: &Query) -> Idling {
     let is_login = query.action == Action::Ssh;
@@ -74,15 +75,26 @@ pub fn idling(bundle: &Bundle, query: &Query) -> Idling {
         return Idling::default();
     }
     let in_force = || opening.iter().filter(|grant| grant.not_before <= query.now);
-    // The empty list has none, too.
-    let all: Option<Vec<IdleTime>> = in_force().map(|grant| grant.limits.idle).collect();
+    let of_groups = query
+        .groups
+        .iter()
+        .filter_map(|group| longest(in_force().filter(|grant| grant.limits.groups.has(group))));
     Idling {
-        time: all.and_then(|times| times.into_iter().max()),
+        time: longest(in_force()).into_iter().chain(of_groups).min(),
         until: opening
             .iter()
             .filter_map(|grant| next(grant, query.now))
             .min(),
     }
+}
+
+/// The longest time that one of `grants` says. None: one of them does not say, or there is none.
+fn longest<'a>(mut grants: impl Iterator<Item = &'a &'a Grant>) -> Option<IdleTime> {
+    grants
+        .try_fold(None, |longest, grant| {
+            Some(longest.max(Some(grant.limits.idle?)))
+        })
+        .flatten()
 }
 
 /// When the grant begins, or where it has begun, ends.

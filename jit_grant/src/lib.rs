@@ -9,6 +9,7 @@ mod decide;
 mod enrolment;
 mod envelope;
 mod fingerprint;
+mod groups;
 mod host_state;
 mod idle;
 mod key;
@@ -29,13 +30,14 @@ pub use decide::{Allowed, Credential, Decision, Query, deadline, decide, holders
 pub use enrolment::{EnrolmentToken, NotAToken, Possession, Secret};
 pub use envelope::{DocumentRefused, NotSigned};
 pub use fingerprint::{Fingerprint, FingerprintError};
+pub use groups::{Groups, GroupsError, decide_login, groups_of_login};
 pub use host_state::{GateChange, GateMode, Gates, HostState};
 pub use idle::{IdleTime, IdleTimeError, Idling, idling};
 pub use key::{KeyError, PublicKey, SigningKey, TrustedKeys};
 pub use limits::Limits;
 pub use name::{
-    ChainHead, ChangeId, GrantId, HostId, HostName, Login, NameError, Nonce, Principal, RequestId,
-    RoleName, SecretHash, Service, TokenId, UserTokenId,
+    ChainHead, ChangeId, GrantId, GroupName, HostId, HostName, Login, NameError, Nonce, Principal,
+    RequestId, RoleName, SecretHash, Service, TokenId, UserTokenId,
 };
 pub use network::{Network, NetworkError, Networks, NetworksError};
 pub use refusal::Refusal;

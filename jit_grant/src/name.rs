@@ -165,6 +165,11 @@ name_type! {
     |t| numbered(t, 'c')
 }
 name_type! {
+    /// A Unix group that may be granted. `root` is not one.
+    GroupName, "Unix group", "1 to 32 of a-z 0-9 _ . -, beginning with a letter or _, and not root",
+    |t| t != "root" && shaped(t, 32, |b| b.is_ascii_lowercase() || b == b'_', |b| lower_or_digit(b) || b"_.-".contains(&b))
+}
+name_type! {
     /// SHA-256 of a token's secret, in hexadecimal.
     SecretHash, "hash", "64 hexadecimal digits in lower case",
     |t| t.len() == 64 && shaped(t, 64, lower_hex, lower_hex)

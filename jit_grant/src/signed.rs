@@ -26,6 +26,7 @@ pub const ENFORCED: &[&str] = &[
     "allow.su",
     "allow.sudo",
     "expires",
+    "groups",
     "idle",
     "keys",
     "login",

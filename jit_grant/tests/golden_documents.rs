@@ -160,6 +160,9 @@ fn kinds() -> Vec<Kind> {
     let mut left_alone = bundle();
     left_alone.grants[0].limits.idle = Some(900.try_into().unwrap());
     left_alone.grants[0].crit.push("idle".to_owned());
+    let mut grouped = bundle();
+    grouped.grants[0].limits.groups = serde_json::from_value(json!(["adm", "www-data"])).unwrap();
+    grouped.grants[0].crit.push("groups".to_owned());
     vec![
         kind("state", &state, |document| {
             HostState::verify(document.as_bytes(), &host(), &nonce(), key().public())
@@ -202,6 +205,11 @@ fn kinds() -> Vec<Kind> {
         kind(
             "bundle.idle",
             &left_alone.sign(&key()).unwrap(),
+            |document| Bundle::verify(document.as_bytes(), &trusted(), &host(), 0, noon()),
+        ),
+        kind(
+            "bundle.groups",
+            &grouped.sign(&key()).unwrap(),
             |document| Bundle::verify(document.as_bytes(), &trusted(), &host(), 0, noon()),
         ),
     ]

@@ -13,6 +13,11 @@ where
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
+/// The same of what is true or false.
+fn false_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
 /// Parameters of [`control::FAILED`] and [`sync::FAILED`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
@@ -57,6 +62,13 @@ pub mod pam {
         pub logind_session: Option<String>,
         /// True where the line says `enforce` (and is not past its time); false in monitor mode.
         pub enforce: bool,
+        /// True where the module can put a login into groups: it was called for that in this transaction, and will be again.
+        #[serde(
+            default,
+            deserialize_with = "super::false_or_null",
+            skip_serializing_if = "std::ops::Not::not"
+        )]
+        pub sets_groups: bool,
     }
 
     /// The answer. In monitor mode jitd says what it would have said; the module lets everything pass.
@@ -76,6 +88,13 @@ pub mod pam {
         /// Until when it is allowed, RFC 3339.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub until: Option<String>,
+        /// Unix groups that the login is to be in beside its own, by their numbers; after pam_systemd only.
+        #[serde(
+            default,
+            deserialize_with = "super::list_or_null",
+            skip_serializing_if = "Vec::is_empty"
+        )]
+        pub gids: Vec<u32>,
     }
 }
 
@@ -202,6 +221,13 @@ pub mod control {
         /// A login at which nobody does anything for so long is ended. None: it may be left alone.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub idle_after_seconds: Option<u32>,
+        /// The Unix groups that it has by grants.
+        #[serde(
+            default,
+            deserialize_with = "super::list_or_null",
+            skip_serializing_if = "Vec::is_empty"
+        )]
+        pub groups: Vec<String>,
     }
 
     /// Reply of [`WHOAMI`].

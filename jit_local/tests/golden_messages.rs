@@ -63,6 +63,7 @@ fn golden_messages_are_read_and_what_is_written_today_has_what_their_readers_nee
         tty: some("pts/0"),
         enforced: true,
         idle_after_seconds: None,
+        groups: Vec::new(),
     };
     let status = control::Status {
         version: text("0.1.0"),
@@ -103,6 +104,35 @@ fn golden_messages_are_read_and_what_is_written_today_has_what_their_readers_nee
                 auth_info: some("publickey ssh-ed25519 AAAA"),
                 logind_session: some("1"),
                 enforce: true,
+                sets_groups: false,
+            },
+        ),
+        kind(
+            "pam.call.groups",
+            &pam::Call {
+                service: text("sshd"),
+                user: text("alice"),
+                enforce: true,
+                sets_groups: true,
+                ..pam::Call::default()
+            },
+        ),
+        kind(
+            "pam.verdict.groups",
+            &pam::Verdict {
+                allow: true,
+                code: None,
+                message: None,
+                grant: some("g1"),
+                until: some("2026-11-22T12:30:00Z"),
+                gids: vec![4, 33],
+            },
+        ),
+        kind(
+            "control.session.groups",
+            &control::Session {
+                groups: vec![text("adm")],
+                ..session.clone()
             },
         ),
         kind(
@@ -113,6 +143,7 @@ fn golden_messages_are_read_and_what_is_written_today_has_what_their_readers_nee
                 message: some("jit: no grant"),
                 grant: some("g1"),
                 until: some("2026-11-22T12:30:00Z"),
+                gids: Vec::new(),
             },
         ),
         kind("control.status", &status),

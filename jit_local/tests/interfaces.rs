@@ -191,6 +191,7 @@ fn pam_messages_agree_with_their_description() {
         auth_info: Some(text()),
         logind_session: Some(text()),
         enforce: true,
+        sets_groups: true,
     };
     let verdict = pam::Verdict {
         allow: true,
@@ -198,6 +199,7 @@ fn pam_messages_agree_with_their_description() {
         message: Some(text()),
         grant: Some(text()),
         until: Some(text()),
+        gids: vec![1],
     };
     for method in ["Account", "OpenBefore", "OpenAfter", "Close"] {
         declared.agrees(&declared.calls[method], &call);
@@ -232,6 +234,7 @@ fn control_messages_agree_with_their_description() {
         tty: Some(text()),
         enforced: true,
         idle_after_seconds: Some(900),
+        groups: vec![text()],
     };
     let status = control::Status {
         version: text(),

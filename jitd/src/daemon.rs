@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::{ConfigError, Settings};
 use crate::gates::Watched;
 use crate::grants::{Grants, Places};
+use crate::groups::LocalGroups;
 use crate::handlers::{Files, Host, READING_AT_ONCE, Shown};
 use crate::host_key;
 use crate::record::{DEV_LOG, Record};
@@ -161,6 +162,7 @@ async fn start(config: &Path) -> Result<Arc<Host<Sessions>>, DaemonError> {
         grants,
         record,
         accounts: Accounts::default(),
+        groups: LocalGroups::default(),
         sessions: (),
         clock,
         key: Mutex::new(key),

@@ -1,6 +1,6 @@
 //! A host for tests: real files, real record, real grants, and sessions that need no systemd.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
@@ -18,6 +18,7 @@ use crate::clock::{Clock, Set};
 use crate::config::Settings;
 use crate::gates::Watched;
 use crate::grants::{Grants, Places};
+use crate::groups::LocalGroups;
 use crate::handlers::{Files, Hold, Host, READING_AT_ONCE, Shown};
 use crate::peer::Peer;
 use crate::record::Record;
@@ -40,6 +41,8 @@ pub(crate) struct FakeState {
     pub(crate) refuse: Mutex<Option<Refused>>,
     pub(crate) hang: Mutex<bool>,
     pub(crate) listed: Mutex<Vec<control::Session>>,
+    /// What a login that is opened is said to have.
+    pub(crate) groups: Mutex<Vec<String>>,
     pub(crate) grace: Mutex<Option<Duration>>,
     pub(crate) warnings: Mutex<Vec<Duration>>,
 }
@@ -79,8 +82,21 @@ impl Hold for Fake {
     fn containing(&self, _: &Peer) -> Option<control::Session> {
         self.containing.lock().unwrap().clone()
     }
-    async fn open_login(&self, opening: Opening) -> Result<SessionId, Refused> {
-        self.open("open_login", opening).await
+    async fn open_login(&self, opening: Opening) -> Result<control::Session, Refused> {
+        let login = opening.query.login.to_string();
+        let live = opening.standing.clone();
+        let (grant, until) = live
+            .map(|live| (live.grant.to_string(), live.until.to_string()))
+            .unzip();
+        self.open("open_login", opening).await?;
+        let groups = self.groups.lock().unwrap().clone();
+        let session = session(&login, None);
+        Ok(control::Session {
+            grant,
+            until,
+            groups,
+            ..session
+        })
     }
     async fn open_manager(&self, opening: Opening) -> Result<SessionId, Refused> {
         self.open("open_manager", opening).await
@@ -123,6 +139,10 @@ impl Hold for Fake {
     }
     fn login_of(&self, id: SessionId) -> SessionId {
         id
+    }
+    fn given_groups(&self, _: &SessionId, gids: BTreeSet<u32>) {
+        let mut asked = self.asked.lock().unwrap();
+        asked.push(format!("given_groups {gids:?}"));
     }
 }
 
@@ -309,6 +329,7 @@ fn host(directory: &Path, events: Option<&Path>, clock: Clock) -> Host<Fake> {
         settings: RwLock::new(Arc::new(settings)),
         record: Record::open(&events, &at("no-log"), clock.clone()).unwrap(),
         accounts: Accounts::of(&at("passwd"), &at("nsswitch.conf")),
+        groups: LocalGroups::of(&at("group")),
         sessions: Fake::default(),
         clock,
         key: Mutex::new(None),
@@ -348,6 +369,7 @@ pub(crate) fn session(login: &str, principal: Option<&str>) -> control::Session 
         tty: None,
         enforced: true,
         idle_after_seconds: None,
+        groups: vec![],
     }
 }
 

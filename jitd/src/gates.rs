@@ -1,6 +1,7 @@
 //! The gates of this host: which PAM services have lines of ours, and what these do. An upgrade, a tool or a hand can take them out, and
 //! PAM asks nobody then: so they are looked at whenever their folder changes and with every question to the server (T8).
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -81,6 +82,8 @@ fn late(_: Elapsed) -> io::Error {
 pub struct Look {
     /// How the gates are.
     pub gates: Gates,
+    /// Those of them that have the line by which logins get the groups of their grants.
+    pub with_groups: BTreeSet<Service>,
     /// What is different from the look before, also where another jitd had it.
     pub changes: Vec<GateChange>,
 }
@@ -147,13 +150,17 @@ impl Watched {
             .await
             .map_err(late)?
             .map_err(io::Error::other)?;
-        let gates = gates?;
+        let (gates, with_groups) = gates?;
         let changes = self.last().look(gates.clone());
         drop(turn);
         if !changes.is_empty() {
             self.keep().await;
         }
-        Ok(Look { gates, changes })
+        Ok(Look {
+            gates,
+            with_groups,
+            changes,
+        })
     }
 
     /// Where it can't be kept in time, the jitd that starts next tells of the same changes once more.
@@ -176,30 +183,39 @@ impl Watched {
         }
     }
 
-    fn read(&self, boot_seconds: u64) -> io::Result<Gates> {
+    fn read(&self, boot_seconds: u64) -> io::Result<(Gates, BTreeSet<Service>)> {
+        let (mut gates, mut with_groups) = (Gates::new(), BTreeSet::new());
         let files = match fs::read_dir(&self.folder) {
             Ok(files) => files,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Gates::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok((gates, with_groups));
+            }
             Err(error) => return Err(error),
         };
-        let mut gates = Gates::new();
         for file in files.take(MOST_FILES) {
             let file = file?;
             let Some(service) = service(&file.file_name()) else {
                 continue;
             };
+            // What can't be read has no lines of ours: PAM could not read it either.
+            let Ok(text) = text(&file.path()) else {
+                continue;
+            };
             if gates.len() < HostState::MAX_GATES
-                && let Some(mode) = self.mode(&file.path(), boot_seconds)
+                && let Some(mode) = self.mode(&text, boot_seconds)
             {
+                if jit_gate::gives_groups(&text) {
+                    with_groups.insert(service.clone());
+                }
                 gates.insert(service, mode);
             }
         }
-        Ok(gates)
+        Ok((gates, with_groups))
     }
 
-    /// What the lines of ours in a file do. None: there are none, also where the file can't be read, which PAM could not either.
-    fn mode(&self, path: &Path, boot_seconds: u64) -> Option<GateMode> {
-        match jit_gate::state(&text(path).ok()?) {
+    /// What the lines of ours in a text do. None: there are none.
+    fn mode(&self, text: &[u8], boot_seconds: u64) -> Option<GateMode> {
+        match jit_gate::state(text) {
             State::Ungated => None,
             State::Damaged(_) => Some(GateMode::Damaged),
             State::Gated(Mode::Monitor) => Some(GateMode::Monitor),

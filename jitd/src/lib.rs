@@ -15,6 +15,7 @@ pub mod daemon;
 pub(crate) mod fixture;
 pub mod gates;
 pub mod grants;
+pub mod groups;
 pub mod handlers;
 pub mod host_key;
 pub mod peer;

@@ -40,6 +40,22 @@ pub enum Outcome {
     Ignored,
 }
 
+/// What comes of a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// For PAM.
+    pub outcome: Outcome,
+    /// Groups that the login is to be in; none unless it is allowed by a line that enforces.
+    pub gids: Vec<u32>,
+}
+
+impl From<Outcome> for Answer {
+    fn from(outcome: Outcome) -> Self {
+        let gids = Vec::new();
+        Self { outcome, gids }
+    }
+}
+
 impl Outcome {
     /// The code for PAM. A refusal is PAM_PERM_DENIED in every phase: sudo goes on after PAM_SESSION_ERR (T6).
     pub fn code(self) -> PamResultCode {
@@ -98,7 +114,7 @@ enum No {
 }
 
 /// Does what `phase` asks, under the PAM line's `words`.
-pub fn answer(host: &impl Host, phase: Phase, words: &[&CStr]) -> Outcome {
+pub fn answer(host: &impl Host, phase: Phase, words: &[&CStr]) -> Answer {
     let line = Question::read(phase, words);
     // Known before anything else may fail, so that even a panic keeps to the mode.
     let enforcing = match &line {
@@ -107,18 +123,22 @@ pub fn answer(host: &impl Host, phase: Phase, words: &[&CStr]) -> Outcome {
     };
     let judged = guarded(|| judge(host, line, enforcing));
     let no = match judged.unwrap_or_else(|panicked| Err(No::Failed(panicked.into()))) {
-        Ok(()) if enforcing => return Outcome::Allowed,
-        Ok(()) => return Outcome::Ignored,
+        Ok(gids) if enforcing => {
+            let outcome = Outcome::Allowed;
+            return Answer { outcome, gids };
+        }
+        Ok(_) => return Outcome::Ignored.into(),
         Err(no) => no,
     };
     // Telling may fail in its turn; the outcome must not depend on it.
     let _ = guarded(|| tell(host, phase, enforcing, &no));
-    match phase {
+    let outcome = match phase {
         _ if !enforcing => Outcome::Ignored,
         Phase::Account | Phase::Open => Outcome::Refused,
         // Nobody gets in by closing, and other modules must get to clean up after themselves.
         Phase::Close => Outcome::Allowed,
-    }
+    };
+    outcome.into()
 }
 
 /// A line, and the method that it stands for in this phase.
@@ -149,10 +169,15 @@ impl Question {
 
 /// Whether a no is a refusal now. A boot that the kernel does not name is taken for the line's: doubt denies.
 fn enforces(mode: &Mode, host: &impl Host) -> bool {
+    enforces_now(mode, || host.boot())
+}
+
+/// The same, where `boot` tells the running one.
+pub(crate) fn enforces_now(mode: &Mode, boot: impl FnOnce() -> Option<Boot>) -> bool {
     match mode {
         Mode::Monitor => false,
         Mode::Enforce => true,
-        Mode::Provisional(provisional) => match host.boot() {
+        Mode::Provisional(provisional) => match boot() {
             Some(boot) => boot.id == provisional.boot && boot.seconds < provisional.until,
             None => true,
         },
@@ -163,10 +188,13 @@ fn judge(
     host: &impl Host,
     question: Result<Question, ArgumentError>,
     enforce: bool,
-) -> Result<(), No> {
+) -> Result<Vec<u32>, No> {
     let verdict = ask(host, question, enforce).map_err(No::Failed)?;
     match verdict {
-        None | Some(Verdict { allow: true, .. }) => Ok(()),
+        None => Ok(Vec::new()),
+        Some(Verdict {
+            allow: true, gids, ..
+        }) => Ok(gids),
         Some(Verdict { code, message, .. }) => Err(No::Refused { code, message }),
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use jit_local::client::{self, ClientError};
 use jit_local::message::pam::{Call, Verdict};
 use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{Gid, getgroups, setgroups};
 use pam::constants::PAM_ERROR_MSG;
 use pam::conv::Conv;
 use pam::items::{Item, RHost, RUser, Service, Tty, User};
@@ -20,6 +21,7 @@ use syslog::Severity;
 use crate::arguments::BootId;
 use crate::ask::{Boot, Host};
 use crate::failure::Failure;
+use crate::groups::Member;
 use crate::log;
 
 #[link(name = "pam")]
@@ -68,6 +70,7 @@ impl Host for Transaction<'_> {
             auth_info: optional(Ok(self.variable(c"SSH_AUTH_INFO_0")), "SSH_AUTH_INFO_0")?,
             logind_session: optional(Ok(self.variable(c"XDG_SESSION_ID")), "XDG_SESSION_ID")?,
             enforce: true,
+            sets_groups: Member::kept(self).is_some(),
         })
     }
 
@@ -100,6 +103,40 @@ impl Host for Transaction<'_> {
         if let Ok(Some(conversation)) = self.handle.get_item::<Conv>() {
             let _ = conversation.send(PAM_ERROR_MSG, text);
         }
+    }
+
+    fn log(&self, severity: Severity, text: &str) {
+        log::note(severity, text);
+    }
+}
+
+/// What the transaction keeps the groups of its login under.
+const GROUPS: &str = "jit_groups";
+
+impl Member for Transaction<'_> {
+    fn boot(&self) -> Option<Boot> {
+        Host::boot(self)
+    }
+
+    fn kept(&self) -> Option<Vec<u32>> {
+        // SAFETY: only `keep` below puts anything under this name, and it is of this type. libpam keeps it until it is replaced or the
+        // transaction ends, and we are borrowed from for as long as the reference lives.
+        let kept = unsafe { self.handle.get_data::<Vec<u32>>(GROUPS) };
+        kept.ok().cloned()
+    }
+
+    fn keep(&mut self, gids: Vec<u32>) -> bool {
+        self.handle.set_data(GROUPS, Box::new(gids)).is_ok()
+    }
+
+    fn groups(&self) -> Result<Vec<u32>, String> {
+        let groups = getgroups().map_err(|errno| errno.to_string())?;
+        Ok(groups.into_iter().map(Gid::as_raw).collect())
+    }
+
+    fn set_groups(&self, gids: &[u32]) -> Result<(), String> {
+        let gids: Vec<Gid> = gids.iter().copied().map(Gid::from_raw).collect();
+        setgroups(&gids).map_err(|errno| errno.to_string())
     }
 
     fn log(&self, severity: Severity, text: &str) {

@@ -8,17 +8,20 @@ pub mod arguments;
 pub mod ask;
 pub mod failure;
 mod ffi;
+pub mod groups;
 pub mod guard;
 mod log;
 pub mod text;
 
 use std::ffi::CStr;
 
-use pam::constants::{PamFlag, PamResultCode};
+use pam::constants::{PAM_DELETE_CRED, PamFlag, PamResultCode};
 use pam::module::{PamHandle, PamHooks};
+use syslog::Severity;
 
 use crate::ask::{Phase, answer};
 use crate::ffi::Transaction;
+use crate::groups::{Member, set_credentials};
 use crate::guard::guarded;
 
 struct PamJit;
@@ -51,13 +54,23 @@ impl PamHooks for PamJit {
         PamResultCode::PAM_IGNORE
     }
 
-    /// Has no credentials to set, and must not be the reason for setting others to fail.
-    fn sm_setcred(_: &mut PamHandle, _: Vec<&CStr>, _: PamFlag) -> PamResultCode {
-        PamResultCode::PAM_SUCCESS
+    /// Sets the groups of a login's grants, and must not be the reason for setting other credentials to fail.
+    fn sm_setcred(handle: &mut PamHandle, arguments: Vec<&CStr>, flags: PamFlag) -> PamResultCode {
+        let taking_away = flags & PAM_DELETE_CRED != 0;
+        let mut set = || set_credentials(&mut Transaction::new(handle), &arguments, taking_away);
+        guarded(|| set().code()).unwrap_or(PamResultCode::PAM_IGNORE)
     }
 }
 
 fn enter(handle: &mut PamHandle, phase: Phase, arguments: &[&CStr]) -> PamResultCode {
-    guarded(|| answer(&Transaction::new(handle), phase, arguments).code())
-        .unwrap_or(PamResultCode::PAM_PERM_DENIED)
+    let answered = guarded(|| {
+        let mut transaction = Transaction::new(handle);
+        let answer = answer(&transaction, phase, arguments);
+        if !answer.gids.is_empty() && !transaction.keep(answer.gids) {
+            let text = "the login goes on without its grant's groups: there is no room for them";
+            log::note(Severity::LOG_ERR, text);
+        }
+        answer.outcome.code()
+    });
+    answered.unwrap_or(PamResultCode::PAM_PERM_DENIED)
 }

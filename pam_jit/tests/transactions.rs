@@ -250,6 +250,7 @@ fn jitd_hears_what_pam_knows() {
         auth_info: Some("publickey ssh-ed25519 AAAA".into()),
         logind_session: Some("17".into()),
         enforce: true,
+        sets_groups: false,
     };
     for method in [pam::ACCOUNT, pam::OPEN_BEFORE, pam::OPEN_AFTER, pam::CLOSE] {
         assert_eq!(

@@ -341,7 +341,7 @@ fn another_type_or_algorithm_or_a_demanding_header_is_208() {
 
 #[test]
 fn an_unknown_field_is_ignored_unless_crit_names_it() {
-    let with_field = changed(grant_json(), "groups", json!(["docker"]));
+    let with_field = changed(grant_json(), "commands", json!(["reboot"]));
     let ignored = verify(sign_anything(
         &bundle_header(),
         &claims(std::slice::from_ref(&with_field)),
@@ -349,12 +349,12 @@ fn an_unknown_field_is_ignored_unless_crit_names_it() {
     .unwrap();
     assert_eq!(ignored, bundle(vec![grant()]));
 
-    let demanded = changed(with_field, "crit", json!(["keys", "groups"]));
+    let demanded = changed(with_field, "crit", json!(["keys", "commands"]));
     let void = verify(sign_anything(&bundle_header(), &claims(&[demanded]))).unwrap();
     assert!(void.grants.is_empty());
     assert_eq!(
         (void.void[0].id.as_str(), void.void[0].unknown.as_str()),
-        ("g1", "groups")
+        ("g1", "commands")
     );
     assert_eq!(void.void[0].login.as_ref().unwrap().as_str(), "alice");
 }

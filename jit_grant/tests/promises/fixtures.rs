@@ -100,6 +100,8 @@ pub(crate) fn query() -> Query {
         now: minute(15),
         within: None,
         used: BTreeSet::new(),
+        groups: BTreeSet::new(),
+        lacking: BTreeSet::new(),
     }
 }
 

@@ -53,6 +53,18 @@ fn the_longest_time_of_the_grants_in_force_holds_and_none_where_one_of_them_says
 }
 
 #[test]
+fn a_login_that_has_its_groups_by_a_grant_may_not_be_left_alone_longer_than_that_grant_says() {
+    let mut with_group = left_alone("g1", 10, 20, Some(60));
+    with_group.limits.groups = serde_json::from_value(json!(["adm"])).unwrap();
+    let bundle = bundle(vec![with_group, left_alone("g2", 10, 20, None)]);
+    let without = at(&query(), minute(10));
+    assert_eq!(idling(&bundle, &without).time, None);
+    let groups = BTreeSet::from(["adm".parse().unwrap()]);
+    let within = Query { groups, ..without };
+    assert_eq!(idling(&bundle, &within).time, Some(time(60)));
+}
+
+#[test]
 fn a_time_is_from_a_minute_to_twelve_hours() {
     for seconds in [60, 900, 43_200] {
         let read: IdleTime = serde_json::from_value(json!(seconds)).unwrap();
@@ -72,14 +84,15 @@ proptest! {
     #[test]
     fn a_time_holds_where_every_grant_in_force_that_opens_the_login_has_one(bundle in bundles(), query in queries()) {
         let query = Query { action: Action::Ssh, ..query };
-        let opening = bundle.grants.iter().filter(|grant| rightly_opens(grant, &query));
-        let times: Vec<_> = opening.map(|grant| grant.limits.idle).collect();
-        let shown = idling(&bundle, &query).time;
-        if times.contains(&None) {
-            prop_assert_eq!(shown, None);
-        } else {
-            prop_assert_eq!(shown, times.into_iter().flatten().max());
-        }
+        let opening: Vec<_> = bundle.grants.iter().filter(|grant| rightly_opens(grant, &query)).collect();
+        let of_all = |grants: Vec<&&Grant>| {
+            let times: Option<Vec<_>> = grants.iter().map(|grant| grant.limits.idle).collect();
+            times?.into_iter().max()
+        };
+        let having = |group| opening.iter().filter(move |grant| grant.limits.groups.has(group)).collect();
+        let of_groups = query.groups.iter().filter_map(|group| of_all(having(group)));
+        let times = of_all(opening.iter().collect()).into_iter().chain(of_groups);
+        prop_assert_eq!(idling(&bundle, &query).time, times.min());
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use jit_grant::{
-    Action, Allow, Bundle, Code, Credential, Decision, Grant, Limits, Principal, Query, deadline,
-    decide, holders,
+    Action, Allow, Bundle, Code, Credential, Decision, Grant, GroupName, Groups, Limits, Principal,
+    Query, deadline, decide, holders,
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
@@ -35,11 +35,20 @@ fn limits() -> impl Strategy<Value = Limits> {
     let anywhere = Some(networks(&["0.0.0.0/0"]));
     let login_from = select(vec![None, office, anywhere]);
     let idle = select(vec![None, Some(60), Some(900)]);
-    (login_from, any::<bool>(), idle).prop_map(|(login_from, single_use, idle)| Limits {
+    let groups = subsequence(GROUPS.to_vec(), 0..=2);
+    let all = (login_from, any::<bool>(), idle, groups);
+    all.prop_map(|(login_from, single_use, idle, groups)| Limits {
         login_from,
         single_use,
         idle: idle.map(|seconds| seconds.try_into().unwrap()),
+        groups: Groups::try_from(named(&groups)).unwrap(),
     })
+}
+
+pub(crate) const GROUPS: [&str; 2] = ["adm", "www-data"];
+
+pub(crate) fn named(groups: &[&str]) -> BTreeSet<GroupName> {
+    groups.iter().map(|name| name.parse().unwrap()).collect()
 }
 
 /// The same grants, from anywhere.
@@ -124,19 +133,23 @@ pub(crate) fn queries() -> impl Strategy<Value = Query> {
         0..LAST_MINUTE,
         select(PLACES.to_vec()),
         subsequence(vec![1, 2, 3, 4, 5], 0..=3),
+        subsequence(GROUPS.to_vec(), 0..=1),
     )
-        .prop_map(|(login, action, credential, now, rhost, used)| Query {
-            used: used
-                .into_iter()
-                .map(|n| format!("g{n}").parse().unwrap())
-                .collect(),
-            rhost: rhost.map(str::to_owned),
-            login: login.parse().unwrap(),
-            action,
-            credential,
-            now: minute(now),
-            ..query()
-        })
+        .prop_map(
+            |(login, action, credential, now, rhost, used, lacking)| Query {
+                lacking: named(&lacking),
+                used: used
+                    .into_iter()
+                    .map(|n| format!("g{n}").parse().unwrap())
+                    .collect(),
+                rhost: rhost.map(str::to_owned),
+                login: login.parse().unwrap(),
+                action,
+                credential,
+                now: minute(now),
+                ..query()
+            },
+        )
 }
 
 pub(crate) fn allows(bundle: &Bundle, query: &Query) -> bool {
@@ -180,7 +193,12 @@ pub(crate) fn rightly_opens(grant: &Grant, query: &Query) -> bool {
         (Some(_), _) => false,
     };
     let is_left = !query.used.contains(&grant.id);
-    in_time && in_scope && by_its_principal && from_there && is_left && grant.login == query.login
+    let given = query
+        .lacking
+        .iter()
+        .all(|group| !grant.limits.groups.has(group));
+    let rightly = in_time && in_scope && by_its_principal && from_there && is_left && given;
+    rightly && grant.login == query.login
 }
 
 proptest! {
@@ -207,7 +225,7 @@ proptest! {
         let who: BTreeSet<Principal> = who.into_iter().map(|who| who.parse().unwrap()).collect();
         let alone = |who: &Principal| Query { credential: Credential::Principal(who.clone()), ..query.clone() };
         let lifted = unlimited(&bundle);
-        let alone = |who: &Principal| Query { used: BTreeSet::new(), ..alone(who) };
+        let alone = |who: &Principal| Query { used: BTreeSet::new(), lacking: BTreeSet::new(), ..alone(who) };
         let first_end = who.iter().map(|who| deadline(&lifted, &alone(who))).collect::<Option<Vec<_>>>();
         let first_end = first_end.and_then(|ends| ends.into_iter().min());
         let together = Query { credential: Credential::Together(who), ..query };
@@ -222,7 +240,7 @@ proptest! {
     fn holders_are_those_who_may_from_somewhere(bundle in bundles(), query in queries()) {
         for who in ["ann", "ben", "eve"] {
             let who: Principal = who.parse().unwrap();
-            let alone = Query { credential: Credential::Principal(who.clone()), used: BTreeSet::new(), ..query.clone() };
+            let alone = Query { credential: Credential::Principal(who.clone()), used: BTreeSet::new(), lacking: BTreeSet::new(), ..query.clone() };
             prop_assert_eq!(holders(&bundle, &query).contains(&who), allows(&unlimited(&bundle), &alone));
         }
     }
@@ -317,7 +335,8 @@ proptest! {
     #[test]
     fn a_refusal_has_a_code_of_the_first_hundred(bundle in bundles(), query in queries()) {
         if let Decision::Refuse(refusal) = decide(&bundle, &query) {
-            prop_assert!((Code::NoGrant..=Code::UsedUp).contains(&refusal.code));
+            let code = refusal.code;
+            prop_assert!((Code::NoGrant..=Code::UsedUp).contains(&code) || code == Code::GroupNotGiven);
             prop_assert_eq!(refusal.action, Some(query.action));
         }
     }

@@ -8,6 +8,7 @@ mod codes;
 mod decisions;
 mod documents;
 mod fixtures;
+mod groups;
 mod idle;
 mod keys;
 mod laws;

@@ -33,6 +33,8 @@ async fn open(host: &Host<Sessions>) {
         now: host.clock.now(),
         within: None,
         used: Default::default(),
+        groups: Default::default(),
+        lacking: Default::default(),
     };
     let opening = Opening {
         peer: Peer::of(&UnixStream::pair().unwrap().0).unwrap(),

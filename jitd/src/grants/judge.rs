@@ -5,8 +5,8 @@ use std::io;
 use std::sync::PoisonError;
 
 use jit_grant::{
-    Bundle, Code, Decision, GrantId, Idling, Principal, Query, Refusal, decide, decide_opening,
-    holders, idling,
+    Bundle, Code, Decision, GrantId, GroupName, Idling, Login, Opening, Principal, Query, Refusal,
+    Uses, decide, decide_login, decide_opening, groups_of_login, holders, idling,
 };
 
 use super::uses::{self, UseBook};
@@ -44,6 +44,39 @@ impl Grants {
                 Decision::Refuse(Refusal::because(Code::NotEnrolled).to(query.action))
             }
         }
+    }
+
+    fn opened_by(
+        &self,
+        query: &mut Query,
+        login: &str,
+        decide: impl FnOnce(&Bundle, &mut Query, &Uses) -> Opening,
+    ) -> Standing {
+        query.within = Some(login.to_owned());
+        let (mut takes, mut groups) = (None, BTreeSet::new());
+        let decision = self.judged(query, |bundle, book, query| {
+            let mut query = query.clone();
+            let opening = decide(bundle, &mut query, &book.uses);
+            if let Some(grant) = &opening.takes {
+                book.take(grant.clone(), login);
+            }
+            (takes, groups) = (opening.takes, query.groups);
+            opening.decision
+        });
+        query.within.take_if(|_| takes.is_none());
+        query.groups = groups;
+        let standing = self.standing_by(decision, query);
+        // What could be given was so now; what becomes of /etc/group later ends nobody's login.
+        query.lacking.clear();
+        standing
+    }
+
+    /// Every group that some grant of `login` has, in force or not.
+    #[must_use]
+    pub fn groups_of(&self, login: &Login) -> BTreeSet<GroupName> {
+        let state = self.lock();
+        let bundle = state.bundle.as_ref();
+        bundle.map_or_else(BTreeSet::new, |bundle| groups_of_login(bundle, login))
     }
 
     fn standing_by(&self, decision: Decision, query: &Query) -> Standing {
@@ -103,18 +136,13 @@ impl Judge for Grants {
     }
 
     fn open(&self, query: &mut Query, login: &str) -> Standing {
-        query.within = Some(login.to_owned());
-        let mut takes = None;
-        let decision = self.judged(query, |bundle, book, query| {
-            let opening = decide_opening(bundle, query, &book.uses);
-            if let Some(grant) = &opening.takes {
-                book.take(grant.clone(), login);
-            }
-            takes = opening.takes;
-            opening.decision
-        });
-        query.within.take_if(|_| takes.is_none());
-        self.standing_by(decision, query)
+        self.opened_by(query, login, |bundle, query, uses| {
+            decide_opening(bundle, query, uses)
+        })
+    }
+
+    fn open_with_groups(&self, query: &mut Query, login: &str) -> Standing {
+        self.opened_by(query, login, decide_login)
     }
 
     fn idling(&self, query: &Query) -> Idling {

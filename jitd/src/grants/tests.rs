@@ -162,6 +162,8 @@ fn query() -> Query {
         now: Timestamp::UNIX_EPOCH,
         within: None,
         used: BTreeSet::new(),
+        groups: BTreeSet::new(),
+        lacking: BTreeSet::new(),
     }
 }
 

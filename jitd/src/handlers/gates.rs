@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jit_grant::{ENFORCED, Gates, HostState, Nonce, SigningKey};
+use jit_grant::{ENFORCED, HostState, Nonce, SigningKey};
 use tracing::warn;
 
-use super::Host;
-use crate::gates::Changes;
+use super::{Host, groups};
+use crate::gates::{Changes, Look};
 use crate::trust::Trust;
 
 /// From one change of the folder to the next look: whoever changes it all the time has so many looks and no more.
@@ -33,18 +33,18 @@ impl<S: Send + Sync + 'static> Host<S> {
     }
 
     /// How the gates are now; what is different from the last look is recorded. None where they can't be looked at.
-    pub(super) async fn look_at_gates(&self) -> Option<Gates> {
+    pub(super) async fn look_at_gates(&self) -> Option<Look> {
         let look = self.gates.look(&self.clock).await;
         let look = look
             .inspect_err(|error| warn!("the gates can't be looked at: {error}"))
             .ok()?;
-        for change in look.changes {
+        for change in &look.changes {
             if change.is_weaker() {
                 warn!("{change}; jitctl gate and jitctl enforce put it back");
             }
             self.note("gate.changed", change);
         }
-        Some(look.gates)
+        Some(look)
     }
 
     /// How this host stands, signed beside the question that has `nonce`. None where that can't be said: the server notices.
@@ -54,10 +54,15 @@ impl<S: Send + Sync + 'static> Host<S> {
         key: &SigningKey,
         nonce: &Nonce,
     ) -> Option<String> {
+        let look = self.look_at_gates().await?;
+        let gives_groups = self.gives_groups(&look);
+        let enforces = ENFORCED
+            .iter()
+            .filter(|name| **name != groups::NAME || gives_groups);
         let state = HostState {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            gates: self.look_at_gates().await?,
-            enforces: ENFORCED.iter().map(ToString::to_string).collect(),
+            enforces: enforces.map(ToString::to_string).collect(),
+            gates: look.gates,
         };
         state
             .sign(&trust.host_id, nonce, self.clock.now(), key)

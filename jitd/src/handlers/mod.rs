@@ -3,6 +3,7 @@
 mod control;
 mod evidence;
 mod gates;
+mod groups;
 mod paging;
 mod pam;
 mod refusals;
@@ -11,6 +12,7 @@ mod sync;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -28,6 +30,7 @@ use crate::clock::Clock;
 use crate::config::{ConfigError, Settings};
 use crate::gates::Watched;
 use crate::grants::Grants;
+use crate::groups::LocalGroups;
 use crate::peer::Peer;
 use crate::record::{Record, Signer};
 use crate::server::Received;
@@ -41,7 +44,7 @@ pub trait Hold: Clone + Send + Sync + 'static {
     fn open_login(
         &self,
         opening: Opening,
-    ) -> impl Future<Output = Result<SessionId, Refused>> + Send;
+    ) -> impl Future<Output = Result<message::Session, Refused>> + Send;
     fn open_elevation(
         &self,
         opening: Opening,
@@ -63,6 +66,7 @@ pub trait Hold: Clone + Send + Sync + 'static {
     fn set_warnings(&self, before: Vec<Duration>);
     fn list(&self) -> Vec<message::Session>;
     fn login_of(&self, id: SessionId) -> SessionId;
+    fn given_groups(&self, id: &SessionId, gids: BTreeSet<u32>);
 }
 
 impl Hold for Sessions {
@@ -72,7 +76,7 @@ impl Hold for Sessions {
     fn open_login(
         &self,
         opening: Opening,
-    ) -> impl Future<Output = Result<SessionId, Refused>> + Send {
+    ) -> impl Future<Output = Result<message::Session, Refused>> + Send {
         Self::open_login(self, opening)
     }
     fn open_elevation(
@@ -120,6 +124,9 @@ impl Hold for Sessions {
     fn login_of(&self, id: SessionId) -> SessionId {
         Self::login_of(self, id)
     }
+    fn given_groups(&self, id: &SessionId, gids: BTreeSet<u32>) {
+        Self::given_groups(self, id, gids);
+    }
 }
 
 pub use refusals::Refusals;
@@ -150,6 +157,8 @@ pub struct Host<S> {
     pub record: Arc<Record>,
     /// Unix accounts.
     pub accounts: Accounts,
+    /// Unix groups.
+    pub groups: LocalGroups,
     /// Sessions and elevations.
     pub sessions: S,
     /// Time.
@@ -341,6 +350,7 @@ impl<S> Host<S> {
             grants,
             record,
             accounts,
+            groups,
             sessions: _,
             clock,
             key,
@@ -356,6 +366,7 @@ impl<S> Host<S> {
             grants,
             record,
             accounts,
+            groups,
             sessions,
             clock,
             key,

@@ -11,6 +11,9 @@ const PAGE_BYTES: usize = MESSAGE_BYTES - 1024;
 /// Scopes told of one session, so that it fits a message whatever was opened in it: `sudo su -` adds one each time.
 const MOST_SCOPES: usize = 128;
 
+/// Groups told of one session, for the same reason.
+const MOST_GROUPS: usize = 64;
+
 /// The first of `sessions` that come after `after`.
 pub(super) fn page(mut sessions: Vec<Session>, after: Option<&SessionId>) -> Sessions {
     sessions.retain(|session| after.is_none_or(|after| session.id.as_str() > after.as_str()));
@@ -33,6 +36,7 @@ pub(super) fn page(mut sessions: Vec<Session>, after: Option<&SessionId>) -> Ses
 /// The same, small enough for a message.
 pub(super) fn fitting(mut session: Session) -> Session {
     session.scopes.truncate(MOST_SCOPES);
+    session.groups.truncate(MOST_GROUPS);
     session
 }
 

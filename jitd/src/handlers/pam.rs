@@ -281,7 +281,7 @@ impl<S: Hold> Host<S> {
         let (action, login) = (query.action, query.login.to_string());
         let opening = opening(call, peer, query, standing, None);
         match self.sessions.open_login(opening).await {
-            Ok(_) => verdict,
+            Ok(session) => self.with_groups(verdict, session),
             Err(refused) => self.not_held(call, action, &login, refused),
         }
     }
@@ -294,7 +294,7 @@ impl<S: Hold> Host<S> {
         peer: &Peer,
         credential: Result<Credential, subject::Unclear>,
     ) -> Decided {
-        let decided = self.judge(call, peer, credential).await;
+        let decided = self.judge(phase, call, peer, credential).await;
         match self
             .record
             .write("decision", Recorded::new(phase, call, peer, &decided))
@@ -319,6 +319,7 @@ impl<S: Hold> Host<S> {
 
     async fn judge(
         &self,
+        phase: Phase,
         call: &Call,
         peer: &Peer,
         credential: Result<Credential, subject::Unclear>,
@@ -375,9 +376,15 @@ impl<S: Hold> Host<S> {
                 Some(login.to_string())
             }),
             used: BTreeSet::new(),
+            groups: BTreeSet::new(),
+            lacking: BTreeSet::new(),
         };
-        if door == Door::Manager {
-            query.credential = Credential::Together(self.grants.holders(&query));
+        match door {
+            Door::Manager => {
+                query.credential = Credential::Together(self.grants.holders(&query));
+            }
+            Door::Login => query.lacking = self.lacking(&query.login, call, phase),
+            Door::Elevation | Door::Job => {}
         }
         match self.grants.decide(&query) {
             Decision::Allow(allowed) => Decided::Live {
@@ -430,6 +437,7 @@ impl<S: Hold> Host<S> {
             message: Some(self.grants.message(refusal, login)),
             grant: None,
             until: None,
+            gids: Vec::new(),
         }
     }
 
@@ -481,5 +489,6 @@ fn allowed(live: Option<&Live>) -> Verdict {
         message: None,
         grant: live.map(|live| live.grant.to_string()),
         until: live.map(|live| live.until.to_string()),
+        gids: Vec::new(),
     }
 }

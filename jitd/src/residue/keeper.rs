@@ -95,10 +95,12 @@ impl Keeper {
         let (openings, rest): (Vec<_>, Vec<_>) = asked
             .into_iter()
             .partition(|asked| matches!(asked, Asked::Opening(..)));
-        let looked = if openings.is_empty() {
-            None
-        } else {
+        let elevates =
+            |asked: &Asked| matches!(asked, Asked::Opening(whose, _) if !whose.is_login());
+        let looked = if openings.iter().any(elevates) {
             Some(self.look().await)
+        } else {
+            None
         };
         for opening in openings {
             if let Asked::Opening(whose, done) = opening {
@@ -199,9 +201,12 @@ impl Keeper {
             let Some(window) = self.ledger.close(&id) else {
                 continue;
             };
-            let programs = found.programs.iter().filter(|(at, _)| window.holds(*at));
+            let programs = found
+                .programs
+                .iter()
+                .filter(|program| window.holds(program.at) && window.looks_for(program.runs_as));
             let left = Left {
-                items: programs.map(|(_, item)| item.clone()).collect(),
+                items: programs.map(|program| program.item.clone()).collect(),
                 complete: found.whole,
             };
             note::write(&self.record, &window, left);

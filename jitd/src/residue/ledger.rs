@@ -18,7 +18,7 @@ const MOST_CHANGES: usize = 4096;
 /// The longest tick of a kernel is 10 ms (HZ=100).
 const TICK: Duration = Duration::from_millis(10);
 
-/// Which elevation, and whose, as every event about it says.
+/// Which elevation or login, and whose, as every event about it says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Whose {
     pub(crate) id: String,
@@ -27,6 +27,16 @@ pub(crate) struct Whose {
     pub(crate) principal: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) grant: Option<String>,
+    /// Of a login, the groups that it had by grants: nothing but programs that run as one of these is looked for. None of an elevation.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) gids: BTreeSet<u32>,
+}
+
+impl Whose {
+    /// True of a login. What is not root's can only be left by way of its groups.
+    pub(crate) fn is_login(&self) -> bool {
+        !self.gids.is_empty()
+    }
 }
 
 /// An elevation, from the look before it to the last word about what it left.
@@ -120,12 +130,11 @@ impl Ledger {
     /// An elevation is about to be opened, just after a look; without one where `looked` is false.
     pub(crate) fn open(&mut self, whose: Whose, from: Timestamp, looked: bool) {
         let mut one_of_several = false;
-        for other in self
-            .windows
-            .values_mut()
-            .filter(|other| other.ended.is_none())
-        {
-            (other.one_of_several, one_of_several) = (true, true);
+        let others = self.windows.values_mut();
+        for other in others.filter(|other| other.ended.is_none()) {
+            // What runs as a group may have been made by root. What else an elevation leaves, no login did.
+            other.one_of_several |= other.whose.is_login() || !whose.is_login();
+            one_of_several |= whose.is_login() || !other.whose.is_login();
         }
         let window = Window {
             look: self.seen.look,
@@ -155,6 +164,7 @@ impl Ledger {
         };
         if window.let_in {
             window.ended.get_or_insert(at);
+            window.compared |= window.whose.is_login();
         } else {
             self.windows.remove(id);
         }
@@ -250,6 +260,12 @@ impl Ledger {
 }
 
 impl Window {
+    /// True where a program of this group is of interest, None for one that does not run as its group.
+    pub(crate) fn looks_for(&self, runs_as: Option<u32>) -> bool {
+        let gids = &self.whose.gids;
+        gids.is_empty() || runs_as.is_some_and(|gid| gids.contains(&gid))
+    }
+
     /// True where a file that changed at `at` may have changed while it was open. Files are stamped with the time of the last tick.
     pub(crate) fn holds(&self, at: Timestamp) -> bool {
         let from = self.earliest().checked_sub(TICK).unwrap_or(self.from);

@@ -52,7 +52,7 @@ pub(crate) struct Residue(UnboundedSender<Asked>);
 
 #[derive(Debug)]
 enum Asked {
-    /// An elevation is being opened: look, then say so.
+    /// An elevation is being opened: look, then say so. Or a login, for which there is nothing to look at yet.
     Opening(Whose, oneshot::Sender<()>),
     /// Its caller is told yes; false where the look was not done by then.
     LetIn(String, bool),
@@ -95,7 +95,13 @@ impl Residue {
         let _ = self.0.send(Asked::LetIn(before.id, in_time));
     }
 
-    /// Nothing is left of a session or an elevation. Sessions leave nothing that is looked for.
+    /// A login with groups is let in. Nothing is compared for it, so that nobody waits.
+    pub(crate) fn login(&self, whose: Whose) {
+        let before = self.opening(whose);
+        let _ = self.0.send(Asked::LetIn(before.id, true));
+    }
+
+    /// Nothing is left of a session or an elevation. Sessions without groups leave nothing that is looked for.
     pub(crate) fn ended(&self, id: &str) {
         let _ = self.0.send(Asked::Ended(id.to_owned()));
     }

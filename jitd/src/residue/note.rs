@@ -101,6 +101,7 @@ mod tests {
             login: "l".repeat(32),
             principal: Some("p".repeat(64)),
             grant: Some("g7".to_owned()),
+            gids: Default::default(),
         };
         ledger.open(whose, jiff::Timestamp::UNIX_EPOCH, true);
         ledger.windows["abcdefgh23"].clone()

@@ -25,10 +25,19 @@ const BEFORE: Duration = Duration::from_millis(20);
 /// What a search found.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// With the time that its inode changed last.
-    pub(super) programs: Vec<(Timestamp, Item)>,
+    pub(super) programs: Vec<Program>,
     /// False where it was cut short.
     pub(super) whole: bool,
+}
+
+/// A program that runs as somebody else.
+#[derive(Debug)]
+pub(super) struct Program {
+    /// When its inode changed last.
+    pub(super) at: Timestamp,
+    pub(super) item: Item,
+    /// The group that it runs as, where that is its file's.
+    pub(super) runs_as: Option<u32>,
 }
 
 /// Searches this machine's file systems for what changed since `since`, at the lowest priority: for a thread of its own.
@@ -76,7 +85,11 @@ fn search_below(roots: Vec<PathBuf>, since: Timestamp, elsewhere: impl Fn(&Path)
                     Change::Changed
                 };
                 let place = Place::new(kind, &entry.path());
-                found.programs.push((at, Item { place, change }));
+                found.programs.push(Program {
+                    at,
+                    item: Item { place, change },
+                    runs_as: is_setgid(&metadata).then(|| metadata.gid()),
+                });
             }
         }
     }
@@ -90,19 +103,23 @@ fn changed(file: &Metadata) -> Option<Timestamp> {
 
 fn powers(path: &Path, file: &Metadata) -> Option<Kind> {
     const SETUID: u32 = 0o4000;
-    const SETGID_AND_RUN: u32 = 0o2010;
     const RUN: u32 = 0o111;
     let mode = file.mode();
     if mode & SETUID != 0 {
         return Some(Kind::Setuid);
     }
-    // Without the group's x the bit means mandatory locking, or nothing.
-    if mode & SETGID_AND_RUN == SETGID_AND_RUN {
+    if is_setgid(file) {
         return Some(Kind::Setgid);
     }
     let capable = mode & RUN != 0
         && rustix::fs::lgetxattr_query(path, "security.capability").is_ok_and(|length| length > 0);
     capable.then_some(Kind::Capability)
+}
+
+/// Without the group's x the bit means mandatory locking, or nothing.
+fn is_setgid(file: &Metadata) -> bool {
+    const SETGID_AND_RUN: u32 = 0o2010;
+    file.mode() & SETGID_AND_RUN == SETGID_AND_RUN
 }
 
 #[cfg(test)]
@@ -147,7 +164,17 @@ mod tests {
             path == elsewhere
         });
         assert!(found.whole);
-        let mut items: Vec<_> = found.programs.into_iter().map(|(_, item)| item).collect();
+        let runs_as: Vec<_> = found
+            .programs
+            .iter()
+            .filter_map(|program| program.runs_as)
+            .collect();
+        assert_eq!(runs_as, [fs::metadata(path("new")).unwrap().gid()]);
+        let mut items: Vec<_> = found
+            .programs
+            .into_iter()
+            .map(|program| program.item)
+            .collect();
         items.sort_by(|a, b| a.place.cmp(&b.place));
         assert_eq!(
             items,

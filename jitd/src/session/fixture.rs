@@ -101,6 +101,8 @@ pub(super) fn held(kind: Kind, seed: u8, leader: Process) -> Held {
             now: Timestamp::UNIX_EPOCH,
             within: None,
             used: Default::default(),
+            groups: Default::default(),
+            lacking: Default::default(),
         },
         standing: Some(grant()),
         parent: None,

@@ -186,6 +186,11 @@ impl Held {
         along.chain([own]).min_by_key(|live| live.until)
     }
 
+    /// True of a login that was given Unix groups.
+    pub(crate) fn has_groups(&self) -> bool {
+        !self.query.groups.is_empty()
+    }
+
     /// The end that is known by now.
     pub(crate) fn until(&self) -> Option<Timestamp> {
         self.first_to_end().map(|live| live.until)
@@ -248,6 +253,7 @@ impl Held {
             tty: self.query.tty.clone(),
             enforced: self.enforce,
             idle_after_seconds: self.idle.as_ref().map(|idle| idle.time().seconds()),
+            groups: self.query.groups.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -275,6 +275,7 @@ fn why_over(was: Option<&Live>, withdrawn: bool, code: Code, now: Timestamp) -> 
         | Code::DemandsUnknown
         | Code::NotFromThere
         | Code::UsedUp
+        | Code::GroupNotGiven
             if withdrawn =>
         {
             Code::EndWithdrawn
@@ -286,7 +287,8 @@ fn why_over(was: Option<&Live>, withdrawn: bool, code: Code, now: Timestamp) -> 
         | Code::NeedsKey
         | Code::DemandsUnknown
         | Code::NotFromThere
-        | Code::UsedUp => Code::EndNotCovered,
+        | Code::UsedUp
+        | Code::GroupNotGiven => Code::EndNotCovered,
         // The grants don't count now, whatever they say.
         other => other,
     };
@@ -382,6 +384,7 @@ mod tests {
             Code::DemandsUnknown,
             Code::NotFromThere,
             Code::UsedUp,
+            Code::GroupNotGiven,
         ] {
             assert_eq!(withdrawn(until(101), code), Code::EndWithdrawn, "{code}");
             assert_eq!(withdrawn(until(99), code), Code::EndExpired, "{code}");

@@ -185,8 +185,10 @@ impl Sessions {
     /// # Errors
     /// JIT-130 where the caller is not the leader of a logind session in a scope of its own (T14), JIT-131 where an end could not be
     /// armed, JIT-140 where it could not be recorded, and the judge's code where it is over by now.
-    pub async fn open_login(&self, opening: Opening) -> Result<SessionId, Refused> {
-        in_a_task(Arc::clone(&self.0).open_login(opening)).await
+    pub async fn open_login(&self, opening: Opening) -> Result<control::Session, Refused> {
+        let id = in_a_task(Arc::clone(&self.0).open_login(opening)).await?;
+        let held = self.0.held(&id).ok_or_else(open::gone)?;
+        Ok(held.describe())
     }
 
     /// Moves the caller into a scope of its own that ends with the grant and with the scope it came from, and arms both its ends
@@ -197,6 +199,11 @@ impl Sessions {
     /// over by now. The caller is to be refused then: it may already be in a scope that is about to be ended.
     pub async fn open_elevation(&self, opening: Opening) -> Result<SessionId, Refused> {
         in_a_task(Arc::clone(&self.0).open_elevation(opening)).await
+    }
+
+    /// The login `id` was given these groups: what it leaves of them is looked for when nothing is left of it.
+    pub fn given_groups(&self, id: &SessionId, gids: BTreeSet<u32>) {
+        self.0.given_groups(id, gids);
     }
 
     /// Registers the user manager that the caller is about to become, and arms both its ends before it returns (T16).

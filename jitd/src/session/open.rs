@@ -1,10 +1,11 @@
 //! Letting a caller in: only once both ends stand behind it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jit_grant::{Action, Code};
+use jit_grant::{Action, Code, GroupName};
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde::Serialize;
 
@@ -89,7 +90,23 @@ impl Inner {
             login: held.query.login.to_string(),
             principal: live.map(|live| live.principal.to_string()),
             grant: live.map(|live| live.grant.to_string()),
+            gids: BTreeSet::new(),
         }))
+    }
+
+    /// From now on what the login `id`, which was given these groups, leaves of them is looked for at its end.
+    pub(super) fn given_groups(&self, id: &SessionId, gids: BTreeSet<u32>) {
+        let Some(held) = self.held(id).filter(|_| !gids.is_empty()) else {
+            return;
+        };
+        let live = held.live.as_ref();
+        self.residue.login(residue::Whose {
+            id: held.id.to_string(),
+            login: held.query.login.to_string(),
+            principal: live.map(|live| live.principal.to_string()),
+            grant: live.map(|live| live.grant.to_string()),
+            gids,
+        });
     }
 
     async fn hold_elevation(
@@ -190,7 +207,13 @@ impl Inner {
         held.audit_session = Self::audit_session(&table, kind, opening);
         let login = held.parent.as_ref().unwrap_or(&id);
         let login = login_above(&table, login).unwrap_or_else(|| login.clone());
-        held.live = match self.judge.open(&mut held.query, login.as_str()) {
+        let standing = match kind {
+            Kind::Login if opening.enforce => {
+                self.judge.open_with_groups(&mut held.query, login.as_str())
+            }
+            _ => self.judge.open(&mut held.query, login.as_str()),
+        };
+        held.live = match standing {
             Standing::Live(live) => Some(live),
             Standing::Over { code, message } if opening.enforce => {
                 return Err(Refused { code, message });
@@ -353,6 +376,8 @@ impl Inner {
             leader: i32,
             scopes: Vec<&'a str>,
             enforced: bool,
+            #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+            groups: &'a BTreeSet<GroupName>,
         }
         let opened = Opened {
             whose: held.whose(),
@@ -368,6 +393,7 @@ impl Inner {
                 .map(|scope| scope.unit.as_str())
                 .collect(),
             enforced: held.enforce,
+            groups: &held.query.groups,
         };
         self.record.write(&held.kind.event("opened"), opened)
     }

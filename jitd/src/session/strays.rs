@@ -51,6 +51,12 @@ impl Asked {
         audit_session.is_some() && self.held.audit_session == audit_session
     }
 
+    /// What a login with groups had moved into its user's manager (`systemd-run --user --scope`) has these groups there, too, and that
+    /// manager goes on while any grant opens the login. What the manager itself began has neither groups nor this audit session.
+    fn looks_in_its_manager(&self, cgroup: &str) -> bool {
+        self.held.has_groups() && in_a_manager(cgroup)
+    }
+
     /// In other users' managers, which are ended as units.
     fn looks_elsewhere(&self) -> bool {
         self.signals.is_empty() && !self.held.others.is_empty()
@@ -107,10 +113,10 @@ impl Inner {
         !known.is_empty()
     }
 
-    /// What `held` left outside, where it is an elevation: root alone moves a process out of a login. What began before it was not
-    /// left by it.
+    /// What `held` left outside, where it is an elevation: root alone moves a process out of a login, but into its user's manager. So of
+    /// a login that counts where it had groups. What began before it was not left by it.
     pub(super) async fn strays_left_by(self: &Arc<Self>, held: &Held) -> Vec<Process> {
-        if held.kind != Kind::Elevation {
+        if held.kind != Kind::Elevation && !held.has_groups() {
             return Vec::new();
         }
         let mut strays = self.signal_strays(held, &[]).await;
@@ -165,6 +171,7 @@ impl Inner {
             // What is held by now, not when the look began: whatever was let in since is no stray.
             let spared = self.table().spares(process, &cgroup);
             for (one, found) in asked.iter().zip(&mut found) {
+                let spared = spared && !one.looks_in_its_manager(&cgroup);
                 let left_a_scope = one.is_of(audit_session) && !spared;
                 let elsewhere = one.looks_elsewhere() && one.held.began_elsewhere(process, &cgroup);
                 if left_a_scope || elsewhere {
@@ -303,5 +310,24 @@ mod tests {
         assert!(spared.spares(this(), "/"));
         drop(child.stdin.take());
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn what_a_login_with_groups_moved_into_its_manager_is_a_stray_of_it_and_of_no_other() {
+        let manager = "/user.slice/user-1.slice/user@1.service/app.slice/run-r1.scope";
+        let asked = |groups: &[&str]| {
+            let mut login = held(Kind::Login, 1, this());
+            login.query.groups = groups.iter().map(|name| name.parse().unwrap()).collect();
+            let (found, _) = oneshot::channel();
+            let signals = &SIGNALS;
+            Asked {
+                held: login,
+                signals,
+                found,
+            }
+        };
+        assert!(asked(&["adm"]).looks_in_its_manager(manager));
+        assert!(!asked(&[]).looks_in_its_manager(manager));
+        assert!(!asked(&["adm"]).looks_in_its_manager("/user.slice/user-1.slice/session-1.scope"));
     }
 }

@@ -22,6 +22,11 @@ pub trait Judge: Send + Sync {
         self.standing(query)
     }
 
+    /// [`Judge::open`] of a login that gets the groups of its grants: `query.groups` says which.
+    fn open_with_groups(&self, query: &mut Query, login: &str) -> Standing {
+        self.open(query, login)
+    }
+
     /// Writes down what was used up. Whoever was let in by it is told so only then.
     ///
     /// # Errors

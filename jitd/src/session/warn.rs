@@ -117,6 +117,8 @@ mod tests {
             now: second(since),
             within: None,
             used: Default::default(),
+            groups: Default::default(),
+            lacking: Default::default(),
         };
         let standing = Some(Live {
             grant: "g7".parse().unwrap(),

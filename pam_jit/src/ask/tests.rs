@@ -85,6 +85,10 @@ impl Host for Fake {
 }
 
 fn run(host: &Fake, phase: Phase, line: &str) -> Outcome {
+    asked(host, phase, line).outcome
+}
+
+fn asked(host: &Fake, phase: Phase, line: &str) -> Answer {
     let words: Vec<_> = line
         .split_whitespace()
         .map(|word| CString::new(word).unwrap())
@@ -103,6 +107,7 @@ fn verdict(allow: bool) -> Verdict {
         message: None,
         grant: None,
         until: None,
+        gids: Vec::new(),
     }
 }
 
@@ -321,4 +326,27 @@ fn outcomes_have_the_codes_that_were_promised() {
     assert_eq!(Outcome::Allowed.code(), PamResultCode::PAM_SUCCESS);
     assert_eq!(Outcome::Refused.code(), PamResultCode::PAM_PERM_DENIED);
     assert_eq!(Outcome::Ignored.code(), PamResultCode::PAM_IGNORE);
+}
+
+#[test]
+fn groups_come_with_a_yes_of_a_line_that_enforces_and_with_nothing_else() {
+    let with_groups = || {
+        Ok(Verdict {
+            gids: vec![4],
+            ..verdict(true)
+        })
+    };
+    let no = || {
+        Ok(Verdict {
+            gids: vec![4],
+            ..verdict(false)
+        })
+    };
+    let gids = |answer: fn() -> Result<Verdict, ClientError>, line: &str| {
+        asked(&Fake::answering(answer), Phase::Open, line).gids
+    };
+    assert_eq!(gids(with_groups, "enforce after"), [4]);
+    assert_eq!(gids(with_groups, "monitor after"), [0; 0]);
+    assert_eq!(gids(no, "enforce after"), [0; 0]);
+    assert_eq!(gids(silent, "enforce after"), [0; 0]);
 }

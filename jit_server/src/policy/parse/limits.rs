@@ -26,6 +26,7 @@ impl Reader<'_> {
             login_from: login_from?,
             single_use: single_use?,
             idle: idle?,
+            ..Limits::default()
         })
     }
 

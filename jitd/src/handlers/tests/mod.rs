@@ -1,4 +1,5 @@
 mod control;
+mod groups;
 mod keys;
 mod limits;
 

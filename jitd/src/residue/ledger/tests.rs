@@ -12,6 +12,7 @@ fn whose(id: &str) -> Whose {
         login: "ann".to_owned(),
         principal: None,
         grant: None,
+        gids: BTreeSet::new(),
     }
 }
 
@@ -160,4 +161,32 @@ fn a_clock_that_was_set_back_does_not_narrow_the_search() {
     let window = ledger.close("a").unwrap();
     assert!([5, 7, 10].iter().all(|second| window.holds(at(*second))));
     assert!(!window.holds(at(4)) && !window.holds(at(11)));
+}
+
+#[test]
+fn a_login_with_groups_waits_for_the_search_alone_and_for_programs_of_its_groups() {
+    let mut ledger = Ledger::default();
+    ledger.saw(with(&[1]));
+    let login = Whose {
+        gids: [4].into(),
+        ..whose("l")
+    };
+    ledger.open(login, at(10), true);
+    ledger.let_in("l", true);
+    opened(&mut ledger, "e");
+    assert!(
+        !ledger.windows["e"].one_of_several,
+        "no login does what it looks for"
+    );
+    assert!(
+        ledger.windows["l"].one_of_several,
+        "root could have made such a program"
+    );
+    assert_eq!(ledger.to_scan(), None);
+    ledger.end("l", at(20));
+    assert!(!ledger.waits_for_a_look() && ledger.compare_ended(true).is_empty());
+    assert_eq!(ledger.to_scan(), Some((at(10), ["l".to_owned()].into())));
+    let window = ledger.close("l").unwrap();
+    assert!(window.looks_for(Some(4)) && !window.looks_for(Some(33)) && !window.looks_for(None));
+    assert!(ledger.windows["e"].looks_for(None));
 }

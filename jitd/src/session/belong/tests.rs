@@ -78,6 +78,8 @@ fn opening(peer: &Peer, action: Action) -> Opening {
             now: Timestamp::UNIX_EPOCH,
             within: None,
             used: Default::default(),
+            groups: Default::default(),
+            lacking: Default::default(),
         },
         standing: None,
         parent: None,

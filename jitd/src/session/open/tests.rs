@@ -76,6 +76,8 @@ fn opening(action: Action, parent: Option<&SessionId>) -> Opening {
             now: Timestamp::UNIX_EPOCH,
             within: None,
             used: Default::default(),
+            groups: Default::default(),
+            lacking: Default::default(),
         },
         standing: None,
         parent: parent.cloned(),
