@@ -6,6 +6,7 @@ mod changes;
 mod conditions;
 mod document;
 mod file;
+mod groups;
 mod hosts;
 mod hours;
 mod limits;

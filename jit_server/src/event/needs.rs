@@ -159,6 +159,8 @@ fn of_limits(limits: &Limits) -> Option<&'static str> {
         login_from: _,
         single_use: _,
         idle,
+        // Without them its logins may do less.
+        groups: _,
     } = limits;
     idle.map(|_| "a grant whose logins may not be left alone")
 }
@@ -206,6 +208,7 @@ mod tests {
             ),
             (&requested, json!({ "logins": { "web-1": "postgres" } })),
             (&granted, json!({ "limits": { "single_use": true } })),
+            (&granted, json!({ "limits": { "groups": ["adm"] } })),
             (
                 &granted,
                 json!({ "limits": { "login_from": ["192.0.2.0/24"] } }),

@@ -46,6 +46,7 @@ impl Reader<'_> {
             self.advise_on("approve", problem, table, path);
         }
         self.advise_on_later(role, table, path);
+        self.advise_on_groups(role, table, path);
         if role.actions.contains(&Action::Jobs) && role.limits.login_from.is_some() {
             let problem = "jobs come from no network, so that none ever runs by this role; leave jobs out, or have them in a role of their own";
             self.advise_on("login_from", problem.to_owned(), table, path);

@@ -111,6 +111,9 @@ pub struct RoleDocument {
     /// A login at which nobody does anything for so long is ended. null: it may be left alone.
     #[serde(default)]
     pub idle_seconds: Option<u32>,
+    /// Unix groups that logins by it are in.
+    #[serde(default)]
+    pub groups: Vec<String>,
 }
 
 /// A stage of approval.
@@ -245,12 +248,13 @@ impl RoleDocument {
             single_use: role.limits.single_use,
             idle_seconds: role.limits.idle.map(IdleTime::seconds),
             login_from: role.limits.login_from.as_ref().map(LoginNetworks::listed),
+            groups: role.limits.groups.listed(),
         }
     }
 
     /// What is said of it, in the order in which people ask: a question and its answer each.
     #[must_use]
-    pub fn said(&self) -> [(&'static str, String); 15] {
+    pub fn said(&self) -> [(&'static str, String); 16] {
         let longest = in_words(self.longest_seconds);
         let extended = match self.extendable_seconds.map(in_words) {
             None => "no".to_owned(),
@@ -291,6 +295,7 @@ impl RoleDocument {
             ("Logins come from", self.login_from_in_words()),
             ("A grant opens", logins.to_owned()),
             ("A login left alone", self.idle_in_words()),
+            ("Its logins' Unix groups", self.groups_in_words()),
         ]
     }
 
@@ -376,6 +381,15 @@ impl RoleDocument {
     pub fn idle_in_words(&self) -> String {
         let ends = |seconds| format!("ends after {}", in_words(seconds));
         self.idle_seconds.map_or_else(|| "goes on".to_owned(), ends)
+    }
+
+    /// Groups that it gives.
+    #[must_use]
+    pub fn groups_in_words(&self) -> String {
+        if self.groups.is_empty() {
+            return "those of the account".to_owned();
+        }
+        format!("{} beside those of the account", self.groups.join(", "))
     }
 
     /// How many of whom must approve.

@@ -18,5 +18,11 @@ pub fn in_words(limits: &Limits) -> Vec<String> {
             length_in_words(time.seconds())
         )
     });
-    from.into_iter().chain(once).chain(idle).collect()
+    let groups = &limits.groups;
+    let groups = (!groups.is_empty()).then(|| {
+        let groups = groups.listed().join(", ");
+        format!("its logins are in the Unix groups {groups}")
+    });
+    let all = from.into_iter().chain(once).chain(idle);
+    all.chain(groups).collect()
 }

@@ -158,6 +158,7 @@ impl Reader<'_> {
         let limits = self.limits(table, path);
         let (actions, approval) = (actions?, approve?);
         let limits = self.limits_of(limits?, &actions, table, path)?;
+        self.usable_groups(&limits.groups, &actions, table, path)?;
         // Whoever was root may have handed the login what outlasts the elevation (T17).
         let opens_root = opens_root(&actions);
         let role = Role {

@@ -19,6 +19,8 @@ const APPROVAL: usize = 192;
 const KEY: usize = 56;
 /// The most bytes of a limit's name, and of what is said there but networks.
 const LIMIT: usize = 32;
+/// The most bytes of a Unix group.
+const GROUP: usize = 36;
 /// The most bytes of a network.
 const NETWORK: usize = 48;
 
@@ -111,7 +113,8 @@ fn bytes_of(
     let networks = limits.login_from.as_ref();
     let networks = networks.map_or(0, |networks| networks.listed().len());
     // Each stands in the grant and in `crit`.
-    let limited = limits.names().len() * 2 * LIMIT + networks * NETWORK;
+    let groups = limits.groups.iter().count();
+    let limited = limits.names().len() * 2 * LIMIT + networks * NETWORK + groups * GROUP;
     FIXED + names + said + approvals * APPROVAL + keys * KEY + limited
 }
 

@@ -9,7 +9,7 @@ use super::super::in_words;
 use super::super::reader::{Reader, Value};
 
 /// Their keys in a role's table.
-pub(super) const KEYS: &[&str] = &["login_from", "single_use", "idle"];
+pub(super) const KEYS: &[&str] = &["login_from", "single_use", "idle", "groups"];
 
 impl Reader<'_> {
     pub(super) fn limits(&mut self, table: &DeTable<'_>, path: &str) -> Option<Limits> {
@@ -22,11 +22,12 @@ impl Reader<'_> {
         let idle = self
             .optional(table, path, "idle", Self::idle_time)
             .map_or(Some(None), |time| time.map(Some));
+        let groups = self.unix_groups(table, path);
         Some(Limits {
             login_from: login_from?,
             single_use: single_use?,
             idle: idle?,
-            ..Limits::default()
+            groups: groups?,
         })
     }
 

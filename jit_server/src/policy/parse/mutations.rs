@@ -63,6 +63,7 @@ asked_from = ["10.0.0.0/8", "socket"]
 login_from = ["10.1.0.0/16", "2001:db8::/32"]
 single_use = true
 idle = "15m"
+groups = ["adm", "www-data"]
 labels = { env = "prod", tier = ["web", "api"] }
 actions = ["ssh"]
 longest = "1h"
@@ -224,6 +225,7 @@ fn wider(before: &RoleDocument, after: &RoleDocument) -> Vec<&'static str> {
                     .idle_seconds
                     .is_some_and(|_| after.idle_seconds <= before.idle_seconds),
         ),
+        ("groups", among(&after.groups, &before.groups)),
         ("overrun", after.overrun <= before.overrun),
         (
             "start_within",

@@ -273,3 +273,35 @@ fn an_explanation_says_which_host_does_not_enforce_what() {
         (Outcome::Met, "web-1 enforces login_from")
     );
 }
+
+#[test]
+fn a_role_with_groups_is_had_where_they_are_given_and_extended_while_they_are_the_same() {
+    let with = |groups: &str| {
+        let text = LIMITED.replace("login_from = [\"10.0.0.0/8\"]", groups);
+        check_text("policy.toml", &text).unwrap()
+    };
+    let adm = with("groups = [\"adm\"]");
+    let mut history = History::new();
+    history.announces(begin(), "web-1", &["login_from", "single_use"]);
+    let refused = history.wants_under(&adm, begin(), 0, ask("office", 600));
+    assert_eq!(code(refused), Some("host-cannot-enforce"));
+    history.announces(begin(), "web-1", &["groups"]);
+    for (person, wanted) in [(0, ask("office", 600)), (1, approve(1, None))] {
+        history.wants_under(&adm, begin(), person, wanted).unwrap();
+    }
+    let grant = told(&history).grants.pop().unwrap();
+    assert_eq!(grant.limits.groups.listed(), ["adm"]);
+    assert_eq!(grant.crit, ["groups"]);
+    for other in [
+        with("groups = [\"adm\", \"www-data\"]"),
+        with("groups = [\"www-data\"]"),
+        lifted(),
+    ] {
+        let refused = history.wants_under(&other, begin(), 0, extend(1, 60));
+        assert_eq!(code(refused), Some("limits-changed"));
+    }
+    history
+        .wants_under(&adm, begin(), 0, extend(1, 60))
+        .unwrap();
+    assert_eq!(told(&history).grants[0].limits.groups.listed(), ["adm"]);
+}
