@@ -52,7 +52,10 @@ async fn all_servers_go_by_the_policy_on_record_whatever_their_own_files_have() 
     let root = two.other.as_("root");
     root.post("/v1/users", dave).await.is(202);
     let next = POLICY.replace("4h", "3h");
-    let next = format!("changes_need = {{ groups = [\"leads\"] }}\n{next}");
+    // As long as a policy may nearly be: the record has all of it.
+    let comment = format!("# {}\n", "why it is so ".repeat(10)).repeat(7_000);
+    let next = format!("changes_need = {{ groups = [\"leads\"] }}\n{comment}{next}");
+    assert!((900_000..1 << 20).contains(&next.len()));
     let wanted = json!({ "policy": next, "users": null, "hosts": null, "dry_run": false });
     two.one.as_("root").post("/v1/apply", wanted).await.is(202);
     confirms(&elsewhere, &carol, "c2").await.is(200);

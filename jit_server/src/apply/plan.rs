@@ -1,5 +1,6 @@
 //! From how things are to how they are wanted.
 
+mod confirmers;
 mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -134,6 +135,11 @@ pub fn plan(
         user.is_some_and(UserSet::is_service)
     });
     planner.plan.warnings.extend(stuck);
+    let few = match &wanted.users {
+        Some(users) => confirmers::too_few(of_policy, users.values(), now),
+        None => confirmers::too_few(of_policy, state.directory.users(), now),
+    };
+    planner.plan.warnings.extend(few);
     let mut plan = planner.plan;
     plan.lost = Loss::of(state, &plan.events, now);
     Ok(plan)

@@ -55,6 +55,8 @@ impl Event {
             Self::UserTokenMade(made) => of_token(made),
             Self::Requested(requested) => of_request(requested),
             Self::Granted(granted) => of_grant(granted),
+            // Its kind speaks for itself, and not for what is new of users by then.
+            Self::ChangeProposed(proposed) => proposed.wanted.users.iter().find_map(of_user),
             _ => None,
         };
         third.or(second.map(|what| (2, what)))
