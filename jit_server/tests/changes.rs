@@ -47,6 +47,14 @@ async fn what_root_wants_of_a_user_waits_until_somebody_else_has_confirmed_it() 
     let again = root.post("/v1/users", dave()).await.is(202);
     assert_eq!(again["held"]["change"], "c1", "the same waits already");
 
+    for (who, waits) in [
+        ("bob", json!(["c1"])),
+        ("alice", json!([])),
+        ("root", json!([])),
+    ] {
+        let whoami = held.running.as_(who).get("/v1/whoami").await.is(200);
+        assert_eq!(whoami["to_confirm"], waits, "{who}");
+    }
     let shown = held.gets(&held.bob, "/v1/changes/c1").await.is(200);
     assert_eq!(shown["summary"], json!(["+ user dave: login dave"]));
     assert_eq!(shown["now"]["changes"][0]["details"], json!(["login dave"]));

@@ -38,6 +38,8 @@ pub(super) struct Whoami {
     until: Option<Timestamp>,
     /// How many more of them there are.
     to_review_more: usize,
+    /// Changes that wait, and that the user may confirm and has not.
+    to_confirm: Vec<String>,
 }
 
 /// The token that a caller is known by.
@@ -75,6 +77,17 @@ pub(super) async fn whoami(State(server): State<Arc<Server>>, caller: Caller) ->
         let newest = newest.map(|request| request.asked.request.to_string());
         (newest.collect(), more)
     });
+    let now = server.now();
+    let to_confirm = principal.map(|name| {
+        server.look(|state| {
+            let waiting = state.pending_changes();
+            let his = waiting.filter(|change| {
+                let given = change.confirmed.iter().any(|given| given.by == *name);
+                !given && state.may_confirm(name, now)
+            });
+            his.map(|change| change.id.to_string()).collect()
+        })
+    });
     let until = principal.and_then(|name| server.look(|state| state.directory.user(name)?.until));
     Json(Whoami {
         administrator: caller == Caller::Administrator,
@@ -88,6 +101,7 @@ pub(super) async fn whoami(State(server): State<Arc<Server>>, caller: Caller) ->
         to_review,
         until,
         to_review_more,
+        to_confirm: to_confirm.unwrap_or_default(),
     })
 }
 

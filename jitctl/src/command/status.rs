@@ -24,13 +24,15 @@ pub(super) async fn run(here: &Here) -> Result<Exit, Error> {
     let daemon = here.daemon().status();
     let caller = caller(here).await;
     let until = caller.as_ref().and_then(|caller| caller.until);
+    let to_confirm = caller.as_ref().map(|caller| caller.to_confirm.clone());
+    let to_confirm = to_confirm.unwrap_or_default();
     let (lock, to_review, more) = caller.map_or((None, Vec::new(), 0), |caller| {
         (caller.lock, caller.to_review, caller.to_review_more)
     });
     if here.json {
         let services: Vec<_> = services.iter().map(|service| json!({ "service": service.name, "mode": mode_word(service), "covered_by": service.covered_by, "left_seconds": left(here, service) })).collect();
         here.screen
-            .json(&json!({ "jitd": daemon.as_ref().ok(), "services": services, "lock": lock, "to_review": to_review, "to_review_more": more, "until": until }));
+            .json(&json!({ "jitd": daemon.as_ref().ok(), "services": services, "lock": lock, "to_review": to_review, "to_review_more": more, "until": until, "to_confirm": to_confirm }));
     } else {
         if let Some(lock) = &lock {
             here.screen.say(locked(here, lock));
@@ -48,6 +50,13 @@ pub(super) async fn run(here: &Here) -> Result<Exit, Error> {
                 "Break-glass roles were used, and you have to review that: {}{}. `jitctl show {first}`, and when it has ended `jitctl review {first} --comment TEXT`",
                 to_review.join(" "),
                 if more == 0 { String::new() } else { format!(" and {more} more") },
+            )));
+            here.screen.say("");
+        }
+        if let Some(first) = to_confirm.first() {
+            here.screen.say(clean(&format!(
+                "Changes wait that you may confirm: {}. `jitctl show {first}`",
+                to_confirm.join(" "),
             )));
             here.screen.say("");
         }

@@ -25,6 +25,9 @@ pub(crate) struct Whoami {
     /// How many more of them there are.
     #[serde(default)]
     pub(crate) to_review_more: usize,
+    /// Changes that the caller may confirm and has not.
+    #[serde(default)]
+    pub(crate) to_confirm: Vec<String>,
 }
 
 /// The token that the caller is known by.

@@ -102,3 +102,15 @@ fn a_refusal_of_a_confirmation_is_told() {
     assert_eq!(refused.code, 3, "{}", refused.err);
     assert!(refused.err.contains("known by a token"), "{}", refused.err);
 }
+
+#[test]
+fn somebody_who_may_confirm_a_change_learns_so_from_status() {
+    let host = Host::enrolled().with_server();
+    let whoami = json!({ "administrator": false, "principal": "bob", "lock": null, "to_review": [], "to_confirm": ["c1", "c2"] });
+    host.server_says("GET /v1/whoami", 200, whoami);
+    let said = host.jitctl(&["status"]).out;
+    let told = "Changes wait that you may confirm: c1 c2. `jitctl show c1`\n";
+    assert!(said.starts_with(told), "{said}");
+    let json = host.jitctl(&["status", "--json"]).json();
+    assert_eq!(json["to_confirm"], json!(["c1", "c2"]));
+}
