@@ -80,6 +80,14 @@ impl Terminal {
             .context("typing at the terminal")
     }
 
+    /// One more keyboard, for somebody else who types at it.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn keyboard(&self) -> Result<File> {
+        self.keyboard.try_clone().context("one more keyboard")
+    }
+
     /// Waits for a prompt, then answers it.
     ///
     /// # Errors
