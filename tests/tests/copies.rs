@@ -12,7 +12,8 @@ use jit_tests::wait::{self, Deadline};
 use jit_tests::{database, packages, promises};
 use serde_json::Value;
 
-const UNITS: &str = "jit-server.socket jit-server-tls.socket jit-server.service";
+/// In the order in which the guide stops them.
+const UNITS: &str = "jit-server-tls.socket jit-server.socket jit-server.service";
 /// Where the copying unit finds where its database is.
 const ADDRESS: &str = "/etc/jit-server/copy-database";
 /// What the guide has for a database on another machine.

@@ -484,11 +484,11 @@ fn a_removed_host_ends_what_is_open_and_comes_back_with_a_token(fleet: &Fleet) -
 
 /// As docs/fleet.md has it.
 const COPY: &str = "set -e
-    systemctl stop jit-server.socket jit-server-tls.socket jit-server.service
+    systemctl stop jit-server-tls.socket jit-server.socket jit-server.service
     cp --archive /var/lib/jit-server /root/jit-server.copy
     systemctl start jit-server-tls.socket jit-server.socket jit-server.service";
 const PUT_BACK: &str = "set -e
-    systemctl stop jit-server.socket jit-server-tls.socket jit-server.service
+    systemctl stop jit-server-tls.socket jit-server.socket jit-server.service
     mv /var/lib/jit-server /root/jit-server.before
     cp --archive /root/jit-server.copy /var/lib/jit-server
     systemctl start jit-server-tls.socket jit-server.socket jit-server.service";

@@ -209,7 +209,7 @@ fn a_copy_of_the_record_goes_along_and_is_put_back_as_the_guide_has_it(site: &Si
         Ok(come_to.is_some_and(|come_to| come_to >= last).then_some(()))
     })?;
     host.sh(&format!(
-        "systemctl stop jit-server.socket jit-server-tls.socket jit-server.service;\
+        "systemctl stop jit-server-tls.socket jit-server.socket jit-server.service;\
          ! systemctl is-active --quiet jit-server-copy;\
          mkdir /root/before; mv {state}/jit-server.db* /root/before/;\
          cp --archive {record}/jit-server.db* {state}/;\

@@ -25,7 +25,8 @@ use serde_json::Value;
 const OTHER_URL: &str = "https://other:7443";
 /// Where both servers find where the database is.
 const ADDRESS: &str = "/etc/jit-server/database";
-const UNITS: &str = "jit-server.socket jit-server-tls.socket jit-server.service";
+/// In the order in which the guide stops them.
+const UNITS: &str = "jit-server-tls.socket jit-server.socket jit-server.service";
 /// What one server did holds on a host at the other.
 const HOLDS_WITHIN: Duration = Duration::from_secs(2);
 /// A host whose server is gone has found the other.
