@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::ValueEnum;
 use jiff::{SignedDuration, Timestamp};
+use jit_local::message::control::Session;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -393,7 +394,7 @@ fn sessions(here: &Here) -> Result<(), Error> {
             vec![
                 session.id.clone(),
                 session.kind.clone(),
-                session.login.clone(),
+                login(session),
                 session.principal.clone().unwrap_or_default(),
                 session.service.clone(),
                 session.grant.clone().unwrap_or_default(),
@@ -425,6 +426,14 @@ fn end_of(here: &Here, session: &Session) -> String {
     match session.idle_after_seconds {
         None => until,
         Some(idle) => format!("{until}, or idle for {}", seconds(idle.into())),
+    }
+}
+
+/// Whose login it is, and the Unix groups that it has by grants: `bob (in adm)`.
+fn login(session: &Session) -> String {
+    match session.groups.as_slice() {
+        [] => session.login.clone(),
+        groups => format!("{} (in {})", session.login, groups.join(" ")),
     }
 }
 

@@ -106,7 +106,11 @@ impl Fields<'_> {
         } else {
             ", only watched"
         };
-        Some(format!("{}{}{watched}", self.door()?, self.until()))
+        let groups = match self.list("groups") {
+            none if none.is_empty() => String::new(),
+            groups => format!(", in {}", groups.join(" ")),
+        };
+        Some(format!("{}{groups}{}{watched}", self.door()?, self.until()))
     }
 
     fn ending(&self) -> Option<String> {
