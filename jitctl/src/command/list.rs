@@ -13,7 +13,6 @@ use crate::cli::{List, RequestState};
 use crate::error::{Error, Exit};
 use crate::server::{Approvers, Grant, Host, Locked, Request, Review, Role, RoleStage, Server};
 use crate::words::span;
-use jit_local::message::control::Session;
 
 /// For so long a host is marked that gave cause for an alarm.
 const ALARM_SHOWN: SignedDuration = SignedDuration::from_hours(24);
