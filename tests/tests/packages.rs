@@ -194,6 +194,8 @@ fn a_copy_of_the_record_goes_along_and_is_put_back_as_the_guide_has_it(site: &Si
     let granted = site.open("alice", "operator", 600)?;
     let login = Ssh::new(host, "alice").start("sleep 7411")?;
     site.wait_until_runs("sleep 7411", Deadline::seconds(5))?;
+    // Nothing may come between the copy and the stop: a copy without it is an older one.
+    host.sh("systemctl stop jitd-sync.service")?;
     let last = site.admin(&["audit", "list", "--json"])?;
     let last: serde_json::Value = serde_json::from_str(&last.stdout)?;
     let events = last.as_array().context("no list of events")?;
@@ -214,7 +216,7 @@ fn a_copy_of_the_record_goes_along_and_is_put_back_as_the_guide_has_it(site: &Si
          mkdir /root/before; mv {state}/jit-server.db* /root/before/;\
          cp --archive {record}/jit-server.db* {state}/;\
          mv {record} /root/copy-that-was-put-back;\
-         systemctl start jit-server.socket jit-server.service"
+         systemctl start jit-server.socket jit-server.service jitd-sync.service"
     ))?;
     site.wait_until_current()?;
     ensure!(login.alive()?, "the login ended, though nothing was lost");
