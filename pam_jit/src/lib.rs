@@ -54,11 +54,11 @@ impl PamHooks for PamJit {
         PamResultCode::PAM_IGNORE
     }
 
-    /// Sets the groups of a login's grants, and must not be the reason for setting other credentials to fail.
+    /// Sets the groups of a login's grants. Whatever comes of it, it must not be the reason for setting other credentials to fail.
     fn sm_setcred(handle: &mut PamHandle, arguments: Vec<&CStr>, flags: PamFlag) -> PamResultCode {
         let taking_away = flags & PAM_DELETE_CRED != 0;
-        let mut set = || set_credentials(&mut Transaction::new(handle), &arguments, taking_away);
-        guarded(|| set().code()).unwrap_or(PamResultCode::PAM_IGNORE)
+        let _ = guarded(|| set_credentials(&mut Transaction::new(handle), &arguments, taking_away));
+        PamResultCode::PAM_SUCCESS
     }
 }
 
