@@ -31,7 +31,7 @@ async fn only_root_administers() {
     let whoami = running.as_("root").get("/v1/whoami").await.is(200);
     assert_eq!(
         whoami,
-        json!({ "administrator": true, "principal": null, "lock": null, "token": null, "to_review": [], "to_review_more": 0, "until": null })
+        json!({ "administrator": true, "principal": null, "lock": null, "token": null, "to_confirm": [], "to_review": [], "to_review_more": 0, "until": null })
     );
 }
 
@@ -44,7 +44,7 @@ async fn an_account_that_is_no_user_sees_and_does_nothing() {
     let mallory = running.as_("mallory");
     assert_eq!(
         mallory.get("/v1/whoami").await.is(200),
-        json!({ "administrator": false, "principal": null, "lock": null, "token": null, "to_review": [], "to_review_more": 0, "until": null })
+        json!({ "administrator": false, "principal": null, "lock": null, "token": null, "to_confirm": [], "to_review": [], "to_review_more": 0, "until": null })
     );
     for path in [
         "/v1/roles",
@@ -53,6 +53,7 @@ async fn an_account_that_is_no_user_sees_and_does_nothing() {
         "/v1/audit",
         "/v1/hosts",
         "/v1/locks",
+        "/v1/changes",
         &format!("/v1/requests/{request}"),
     ] {
         mallory.get(path).await.refuses(403, "no-user");
