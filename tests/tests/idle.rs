@@ -31,7 +31,7 @@ approve = { groups = ["approvers"] }
 
 /// What the role says, and what is allowed on top: the kernel's step of 8 s, and 2 s for the end itself.
 const TERMINAL: Duration = Duration::from_secs(70);
-/// Without a terminal: a quarter of the time more.
+/// Without a terminal: 15 s more.
 const CONNECTION: Duration = Duration::from_secs(85);
 /// Whatever is still there by then was kept by what was done at it.
 const LONG: Duration = Duration::from_secs(130);

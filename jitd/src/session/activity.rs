@@ -28,6 +28,8 @@ pub(super) struct Seen {
     /// Bytes that its sshd has read. The outer None: that does not count, all there is are terminals, whose output it is. The inner: it
     /// can't be read.
     pub(super) traffic: Option<Option<u64>>,
+    /// More than before where a command, a copy or a terminal's shell has ended since: what sshd says of those that it has waited for.
+    pub(super) ended: u64,
 }
 
 /// What is seen of the login of `leader`, the process that opened it, with all that is in `cgroups`. None where it can't be read. Where
@@ -41,9 +43,9 @@ pub(super) fn seen(leader: Process, cgroups: &[Cgroup]) -> Option<Seen> {
         .filter_map(|pid| Some((pid, Stat::of(pid).ok()?)))
         .collect();
     // sshd opens the session as root, and serves its channels from a child that is the user's.
-    let serving: Vec<i32> = children(&members, &[leader.pid])
-        .map(|(pid, _)| *pid)
-        .collect();
+    let serving: Vec<(i32, Stat)> = children(&members, &[leader.pid]).copied().collect();
+    let ended = serving.iter().map(|(_, stat)| stat.ended).sum();
+    let serving: Vec<i32> = serving.into_iter().map(|(pid, _)| pid).collect();
     let sshd: Vec<i32> = std::iter::once(leader.pid).chain(serving.clone()).collect();
     let mut numbers = BTreeSet::new();
     for pid in &sshd {
@@ -58,6 +60,7 @@ pub(super) fn seen(leader: Process, cgroups: &[Cgroup]) -> Option<Seen> {
             .map(|number| (*number, last_input(*number)))
             .collect(),
         traffic: (!only_terminals).then(|| sshd.iter().map(|pid| bytes_read(*pid)).sum()),
+        ended,
     })
 }
 

@@ -15,8 +15,8 @@ use super::activity::Seen;
 /// People are told so long before the end, or in the middle of a time that is shorter than two of it.
 const TOLD_BEFORE: Duration = Duration::from_secs(60);
 
-/// What goes over a connection has no time of its own: it is looked at so often in each time that it may stand still.
-const LOOKS: u32 = 4;
+/// What goes over a connection has no time of its own, and a copy beside a terminal is over in a second: it is looked at so often.
+const LOOK: Duration = Duration::from_secs(15);
 
 /// Bytes a second that sshd reads of a connection on which nothing but keepalives go: 52 bytes each
 /// (OpenSSH 9.2 and 10.0), so one every 4 s at most.
@@ -37,8 +37,9 @@ pub(crate) struct Idle {
     terminals: BTreeMap<u32, i64>,
     /// What sshd had read by the last look, where that counts.
     read: Option<u64>,
-    /// True where it has to be looked at for what goes over the connection.
-    by_traffic: bool,
+    /// What the commands that had ended by the last look had come to.
+    #[serde(default)]
+    ended: Option<u64>,
     /// People were told of the end that comes so long after this.
     told: Option<Duration>,
     /// Somebody looks at it now.
@@ -73,7 +74,7 @@ impl Idle {
             looked: boot,
             terminals: BTreeMap::new(),
             read: None,
-            by_traffic: true,
+            ended: None,
             told: None,
             being_looked_at: false,
         }
@@ -102,12 +103,7 @@ impl Idle {
     pub(super) fn next_look(&self) -> Duration {
         let told = self.told == Some(self.last);
         let next = if told { self.due() } else { self.tell_at() };
-        let soon = self.looked + self.time.duration() / LOOKS;
-        if self.by_traffic {
-            next.min(soon)
-        } else {
-            next
-        }
+        next.min(self.looked + LOOK)
     }
 
     /// Takes what was seen. None: nothing could be read, and what was known stays.
@@ -115,7 +111,10 @@ impl Idle {
         if let Some(seen) = seen {
             let typed = self.typed(&seen.terminals, now);
             let moved = self.moved(seen.traffic, now.boot);
-            self.last = self.last.max(typed.max(moved).unwrap_or_default());
+            let before = self.ended.replace(seen.ended);
+            let came_and_went = before.is_some_and(|before| seen.ended > before);
+            let done = typed.max(moved).max(came_and_went.then_some(now.boot));
+            self.last = self.last.max(done.unwrap_or_default());
         }
         self.looked = now.boot;
     }
@@ -168,7 +167,6 @@ impl Idle {
 
     /// Now, where more went over the connection since the last look than keepalives, or it has begun to count since.
     fn moved(&mut self, traffic: Option<Option<u64>>, boot: Duration) -> Option<Duration> {
-        self.by_traffic = traffic.is_some();
         let Some(read) = traffic else {
             self.read = None;
             return None;

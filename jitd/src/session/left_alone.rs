@@ -1,6 +1,7 @@
 //! Logins at which nobody does anything for too long are ended: the grants that hold them open say for how long they may be left alone.
 //!
-//! A login is looked at when it would be over if nothing had been done since the last look, and once before that, to tell people.
+//! A login is looked at now and then for what leaves no time behind, when it would be over if nothing had been done since the last
+//! look, and once before that, to tell people.
 
 use std::sync::Arc;
 

@@ -52,6 +52,8 @@ pub(crate) struct Stat {
     pub(crate) parent: i32,
     /// Device number of the controlling terminal, 0 for none.
     pub(crate) terminal: i32,
+    /// Page faults of the children that have ended and that it has asked about: none ends without one, so this grows with each.
+    pub(crate) ended: u64,
     pub(crate) start_time: u64,
 }
 
@@ -74,6 +76,7 @@ impl Stat {
             zombie: *fields.first()? == "Z" && fields.get(17)?.parse::<u32>().ok()? <= 1,
             parent: fields.get(1)?.parse().ok()?,
             terminal: fields.get(4)?.parse().ok()?,
+            ended: fields.get(8)?.parse().ok()?,
             start_time: fields.get(19)?.parse().ok()?,
         })
     }
@@ -156,6 +159,7 @@ mod tests {
                 zombie: false,
                 parent: 42,
                 terminal: 34817,
+                ended: 2,
                 start_time: 4711
             }
         );
@@ -180,6 +184,7 @@ mod tests {
                 zombie: false,
                 parent: 1,
                 terminal,
+                ended: 0,
                 start_time: 1,
             }
             .pseudo_terminal()
