@@ -22,6 +22,12 @@ const LOOK: Duration = Duration::from_secs(15);
 /// (OpenSSH 9.2 and 10.0), so one every 4 s at most.
 const KEEPALIVES: u64 = 16;
 
+/// One more, since a look may come just before it and the next just after.
+const KEEPALIVE: u64 = 64;
+
+/// After a longer time without a look nothing is taken for keepalives: what they would have come to could be somebody's work.
+const LONGEST: Duration = Duration::from_secs(60);
+
 /// The kernel moves the time of a terminal's last input in steps of 8 s, to the first input in each (`tty_update_time`).
 const STEP: i64 = 8;
 
@@ -172,12 +178,20 @@ impl Idle {
             return None;
         };
         let read = read?;
-        let of_keepalives = (boot.saturating_sub(self.looked)).as_secs() * KEEPALIVES;
+        let keepalives = keepalives(boot.saturating_sub(self.looked));
         let before = self.read.replace(read);
         before
-            .is_none_or(|before| read.saturating_sub(before) > of_keepalives)
+            .is_none_or(|before| read.saturating_sub(before) > keepalives)
             .then_some(boot)
     }
+}
+
+/// So many bytes in this time are nothing done.
+fn keepalives(time: Duration) -> u64 {
+    if time > LONGEST {
+        return 0;
+    }
+    time.as_secs() * KEEPALIVES + KEEPALIVE
 }
 
 #[cfg(test)]

@@ -175,9 +175,36 @@ fn what_goes_over_the_connection_keeps_a_login_and_keepalives_do_not() {
             login.seen.traffic = Some(Some(read));
         })
     };
-    assert_eq!(flowing(KEEPALIVES + 1), None);
+    assert_eq!(flowing(2 * KEEPALIVES), None);
     assert!(flowing(0).unwrap() <= 75, "its time and a quarter");
     assert!(flowing(KEEPALIVES).unwrap() <= 75);
+}
+
+#[test]
+fn a_keepalive_between_two_looks_that_come_one_after_the_other_is_nothing_done() {
+    let mut login = Login::new(QUARTER);
+    login.seen.traffic = Some(Some(10_000));
+    login.next();
+    let done = login.idle.last();
+    login.boot += 1;
+    login.seen.traffic = Some(Some(10_052));
+    login.look();
+    assert_eq!(login.idle.last(), done);
+}
+
+#[test]
+fn after_a_long_time_without_a_look_whatever_went_over_the_connection_counts() {
+    // jitd was away for half of the time, or the machine slept.
+    for (read, kept) in [(10_000, false), (10_500, true)] {
+        let mut login = Login::new(43_200);
+        login.seen.traffic = Some(Some(10_000));
+        login.next();
+        login.boot += 21_600;
+        login.seen.traffic = Some(Some(read));
+        login.look();
+        let is_now = login.idle.last() == Duration::from_secs(login.boot);
+        assert_eq!(is_now, kept, "{read}");
+    }
 }
 
 #[test]
