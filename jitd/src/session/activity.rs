@@ -8,11 +8,12 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::cgroup::Cgroup;
 use super::process::{Process, Stat};
 
-/// No more processes of a login are looked at: sshd's own came first.
-const MOST_PROCESSES: usize = 256;
+/// No more children of one process are looked at, and no more threads: sshd has one thread, and a child for each of ten channels. Where
+/// there are so many, there is more than terminals.
+const MOST_CHILDREN: usize = 256;
+const MOST_THREADS: usize = 64;
 
 /// No more descriptors of one process: sshd opens some ten for each channel, and ten channels.
 const MOST_DESCRIPTORS: usize = 1024;
@@ -32,28 +33,30 @@ pub(super) struct Seen {
     pub(super) ended: u64,
 }
 
-/// What is seen of the login of `leader`, the process that opened it, with all that is in `cgroups`. None where it can't be read. Where
-/// sshd has gone nobody can do anything at it any more.
-pub(super) fn seen(leader: Process, cgroups: &[Cgroup]) -> Option<Seen> {
+/// What is seen of the login of `leader`, the process that opened it. None where it can't be read. Where sshd has gone nobody can do
+/// anything at it any more.
+pub(super) fn seen(leader: Process) -> Option<Seen> {
     if leader.open().is_none() {
         return Some(Seen::default());
     }
-    let pids = cgroups.iter().flat_map(Cgroup::pids).take(MOST_PROCESSES);
-    let members: Vec<(i32, Stat)> = pids
-        .filter_map(|pid| Some((pid, Stat::of(pid).ok()?)))
-        .collect();
     // sshd opens the session as root, and serves its channels from a child that is the user's.
-    let serving: Vec<(i32, Stat)> = children(&members, &[leader.pid]).copied().collect();
-    let ended = serving.iter().map(|(_, stat)| stat.ended).sum();
-    let serving: Vec<i32> = serving.into_iter().map(|(pid, _)| pid).collect();
+    let served = children(leader.pid)?;
+    let ended = served.iter().map(|(_, stat)| stat.ended).sum();
+    let serving: Vec<i32> = served.iter().map(|(pid, _)| *pid).collect();
     let sshd: Vec<i32> = std::iter::once(leader.pid).chain(serving.clone()).collect();
     let mut numbers = BTreeSet::new();
     for pid in &sshd {
         numbers.extend(opened_terminals(&Path::new("/proc").join(pid.to_string()))?);
     }
-    let only_terminals = !numbers.is_empty()
-        && children(&members, &serving).all(|(_, command)| is_at_one_of(command, &numbers))
-        && !serving.iter().any(|pid| forwards(*pid, leader.pid));
+    let mut only_terminals = !numbers.is_empty();
+    for pid in &serving {
+        let commands = children(*pid)?;
+        only_terminals &= commands.len() < MOST_CHILDREN
+            && commands
+                .iter()
+                .all(|(_, command)| is_at_one_of(command, &numbers))
+            && !forwards(*pid, leader.pid);
+    }
     Some(Seen {
         terminals: numbers
             .iter()
@@ -64,12 +67,22 @@ pub(super) fn seen(leader: Process, cgroups: &[Cgroup]) -> Option<Seen> {
     })
 }
 
-fn children<'a>(
-    members: &'a [(i32, Stat)],
-    of: &'a [i32],
-) -> impl Iterator<Item = &'a (i32, Stat)> {
-    let mut members = members.iter();
-    std::iter::from_fn(move || members.find(|(_, stat)| of.contains(&stat.parent)))
+/// The children of all its threads, `MOST_CHILDREN` of them at most, in whatever cgroup: what sshd starts may have been moved into the
+/// scope of an elevation. None where they can't be read; who has gone meanwhile is none.
+fn children(pid: i32) -> Option<Vec<(i32, Stat)>> {
+    let mut found = Vec::new();
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    for thread in threads.take(MOST_THREADS) {
+        let children = fs::read_to_string(thread.ok()?.path().join("children")).ok()?;
+        let children = children.split_ascii_whitespace();
+        found.extend(
+            children
+                .filter_map(|child| child.parse().ok())
+                .take(MOST_CHILDREN - found.len())
+                .filter_map(|child| Some((child, Stat::of(child).ok()?))),
+        );
+    }
+    Some(found)
 }
 
 fn is_at_one_of(command: &Stat, terminals: &BTreeSet<u32>) -> bool {
@@ -150,9 +163,11 @@ fn bytes_read(pid: i32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use std::fs::OpenOptions;
+    use std::io::{BufRead, BufReader, Write};
     use std::os::fd::AsRawFd;
+    use std::process::{Command, Stdio};
 
-    use super::super::fixture::{earlier, gone, this};
+    use super::super::fixture::{earlier, this};
     use super::*;
 
     #[test]
@@ -173,10 +188,39 @@ mod tests {
 
     #[test]
     fn what_has_gone_does_nothing_and_what_can_not_be_read_is_not_taken_for_that() {
-        let scope = [gone().cgroup];
-        assert_eq!(seen(earlier(this()), &scope), Some(Seen::default()));
+        assert_eq!(seen(earlier(this())), Some(Seen::default()));
+        assert_eq!(children(0), None);
         assert_eq!(opened_terminals(Path::new("/proc/0")), None);
         assert_eq!((last_input(u32::MAX), bytes_read(0)), (None, None));
+    }
+
+    /// As sshd is with one terminal: a process, and a child of it that serves. They have its other side.
+    #[test]
+    fn a_command_beside_a_terminal_is_seen_wherever_it_is_and_when_it_has_ended() {
+        let serves = "echo there; read go; sleep 7507 & echo runs; read go; kill $!; wait $!; echo ended; read go";
+        let master = OpenOptions::new().read(true).write(true).open("/dev/ptmx");
+        let mut sshd = Command::new("/bin/sh")
+            .args(["-c", &format!("sh -c '{serves}'; :")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(master.unwrap())
+            .spawn()
+            .unwrap();
+        let leader = Process::alive(i32::try_from(sshd.id()).unwrap()).unwrap();
+        let mut says = BufReader::new(sshd.stdout.take().unwrap()).lines();
+        let mut goes = sshd.stdin.take().unwrap();
+        let mut once = |said: &str| {
+            assert_eq!(says.next().unwrap().unwrap(), said);
+            let seen = seen(leader).unwrap();
+            goes.write_all(b"\n").unwrap();
+            seen
+        };
+        let (before, beside, after) = (once("there"), once("runs"), once("ended"));
+        sshd.wait().unwrap();
+        assert_eq!((before.terminals.len(), before.traffic), (1, None));
+        assert!(matches!(beside.traffic, Some(Some(_))), "{beside:?}");
+        assert_eq!((beside.ended, after.traffic), (before.ended, None));
+        assert!(after.ended > before.ended, "{before:?}, {after:?}");
     }
 
     #[test]

@@ -221,12 +221,6 @@ impl Held {
         (!self.scopes.is_empty()).then_some(Armed { until, scopes })
     }
 
-    /// The cgroups of its scopes.
-    pub(crate) fn cgroups(&self) -> Vec<Cgroup> {
-        let cgroups = self.scopes.iter().map(|scope| &scope.cgroup);
-        cgroups.cloned().collect()
-    }
-
     pub(crate) fn whose(&self) -> Whose<'_> {
         let live = self.live.as_ref();
         Whose {

@@ -44,8 +44,8 @@ impl Inner {
     /// Looks at it, and ends it where nobody did anything for too long.
     pub(super) async fn look_at(self: Arc<Self>, id: SessionId) {
         let Some(held) = self.held(&id) else { return };
-        let (leader, cgroups) = (held.leader, held.cgroups());
-        let look = tokio::task::spawn_blocking(move || activity::seen(leader, &cgroups));
+        let leader = held.leader;
+        let look = tokio::task::spawn_blocking(move || activity::seen(leader));
         let seen = look.await.ok().flatten();
         let now = Now {
             boot: self.clock.boot(),
