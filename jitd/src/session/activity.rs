@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -55,7 +56,7 @@ pub(super) fn seen(leader: Process) -> Option<Seen> {
             && commands
                 .iter()
                 .all(|(_, command)| is_at_one_of(command, &numbers))
-            && !forwards(*pid, leader.pid);
+            && !forwards(*pid, leader.pid)?;
     }
     Some(Seen {
         terminals: numbers
@@ -90,15 +91,20 @@ fn is_at_one_of(command: &Stat, terminals: &BTreeSet<u32>) -> bool {
     terminal.is_some_and(|number| terminals.contains(&number))
 }
 
-/// The terminals whose other side the process of this folder of /proc holds: each is named in fdinfo (`tty-index`, Linux 4.20).
+/// The terminals whose other side the process of this folder of /proc holds: each is named in fdinfo (`tty-index`, Linux 4.20). None
+/// where one of them can't be read: it is not to be taken for no terminal, and its output for somebody's work.
 fn opened_terminals(process: &Path) -> Option<BTreeSet<u32>> {
-    let descriptors = links(process)?;
-    let masters = descriptors
-        .into_iter()
-        .filter(|(_, target)| target.ends_with("/ptmx"));
-    let infos = masters
-        .filter_map(|(number, _)| fs::read_to_string(process.join("fdinfo").join(number)).ok());
-    Some(infos.filter_map(|info| terminal_in(&info)).collect())
+    let mut found = BTreeSet::new();
+    for (number, target) in links(process)? {
+        if !target.ends_with("/ptmx") {
+            continue;
+        }
+        let info = fs::read_to_string(process.join("fdinfo").join(number));
+        if let Some(info) = unless_gone(info)? {
+            found.insert(terminal_in(&info)?);
+        }
+    }
+    Some(found)
 }
 
 fn terminal_in(info: &str) -> Option<u32> {
@@ -109,13 +115,27 @@ fn terminal_in(info: &str) -> Option<u32> {
 
 /// Descriptors by their numbers, with what they stand for. None where they can't be read.
 fn links(process: &Path) -> Option<Vec<(PathBuf, String)>> {
-    let entries = fs::read_dir(process.join("fd")).ok()?;
-    let entries = entries.flatten().take(MOST_DESCRIPTORS);
-    let link = |entry: fs::DirEntry| {
-        let target = fs::read_link(entry.path()).ok()?;
-        Some((entry.file_name().into(), target.to_str()?.to_owned()))
-    };
-    Some(entries.filter_map(link).collect())
+    let mut found = Vec::new();
+    for entry in fs::read_dir(process.join("fd"))
+        .ok()?
+        .take(MOST_DESCRIPTORS)
+    {
+        let entry = entry.ok()?;
+        if let Some(target) = unless_gone(fs::read_link(entry.path()))? {
+            let target = target.to_string_lossy().into_owned();
+            found.push((entry.file_name().into(), target));
+        }
+    }
+    Some(found)
+}
+
+/// None where it can't be read. The inner None: it has gone meanwhile.
+fn unless_gone<T>(read: io::Result<T>) -> Option<Option<T>> {
+    match read {
+        Ok(read) => Some(Some(read)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(None),
+        Err(_) => None,
+    }
 }
 
 /// When the terminal was last read from by what runs at it: that is when something was typed.
@@ -127,30 +147,37 @@ fn last_input(number: u32) -> Option<i64> {
         .then(|| terminal.atime())
 }
 
-/// True where the process that serves the channels has a connection that is not the client's, which its parent has, too.
-fn forwards(serving: i32, parent: i32) -> bool {
-    let sockets = |pid: i32| -> BTreeSet<String> {
-        let links = links(&Path::new("/proc").join(pid.to_string())).unwrap_or_default();
-        let inodes = links.into_iter().filter_map(|(_, target)| {
-            let inode = target.strip_prefix("socket:[")?.strip_suffix(']')?;
-            Some(inode.to_owned())
-        });
-        inodes.collect()
-    };
-    let own: BTreeSet<String> = sockets(serving)
-        .difference(&sockets(parent))
+/// True where the process that serves the channels has a connection that is not the client's, which its parent has, too. None where that
+/// can't be read.
+fn forwards(serving: i32, parent: i32) -> Option<bool> {
+    let own: BTreeSet<String> = sockets(serving)?
+        .difference(&sockets(parent)?)
         .cloned()
         .collect();
-    let mut tables = ["tcp", "tcp6"].into_iter();
-    tables.any(|table| {
+    // There is no tcp6 on a host without IPv6.
+    for table in ["tcp", "tcp6"] {
         let connections = fs::read_to_string(format!("/proc/{serving}/net/{table}"));
-        let connections = connections.unwrap_or_default();
-        connections.lines().skip(1).any(|line| {
+        let connections = unless_gone(connections)?.unwrap_or_default();
+        let is_own = connections.lines().skip(1).any(|line| {
             let fields: Vec<&str> = line.split_ascii_whitespace().take(10).collect();
             let is_own = fields.get(9).is_some_and(|inode| own.contains(*inode));
             fields.get(3) == Some(&ESTABLISHED) && is_own
-        })
-    })
+        });
+        if is_own {
+            return Some(true);
+        }
+    }
+    Some(false)
+}
+
+/// The sockets of a process by their inodes.
+fn sockets(pid: i32) -> Option<BTreeSet<String>> {
+    let links = links(&Path::new("/proc").join(pid.to_string()))?;
+    let inodes = links.into_iter().filter_map(|(_, target)| {
+        let inode = target.strip_prefix("socket:[")?.strip_suffix(']')?;
+        Some(inode.to_owned())
+    });
+    Some(inodes.collect())
 }
 
 /// What it has read since it began, from anywhere: its own thread's, without that of commands that it has waited for.
@@ -192,6 +219,24 @@ mod tests {
         assert_eq!(children(0), None);
         assert_eq!(opened_terminals(Path::new("/proc/0")), None);
         assert_eq!((last_input(u32::MAX), bytes_read(0)), (None, None));
+    }
+
+    #[test]
+    fn a_terminal_of_which_nothing_can_be_read_is_not_taken_for_none() {
+        let process = tempfile::tempdir().unwrap();
+        let path = |name: &str| process.path().join(name);
+        fs::create_dir(path("fd")).unwrap();
+        std::os::unix::fs::symlink("/dev/pts/ptmx", path("fd/7")).unwrap();
+        fs::create_dir(path("fdinfo")).unwrap();
+        let closed_meanwhile = Some(BTreeSet::new());
+        assert_eq!(opened_terminals(process.path()), closed_meanwhile);
+        fs::write(path("fdinfo/7"), "pos:\t0\ntty-index:\t3\n").unwrap();
+        assert_eq!(opened_terminals(process.path()), Some([3].into()));
+        fs::write(path("fdinfo/7"), "pos:\t0\n").unwrap();
+        assert_eq!(opened_terminals(process.path()), None);
+        fs::remove_file(path("fdinfo/7")).unwrap();
+        fs::create_dir(path("fdinfo/7")).unwrap();
+        assert_eq!(opened_terminals(process.path()), None);
     }
 
     /// As sshd is with one terminal: a process, and a child of it that serves. They have its other side.
