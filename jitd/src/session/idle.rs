@@ -162,8 +162,12 @@ impl Idle {
     fn when(&self, used: i64, is_known: bool, now: Now) -> Duration {
         let step_ends = used - used.rem_euclid(STEP) + STEP;
         let age = now.wall.as_second().saturating_sub(step_ends);
-        let age = Duration::from_secs(u64::try_from(age).unwrap_or(0));
-        let at = now.boot.saturating_sub(age);
+        let at = match u64::try_from(age) {
+            Ok(age) => now.boot.saturating_sub(Duration::from_secs(age)),
+            // It goes on: what is typed until its end changes nothing.
+            Err(_) if age >= -STEP => now.boot + Duration::from_secs(age.unsigned_abs()),
+            Err(_) => now.boot,
+        };
         match at >= self.looked {
             true => at,
             false if is_known => now.boot,

@@ -277,6 +277,19 @@ fn time_in_which_the_machine_slept_counts() {
 }
 
 #[test]
+fn what_is_typed_after_a_look_in_the_same_step_of_the_kernel_s_counts() {
+    let mut login = Login::new(60);
+    login.ahead -= login.wall().rem_euclid(8);
+    login.boot += 8;
+    login.types();
+    login.look();
+    login.boot += 5;
+    login.types();
+    let after = login.over_after(1_000, |_| {}).unwrap();
+    assert!((60..=68).contains(&after), "{after}");
+}
+
+#[test]
 fn a_longer_time_holds_from_when_the_grants_say_so() {
     let mut login = Login::new(60);
     login.next();
@@ -297,6 +310,8 @@ fn a_restart_forgets_nothing_of_it() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn nobody_who_types_in_time_is_ended_and_whoever_stops_is(
         time in 60_u32..2_000, pauses in prop::collection::vec(1_u64..2_000, 1..20), wall in 0_i64..16,
