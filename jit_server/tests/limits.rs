@@ -26,6 +26,14 @@ longest = "1h"
 default = "10m"
 may_ask = { users = ["alice"] }
 approve = { users = ["bob"] }
+
+[roles.web-logs]
+hosts = ["*"]
+actions = ["ssh"]
+longest = "1h"
+groups = ["adm", "www-data"]
+may_ask = { users = ["alice"] }
+approve = { users = ["bob"] }
 "#;
 
 async fn started(folder: &Path) -> Running {
@@ -111,5 +119,31 @@ async fn a_request_without_a_length_is_for_as_long_as_the_role_says() {
     };
     assert_eq!(ask("short").await.is(201)["for_seconds"], 600);
     ask("office").await.refuses(422, "no-default");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_approves_sees_the_groups_that_are_asked_for_and_the_grant_has_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = started(folder.path()).await;
+    let host = running.populate().await;
+    announces(&running, &host, jit_grant::ENFORCED).await;
+    let (alice, bob) = (running.as_("alice"), running.as_("bob"));
+    let wanted = json!({ "role": "web-logs", "for_seconds": 600, "reason": "the disk is full" });
+    let asked = id(&alice.post("/v1/requests", wanted).await.is(201));
+    let groups = json!(["adm", "www-data"]);
+    let shown = bob.get(&format!("/v1/requests/{asked}")).await.is(200);
+    assert_eq!(shown["groups"], groups);
+    bob.approves(&asked).await;
+    let grants = bob.get("/v1/grants").await.is(200);
+    assert_eq!(grants[0]["groups"], groups);
+    let roles = alice.get("/v1/roles").await.is(200);
+    let all: Vec<_> = roles
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|role| &role["groups"])
+        .collect();
+    assert_eq!(all, [&json!([]), &json!([]), &groups]);
     running.stop().await;
 }

@@ -41,6 +41,8 @@ pub(super) struct GrantView {
     approvals: Vec<ApprovalView>,
     reason: String,
     ticket: Option<String>,
+    /// The Unix groups that logins by it are in, beside those of the account.
+    groups: Vec<String>,
 }
 
 /// The end of a grant before its time.
@@ -257,5 +259,6 @@ fn view(grant: &Grant, request: &Request, now: Timestamp) -> GrantView {
         approvals: request.approvals.iter().map(ApprovalView::from).collect(),
         reason: request.asked.reason.to_string(),
         ticket: request.asked.ticket.as_ref().map(ToString::to_string),
+        groups: grant.limits.groups.listed(),
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct RoleView {
     /// Whether the caller may ask for it. Never true for the administrator.
     may_ask: bool,
     approval: Approval,
+    /// The Unix groups that its logins are in, beside those of the account.
+    groups: Vec<String>,
 }
 
 /// Who approves.
@@ -106,6 +108,7 @@ fn view(name: String, role: &Role, may_ask: bool) -> RoleView {
         default_seconds: role.default_seconds,
         may_ask,
         approval: approval(role),
+        groups: role.limits.groups.listed(),
     }
 }
 

@@ -66,6 +66,10 @@ impl Event {
     fn beyond_second(&self) -> Option<&'static str> {
         match self {
             Self::Granted(granted) => of_limits(&granted.limits),
+            // They would give it those that the role has when it is approved.
+            Self::Requested(requested) if !requested.groups.is_empty() => {
+                Some("a request with Unix groups")
+            }
             Self::PolicyTaken { text: Some(_), .. } => {
                 Some("a policy whose changes others confirm")
             }
@@ -137,6 +141,8 @@ fn of_request(requested: &Requested) -> Option<&'static str> {
         not_before: _,
         asked_from: _,
         logins,
+        // With these it needs a version more.
+        groups: _,
     } = requested;
     (!logins.is_empty()).then_some("a request for other logins on some hosts")
 }
@@ -256,6 +262,17 @@ mod tests {
                 .unwrap()
                 .contains("\"idle\":900")
         );
+    }
+
+    #[test]
+    fn a_request_with_groups_needs_a_server_that_gives_no_others() {
+        let [_, _, requested, _] = plain();
+        let with_groups = event(&requested, &json!({ "groups": ["adm"] }));
+        let needs = RecordNeeds::before(std::slice::from_ref(&with_groups), 2).unwrap();
+        assert_eq!((needs.version, needs.is_known()), (3, true));
+        let written = serde_json::to_value(&with_groups).unwrap();
+        assert_eq!(written["groups"], json!(["adm"]));
+        assert_eq!(RecordNeeds::before(&[with_groups], 3), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use jit_grant::{Action, GrantId, HostName, Limits, Login, Principal, RequestId, RoleName};
+use jit_grant::{Action, GrantId, Groups, HostName, Limits, Login, Principal, RequestId, RoleName};
 use serde::{Deserialize, Serialize};
 
 use super::AtOnce;
@@ -48,6 +48,9 @@ pub struct Requested {
     /// On these of the hosts it opens another login.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub logins: BTreeMap<HostName, Login>,
+    /// The Unix groups that the role gives its logins: what approvers saw and approved. None in records of before they were kept.
+    #[serde(default, skip_serializing_if = "Groups::is_empty")]
+    pub groups: Groups,
 }
 
 /// One approval.

@@ -26,6 +26,7 @@ fn requested(role: &str, hosts: &[&str]) -> Event {
         lapses_at: now,
         policy: String::new(),
         not_before: None,
+        groups: Default::default(),
         asked_from: Some(Origin::Socket),
         logins: std::collections::BTreeMap::new(),
     })

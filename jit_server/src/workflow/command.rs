@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use jit_grant::{GrantId, HostName, Principal, RequestId, RoleName};
 
 use super::asking::MOST_A_DAY;
+use super::enforced::check_same_groups;
 use super::{Given, Progress, Request, RequestState, Rule, State, Wish, WorkflowError};
 use super::{changes, review, size, span};
 use crate::clock::seconds_after;
@@ -235,6 +236,7 @@ impl<'a> Desk<'a> {
             not_before: ask.not_before,
             asked_from: Some(ask.origin),
             logins,
+            groups: rule.limits.groups.clone(),
         };
         if let Some(end) = span::ends_by(&request) {
             request.lapses_at = request.lapses_at.min(end);
@@ -339,11 +341,15 @@ impl<'a> Desk<'a> {
                 origin: asked.asked_from,
             }),
         };
-        self.policy.covers(requester, &asked.role, &wanted)?;
-        if let Some(grant) = &asked.extends {
-            self.check_extension(requester, self.live(grant)?, asked.for_seconds)?;
+        let rule = self.policy.covers(requester, &asked.role, &wanted)?;
+        match &asked.extends {
+            None => check_same_groups(asked, rule),
+            Some(grant) => {
+                let grant = self.live(grant)?;
+                self.check_extension(requester, grant, asked.for_seconds)?;
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     pub(super) fn grant(

@@ -6,6 +6,7 @@ use jit_grant::{HostName, Limits, RoleName};
 
 use super::command::Desk;
 use super::{Grant, WorkflowError};
+use crate::event::Requested;
 use crate::policy::Role;
 
 impl Desk<'_> {
@@ -53,4 +54,18 @@ impl Desk<'_> {
             role: grant.role.clone(),
         })
     }
+}
+
+/// Checks that the role still gives the Unix groups that were asked for, and no others: they are what approvers saw.
+///
+/// # Errors
+/// [`WorkflowError::GroupsChanged`]
+pub(super) fn check_same_groups(asked: &Requested, role: &Role) -> Result<(), WorkflowError> {
+    if asked.groups == role.limits.groups {
+        return Ok(());
+    }
+    Err(WorkflowError::GroupsChanged {
+        request: asked.request.clone(),
+        role: asked.role.clone(),
+    })
 }

@@ -314,6 +314,16 @@ pub enum WorkflowError {
         "{0} changes wait to be confirmed, which is as many as may; `jit-server change list` shows them"
     )]
     TooManyChanges(usize),
+    /// The role gives other Unix groups than those that were asked for.
+    #[error(
+        "role {role} gives other Unix groups by now than {request} asks for; withdraw the request and ask again"
+    )]
+    GroupsChanged {
+        /// Which request.
+        request: RequestId,
+        /// Its role.
+        role: RoleName,
+    },
 }
 
 fn opening(opens: Option<Timestamp>) -> String {
@@ -405,6 +415,7 @@ impl WorkflowError {
             Self::ChangeMoved(_) => ("change-moved", Conflict),
             Self::ConfirmNeedsToken => ("confirm-needs-token", Forbidden),
             Self::TooManyChanges(_) => ("too-many-changes", TooMuch),
+            Self::GroupsChanged { .. } => ("role-changed", Conflict),
         }
     }
 }

@@ -56,6 +56,7 @@ impl<'a> Desk<'a> {
             policy: self.policy.hash.clone(),
             not_before: None,
             asked_from: Some(origin),
+            groups: grant.limits.groups.clone(),
         };
         Ok(vec![Event::Requested(request)])
     }

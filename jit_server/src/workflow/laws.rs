@@ -8,6 +8,7 @@ mod changing;
 mod ends;
 mod explained;
 mod extension;
+mod groups;
 mod hosts;
 mod hours;
 mod length;

@@ -54,6 +54,8 @@ pub(in crate::api) struct RequestView {
     asked_from: Option<Origin>,
     /// The login that it opens, or extends, on each host.
     logins: BTreeMap<String, String>,
+    /// The Unix groups that logins by it are in, beside those of the account.
+    groups: Vec<String>,
 }
 
 /// An approval.
@@ -159,6 +161,7 @@ impl RequestView {
                 .iter()
                 .map(|host| (host.to_string(), asked.login_on(host).to_string()))
                 .collect(),
+            groups: asked.groups.listed(),
         }
     }
 

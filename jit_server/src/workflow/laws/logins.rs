@@ -274,6 +274,7 @@ fn a_forged_record_opens_no_login_that_its_user_has_not() {
             lapses_at: after(begin(), 600),
             policy: String::new(),
             not_before: None,
+            groups: Default::default(),
             asked_from: None,
             logins: serde_json::from_str(logins).unwrap(),
         })

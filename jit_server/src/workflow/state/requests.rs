@@ -75,10 +75,10 @@ pub struct Step {
 }
 
 impl Request {
-    /// Somebody has approved; or nobody has to, and the server alone grants it in the moment in which it is asked, under the policy that it
-    /// is asked under.
+    /// It is for the time and the groups that were asked for, and somebody has approved; or nobody has to, and the server alone grants it in
+    /// the moment in which it is asked, under the policy that it is asked under.
     fn may_be_granted(&self, granted: &Granted, entry: &Entry) -> bool {
-        if !span::fits(&self.asked, granted) {
+        if !span::fits(&self.asked, granted) || granted.limits.groups != self.asked.groups {
             return false;
         }
         if granted.at_once.is_none() {
