@@ -5,6 +5,7 @@ mod approval;
 mod changes;
 mod conditions;
 mod document;
+mod enough;
 mod file;
 mod groups;
 mod hosts;

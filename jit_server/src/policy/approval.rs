@@ -6,6 +6,7 @@ use std::iter::repeat_n;
 use jiff::SignedDuration;
 use jit_grant::Principal;
 
+use super::enough::could_be_together;
 use super::{People, Role};
 use crate::event::UserSet;
 use crate::text::Grounds;
@@ -122,8 +123,14 @@ impl Role {
 }
 
 /// True where people could do all of `stages`, each with those who could approve it. Who approved one stage is no help with a later one that
-/// takes nobody again; so each stage has to be done by other people than all of those after it that don't.
+/// takes nobody again; so each stage has to be done by other people than all of those after it that don't, and all of them by one choice of
+/// people. Where that choice is among too many to try, the answer is yes.
 pub(crate) fn could_be_done(stages: &[(&Stage, BTreeSet<&Principal>)]) -> bool {
+    each_could_be_done(stages) && (!have_different_needs(stages) || could_be_together(stages))
+}
+
+/// True where for each of `stages` there are other people than for those after it that take nobody again.
+fn each_could_be_done(stages: &[(&Stage, BTreeSet<&Principal>)]) -> bool {
     (0..stages.len()).all(|first| {
         let rest = stages.iter().skip(first);
         let apart = rest
@@ -131,6 +138,13 @@ pub(crate) fn could_be_done(stages: &[(&Stage, BTreeSet<&Principal>)]) -> bool {
             .filter(|(later, (stage, _))| *later == 0 || !stage.same_person_again);
         could_be_different(apart.map(|(_, stage)| stage))
     })
+}
+
+/// True where a stage takes people again and one after it does not. Else whoever does the others is of use to all that take people again.
+fn have_different_needs(stages: &[(&Stage, BTreeSet<&Principal>)]) -> bool {
+    let later = stages.iter().map(|(stage, _)| stage).skip(1);
+    let mut from_again = later.skip_while(|stage| !stage.same_person_again);
+    from_again.any(|stage| !stage.same_person_again)
 }
 
 /// True where nobody is needed for two of `stages`.
