@@ -51,6 +51,10 @@ impl Reader<'_> {
             let problem = "jobs come from no network, so that none ever runs by this role; leave jobs out, or have them in a role of their own";
             self.advise_on("login_from", problem.to_owned(), table, path);
         }
+        if role.limits.single_use && !role.limits.groups.is_empty() {
+            let problem = "beside groups: where another grant opens the same login, the login goes by that one and gets none of these groups; leave single_use out, or let nobody have another role with ssh there";
+            self.advise_on("single_use", problem.to_owned(), table, path);
+        }
     }
 
     /// Of those who may approve later, when the request has lapsed by then.

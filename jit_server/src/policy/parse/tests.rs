@@ -394,6 +394,26 @@ fn jobs_that_would_have_to_come_from_a_network_are_warned_of() {
 }
 
 #[test]
+fn groups_of_a_grant_for_one_login_are_warned_of_and_either_alone_is_not() {
+    let warned = |limits: &str| {
+        let policy = format!(
+            "[roles.logs]\nhosts = [\"db-1\"]\nactions = [\"ssh\"]\nlongest = \"1h\"\nmay_ask = {{ groups = [\"dbas\"] }}\napprove = {{ groups = [\"leads\"] }}\n{limits}"
+        );
+        let warnings = check_closely("policy.toml", &policy).unwrap().warnings;
+        warnings
+            .into_iter()
+            .map(|told| (told.line, told.key))
+            .collect::<Vec<_>>()
+    };
+    let groups = "groups = [\"adm\"]\n";
+    for alone in [groups, "single_use = true\n"] {
+        assert_eq!(warned(alone), []);
+    }
+    let told = warned(&format!("{groups}single_use = true\n"));
+    assert_eq!(told, [(8, "roles.logs.single_use".to_owned())]);
+}
+
+#[test]
 fn nobody_may_audit_who_is_not_named() {
     let policy = check_text("p", "may_audit = { users = [\"erin\"] }\n").unwrap();
     assert_eq!(policy.may_audit.users.len(), 1);
