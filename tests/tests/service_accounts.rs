@@ -26,14 +26,13 @@ may_ask = { groups = ["automation"] }
 approve = { auto = true, because = "what it may run there is in its account's hands alone" }
 "#;
 
-/// What the program does, and when. A bundle may be on its way when the grant is there, so it tries again.
+/// What the program does, and when. A bundle may be on its way when the grant is there, so it waits until the host lets it in.
 const SERVICE: &str = r#"[Service]
 Type=oneshot
 User=deploy
 ExecStart=jitctl ensure web-deploy --host web1 --min-left 20m --for 30m --reason "the nightly deployment"
+ExecStart=timeout 30 sh -c 'until ssh -oBatchMode=yes deploy@web1 true; do sleep 1; done'
 ExecStart=ssh -oBatchMode=yes deploy@web1 "date >> deployed"
-Restart=on-failure
-RestartSec=1
 "#;
 const TIMER: &str = "[Timer]\nOnActiveSec=1s\nAccuracySec=100ms\n";
 const ENSURE: [&str; 8] = [
