@@ -49,6 +49,8 @@ pub(super) enum For {
     Migration,
 }
 
+/// Nobody can break it off between its question and its answer: the driver knows of a transaction once the database has said that it is begun,
+/// and would give the connection to the next with this one open in it. One that nobody waits for any more is rolled back as soon as it is there.
 pub(super) async fn begin(pool: &PgPool, what: For) -> sqlx::Result<PgTransaction<'static>> {
     let begin = match what {
         For::Usual => USUAL,
@@ -56,7 +58,9 @@ pub(super) async fn begin(pool: &PgPool, what: For) -> sqlx::Result<PgTransactio
         For::WholeRecord => WHOLE_RECORD,
         For::Migration => MIGRATION,
     };
-    pool.begin_with(begin).await
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin_with(begin).await });
+    begun.await.map_err(|_| sqlx::Error::WorkerCrashed)?
 }
 
 /// A statement with values. It takes two messages, so that it must be in a transaction.
@@ -92,4 +96,57 @@ where
 pub(super) fn is_for_another_try(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| AGAIN.contains(&code.as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::Poll;
+    use std::time::Duration;
+
+    use super::super::PostgresStore;
+    use super::super::real::Postgres;
+    use super::*;
+
+    /// Goes on with it when it is woken, until that was `times`.
+    async fn goes_on(times: usize, doing: impl Future) {
+        let (mut doing, mut left) = (pin!(doing), times);
+        std::future::poll_fn(|context| {
+            left -= 1;
+            match doing.as_mut().poll(context) {
+                Poll::Pending if left > 0 => Poll::Pending,
+                _ => Poll::Ready(()),
+            }
+        })
+        .await;
+    }
+
+    async fn open_transactions(store: &PostgresStore) -> i64 {
+        let mut transaction = begin(&store.reading, For::Usual).await.unwrap();
+        scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
+             AND state LIKE 'idle in transaction%'",
+        )
+        .fetch_one(&mut *transaction)
+        .await
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_transaction_whose_beginning_is_broken_off_does_not_stay_open() {
+        let address = Postgres::shared().database();
+        let store = PostgresStore::open(&address.parse().unwrap())
+            .await
+            .unwrap();
+        for times in 1..12 {
+            goes_on(times, begin(&store.writing, For::Snapshot)).await;
+            // Sooner than the database ends those that do nothing.
+            let over = tokio::time::timeout(Duration::from_secs(2), async {
+                while open_transactions(&store).await > 0 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            });
+            assert!(over.await.is_ok(), "broken off after {times}");
+        }
+    }
 }
