@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jit_grant::{ChainHead, GrantId, HostId, HostName, PublicKey};
-use sqlx::postgres::{PgListener, PgPool, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgListener, PgPool, PgRow};
 use sqlx::{Connection, Executor, PgConnection, Row};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -35,7 +35,7 @@ use super::{
 use crate::event::Entry;
 use crate::once::Digest;
 
-use session::{For, begin, repeated, scalar, sql};
+use session::{For, begin, pool, repeated, scalar, sql};
 
 pub use address::{Address, AddressError};
 
@@ -80,11 +80,6 @@ impl PostgresStore {
     /// # Errors
     /// Where it can't be reached, is of a newer version, or would lose what it acknowledged.
     pub async fn open(address: &Address) -> Result<Self, StoreError> {
-        let pool = |connections| {
-            PgPoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(CONNECTING)
-        };
         // A pool goes on trying until its time is over, and says no more than that.
         let options = address.options();
         let first = timeout(CONNECTING, PgConnection::connect_with(&options)).await;

@@ -3,10 +3,11 @@
 
 use std::future::Future;
 
-use sqlx::postgres::{PgArguments, PgPool};
+use sqlx::postgres::{PgArguments, PgPool, PgPoolOptions};
 use sqlx::query::{Query, QueryScalar};
-use sqlx::{PgTransaction, Postgres};
+use sqlx::{PgConnection, PgTransaction, Postgres, Row};
 
+use super::CONNECTING;
 use crate::store::StoreError;
 
 /// As often a transaction is begun anew before the database is taken for one that can't do it.
@@ -39,6 +40,24 @@ const SNAPSHOT: &str = begin!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
 const WHOLE_RECORD: &str = begin!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "0");
 /// For migrations, which last as long. What one of before left prepared in this session, as it failed, is in the way of the next.
 const MIGRATION: &str = begin!("BEGIN; DEALLOCATE ALL", "0");
+
+/// So many connections at most. Each is looked at before it is given to somebody, in place of the driver's own look whether it lives.
+pub(super) fn pool(connections: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(CONNECTING)
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| {
+            Box::pin(async { Ok(is_free(connection).await.unwrap_or(false)) })
+        })
+}
+
+/// Whether no transaction is open in it, of which the driver may not know: what is read there would be of the moment when that began, or
+/// refused where that failed. A statement by itself is a transaction that begins with it.
+async fn is_free(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    let begins_now = sqlx::raw_sql("SELECT transaction_timestamp() = statement_timestamp()");
+    begins_now.fetch_one(connection).await?.try_get(0)
+}
 
 /// What a transaction is for.
 #[derive(Debug, Clone, Copy)]
@@ -107,6 +126,7 @@ mod tests {
     use super::super::PostgresStore;
     use super::super::real::Postgres;
     use super::*;
+    use crate::store::Store;
 
     /// Goes on with it when it is woken, until that was `times`.
     async fn goes_on(times: usize, doing: impl Future) {
@@ -147,6 +167,36 @@ mod tests {
                 }
             });
             assert!(over.await.is_ok(), "broken off after {times}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_reads_in_a_transaction_that_was_left_open() {
+        let address = Postgres::shared().database().parse().unwrap();
+        let [store, other] = [
+            PostgresStore::open(&address).await.unwrap(),
+            PostgresStore::open(&address).await.unwrap(),
+        ];
+        // One connection, and nobody has it.
+        let returned = async || {
+            while store.reading.num_idle() == 0 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(store.reading.size(), 1);
+        };
+        let mut place = store.place().await.unwrap();
+        for left in [
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT writes FROM head",
+            "BEGIN; SELECT 1 / 0",
+        ] {
+            returned().await;
+            let mut connection = store.reading.acquire().await.unwrap();
+            let done = sqlx::raw_sql(left).execute(&mut *connection).await;
+            assert_eq!(done.is_err(), left.ends_with('0'));
+            drop(connection);
+            returned().await;
+            place = other.append(place, &[], &[]).await.unwrap();
+            assert_eq!(store.place().await.unwrap(), place, "{left}");
         }
     }
 }
