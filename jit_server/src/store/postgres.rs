@@ -125,19 +125,19 @@ impl PostgresStore {
                 known: place.last_seq,
             });
         }
-        let rows = sql("SELECT seq, at, actor, body FROM event WHERE seq > $1 ORDER BY seq")
+        let events = sql("SELECT seq, at, actor, body FROM event WHERE seq > $1 ORDER BY seq")
             .bind(signed(place.last_seq)?)
             .fetch_all(&mut *snapshot)
             .await?;
-        let entries = rows.iter().map(entry).collect::<Result<_, _>>()?;
-        let rows = sql("SELECT host_id, revision FROM bundle_revision WHERE write_no > $1")
+        let revisions = sql("SELECT host_id, revision FROM bundle_revision WHERE write_no > $1")
             .bind(signed(place.writes)?)
             .fetch_all(&mut *snapshot)
             .await?;
-        let revisions = rows.iter().map(revision).collect::<Result<_, _>>()?;
+        // The database waits for nobody who reads a long record.
+        drop(snapshot);
         Ok(Loaded {
-            entries,
-            revisions,
+            entries: events.iter().map(entry).collect::<Result<_, _>>()?,
+            revisions: revisions.iter().map(revision).collect::<Result<_, _>>()?,
             place: found,
         })
     }
@@ -509,7 +509,8 @@ mod tests {
             postgres,
             &address,
             "CREATE FUNCTION demand_time() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN \
-             IF current_setting('statement_timeout') <> '0' THEN RAISE 'too little time'; END IF; END $$; \
+             IF '0' <> ANY (ARRAY[current_setting('statement_timeout'), current_setting('lock_timeout'), \
+             current_setting('idle_in_transaction_session_timeout')]) THEN RAISE 'too little time'; END IF; END $$; \
              CREATE EVENT TRIGGER demand_time ON ddl_command_start EXECUTE FUNCTION demand_time()",
         );
         let store = PostgresStore::open(&address.parse().unwrap())
@@ -519,7 +520,8 @@ mod tests {
             postgres,
             &address,
             "DROP EVENT TRIGGER demand_time; ALTER TABLE head RENAME TO hidden; \
-             CREATE VIEW head AS SELECT * FROM hidden WHERE current_setting('statement_timeout') = '0'",
+             CREATE VIEW head AS SELECT * FROM hidden WHERE '0' = ALL (ARRAY[current_setting('statement_timeout'), \
+             current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout')])",
         );
         store.load().await.unwrap();
         let since = store.since(Place::default()).await;

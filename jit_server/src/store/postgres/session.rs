@@ -16,30 +16,45 @@ const MOST_TRIES: u32 = 10;
 /// for the other. Where all transactions are serializable that is usual.
 const AGAIN: [&str; 2] = ["40001", "40P01"];
 
-/// What a transaction begins with. A turn is waited for no longer than `lock_timeout`; a server that stands still in its turn loses it
-/// after `idle_in_transaction_session_timeout`. `synchronous_commit` may be stronger, never weaker: also `remote_write` loses what was
+/// What a transaction begins with: how long it waits for a lock, how long one of its statements lasts, and how long it may stand still in
+/// between; 0 has no end. `synchronous_commit` may be stronger, never weaker: also `remote_write` loses what was
 /// acknowledged, where a standby takes over that lost its power.
 macro_rules! begin {
-    ($begin:literal, $longest:literal) => {
+    ($begin:literal, $waits:literal, $lasts:literal, $still:literal) => {
         concat!(
             $begin,
-            "; SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = ",
-            $longest,
-            "; SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL client_min_messages = warning; \
+            "; SET LOCAL lock_timeout = ",
+            $waits,
+            "; SET LOCAL statement_timeout = ",
+            $lasts,
+            "; SET LOCAL idle_in_transaction_session_timeout = ",
+            $still,
+            "; SET LOCAL client_min_messages = warning; \
              SELECT set_config('synchronous_commit', 'on', true) \
              WHERE current_setting('synchronous_commit', true) IN ('off', 'local', 'remote_write')"
         )
     };
 }
 
-/// A usual one: no statement lasts longer than 14 s.
-const USUAL: &str = begin!("BEGIN", "'14s'");
+/// A usual one. A turn is waited for no longer than 10 s, and a server that stands still in its turn loses it after 5 s.
+const USUAL: &str = begin!("BEGIN", "'10s'", "'14s'", "'5s'");
 /// All that it reads is of one moment.
-const SNAPSHOT: &str = begin!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "'14s'");
+const SNAPSHOT: &str = begin!(
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+    "'10s'",
+    "'14s'",
+    "'5s'"
+);
 /// The same for what is done once as a server starts, and lasts as long as the record is large.
-const WHOLE_RECORD: &str = begin!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "0");
-/// For migrations, which last as long. What one of before left prepared in this session, as it failed, is in the way of the next.
-const MIGRATION: &str = begin!("BEGIN; DEALLOCATE ALL", "0");
+const WHOLE_RECORD: &str = begin!(
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+    "0",
+    "0",
+    "0"
+);
+/// For migrations, which last as long, and so does another server's that is waited for. What one of before left prepared in this session,
+/// as it failed, is in the way of the next.
+const MIGRATION: &str = begin!("BEGIN; DEALLOCATE ALL", "0", "0", "0");
 
 /// So many connections at most. Each is looked at before it is given to somebody, in place of the driver's own look whether it lives.
 pub(super) fn pool(connections: u32) -> PgPoolOptions {
