@@ -168,3 +168,23 @@ async fn servers_that_race_there_refuse_nobody_for_it() {
         assert_eq!(event["seq"], number);
     }
 }
+
+#[tokio::test]
+async fn servers_that_start_there_at_the_same_moment_make_the_database_once() {
+    let (address, _) = database().await;
+    let stores = join_all((0..5).map(|_| store(&address))).await;
+    for store in stores {
+        assert!(store.load().await.unwrap().entries.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_server_starts_also_where_the_database_breaks_off_what_it_begins_with() {
+    let (address, mut other) = database().await;
+    let breaks = "CREATE SEQUENCE tries; CREATE FUNCTION breaks() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN \
+         IF nextval('tries') IN (1, 3) THEN RAISE EXCEPTION 'not now' USING ERRCODE = '40001'; END IF; END $$; \
+         CREATE EVENT TRIGGER breaks ON ddl_command_start EXECUTE FUNCTION breaks()";
+    sqlx::raw_sql(breaks).execute(&mut other).await.unwrap();
+    let store = store(&address).await;
+    assert!(store.load().await.unwrap().entries.is_empty());
+}

@@ -87,17 +87,8 @@ impl PostgresStore {
         first.close().await?;
         let writing = pool(6).connect_with(address.options()).await?;
         let reading = pool(4).connect_lazy_with(address.options());
-        for setting in ["fsync", "full_page_writes"] {
-            let mut transaction = begin(&writing, For::Usual).await?;
-            let found: Option<String> = scalar("SELECT current_setting($1, true)")
-                .bind(setting)
-                .fetch_one(&mut *transaction)
-                .await?;
-            if found.as_deref() == Some("off") {
-                return Err(StoreError::Unsafe(setting));
-            }
-        }
-        migrate(&writing).await?;
+        repeated(|| demand_safety(&writing)).await?;
+        repeated(|| migrate(&writing)).await?;
         let tells = writing.execute(write::TELL).await.is_ok();
         let told = Arc::new(Notify::new());
         let listening = tokio::spawn(listen(writing.clone(), Arc::clone(&told), tells));
@@ -383,6 +374,21 @@ impl Store for PostgresStore {
             let _ = timeout(CONNECTING, closed).await;
         })
     }
+}
+
+/// Refuses a database that would lose what it acknowledged.
+async fn demand_safety(pool: &PgPool) -> Result<(), StoreError> {
+    for setting in ["fsync", "full_page_writes"] {
+        let mut transaction = begin(pool, For::Usual).await?;
+        let found: Option<String> = scalar("SELECT current_setting($1, true)")
+            .bind(setting)
+            .fetch_one(&mut *transaction)
+            .await?;
+        if found.as_deref() == Some("off") {
+            return Err(StoreError::Unsafe(setting));
+        }
+    }
+    Ok(())
 }
 
 /// Brings the database to this version, all of it or nothing. Servers that start at the same moment do it one after the other.

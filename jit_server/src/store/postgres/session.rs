@@ -3,6 +3,7 @@
 
 use std::future::Future;
 
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgArguments, PgPool, PgPoolOptions};
 use sqlx::query::{Query, QueryScalar};
 use sqlx::{PgConnection, PgTransaction, Postgres, Row};
@@ -52,9 +53,15 @@ const WHOLE_RECORD: &str = begin!(
     "0",
     "0"
 );
-/// For migrations, which last as long, and so does another server's that is waited for. What one of before left prepared in this session,
-/// as it failed, is in the way of the next.
-const MIGRATION: &str = begin!("BEGIN; DEALLOCATE ALL", "0", "0", "0");
+/// For migrations, which last as long, and so does another server's that is waited for. Whoever waited must see what that one did, also
+/// where a transaction usually sees what was there as it began. What one of before left prepared in this session, as it failed, is in the
+/// way of the next.
+const MIGRATION: &str = begin!(
+    "BEGIN ISOLATION LEVEL READ COMMITTED; DEALLOCATE ALL",
+    "0",
+    "0",
+    "0"
+);
 
 /// So many connections at most. Each is looked at before it is given to somebody, in place of the driver's own look whether it lives.
 pub(super) fn pool(connections: u32) -> PgPoolOptions {
@@ -117,13 +124,24 @@ where
 {
     for _ in 1..MOST_TRIES {
         match doing().await {
-            Err(StoreError::Database(error)) if is_for_another_try(&error) => {
+            Err(error) if by_the_driver(&error).is_some_and(is_for_another_try) => {
                 tracing::debug!("begun anew: {error}");
             }
             done => return done,
         }
     }
     doing().await
+}
+
+/// What the driver said, of a migration too.
+fn by_the_driver(error: &StoreError) -> Option<&sqlx::Error> {
+    match error {
+        StoreError::Database(error)
+        | StoreError::Migration(
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _),
+        ) => Some(error),
+        _ => None,
+    }
 }
 
 /// Whether the database kept nothing and would do the same now.
