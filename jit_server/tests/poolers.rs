@@ -22,12 +22,21 @@ mod two;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use jit_server::store::StoreError;
+use jit_server::store::{Place, StoreError};
 use pooler::Pooler;
 use postgres::Postgres;
 use serde_json::json;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use two::{Two, of_kind, record, store, within};
+
+/// Somebody else who comes through the pooler.
+async fn connected(address: &str) -> PgConnection {
+    let options: PgConnectOptions = address.parse().unwrap();
+    PgConnection::connect_with(&options.extra_float_digits(None))
+        .await
+        .unwrap()
+}
 
 #[tokio::test]
 async fn what_one_server_grants_and_takes_away_reaches_a_host_at_another_within_a_second() {
@@ -111,15 +120,7 @@ async fn a_server_that_stands_still_in_its_turn_loses_it_and_nothing_is_set_for_
     );
     drop(stands_still);
     within(Duration::from_secs(5), async || one.turn().await.is_ok()).await;
-    let mut pooled = PgConnection::connect_with(
-        &pooler
-            .address(&direct)
-            .parse::<sqlx::postgres::PgConnectOptions>()
-            .unwrap()
-            .extra_float_digits(None),
-    )
-    .await
-    .unwrap();
+    let mut pooled = connected(&pooler.address(&direct)).await;
     for (setting, usual) in [
         ("SHOW statement_timeout", "0"),
         ("SHOW lock_timeout", "0"),
@@ -131,6 +132,21 @@ async fn a_server_that_stands_still_in_its_turn_loses_it_and_nothing_is_set_for_
             .await;
         assert_eq!(now.unwrap().0, usual, "{setting}");
     }
+}
+
+#[tokio::test]
+async fn nobody_is_told_in_a_session_in_which_another_once_listened() {
+    let pooler = Pooler::before(Postgres::shared(), 1);
+    let address = pooler.address(&Postgres::shared().database());
+    let store = store(&address).await;
+    let mut pooled = connected(&address).await;
+    let mut listens = async || {
+        let found = sqlx::raw_sql("SELECT pg_listening_channels()");
+        !found.fetch_all(&mut pooled).await.unwrap().is_empty()
+    };
+    within(Duration::from_secs(5), &mut listens).await;
+    store.append(Place::default(), &[], &[]).await.unwrap();
+    assert!(!listens().await);
 }
 
 #[tokio::test]

@@ -15,7 +15,8 @@ use jit_grant::HostId;
 
 /// What the database tells of news by.
 pub(super) const CHANNEL: &str = "jit_server";
-pub(super) const TELL: &str = "SELECT pg_notify('jit_server', '')";
+/// Behind a pooler whoever writes may have the session in which a server once said LISTEN, and would be told in the middle of its own commit.
+pub(super) const TELL: &str = "UNLISTEN jit_server; SELECT pg_notify('jit_server', '')";
 
 /// So long it is tried to find out what became of a write.
 const ASKING: Duration = Duration::from_secs(20);
