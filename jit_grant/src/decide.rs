@@ -27,8 +27,8 @@ pub enum Credential {
     Principal(Principal),
     /// A sudo or su without a parent login session: nobody vouches for anyone.
     Unbound,
-    /// What all of these principals started may be in it, such as a login's user manager: yes only while each of them may. Nobody enters
-    /// by it, so it is not judged by where somebody came from, nor by what is used up.
+    /// What all of these principals started may be in it, such as a login's user manager: yes only while each of them may, and while for
+    /// each group a grant of any of them has it. Nobody enters by it, so it is not judged by where somebody came from, nor by what is used up.
     Together(BTreeSet<Principal>),
 }
 
@@ -122,18 +122,42 @@ fn decide_for_each(bundle: &Bundle, query: &Query, principals: &BTreeSet<Princip
             }
         }
     }
-    earliest.map_or_else(|| Decision::Refuse(why_not(bundle, query)), Decision::Allow)
+    let Some(earliest) = earliest else {
+        return Decision::Refuse(why_not(bundle, query));
+    };
+    let opening = opening_any(bundle, query, principals);
+    match first_to_end(&opening, &query.groups, query.now) {
+        Err(group) => Decision::Refuse(without(&group).to(query.action)),
+        Ok(Some((grant, first))) if first < earliest.until => Decision::Allow(Allowed {
+            until: first,
+            groups: earliest.groups,
+            ..allowed(grant)
+        }),
+        Ok(_) => Decision::Allow(earliest),
+    }
 }
 
-/// The question that each of `principals` would ask alone.
+/// The question that each of `principals` would ask alone, but for the groups: one of them has each, and no other needs it.
 fn each<'a>(
     query: &'a Query,
     principals: &'a BTreeSet<Principal>,
 ) -> impl Iterator<Item = Query> + 'a {
     principals.iter().map(|principal| Query {
         credential: Credential::Principal(principal.clone()),
+        groups: BTreeSet::new(),
         ..query.clone()
     })
+}
+
+/// The grants that say yes now or later to any of `principals`.
+fn opening_any<'a>(
+    bundle: &'a Bundle,
+    query: &Query,
+    principals: &BTreeSet<Principal>,
+) -> Vec<&'a Grant> {
+    each(query, principals)
+        .flat_map(|query| opening(bundle, &query, Limited::No))
+        .collect()
 }
 
 /// Who may do `query.action` with `query.login` at `query.now`, however he may show who he is and wherever he comes from.
@@ -160,13 +184,22 @@ fn decide_for_one(bundle: &Bundle, query: &Query, limited: Limited) -> Decision 
     };
     let groups = in_force().flat_map(|grant| grant.limits.groups.iter().cloned());
     Decision::Allow(Allowed {
+        until,
+        groups: groups.collect(),
+        ..allowed(grant)
+    })
+}
+
+/// By `grant` alone, while it lasts.
+fn allowed(grant: &Grant) -> Allowed {
+    Allowed {
         grant: grant.id.clone(),
         principal: grant.principal.clone(),
         role: grant.role.clone(),
-        until,
+        until: grant.expires,
         end_login_with_elevation: grant.end_login_with_elevation,
-        groups: groups.collect(),
-    })
+        groups: BTreeSet::new(),
+    }
 }
 
 fn without(group: &GroupName) -> Refusal {
@@ -182,7 +215,10 @@ pub fn deadline(bundle: &Bundle, query: &Query) -> Option<Timestamp> {
             let deadlines: Option<Vec<_>> = each(query, principals)
                 .map(|query| deadline_for_one(bundle, &query, Limited::No))
                 .collect();
-            deadlines?.into_iter().min()
+            let until = deadlines?.into_iter().min()?;
+            let opening = opening_any(bundle, query, principals);
+            let first = first_to_end(&opening, &query.groups, query.now).ok()?;
+            Some(first.map_or(until, |(_, first)| first.min(until)))
         }
         _ => deadline_for_one(bundle, query, Limited::Yes),
     }

@@ -10,7 +10,9 @@ use proptest::prelude::*;
 use proptest::sample::subsequence;
 
 use crate::fixtures::{bundle, grant, minute, query};
-use crate::laws::{GROUPS, allows, at, bundles, instants, named, queries, rightly_opens};
+use crate::laws::{
+    GROUPS, allows, at, bundles, instants, named, queries, rightly_opens, unlimited,
+};
 
 fn with_groups(groups: &[&str]) -> Limits {
     Limits {
@@ -92,6 +94,44 @@ fn a_session_of_before_has_no_groups() {
     assert!(serde_json::from_value::<Query>(kept).is_err());
 }
 
+#[test]
+fn what_several_have_in_common_ends_with_the_group_of_one_of_them_and_not_before() {
+    let adm = |limits| Grant {
+        shared: true,
+        limits,
+        ..grant()
+    };
+    let of_ben = Grant {
+        id: "g2".parse().unwrap(),
+        principal: "ben".parse().unwrap(),
+        expires: minute(24 * 60),
+        ..adm(Limits::default())
+    };
+    let of_ann_for_long = Grant {
+        id: "g3".parse().unwrap(),
+        expires: minute(24 * 60),
+        ..adm(Limits::default())
+    };
+    let mut both = bundle(vec![adm(with_groups(&["adm"])), of_ben, of_ann_for_long]);
+    let who = ["ann", "ben"].map(|who| who.parse().unwrap());
+    let manager = Query {
+        credential: Credential::Together(who.into()),
+        groups: named(&["adm"]),
+        ..query()
+    };
+    let Decision::Allow(allowed) = decide(&both, &manager) else {
+        panic!("ben has no adm, and needs none");
+    };
+    assert_eq!((allowed.grant.as_str(), allowed.until), ("g1", minute(20)));
+    assert_eq!(deadline(&both, &manager), Some(minute(20)));
+    both.grants.retain(|grant| grant.limits.groups.is_empty());
+    let Decision::Refuse(refusal) = decide(&both, &manager) else {
+        panic!("nobody has adm");
+    };
+    assert_eq!(refusal.code, Code::GroupNotGiven);
+    assert_eq!(deadline(&both, &manager), None);
+}
+
 fn groups() -> impl Strategy<Value = BTreeSet<GroupName>> {
     subsequence(GROUPS.to_vec(), 0..=2).prop_map(|groups| named(&groups))
 }
@@ -157,6 +197,44 @@ proptest! {
             }
             (Decision::Refuse(_), Decision::Refuse(_)) => prop_assert!(query.groups.is_empty()),
             (with, without) => prop_assert!(false, "{with:?}, {without:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_in_common_goes_on_while_each_may_and_any_has_each_group(
+        bundle in bundles(), query in queries(), groups in groups(), who in subsequence(vec!["ann", "ben", "eve"], 1..=3),
+    ) {
+        // Neither where somebody came from nor what is used up counts, and groups do.
+        let mut anywhere = unlimited(&bundle);
+        for (grant, before) in anywhere.grants.iter_mut().zip(&bundle.grants) {
+            grant.limits.groups = before.limits.groups.clone();
+        }
+        let alone = |who: &&str| Query {
+            credential: Credential::Principal(who.parse().unwrap()),
+            used: BTreeSet::new(),
+            lacking: BTreeSet::new(),
+            ..query.clone()
+        };
+        let each_may = who.iter().all(|who| allows(&anywhere, &alone(who)));
+        let with = |group: &GroupName, who: &&str| Query { groups: [group.clone()].into(), ..alone(who) };
+        let any_has = |group: &GroupName| who.iter().any(|who| allows(&anywhere, &with(group, who)));
+        let may = each_may && groups.iter().all(any_has);
+        let together = Query {
+            credential: Credential::Together(who.iter().map(|who| who.parse().unwrap()).collect()),
+            groups: groups.clone(),
+            ..query.clone()
+        };
+        prop_assert_eq!(allows(&bundle, &together), may);
+        match (deadline(&bundle, &together), decide(&bundle, &together)) {
+            (Some(deadline), Decision::Allow(allowed)) => {
+                prop_assert_eq!(allowed.until, deadline);
+                for now in instants().filter(|now| (query.now..deadline).contains(now)) {
+                    prop_assert!(allows(&bundle, &at(&together, now)));
+                }
+                prop_assert!(!allows(&bundle, &at(&together, deadline)));
+            }
+            (None, Decision::Refuse(_)) => {}
+            (deadline, decision) => prop_assert!(false, "{deadline:?}, {decision:?}"),
         }
     }
 }

@@ -52,7 +52,7 @@ pub(crate) fn named(groups: &[&str]) -> BTreeSet<GroupName> {
 }
 
 /// The same grants, from anywhere.
-fn unlimited(bundle: &Bundle) -> Bundle {
+pub(crate) fn unlimited(bundle: &Bundle) -> Bundle {
     let mut unlimited = bundle.clone();
     for grant in &mut unlimited.grants {
         grant.limits = Limits::default();
