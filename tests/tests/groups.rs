@@ -191,6 +191,11 @@ fn a_revocation_ends_it_also_where_another_grant_opens_the_login_and_jitd_was_aw
         beside.said("user@") && beside.said("\t4 "),
         "it was not moved, or without the group: {beside}"
     );
+    // Whatever else is in there may have been handed the group.
+    bob(site)
+        .run("systemd-run -q --user sleep 7507")?
+        .succeeded()?;
+    site.wait_until_runs("sleep 7507", Deadline::seconds(5))?;
     site.host.sh("systemctl kill -s KILL jitd.service")?;
     site.wait_until_current()?;
     ensure!(login.alive()?, "a restart of jitd ended the login");
@@ -202,7 +207,7 @@ fn a_revocation_ends_it_also_where_another_grant_opens_the_login_and_jitd_was_aw
         "{sessions:?}"
     );
     site.revoke(&granted.grant)?;
-    for pattern in ["sleep 7505", "sleep 7506"] {
+    for pattern in ["sleep 7505", "sleep 7506", "sleep 7507"] {
         site.wait_until_gone(pattern, Deadline::within(END_WITHIN))?;
     }
     bob(site).run("true")?.succeeded().map(drop)

@@ -42,12 +42,15 @@ impl Inner {
     /// The caller is what PID 1 forked to become the manager, in the unit's cgroup or in one below it.
     async fn hold_new_manager(&self, id: &SessionId, peer: &Peer) -> Result<(), Refused> {
         let cgroup = peer.cgroup().map_err(no_scope)?;
-        let unit = unit_around(&cgroup)
+        let ScopePath { slice, unit, .. } = path_around(&cgroup)
             .ok_or_else(|| no_scope(format!("the caller is in {cgroup}, no user manager's")))?;
         if Stat::of(peer.pid).map_err(no_scope)?.parent != 1 {
             return Err(no_scope("the caller was not started by process 1"));
         }
         self.hold_unit(id, &unit).await?;
+        // Only now: a login that opens from here on finds this manager.
+        let groups = self.groups_beside(&slice);
+        self.managers_end_with(&groups, &slice).await?;
         self.stand_behind(id, peer).await
     }
 
@@ -160,11 +163,13 @@ pub(super) fn forget_linger(login: &Login) {
 
 /// `user@UID.service`, where `cgroup` is that unit's or lies in it.
 pub(super) fn unit_around(cgroup: &str) -> Option<String> {
+    path_around(cgroup).map(|path| path.unit)
+}
+
+fn path_around(cgroup: &str) -> Option<ScopePath> {
     let mut parts = cgroup.splitn(5, '/');
     let path: Vec<&str> = parts.by_ref().take(4).collect();
-    ScopePath::parse(&path.join("/"))
-        .filter(|path| path.unit.starts_with("user@"))
-        .map(|path| path.unit)
+    ScopePath::parse(&path.join("/")).filter(|path| path.unit.starts_with("user@"))
 }
 
 /// The UID of [`unit_around`].
@@ -175,7 +180,7 @@ pub(super) fn uid_around(cgroup: &str) -> Option<u32> {
 }
 
 /// The UID of `user-UID.slice`.
-fn uid_of(slice: &str) -> Option<u32> {
+pub(super) fn uid_of(slice: &str) -> Option<u32> {
     let uid = slice.strip_prefix("user-")?.strip_suffix(".slice")?;
     uid.parse().ok()
 }

@@ -5,7 +5,7 @@
 //!
 //! | idea | file |
 //! |---|---|
-//! | a caller is let in | `open.rs`, `belong.rs`, `manager.rs` |
+//! | a caller is let in | `open.rs`, `belong.rs`, `manager.rs`, `shared_groups.rs` |
 //! | which cgroup is a session's, who is in it, killing it | `cgroup.rs` |
 //! | is it over? at deadlines, new bundles and steps of the clock | `judge.rs`, `elevated.rs` |
 //! | the end itself | `end.rs`, `notice.rs`, `connection.rs` |
@@ -44,6 +44,7 @@ mod ready;
 mod reconcile;
 mod registry;
 mod salvage;
+mod shared_groups;
 mod strays;
 mod types;
 mod unit;

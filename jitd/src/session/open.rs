@@ -53,6 +53,9 @@ impl Inner {
         self.add_scope(id, scope)?;
         if let Some(slice) = slice.filter(|_| opening.enforce) {
             self.hold_manager_beside(opening, &slice).await?;
+            // It has none yet: they are told with the answer.
+            let groups = self.held(id).ok_or_else(gone)?.query.groups;
+            self.managers_end_with(&groups, &slice).await?;
         }
         self.stand_behind(id, &opening.peer).await
     }

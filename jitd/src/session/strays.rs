@@ -51,8 +51,9 @@ impl Asked {
         audit_session.is_some() && self.held.audit_session == audit_session
     }
 
-    /// What a login with groups had moved into its user's manager (`systemd-run --user --scope`) has these groups there, too, and that
-    /// manager goes on while any grant opens the login. What the manager itself began has neither groups nor this audit session.
+    /// What a login with groups had moved into its user's manager (`systemd-run --user --scope`) has these groups there, too. That
+    /// manager ends with them (`shared_groups.rs`), but goes on where this login ends before, or somebody else who shares the account
+    /// has such a grant. What the manager itself began has neither groups nor this audit session.
     fn looks_in_its_manager(&self, cgroup: &str) -> bool {
         self.held.has_groups() && in_a_manager(cgroup)
     }
