@@ -187,6 +187,10 @@ fn a_login_with_groups_waits_for_the_search_alone_and_for_programs_of_its_groups
     assert!(!ledger.waits_for_a_look() && ledger.compare_ended(true).is_empty());
     assert_eq!(ledger.to_scan(), Some((at(10), ["l".to_owned()].into())));
     let window = ledger.close("l").unwrap();
+    assert!(
+        window.holds(at(21)) && !window.holds(at(9)),
+        "a touch after the end hides a program"
+    );
     assert!(window.looks_for(Some(4)) && !window.looks_for(Some(33)) && !window.looks_for(None));
     assert!(ledger.windows["e"].looks_for(None));
 }
