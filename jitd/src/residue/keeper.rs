@@ -115,6 +115,7 @@ impl Keeper {
                 Asked::Open(open) => self.ledger.end_others(&open, self.clock.wall()),
             }
         }
+        self.close_oldest();
         self.store.save_windows(&self.ledger);
         match looked {
             Some(looked) => self.tell(looked),
@@ -166,10 +167,15 @@ impl Keeper {
         for (window, left) in told {
             note::write(&self.record, &window, left);
         }
+        self.close_oldest();
+        self.store.save_windows(&self.ledger);
+    }
+
+    /// Of more than may wait for a search: nobody looked.
+    fn close_oldest(&mut self) {
         for window in self.ledger.close_beyond(MOST_WAITING) {
             note::write(&self.record, &window, Left::unknown());
         }
-        self.store.save_windows(&self.ledger);
     }
 
     fn begin_search(&mut self) {
@@ -227,5 +233,43 @@ async fn found(search: &mut Option<Search>) -> Found {
     match search {
         Some(search) => (&mut search.found).await.unwrap_or_default(),
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn where_there_are_only_logins_no_more_wait_for_a_search_than_may() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::start(None);
+        let (events, log) = (folder.path().join("events"), folder.path().join("log"));
+        let record = Record::open(&events, &log, clock.clone()).unwrap();
+        let (sender, inbox) = unbounded_channel();
+        let store = Store::open(folder.path()).unwrap();
+        let mut keeper = Keeper::new(inbox, store, clock, record);
+        for number in 0..=MOST_WAITING {
+            let whose = Whose {
+                id: format!("l{number}"),
+                login: "ann".to_owned(),
+                principal: None,
+                grant: None,
+                gids: [4].into(),
+            };
+            let (done, _) = oneshot::channel();
+            for asked in [
+                Asked::Opening(whose, done),
+                Asked::LetIn(format!("l{number}"), true),
+                Asked::Ended(format!("l{number}")),
+            ] {
+                sender.send(asked).unwrap();
+            }
+        }
+        let first = keeper.inbox.recv().await.unwrap();
+        keeper.take(first).await;
+        assert_eq!(keeper.ledger.windows.len(), MOST_WAITING);
     }
 }
