@@ -28,6 +28,9 @@ pub(crate) const ADA: u32 = 4242;
 
 const PASSWD: &str = "root:x:0:0::/root:/bin/sh\nada:x:4242:1::/:/bin/sh\nbob:x:4243:1::/:/bin/sh\nops:x:4244:1::/:/bin/sh\n";
 
+/// The boot that gates are looked at in.
+pub(crate) const BOOT: &str = "6b9e4d0c-0000-4000-8000-000000000001";
+
 /// Sessions that only remember what they were asked.
 #[derive(Clone, Default)]
 pub(crate) struct Fake(Arc<FakeState>);
@@ -43,6 +46,7 @@ pub(crate) struct FakeState {
     pub(crate) listed: Mutex<Vec<control::Session>>,
     /// What a login that is opened is said to have.
     pub(crate) groups: Mutex<Vec<String>>,
+    pub(crate) no_audit_session: Mutex<bool>,
     pub(crate) grace: Mutex<Option<Duration>>,
     pub(crate) warnings: Mutex<Vec<Duration>>,
 }
@@ -143,6 +147,9 @@ impl Hold for Fake {
     fn given_groups(&self, _: &SessionId, gids: BTreeSet<u32>) {
         let mut asked = self.asked.lock().unwrap();
         asked.push(format!("given_groups {gids:?}"));
+    }
+    fn has_audit_session(&self, _: &Peer) -> bool {
+        !*self.no_audit_session.lock().unwrap()
     }
 }
 
@@ -337,7 +344,7 @@ fn host(directory: &Path, events: Option<&Path>, clock: Clock) -> Host<Fake> {
         shown: Shown::default(),
         refusals: Mutex::default(),
         troubles: Mutex::default(),
-        gates: Arc::new(Watched::new(at("pam.d"), at("gates.json"), "boot-1")),
+        gates: Arc::new(Watched::new(at("pam.d"), at("gates.json"), BOOT)),
     }
 }
 

@@ -23,6 +23,14 @@ impl Grants {
         })
     }
 
+    /// [`Grants::decide`] for a login that is given the groups of its grants.
+    #[must_use]
+    pub fn decide_login(&self, query: &Query) -> Decision {
+        self.judged(query, |bundle, book, query| {
+            decide_login(bundle, &mut query.clone(), &book.uses).decision
+        })
+    }
+
     fn judged(
         &self,
         query: &Query,

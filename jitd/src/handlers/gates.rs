@@ -55,7 +55,7 @@ impl<S: Send + Sync + 'static> Host<S> {
         nonce: &Nonce,
     ) -> Option<String> {
         let look = self.look_at_gates().await?;
-        let gives_groups = self.gives_groups(&look);
+        let gives_groups = groups::gives_groups(&look);
         let enforces = ENFORCED
             .iter()
             .filter(|name| **name != groups::NAME || gives_groups);

@@ -67,6 +67,7 @@ pub trait Hold: Clone + Send + Sync + 'static {
     fn list(&self) -> Vec<message::Session>;
     fn login_of(&self, id: SessionId) -> SessionId;
     fn given_groups(&self, id: &SessionId, gids: BTreeSet<u32>);
+    fn has_audit_session(&self, peer: &Peer) -> bool;
 }
 
 impl Hold for Sessions {
@@ -126,6 +127,9 @@ impl Hold for Sessions {
     }
     fn given_groups(&self, id: &SessionId, gids: BTreeSet<u32>) {
         Self::given_groups(self, id, gids);
+    }
+    fn has_audit_session(&self, peer: &Peer) -> bool {
+        Self::has_audit_session(self, peer)
     }
 }
 

@@ -281,7 +281,7 @@ impl<S: Hold> Host<S> {
         let (action, login) = (query.action, query.login.to_string());
         let opening = opening(call, peer, query, standing, None);
         match self.sessions.open_login(opening).await {
-            Ok(session) => self.with_groups(verdict, session),
+            Ok(session) => self.with_groups(call, verdict, session),
             Err(refused) => self.not_held(call, action, &login, refused),
         }
     }
@@ -383,10 +383,10 @@ impl<S: Hold> Host<S> {
             Door::Manager => {
                 query.credential = Credential::Together(self.grants.holders(&query));
             }
-            Door::Login => query.lacking = self.lacking(&query.login, call, phase),
+            Door::Login => query.lacking = self.lacking(&query.login, call, peer, phase),
             Door::Elevation | Door::Job => {}
         }
-        match self.grants.decide(&query) {
+        match self.decide_by_groups(door, phase, call, &query) {
             Decision::Allow(allowed) => Decided::Live {
                 query,
                 live: allowed.into(),
@@ -442,7 +442,13 @@ impl<S: Hold> Host<S> {
     }
 
     /// A grant allows it, and yet it can't be held to its end: no.
-    fn not_held(&self, call: &Call, action: Action, login: &str, refused: Refused) -> Verdict {
+    pub(super) fn not_held(
+        &self,
+        call: &Call,
+        action: Action,
+        login: &str,
+        refused: Refused,
+    ) -> Verdict {
         #[derive(Serialize)]
         struct NotHeld<'a> {
             login: &'a str,

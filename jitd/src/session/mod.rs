@@ -202,6 +202,13 @@ impl Sessions {
         in_a_task(Arc::clone(&self.0).open_elevation(opening)).await
     }
 
+    /// True where what leaves the scope of the login that `peer` opens can be found, by an audit session of that login's own. Known once
+    /// pam_loginuid has set it.
+    #[must_use]
+    pub fn has_audit_session(&self, peer: &Peer) -> bool {
+        self.0.has_audit_session(peer)
+    }
+
     /// The login `id` was given these groups: what it leaves of them is looked for when nothing is left of it.
     pub fn given_groups(&self, id: &SessionId, gids: BTreeSet<u32>) {
         self.0.given_groups(id, gids);

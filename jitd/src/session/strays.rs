@@ -21,6 +21,7 @@ use super::held::{Held, Kind, Whose};
 use super::process::{self, Process, Stat};
 use super::types::{Opening, SessionId};
 use super::{Inner, Table, manager};
+use crate::peer::Peer;
 
 /// The kernel's word for "no audit session": (u32) -1.
 const UNSET: u32 = u32::MAX;
@@ -77,17 +78,14 @@ impl Inner {
         let parent = || table.held.get(opening.parent.as_ref()?);
         match kind {
             Kind::Elevation => parent()?.audit_session,
-            Kind::Login => {
-                let own = of_process(opening.peer.pid)?;
-                // Where pam_loginuid could not set one, it is that of whoever started sshd.
-                let listener = Stat::of(opening.peer.pid).ok()?.parent;
-                let others = |held: &&Held| held.audit_session == Some(own);
-                let its_own =
-                    of_process(listener) != Some(own) && table.held.values().find(others).is_none();
-                its_own.then_some(own)
-            }
+            Kind::Login => of_login(table, &opening.peer),
             Kind::Job | Kind::Manager => None,
         }
+    }
+
+    /// Whether what leaves the scope of the login that `peer` opens can be found.
+    pub(super) fn has_audit_session(&self, peer: &Peer) -> bool {
+        of_login(&self.table(), peer).is_some()
     }
 
     /// Tells what is left of `held` outside of its scopes to go. Says how many were told.
@@ -247,6 +245,17 @@ fn is_listener(process: Process, cgroup: &str) -> bool {
     LISTENERS.contains(&cgroup)
         && Stat::of(process.pid).is_ok_and(|stat| stat.parent == 1)
         && named().is_ok_and(|name| name.trim_end() == "sshd")
+}
+
+/// Of a login that is being opened, where it has one of its own.
+fn of_login(table: &Table, peer: &Peer) -> Option<u32> {
+    let own = of_process(peer.pid)?;
+    // Where pam_loginuid could not set one, it is that of whoever started sshd.
+    let listener = Stat::of(peer.pid).ok()?.parent;
+    let mut held = table.held.values();
+    let another_s =
+        of_process(listener) == Some(own) || held.any(|held| held.audit_session == Some(own));
+    (!another_s).then_some(own)
 }
 
 /// The audit session of process `pid`. None where it has none, or the kernel keeps none (CONFIG_AUDIT).

@@ -108,6 +108,11 @@ async fn a_host_announces_that_it_gives_groups_where_its_gate_can_and_enforces()
     let file = fixture.path("pam.d").join("sshd");
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     let enforce = &Mode::Enforce;
+    let other = jit_gate::gate(b"", enforce).unwrap();
+    let until_confirmed = Mode::Provisional {
+        until: fixture.clock.boot().as_secs() + 600,
+        boot: crate::fixture::BOOT.parse().unwrap(),
+    };
     for (text, gives) in [
         (Vec::new(), false),
         (jit_gate::gate(b"", enforce).unwrap(), false),
@@ -116,14 +121,64 @@ async fn a_host_announces_that_it_gives_groups_where_its_gate_can_and_enforces()
             false,
         ),
         (jit_gate::gate_with_groups(b"", enforce).unwrap(), true),
+        (
+            jit_gate::gate_with_groups(b"", &until_confirmed).unwrap(),
+            true,
+        ),
     ] {
         std::fs::write(&file, &text).unwrap();
+        // A way in that gives none refuses such grants, and takes nothing from sshd.
+        std::fs::write(file.with_file_name("login"), &other).unwrap();
         let look = fixture.host.gates.look(&fixture.clock).await.unwrap();
         assert_eq!(
-            fixture.host.gives_groups(&look),
+            super::super::groups::gives_groups(&look),
             gives,
             "{}",
             String::from_utf8_lossy(&text)
         );
     }
+}
+
+#[tokio::test]
+async fn a_login_that_could_not_be_found_again_gets_no_group() {
+    let fixture = ada_with(&["adm"]).await;
+    *fixture.fake().no_audit_session.lock().unwrap() = true;
+    let before = ask(&fixture, Method::OpenBefore, &login(true), 0).await.0;
+    assert!(before.allow, "pam_loginuid comes later");
+    let (verdict, end) = ask(&fixture, Method::OpenAfter, &login(true), 0).await;
+    assert_eq!((code(&verdict), end), (Some("JIT-113"), true));
+    assert!(fixture.fake().openings.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_group_that_goes_while_the_login_is_opened_refuses_it_and_is_named() {
+    let fixture = ada_with(&["adm"]).await;
+    *fixture.fake().groups.lock().unwrap() = vec!["adm".to_owned(), "went".to_owned()];
+    ask(&fixture, Method::OpenBefore, &login(true), 0).await;
+    let (verdict, end) = ask(&fixture, Method::OpenAfter, &login(true), 0).await;
+    assert_eq!((code(&verdict), end), (Some("JIT-113"), true));
+    assert!(verdict.gids.is_empty() && verdict.message.unwrap().contains("went"));
+    let asked = fixture.fake().asked();
+    assert!(!asked.iter().any(|asked| asked.starts_with("given")));
+}
+
+#[tokio::test]
+async fn the_decision_of_the_last_line_is_by_the_grant_that_the_groups_end_with() {
+    let fixture = Fixture::new();
+    std::fs::write(fixture.path("group"), GROUP).unwrap();
+    let adm = with_groups(&fixture, 1, &["adm"]);
+    let longer = Grant {
+        expires: adm.expires + jiff::SignedDuration::from_hours(1),
+        ..fixture.grant(2, "ada")
+    };
+    let fixture = fixture.granting(vec![adm, longer]).await;
+    ask(&fixture, Method::OpenBefore, &login(true), 0).await;
+    ask(&fixture, Method::OpenAfter, &login(true), 0).await;
+    let openings = fixture.fake().openings.lock().unwrap();
+    let standing = openings[0].standing.as_ref().unwrap();
+    assert_eq!(standing.grant.as_str(), "g1");
+    assert!(
+        openings[0].query.groups.is_empty(),
+        "they are the session's to take"
+    );
 }
