@@ -64,6 +64,7 @@ fn show_request(here: &Here, request: &Request) {
         ("Extends", request.extends.clone().unwrap_or_default()),
         ("Hosts", request.hosts.join(" ")),
         ("Login", logins(request)),
+        ("Unix groups", request.groups.join(" ")),
         ("For", seconds(request.for_seconds)),
         (
             "From",
@@ -222,6 +223,7 @@ fn show_grant(here: &Here, grant: &Grant) {
         ("Who", grant.principal.clone()),
         ("Login", format!("{} on {}", grant.login, grant.host)),
         ("Opens", grant.allow.join(" ")),
+        ("Unix groups", grant.groups.join(" ")),
         ("Role", grant.role.clone()),
         ("From", begins(here, grant.not_before)),
         (

@@ -181,6 +181,9 @@ pub(crate) struct Request {
     /// By host.
     #[serde(default)]
     pub(crate) logins: BTreeMap<String, String>,
+    /// Unix groups of its logins, beside those of the account.
+    #[serde(default)]
+    pub(crate) groups: Vec<String>,
 }
 
 /// Why it was granted as soon as it was made.
@@ -276,6 +279,9 @@ pub(crate) struct Grant {
     pub(crate) reason: Option<String>,
     #[serde(default)]
     pub(crate) ticket: Option<String>,
+    /// Unix groups of its logins, beside those of the account.
+    #[serde(default)]
+    pub(crate) groups: Vec<String>,
 }
 
 /// The answer to an extension.

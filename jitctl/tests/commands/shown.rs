@@ -650,3 +650,21 @@ fn a_request_is_shown_with_its_logins_and_with_the_attributes_that_its_approvers
     let login = same.lines().find(|line| line.starts_with("Login"));
     assert!(login.is_some_and(|line| line.ends_with(" bob")), "{same}");
 }
+
+#[test]
+fn the_groups_that_a_request_asks_for_and_a_grant_gives_are_shown() {
+    let host = Host::new().with_server();
+    let (mut asked, mut given) = (request("pending"), grant(24));
+    asked["groups"] = json!(["adm", "docker"]);
+    given["groups"] = json!(["adm", "docker"]);
+    host.server_says("GET /v1/requests/r17", 200, asked);
+    host.server_says("GET /v1/grants/g4", 200, given);
+    for id in ["r17", "g4"] {
+        let shown = host.jitctl(&["show", id]).out;
+        let line = shown.lines().find(|line| line.starts_with("Unix groups"));
+        assert!(
+            line.is_some_and(|line| line.ends_with("  adm docker")),
+            "{shown}"
+        );
+    }
+}
