@@ -102,7 +102,7 @@ codes! {
         "Try again in a minute; if it stays so, an administrator checks jit-server, jitd-sync and the network between them."
     113 GroupNotGiven "This host can't give a Unix group that the grant has"
         "The role gives logins a Unix group. That group is not in /etc/group of this host or is root's, or the way in is one where jit can't give groups: only sshd does, once its gate was written by a version that knows how. Or the login has no audit session of its own, by which what leaves it is found."
-        "An administrator makes the group there, runs jitctl gate sshd, or sees to pam_loginuid in sshd's session phase; or ask for a role without it."
+        "An administrator makes the group there, or runs jitctl gate sshd; or ask for a role without it."
     120 WhoseLogin "It is unclear whose login this is"
         "What the program says about the caller and what the kernel says do not agree, or the account is not one that can be granted."
         "Log in as yourself and try again; an administrator finds what disagreed in the record: journalctl -u jitd."
