@@ -85,6 +85,46 @@ async fn all_servers_go_by_the_policy_on_record_whatever_their_own_files_have() 
 }
 
 #[tokio::test]
+async fn once_nothing_holds_changes_no_server_goes_by_a_file_that_nobody_has_changed_since() {
+    let postgres = Postgres::shared();
+    let two = Two::on(postgres).await;
+    two.one.populate().await;
+    let carol = token(&two.one, "carol").await;
+    let elsewhere = two.one.listen_elsewhere().await;
+    write_policy(&two.one.folder, &holding());
+    two.one.server.tick().await.unwrap();
+    let held = policy_of(&two.one).await;
+    let is_at_other = async |policy: &Value| policy_of(&two.other).await == *policy;
+    let soon = Duration::from_secs(5);
+    within(soon, async || is_at_other(&held).await).await;
+    // This one nobody ever confirmed, and it does not count.
+    write_policy(&two.other.folder, &POLICY.replace("4h", "12h"));
+    two.other.server.tick().await.unwrap();
+
+    let wanted = json!({ "policy": POLICY.replace("4h", "2h"), "users": null, "hosts": null, "dry_run": false });
+    two.one.as_("root").post("/v1/apply", wanted).await.is(202);
+    confirms(&elsewhere, &carol, "c1").await.is(200);
+    let confirmed = policy_of(&two.one).await;
+    within(soon, async || is_at_other(&confirmed).await).await;
+
+    write_policy(&two.one.folder, &POLICY.replace("4h", "3h"));
+    two.one.server.tick().await.unwrap();
+    let edited = policy_of(&two.one).await;
+    assert_ne!(edited, confirmed);
+    within(soon, async || is_at_other(&edited).await).await;
+    for _ in 0..3 {
+        two.one.server.tick().await.unwrap();
+        two.other.server.tick().await.unwrap();
+    }
+    assert_eq!(policy_of(&two.other).await, edited);
+    assert_eq!(policy_of(&two.one).await, edited);
+    let folder = two.other.folder.clone();
+    two.other.stop().await;
+    let other = start(&folder, &two.address).await;
+    assert_eq!(policy_of(&other).await, edited, "also after a restart");
+}
+
+#[tokio::test]
 async fn two_who_confirm_at_two_servers_at_the_same_time_make_a_change_once() {
     let postgres = Postgres::shared();
     let two = Two::on(postgres).await;

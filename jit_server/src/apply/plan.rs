@@ -192,7 +192,8 @@ impl Planner<'_> {
             details.push("its text alone, no rule".to_owned());
         }
         self.change(Sign::Changed, Thing::Policy, super::POLICY, details);
-        self.plan.events.push(next.taken_after(self.policy));
+        let on_record = self.state.policy_on_record().is_some();
+        self.plan.events.push(next.taken(on_record));
     }
 
     fn users(&mut self, users: &BTreeMap<Principal, UserSet>) -> Result<(), Error> {

@@ -24,9 +24,10 @@ impl Confirmers {
 }
 
 impl Policy {
-    /// That it comes into force after `before`. The record has its text where one of them holds changes.
-    pub(crate) fn taken_after(&self, before: &Self) -> Event {
-        let on_record = self.holds_changes() || before.holds_changes();
+    /// That it comes into force. The record has its text where it holds changes, and from then on always (`on_record`): a server whose file
+    /// has something else would go by that as soon as the record had no text any more.
+    pub(crate) fn taken(&self, on_record: bool) -> Event {
+        let on_record = on_record || self.holds_changes();
         Event::PolicyTaken {
             policy: self.hash.clone(),
             roles: self.roles.len(),

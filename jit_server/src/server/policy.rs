@@ -32,13 +32,12 @@ impl Server {
 
     /// Looks whether the file has changed, and records what is so then. Where another server recorded the same, nothing is.
     pub(super) async fn take_policy(&self, writer: &mut Writer) -> Result<(), Error> {
-        let (before, change) = {
-            let mut file = self.policy_file();
-            (file.current(), file.look())
-        };
+        let change = self.policy_file().look();
         let event = match change {
             Change::None => return Ok(()),
-            Change::Taken(policy) => policy.taken_after(&before),
+            Change::Taken(policy) => {
+                policy.taken(self.look(|state| state.policy_on_record().is_some()))
+            }
             Change::Refused(mistakes) => {
                 let mistakes: Vec<String> = mistakes
                     .iter()
