@@ -1,5 +1,6 @@
 //! Who confirms what an administrator changes: the policy, users, and hosts' labels.
 
+use super::parse::changes::KEY;
 use super::{People, Policy};
 use crate::event::{Event, UserSet};
 
@@ -42,12 +43,15 @@ impl Policy {
         self.changes_need.is_some()
     }
 
-    /// What stands for a policy that is in force and that this server can't read: nobody may ask, approve, nor confirm anything.
+    /// What stands for a policy that is in force and that this server can't read: nobody may ask, approve, nor confirm anything. It holds
+    /// changes unless its text is TOML that says nothing of them: what root changed under that, the record has without a confirmation.
     pub(crate) fn unreadable(hash: String, text: String) -> Self {
+        let holds =
+            toml::from_str::<toml::Table>(&text).map_or(true, |table| table.contains_key(KEY));
         Self {
             hash,
             text,
-            changes_need: Some(Confirmers {
+            changes_need: holds.then(|| Confirmers {
                 people: People::default(),
                 count: 1,
             }),

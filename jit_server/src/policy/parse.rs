@@ -1,7 +1,7 @@
 //! What a policy says. Every mistake is found and told with its line and key, not only the first.
 
 mod approval;
-mod changes;
+pub(super) mod changes;
 mod conditions;
 mod hosts;
 mod hours;

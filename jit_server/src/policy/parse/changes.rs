@@ -6,7 +6,7 @@ use super::super::changes::{Confirmers, MOST_CONFIRMATIONS};
 use super::super::reader::{Reader, Value};
 
 /// Its key, beside the roles.
-pub(super) const KEY: &str = "changes_need";
+pub(in crate::policy) const KEY: &str = "changes_need";
 
 impl Reader<'_> {
     /// None where it is not there, or wrong.

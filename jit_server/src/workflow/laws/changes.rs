@@ -350,3 +350,73 @@ fn a_policy_on_record_that_cant_be_read_lets_nobody_do_anything() {
     let erin = history.state.directory.user(&"erin".parse().unwrap());
     assert_eq!(erin.unwrap().login.as_str(), "erin");
 }
+
+/// A record in which changes were confirmed under a policy, to which `line` is added, and under one after that without `changes_need`.
+fn across(line: &str) -> State {
+    let text_taken = |text: String| Event::PolicyTaken {
+        policy: "0".repeat(64),
+        roles: 0,
+        text: Some(text),
+        change: None,
+    };
+    let (bob, root) = (
+        Actor::Principal("bob".parse().unwrap()),
+        Actor::Administrator,
+    );
+    let mut history = History::new();
+    let happened = &mut |by: &Actor, event| history.happened(begin(), by, event);
+    happened(&Actor::Server, text_taken(format!("{HOLDING}\n{line}")));
+    for number in [1, 2] {
+        happened(&root, proposed(number, begin()));
+        happened(&bob, confirmed(number, "bob", 0));
+        happened(&bob, confirmed(number, "carol", 0));
+        happened(&bob, done(number, 0, false));
+        if number == 1 {
+            happened(&bob, user("erin", "erin1"));
+        }
+    }
+    happened(&bob, text_taken(line.to_owned()));
+    happened(&root, user("dave", "dave1"));
+    history.state
+}
+
+#[test]
+fn replay_across_a_policy_that_cant_be_read_gives_the_same_users() {
+    let (read, unread) = (across(""), across("from_another_version = true\n"));
+    assert!(!read.policy_is_unreadable() && unread.policy_is_unreadable());
+    let users = |state: &State| state.directory.users().cloned().collect::<Vec<_>>();
+    let login = |name: &str| {
+        let user = read.directory.user(&name.parse().unwrap());
+        user.unwrap().login.to_string()
+    };
+    assert_eq!(
+        (login("erin"), login("dave")),
+        ("erin1".into(), "dave1".into())
+    );
+    assert_eq!(users(&read), users(&unread));
+    assert!(unread.changes().all(|it| it.state == ChangeState::Done));
+    // What nobody did by it is not believed for that, and nobody confirms here.
+    let mut history = History::new();
+    let text = format!("{HOLDING}\nfrom_another_version = true\n");
+    let taken = Event::PolicyTaken {
+        policy: "0".repeat(64),
+        roles: 0,
+        text: Some(text),
+        change: None,
+    };
+    history.happened(begin(), &Actor::Server, taken);
+    history.happened(begin(), &Actor::Administrator, user("erin", "root2"));
+    history.happened(begin(), &Actor::Administrator, proposed(1, begin()));
+    let by = "bob".parse().unwrap();
+    let refused = check_confirm(
+        &history.state,
+        &change(1),
+        &by,
+        &digest(0),
+        &digest(0),
+        begin(),
+    );
+    assert_eq!(refused, Err(WorkflowError::MayNotConfirm(by)));
+    let erin = history.state.directory.user(&"erin".parse().unwrap());
+    assert_eq!(erin.unwrap().login.as_str(), "erin");
+}

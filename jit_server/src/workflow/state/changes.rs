@@ -131,6 +131,14 @@ impl PolicyOnRecord {
 }
 
 impl State {
+    /// True where this server can't read the policy in force. Nobody confirms anything here then; what others, who could read it, did
+    /// by it is believed, or a server that learned to read less would forget it at its next start.
+    #[must_use]
+    pub fn policy_is_unreadable(&self) -> bool {
+        let on_record = self.policy.as_ref();
+        on_record.is_some_and(|on_record| !on_record.mistakes.is_empty())
+    }
+
     /// All changes, the oldest first.
     pub fn changes(&self) -> impl DoubleEndedIterator<Item = &Change> {
         self.changes.all.values()
@@ -235,9 +243,9 @@ impl State {
         self.changes.pending.insert(number);
     }
 
-    /// By those who may, before it lapses. A later one of the same person takes the place of the one before.
+    /// By those who may, as far as the policy of that moment can be read, before it lapses. A later one of the same person takes the place of the one before.
     pub(super) fn change_confirmed(&mut self, confirmed: &ChangeConfirmed, entry: &Entry) {
-        if !self.may_confirm(&confirmed.by, entry.at) {
+        if !self.policy_is_unreadable() && !self.may_confirm(&confirmed.by, entry.at) {
             return;
         }
         let Some(change) = self.pending_change_mut(&confirmed.change) else {
@@ -255,14 +263,17 @@ impl State {
         });
     }
 
-    /// Confirmed by enough people, or by root alone, who says so.
+    /// Confirmed by enough people, as far as the policy of that moment can be read, or by root alone, who says so.
     pub(super) fn change_done(&mut self, done: &ChangeDone, entry: &Entry) {
         let Some(change) = self.change(&done.change) else {
             return;
         };
         let may_be = match &done.alone {
             Some(_) => entry.actor == Actor::Administrator,
-            None => self.is_confirmed(change, &done.digest, None, entry.at),
+            None => {
+                self.policy_is_unreadable()
+                    || self.is_confirmed(change, &done.digest, None, entry.at)
+            }
         };
         if change.state != ChangeState::Pending || !may_be {
             return;
