@@ -30,6 +30,8 @@ pub struct PolicyFile {
 struct OnRecord {
     policy: Arc<Policy>,
     since: Timestamp,
+    /// The file as it was seen last when the record came to have it. None: nothing was, since the server was starting.
+    beside: Option<Stamp>,
 }
 
 /// What looking at the file brought.
@@ -41,7 +43,7 @@ pub enum Change {
     Taken(Arc<Policy>),
     /// The file is wrong; what was in force stays so.
     Refused(Vec<Mistake>),
-    /// The file is right and does not count: it has this policy, by its hash, and another one is in force whose changes others confirm.
+    /// The file is right and does not count: it has this policy, by its hash, and another one is in force, which the record has.
     Differs(String),
 }
 
@@ -97,11 +99,20 @@ impl PolicyFile {
 
     /// Goes by the policy that the record has since then. None: the file counts.
     pub fn go_by_record(&mut self, record: Option<(Arc<Policy>, Timestamp)>) {
-        self.record = record.map(|(policy, since)| OnRecord { policy, since });
+        let known = self.record.take();
+        self.record = record.map(|(policy, since)| match known {
+            Some(known) if known.since == since && known.policy.hash == policy.hash => known,
+            _ => OnRecord {
+                policy,
+                since,
+                beside: self.seen.clone(),
+            },
+        });
     }
 
     /// Looks whether the file has changed since the last time, and reads it where it has. Where the policy in force is the record's and
-    /// holds changes, the file is compared with it; where that holds none, a file counts again that was changed since.
+    /// holds changes, the file is compared with it; where that holds none, a file counts again that was changed since, and is compared
+    /// with it otherwise.
     pub fn look(&mut self) -> Change {
         let stamp = std::fs::metadata(&self.path)
             .as_ref()
@@ -119,14 +130,22 @@ impl PolicyFile {
             None => Change::None,
             Some(record) if record.policy.holds_changes() => self.compare(&record.policy),
             Some(record) => {
-                self.differs = None;
-                let is_later = self.seen.as_ref().is_some_and(|s| s.is_after(record.since));
-                if !is_new || self.held.hash == record.policy.hash || !is_later {
-                    return Change::None;
+                let has_it = self.held.hash == record.policy.hash;
+                if !is_new || has_it || !self.is_later_than(&record) {
+                    return self.compare(&record.policy);
                 }
+                self.differs = None;
                 self.record = None;
                 Change::Taken(self.current())
             }
+        }
+    }
+
+    /// True where the file was changed since the record has that policy. Whether another clock gave that its time matters at a start alone.
+    fn is_later_than(&self, record: &OnRecord) -> bool {
+        match &record.beside {
+            Some(beside) => self.seen.as_ref() != Some(beside),
+            None => self.seen.as_ref().is_some_and(|s| s.is_after(record.since)),
         }
     }
 
@@ -232,6 +251,57 @@ mod tests {
     use nix::sys::stat::Mode;
 
     use super::*;
+
+    /// A file with a policy of that many hours, as it was looked at, and the policy that came on record after that, by a clock that is ahead.
+    fn beside_record(folder: &Path) -> (PolicyFile, Arc<Policy>) {
+        write(folder, 1);
+        let mut file = PolicyFile::new(folder.join("policy.toml"));
+        assert!(matches!(file.look(), Change::Taken(_)));
+        let policy = Arc::new(crate::policy::check_text("policy.toml", &text(2)).unwrap());
+        file.go_by_record(Some((Arc::clone(&policy), Timestamp::MAX)));
+        (file, policy)
+    }
+
+    fn text(hours: u8) -> String {
+        let role = "[roles.web]\nhosts = [\"web-1\"]\nactions = [\"ssh\"]\nmay_ask = { users = [\"alice\"] }";
+        format!("{role}\napprove = {{ users = [\"bob\"] }}\nlongest = \"{hours}h\"\n")
+    }
+
+    fn write(folder: &Path, hours: u8) {
+        std::fs::write(folder.join("new"), text(hours)).unwrap();
+        std::fs::rename(folder.join("new"), folder.join("policy.toml")).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_differs_from_the_record_is_said_once_and_counts_when_it_is_changed_whatever_a_clock_says()
+     {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut file, policy) = beside_record(folder.path());
+        assert!(matches!(file.look(), Change::Differs(_)));
+        assert_eq!(file.look(), Change::None);
+        assert_eq!(file.current(), policy);
+        // The record says it anew, and nothing else.
+        file.go_by_record(Some((Arc::clone(&policy), Timestamp::MAX)));
+        write(folder.path(), 3);
+        let Change::Taken(taken) = file.look() else {
+            panic!("an edit is not taken");
+        };
+        assert_ne!(taken, policy);
+        assert_eq!(file.differing(), None);
+    }
+
+    #[test]
+    fn at_a_start_a_file_counts_that_was_changed_after_the_record_and_an_older_one_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, policy) = beside_record(folder.path());
+        for (since, counts) in [(Timestamp::UNIX_EPOCH, true), (Timestamp::MAX, false)] {
+            let mut file = PolicyFile::new(folder.path().join("policy.toml"));
+            file.go_by_record(Some((Arc::clone(&policy), since)));
+            let change = file.look();
+            assert_eq!(matches!(change, Change::Taken(_)), counts, "{change:?}");
+            assert_eq!(matches!(change, Change::Differs(_)), !counts, "{change:?}");
+        }
+    }
 
     #[test]
     fn a_pipe_is_refused_and_not_waited_for() {

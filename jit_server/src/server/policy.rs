@@ -51,7 +51,7 @@ impl Server {
                 Event::PolicyRefused { mistakes }
             }
             Change::Differs(file) => {
-                let why = beside(&file);
+                let why = beside(&file, &self.policy());
                 tracing::warn!("{why}");
                 let mistakes = vec![why];
                 Event::PolicyRefused { mistakes }
@@ -73,7 +73,8 @@ impl Server {
         if let Some(mistake) = mistakes.first() {
             return Some(unreadable(mistake));
         }
-        self.policy_file().differing().map(beside)
+        let (in_force, file) = (self.policy(), self.policy_file());
+        file.differing().map(|file| beside(file, &in_force))
     }
 
     /// Goes by the policy that the record has, where it has one. Call it whenever the record says something of the policy.
@@ -91,10 +92,13 @@ impl Server {
     }
 }
 
-fn beside(file: &str) -> String {
-    format!(
-        "the policy's file has {file} and does not count: others confirm changes of the policy in force (changes_need); `jit-server policy propose` proposes what it has"
-    )
+fn beside(file: &str, in_force: &Policy) -> String {
+    let why = if in_force.holds_changes() {
+        "others confirm changes of the policy in force (changes_need); `jit-server policy propose` proposes what it has"
+    } else {
+        "the policy in force is on record since then; the file counts once it is changed, or `jit-server apply` makes it so"
+    };
+    format!("the policy's file has {file} and does not count: {why}")
 }
 
 fn unreadable(mistake: &Mistake) -> String {
