@@ -13,8 +13,8 @@ use crate::label::{LabelKey, LabelValue};
 use crate::policy::{Mistake, Policy};
 
 pub use parse::{HOSTS, POLICY, Texts, USERS, read};
-pub(crate) use plan::user_details;
 pub use plan::{Change, Plan, Sign, Thing, plan};
+pub(crate) use plan::{HisToken, newly_able, user_details};
 
 /// How things are to be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

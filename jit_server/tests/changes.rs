@@ -25,6 +25,11 @@ async fn kinds(running: &Running) -> Vec<String> {
 
 /// Alarms that a user without any part in it is told.
 async fn alarms(running: &Running) -> Vec<Value> {
+    let all = all_alarms(running).await;
+    all[2..].to_vec()
+}
+
+async fn all_alarms(running: &Running) -> Vec<Value> {
     let record = running.as_("alice").get("/v1/audit").await.is(200);
     let events = record["events"].as_array().unwrap().iter();
     let alarms = events.filter(|event| event["kind"] == "alarm");
@@ -161,6 +166,42 @@ async fn a_token_that_root_makes_for_one_who_confirms_alarms_everybody_and_his_o
     // It counts: what remains is that everybody was told.
     let change = held.sets(dave()).await;
     held.confirms(&forged, &change).await.is(200);
+}
+
+#[tokio::test]
+async fn everybody_is_told_of_the_tokens_of_whoever_can_confirm_from_now_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = Held::start(folder.path(), &holding()).await;
+    let alarm = |token: &str, user: &str| json!({ "cause": "confirmers_token", "token": token, "user": user });
+    let first = [alarm("u1", "bob"), alarm("u2", "carol")];
+    assert_eq!(all_alarms(&held.running).await, first);
+
+    // Root has a token of alice's before she is one of them, and one for single things.
+    token(&held.running, "alice").await;
+    let root = held.running.as_("root");
+    let scoped = json!({ "for_seconds": 600, "scopes": ["read"] });
+    root.post("/v1/users/alice/tokens", scoped).await.is(201);
+    assert!(alarms(&held.running).await.is_empty());
+    let alice =
+        json!({ "name": "alice", "login": "alice", "groups": ["developers", "leads"], "keys": [] });
+    let change = held.sets(alice).await;
+    let path = format!("/v1/changes/{change}");
+    let shown = held.gets(&held.bob, &path).await.is(200);
+    let warnings = shown["now"]["warnings"].as_array().unwrap();
+    assert!(
+        warnings
+            .iter()
+            .any(|line| line.as_str().unwrap().starts_with("alice can confirm")),
+        "{warnings:?}"
+    );
+    held.confirms(&held.bob, &change).await.is(200);
+    assert_eq!(alarms(&held.running).await, [alarm("u3", "alice")]);
+
+    // Nobody is told twice: who could confirm before is nobody new.
+    let next = json!({ "policy": holding().replace("4h", "2h"), "users": null, "hosts": null, "dry_run": false });
+    root.post("/v1/apply", next).await.is(202);
+    held.confirms(&held.bob, "c2").await.is(200);
+    assert_eq!(alarms(&held.running).await.len(), 1);
 }
 
 #[tokio::test]

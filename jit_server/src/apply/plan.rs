@@ -1,6 +1,7 @@
 //! From how things are to how they are wanted.
 
 mod confirmers;
+mod newly_able;
 mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,8 @@ use crate::ssh_key::SshKey;
 use crate::until::Until;
 use crate::workflow::{self, Command, State};
 
+pub(crate) use newly_able::{HisToken, newly_able};
+
 /// What has to change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -31,6 +34,8 @@ pub struct Plan {
     pub warnings: Vec<String>,
     /// What makes it so: all of these events or none.
     pub events: Vec<Event>,
+    /// Tokens of those who can confirm changes from then on, and can't before.
+    pub(crate) tokens: Vec<HisToken>,
     users: usize,
     removals: usize,
 }
@@ -135,11 +140,19 @@ pub fn plan(
         user.is_some_and(UserSet::is_service)
     });
     planner.plan.warnings.extend(stuck);
-    let few = match &wanted.users {
-        Some(users) => confirmers::too_few(of_policy, users.values(), now),
-        None => confirmers::too_few(of_policy, state.directory.users(), now),
+    let (few, tokens) = match &wanted.users {
+        Some(users) => (
+            confirmers::too_few(of_policy, users.values(), now),
+            newly_able(state, of_policy, users.values(), now),
+        ),
+        None => (
+            confirmers::too_few(of_policy, state.directory.users(), now),
+            newly_able(state, of_policy, state.directory.users(), now),
+        ),
     };
     planner.plan.warnings.extend(few);
+    planner.plan.warnings.extend(newly_able::lines(&tokens));
+    planner.plan.tokens = tokens;
     let mut plan = planner.plan;
     plan.lost = Loss::of(state, &plan.events, now);
     Ok(plan)

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use jit_grant::ChangeId;
 
-use super::Server;
+use super::changes::alarms_of;
+use super::{Server, alarms};
 use crate::apply::{Plan, Wanted, plan};
 use crate::error::Error;
 use crate::event::{Actor, Event, WantedChange};
@@ -61,10 +62,12 @@ impl Server {
                 let held = Some(held);
                 return Ok(Applied { plan, held });
             }
-            let events = plan.events.clone();
+            let mut events = plan.events.clone();
             let takes_policy = events
                 .iter()
                 .any(|event| matches!(event, Event::PolicyTaken { .. }));
+            events.extend(alarms_of(plan.tokens.clone()));
+            alarms::tell(&events);
             server
                 .keep(&mut writer, now, Actor::Administrator, events)
                 .await?;

@@ -6,7 +6,7 @@ use jit_grant::{ChangeId, Principal};
 
 use super::{By, Server, Writer, alarms, user_tokens};
 use crate::alarm::Alarm;
-use crate::apply::Plan;
+use crate::apply::{HisToken, Plan};
 use crate::clock::seconds_after;
 use crate::error::Error;
 use crate::event::{
@@ -115,6 +115,7 @@ impl Server {
                 })];
                 if is_done {
                     events.extend(made(&id, comes_to, None, &policy));
+                    alarms::tell(&events);
                 }
                 Ok::<_, Error>((by, events, is_done))
             })?;
@@ -208,17 +209,23 @@ pub(super) fn alarm_of_token(
     actor: &Actor,
     now: jiff::Timestamp,
 ) -> Option<Event> {
-    let confirms = *actor == Actor::Administrator
-        && made.scopes.are_none()
-        && state.may_confirm(&made.user, now);
-    confirms.then(|| Event::Alarm {
+    // Whom a policy names that can't be read here, another server knows.
+    let may_confirm = state.may_confirm(&made.user, now) || state.policy_is_unreadable();
+    let confirms = *actor == Actor::Administrator && made.scopes.are_none() && may_confirm;
+    confirms.then(|| alarm((made.user.clone(), made.token.clone())))
+}
+
+/// What everybody is told of tokens whose holders could not confirm anything when root made them, and can from now on.
+pub(super) fn alarms_of(tokens: Vec<HisToken>) -> impl Iterator<Item = Event> {
+    tokens.into_iter().map(alarm)
+}
+
+fn alarm((user, token): HisToken) -> Event {
+    Event::Alarm {
         host: None,
-        alarm: Alarm::ConfirmersToken {
-            token: made.token.clone(),
-            user: made.user.clone(),
-        },
+        alarm: Alarm::ConfirmersToken { token, user },
         left_out: 0,
-    })
+    }
 }
 
 fn now_of(
@@ -252,7 +259,7 @@ fn known_by_token(state: &State, by: By, now: jiff::Timestamp) -> Result<Princip
     }
 }
 
-/// The events that make a change: first that it is made, then what it comes to.
+/// The events that make a change: first that it is made, then what it comes to, and what everybody is told of that.
 fn made(
     id: &ChangeId,
     comes_to: Now,

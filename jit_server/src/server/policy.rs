@@ -3,7 +3,9 @@
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use super::{Server, Writer};
+use super::changes::alarms_of;
+use super::{Server, Writer, alarms};
+use crate::apply::newly_able;
 use crate::error::Error;
 use crate::event::{Actor, Event};
 use crate::policy::{Change, Mistake, Policy, PolicyFile};
@@ -33,11 +35,13 @@ impl Server {
     /// Looks whether the file has changed, and records what is so then. Where another server recorded the same, nothing is.
     pub(super) async fn take_policy(&self, writer: &mut Writer) -> Result<(), Error> {
         let change = self.policy_file().look();
+        let mut tokens = Vec::new();
         let event = match change {
             Change::None => return Ok(()),
-            Change::Taken(policy) => {
-                policy.taken(self.look(|state| state.policy_on_record().is_some()))
-            }
+            Change::Taken(policy) => self.look(|state| {
+                tokens = newly_able(state, &policy, state.directory.users(), self.now());
+                policy.taken(state.policy_on_record().is_some())
+            }),
             Change::Refused(mistakes) => {
                 let mistakes: Vec<String> = mistakes
                     .iter()
@@ -60,7 +64,9 @@ impl Server {
         if writer.policy.as_ref() == Some(&event) {
             return Ok(());
         }
-        let kept = self.keep(writer, self.now(), Actor::Server, vec![event]);
+        let events: Vec<Event> = [event].into_iter().chain(alarms_of(tokens)).collect();
+        alarms::tell(&events);
+        let kept = self.keep(writer, self.now(), Actor::Server, events);
         let kept = kept.await.map(drop);
         kept.inspect_err(|_| self.policy_file().look_anew())
     }
