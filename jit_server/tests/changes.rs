@@ -236,6 +236,33 @@ async fn whoever_is_taken_out_of_the_group_before_the_last_confirmation_counts_n
 }
 
 #[tokio::test]
+async fn what_was_confirmed_with_a_token_counts_no_more_once_that_is_taken_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = Held::start(folder.path(), &holding_two()).await;
+    let change = held.sets(dave()).await;
+    held.confirms(&held.bob, &change).await.is(200);
+    // Its holder has it rotated, which takes nothing away.
+    let rotate = json!({ "overlap_seconds": 0 });
+    let next = held.posts(&held.bob, "/v1/token/rotate", rotate).await;
+    let next = next.is(201)["token"].as_str().unwrap().to_owned();
+    let path = format!("/v1/changes/{change}");
+    let counts = async || {
+        let shown = held.gets(&held.carol, &path).await.is(200);
+        shown["confirmed"][0]["counts"].clone()
+    };
+    assert_eq!(counts().await, true);
+    let root = held.running.as_("root");
+    root.delete("/v1/users/bob/tokens/u1").await.is(200);
+    held.gets(&next, &path).await.is(401);
+    assert_eq!(counts().await, false);
+    let waits = held.confirms(&held.carol, &change).await.is(200);
+    assert_eq!(waits["state"], "pending");
+    let anew = token(&held.running, "bob").await;
+    let done = held.confirms(&anew, &change).await.is(200);
+    assert_eq!(done["state"], "done");
+}
+
+#[tokio::test]
 async fn nobody_confirms_what_he_did_not_see() {
     let folder = tempfile::tempdir().unwrap();
     let held = Held::start(folder.path(), &holding()).await;

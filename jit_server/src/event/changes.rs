@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use jit_grant::{ChangeId, HostName, Principal};
+use jit_grant::{ChangeId, HostName, Principal, UserTokenId};
 use serde::{Deserialize, Serialize};
 
 use super::{Event, UserSet};
@@ -63,6 +63,9 @@ pub struct ChangeConfirmed {
     pub comment: Option<Comment>,
     /// The policy in force.
     pub policy: String,
+    /// The token that he was known by. None: a record of before this was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<UserTokenId>,
 }
 
 /// A change that is made.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jit_grant::{ChangeId, Principal};
+use jit_grant::{ChangeId, Principal, UserTokenId};
 
 use super::{By, Server, Writer, alarms, user_tokens};
 use crate::alarm::Alarm;
@@ -101,7 +101,7 @@ impl Server {
             server.take_policy(&mut writer).await?;
             let (now, policy) = (server.now(), server.policy());
             let (by, events, is_done) = server.look(|state| {
-                let by = known_by_token(state, by, now)?;
+                let (by, token) = known_by_token(state, by, now)?;
                 check_deny(state, &id, &by, now)?;
                 let comes_to = now_of(state, &policy, &id, now)?;
                 let digest = comes_to.digest;
@@ -112,6 +112,7 @@ impl Server {
                     digest,
                     comment,
                     policy: policy.hash.clone(),
+                    token: Some(token),
                 })];
                 if is_done {
                     events.extend(made(&id, comes_to, None, &policy));
@@ -145,7 +146,7 @@ impl Server {
             server.take_policy(&mut writer).await?;
             let now = server.now();
             let by = server.look(|state| {
-                let by = known_by_token(state, by, now)?;
+                let (by, _) = known_by_token(state, by, now)?;
                 check_deny(state, &change, &by, now)?;
                 Ok::<_, Error>(by)
             })?;
@@ -245,15 +246,19 @@ fn now_of(
     })
 }
 
-/// Who wants something, where he is known by a token that counts still.
-fn known_by_token(state: &State, by: By, now: jiff::Timestamp) -> Result<Principal, Error> {
+/// Who wants something, and the token that he is known by, which counts still.
+fn known_by_token(
+    state: &State,
+    by: By,
+    now: jiff::Timestamp,
+) -> Result<(Principal, UserTokenId), Error> {
     match by {
         By {
             actor: Actor::Principal(name),
             token: Some(token),
         } => {
             user_tokens::admit(state, &token.secret, now)?;
-            Ok(name)
+            Ok((name, token.token))
         }
         _ => Err(WorkflowError::ConfirmNeedsToken.into()),
     }
@@ -291,5 +296,47 @@ fn made(
             event => event,
         }
     });
-    [done].into_iter().chain(events)
+    let told = alarms_of(plan.tokens);
+    [done].into_iter().chain(events).chain(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Entry;
+    use crate::policy::hash_of_text;
+
+    #[test]
+    fn while_a_policy_cant_be_read_every_token_that_root_makes_for_all_is_told() {
+        let at = "2026-11-28T12:00:00Z".parse().unwrap();
+        let made = UserTokenMade {
+            token: "u1".parse().unwrap(),
+            user: "alice".parse().unwrap(),
+            secret: "a".repeat(64).parse().unwrap(),
+            expires: seconds_after(at, 60),
+            scopes: crate::scope::Scopes::default(),
+            for_seconds: None,
+            renewable_until: None,
+            replaces: None,
+        };
+        let need = "changes_need = { users = [\"bob\", \"carol\"] }\n";
+        for (more, is_told) in [("", false), ("from_another_version = true\n", true)] {
+            let text = format!("{need}{more}");
+            let mut state = State::default();
+            state.apply(&Entry {
+                seq: 1,
+                at,
+                actor: Actor::Server,
+                event: Event::PolicyTaken {
+                    policy: hash_of_text(&text),
+                    roles: 0,
+                    text: Some(text),
+                    change: None,
+                },
+                via: None,
+            });
+            let told = alarm_of_token(&state, &made, &Actor::Administrator, at);
+            assert_eq!(told.is_some(), is_told, "{more}");
+        }
+    }
 }

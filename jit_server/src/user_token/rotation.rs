@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use jit_grant::{Principal, UserTokenId};
 use serde::{Deserialize, Serialize};
 
-use super::{Token, UserTokens};
+use super::{End, Token, UserTokens};
 use crate::clock::seconds_after;
 use crate::event::{Actor, UserTokenMade};
 
@@ -226,6 +226,15 @@ impl UserTokens {
         });
         line.chain(after)
             .filter(move |token| token.made.user == *user && token.counts(now))
+    }
+
+    /// True where nothing of the token `id` and what came of it counts at `now`, since it was taken away. That its time was over is none of that.
+    #[must_use]
+    pub fn was_taken_away(&self, id: &UserTokenId, now: Timestamp) -> bool {
+        let line =
+            || std::iter::successors(self.tokens.named(id), |token| self.in_its_place(token));
+        let is_taken = |token: &Token| !matches!(token.end, None | Some((End::Expired, _)));
+        line().any(is_taken) && !line().any(|token| token.counts(now))
     }
 
     /// True where it counts, or ended lately.

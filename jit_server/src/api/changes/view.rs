@@ -54,7 +54,7 @@ pub(in crate::api) struct ConfirmedView {
     at: Timestamp,
     /// null: nothing was added.
     comment: Option<String>,
-    /// False where whoever gave it may confirm no more, or the change comes to something else by now. null: this is a list, or it has ended.
+    /// False where whoever gave it may confirm no more, the token that he was known by was taken away, or the change comes to something else by now. null: this is a list, or it has ended.
     counts: Option<bool>,
 }
 

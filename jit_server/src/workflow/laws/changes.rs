@@ -52,6 +52,7 @@ fn confirmed(number: u64, by: &str, of: u8) -> Event {
         digest: digest(of),
         comment: None,
         policy: String::new(),
+        token: None,
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use jit_grant::{ChangeId, Principal};
+use jit_grant::{ChangeId, Principal, UserTokenId};
 
 use super::{State, number};
 use crate::event::{
@@ -58,6 +58,8 @@ pub struct Confirmed {
     pub digest: Digest,
     /// What he added.
     pub comment: Option<Comment>,
+    /// The token that he was known by.
+    pub token: Option<UserTokenId>,
 }
 
 /// How a change stands.
@@ -184,10 +186,13 @@ impl State {
             .is_some_and(|(user, confirmers)| self.may_act(user, now) && confirmers.include(user))
     }
 
-    /// True where this confirmation of `change` counts at `now`: its giver may confirm still, and saw what the change comes to now.
+    /// True where this confirmation of `change` counts at `now`: its giver may confirm still, saw what the change comes to now, and nobody took
+    /// away the token that he was known by, or what came of it.
     #[must_use]
     pub fn counts(&self, confirmed: &Confirmed, digest: &Digest, now: Timestamp) -> bool {
-        confirmed.digest == *digest && self.may_confirm(&confirmed.by, now)
+        let token = confirmed.token.as_ref();
+        let taken_away = token.is_some_and(|token| self.user_tokens.was_taken_away(token, now));
+        confirmed.digest == *digest && !taken_away && self.may_confirm(&confirmed.by, now)
     }
 
     /// True where enough people have confirmed that `change` comes to `digest`, `more` among them.
@@ -260,6 +265,7 @@ impl State {
             at: entry.at,
             digest: confirmed.digest,
             comment: confirmed.comment.clone(),
+            token: confirmed.token.clone(),
         });
     }
 
