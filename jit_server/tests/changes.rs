@@ -301,6 +301,26 @@ async fn nobody_confirms_what_he_did_not_see() {
 }
 
 #[tokio::test]
+async fn whoever_confirmed_a_change_that_has_moved_since_is_told_that_it_waits_for_him_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = Held::start(folder.path(), &holding_two()).await;
+    let alice =
+        json!({ "name": "alice", "login": "alice", "groups": ["developers", "leads"], "keys": [] });
+    let change = held.sets(alice).await;
+    held.confirms(&held.bob, &change).await.is(200);
+    let waits_for_bob = async || {
+        let whoami = held.gets(&held.bob, "/v1/whoami").await.is(200);
+        whoami["to_confirm"].clone()
+    };
+    assert_eq!(waits_for_bob().await, json!([]));
+    let root = held.running.as_("root");
+    root.delete("/v1/users/alice").await.is(200);
+    assert_eq!(waits_for_bob().await, json!([change]));
+    held.confirms(&held.bob, &change).await.is(200);
+    assert_eq!(waits_for_bob().await, json!([]));
+}
+
+#[tokio::test]
 async fn root_alone_makes_a_change_and_everybody_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let held = Held::start(folder.path(), &holding()).await;

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
+use jit_grant::Principal;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -38,7 +39,7 @@ pub(super) struct Whoami {
     until: Option<Timestamp>,
     /// How many more of them there are.
     to_review_more: usize,
-    /// Changes that wait, and that the user may confirm and has not.
+    /// Changes that wait, and that the user may confirm and has not as they stand now.
     to_confirm: Vec<String>,
 }
 
@@ -77,17 +78,7 @@ pub(super) async fn whoami(State(server): State<Arc<Server>>, caller: Caller) ->
         let newest = newest.map(|request| request.asked.request.to_string());
         (newest.collect(), more)
     });
-    let now = server.now();
-    let to_confirm = principal.map(|name| {
-        server.look(|state| {
-            let waiting = state.pending_changes();
-            let his = waiting.filter(|change| {
-                let given = change.confirmed.iter().any(|given| given.by == *name);
-                !given && state.may_confirm(name, now)
-            });
-            his.map(|change| change.id.to_string()).collect()
-        })
-    });
+    let to_confirm = principal.map(|name| waits_for(&server, name));
     let until = principal.and_then(|name| server.look(|state| state.directory.user(name)?.until));
     Json(Whoami {
         administrator: caller == Caller::Administrator,
@@ -103,6 +94,30 @@ pub(super) async fn whoami(State(server): State<Arc<Server>>, caller: Caller) ->
         to_review_more,
         to_confirm: to_confirm.unwrap_or_default(),
     })
+}
+
+/// The changes that `name` may confirm and has not, as they stand now: what he confirmed before one of them moved is none of it.
+fn waits_for(server: &Server, name: &Principal) -> Vec<String> {
+    let now = server.now();
+    let waiting: Vec<_> = server.look(|state| {
+        let may = state.may_confirm(name, now);
+        let waiting = state.pending_changes().filter(|_| may);
+        let given = waiting.map(|change| {
+            let mut given = change.confirmed.iter();
+            (
+                change.id.clone(),
+                given.find(|given| given.by == *name).cloned(),
+            )
+        });
+        given.collect()
+    });
+    let his = waiting.into_iter().filter(|(id, given)| {
+        given.as_ref().is_none_or(|given| {
+            let comes_to = server.change_now(id);
+            comes_to.is_ok_and(|to| server.look(|state| !state.counts(given, &to.digest, now)))
+        })
+    });
+    his.map(|(id, _)| id.to_string()).collect()
 }
 
 /// That the server lives.
