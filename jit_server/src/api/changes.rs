@@ -20,7 +20,7 @@ use crate::text::Comment;
 use crate::workflow::{State as Known, WorkflowError};
 
 pub(super) use view::HeldView;
-use view::WaitingView;
+use view::{NowView, WaitingView};
 
 /// Changes in a list at most.
 const MOST_LISTED: usize = 100;
@@ -179,10 +179,12 @@ fn check_reader(server: &Server, caller: &Caller) -> Result<(), Problem> {
 
 fn shown(server: &Server, id: &ChangeId) -> Result<Json<WaitingView>, Problem> {
     let comes_to = server.change_now(id);
-    let (policy, now) = (server.policy(), server.now());
+    let now = server.now();
+    let digest = comes_to.as_ref().ok().map(|comes_to| comes_to.digest);
+    let comes_to = NowView::of(comes_to, &server.policy());
     let view = server.look(|state| {
         let change = state.change(id)?;
-        Some(WaitingView::of(state, change, now).coming_to(state, comes_to, &policy, now))
+        Some(WaitingView::of(state, change, now).coming_to(state, digest, comes_to, now))
     });
     let view = view.ok_or_else(|| WorkflowError::NoChange(id.clone()));
     Ok(Json(view.map_err(crate::error::Error::from)?))

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use crate::api::apply::ChangeView;
 use crate::api::loss::LossView;
 use crate::error::Error;
+use crate::once::Digest;
 use crate::policy::Policy;
 use crate::server::{Now, Server};
 use crate::text::visible;
@@ -150,14 +151,13 @@ impl WaitingView {
     pub(super) fn coming_to(
         self,
         state: &State,
-        comes_to: Result<Now, Error>,
-        policy: &Policy,
+        digest: Option<Digest>,
+        comes_to: NowView,
         now: Timestamp,
     ) -> Self {
         if self.ended.is_some() {
             return self;
         }
-        let digest = comes_to.as_ref().ok().map(|comes_to| comes_to.digest);
         let id = self.id.parse::<ChangeId>().ok();
         let given = id.and_then(|id| state.change(&id));
         let given = given.map_or(&[][..], |change| &change.confirmed);
@@ -167,14 +167,15 @@ impl WaitingView {
         }
         Self {
             confirmed,
-            now: Some(NowView::of(comes_to, policy)),
+            now: Some(comes_to),
             ..self
         }
     }
 }
 
 impl NowView {
-    fn of(comes_to: Result<Now, Error>, policy: &Policy) -> Self {
+    /// A long policy takes a while: nothing is locked meanwhile.
+    pub(super) fn of(comes_to: Result<Now, Error>, policy: &Policy) -> Self {
         match comes_to {
             Ok(now) => Self {
                 digest: Some(now.digest.into()),
