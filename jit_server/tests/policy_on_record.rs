@@ -80,7 +80,7 @@ async fn whatever_the_file_says_a_later_proposal_takes_nothing_from_an_earlier_o
 }
 
 #[tokio::test]
-async fn a_change_that_a_rule_is_against_by_then_is_refused_and_nothing_of_it_is_made() {
+async fn a_change_that_moved_since_it_was_seen_is_refused_and_nothing_of_it_is_made() {
     let folder = tempfile::tempdir().unwrap();
     let held = Held::start(folder.path(), &holding()).await;
     let root = held.running.as_("root");
