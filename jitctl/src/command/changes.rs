@@ -220,14 +220,18 @@ fn comes_to(here: &Here, now: &ComesTo) {
     }
 }
 
+/// Before each further part of a line. No line of a difference begins with it, so that no part passes for a line.
+const GOES_ON: &str = "> ";
+
 /// A line, however long: what is not seen is not confirmed.
 fn whole(here: &Here, indent: &str, line: &str) {
     let all: Vec<char> = line.chars().collect();
     if all.is_empty() {
         here.screen.say("");
     }
-    for part in all.chunks(MOST_IN_LINE) {
+    for (number, part) in all.chunks(MOST_IN_LINE).enumerate() {
+        let mark = if number == 0 { "" } else { GOES_ON };
         let part: String = part.iter().collect();
-        here.screen.say(format!("{indent}{}", clean(&part)));
+        here.screen.say(format!("{indent}{mark}{}", clean(&part)));
     }
 }

@@ -51,6 +51,17 @@ fn no_line_is_cut_since_nobody_confirms_what_he_does_not_see() {
 }
 
 #[test]
+fn no_part_of_a_long_line_passes_for_a_line_of_the_difference() {
+    let host = Host::new().with_server();
+    let mut long = change();
+    long["now"]["policy_diff"] = json!(format!("+# {}\n", "-".repeat(2_000)));
+    host.server_says("GET /v1/changes/c1", 200, long);
+    let shown = host.jitctl(&["show", "c1"]).out;
+    assert!(shown.contains("\n> ---"), "{shown}");
+    assert!(!shown.contains("\n---"), "{shown}");
+}
+
+#[test]
 fn what_was_seen_is_confirmed_and_nothing_else() {
     let host = Host::new().with_server();
     for _ in 0..3 {
