@@ -23,7 +23,7 @@ async fn kinds(running: &Running) -> Vec<String> {
     kinds.filter(|kind| kind != "call_refused").collect()
 }
 
-/// Alarms that a user without any part in it is told.
+/// Alarms that a user without any part in it is told, after those of the tokens that bob and carol had before changes needed them.
 async fn alarms(running: &Running) -> Vec<Value> {
     let all = all_alarms(running).await;
     all[2..].to_vec()
