@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         of_two_terminals_over_one_connection_the_latest_counts,
         what_flows_keeps_its_login,
         what_flows_beside_a_terminal_that_nobody_touches_keeps_its_login,
+        commands_that_come_and_go_beside_a_terminal_keep_its_login,
         a_role_that_says_nothing_of_it_holds_a_login_open,
     ];
     jit_tests::group::keep("idle", Logins::open, promises)
@@ -65,6 +66,9 @@ struct Logins {
     beside: Terminal,
     /// A command over the connection of that terminal.
     _flowing_beside: Running,
+    visited: Terminal,
+    /// Commands over the connection of that one, each over in a moment.
+    _visits: Running,
     held_open: Terminal,
     /// The other terminal of that connection.
     _second: Terminal,
@@ -104,9 +108,20 @@ impl Logins {
         let (second, second_typed) = typed_at(shell(bob().option(control))?)?;
         let other = "-oControlPath=/home/bob/.ssh/other";
         let beside = shell(bob().option("-oControlMaster=yes").option(other))?;
+        let third = "-oControlPath=/home/bob/.ssh/third";
+        let visited = shell(bob().option("-oControlMaster=yes").option(third))?;
+        // Over that connection and no other.
+        let visits =
+            format!("while sleep 20; do ssh {third} -oProxyCommand=false bob@localhost true; done");
         let flows = "while sleep 1; do head -c 2000 /dev/zero; done";
         let logins = Self {
             beside,
+            visited,
+            _visits: site
+                .host
+                .command(&["sh", "-c", &visits])
+                .user("bob")
+                .start()?,
             _flowing_beside: bob().option(other).start(flows)?,
             forwards: forward(8101).start("")?,
             keepalives: forward(8102).option("-oServerAliveInterval=5").start("")?,
@@ -246,6 +261,10 @@ fn what_flows_keeps_its_login(logins: &Logins) -> Result<()> {
 
 fn what_flows_beside_a_terminal_that_nobody_touches_keeps_its_login(logins: &Logins) -> Result<()> {
     logins.goes_on(logins.beside.running())
+}
+
+fn commands_that_come_and_go_beside_a_terminal_keep_its_login(logins: &Logins) -> Result<()> {
+    logins.goes_on(logins.visited.running())
 }
 
 fn a_role_that_says_nothing_of_it_holds_a_login_open(logins: &Logins) -> Result<()> {
