@@ -309,6 +309,24 @@ fn a_restart_forgets_nothing_of_it() {
     assert!(after + 15 <= 68, "{after}");
 }
 
+#[test]
+fn what_a_jitd_kept_that_did_not_look_at_commands_is_read_and_says_nothing_of_them() {
+    let mut login = Login::new(60);
+    login.next();
+    let mut kept = serde_json::to_value(&login.idle).unwrap();
+    assert!(kept.as_object_mut().unwrap().remove("ended").is_some());
+    kept["by_traffic"] = true.into();
+    login.idle = serde_json::from_value(kept).unwrap();
+    let last = login.idle.last();
+    login.seen.ended = 4_711;
+    login.look();
+    assert_eq!(login.idle.last(), last, "they may have ended long ago");
+    login.seen.ended += 1;
+    login.boot += 1;
+    login.look();
+    assert_eq!(login.idle.last(), Duration::from_secs(login.boot));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
