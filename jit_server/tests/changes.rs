@@ -433,8 +433,16 @@ async fn a_policy_and_users_are_one_change_and_the_file_alone_changes_nothing() 
         "{diff}"
     );
     assert!(diff.contains("-changes_need"), "{diff}");
+    let diff = shown["now"]["policy_diff"].clone();
     held.confirms(&held.carol, "c1").await.is(200);
     assert_ne!(in_force().await, before);
+    // Whoever looks later sees all of what was made.
+    let made = root.get("/v1/changes/c1").await.is(200);
+    assert_eq!(
+        (&made["now"], &made["policy_diff"]),
+        (&Value::Null, &diff),
+        "{made}"
+    );
     assert_eq!(held.login_of("alice").await, None);
     // Nothing holds changes any more.
     root.post("/v1/users", dave()).await.is(201);

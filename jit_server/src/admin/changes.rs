@@ -55,6 +55,7 @@ struct Change {
     able: Vec<String>,
     ended: Option<End>,
     now: Option<Now>,
+    policy_diff: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -178,6 +179,7 @@ fn told(change: &Change, now: Timestamp) -> String {
             for line in &change.summary {
                 text.push_str(&format!("  {line}\n"));
             }
+            text.push_str(change.policy_diff.as_deref().unwrap_or_default());
         }
     }
     for given in &change.confirmed {

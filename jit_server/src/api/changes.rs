@@ -70,7 +70,7 @@ pub(super) async fn list(
     })))
 }
 
-/// A change, and what it comes to now. For those who may see the list.
+/// A change, and what it comes to now, or once it has ended what it wanted. For those who may see the list.
 #[utoipa::path(get, path = "/v1/changes/{id}", tag = "changes", params(("id" = String, Path)), responses(
     (status = 200, body = WaitingView),
     (status = 403, body = Problem, content_type = "application/problem+json"),
@@ -84,7 +84,7 @@ pub(super) async fn show(
     check_reader(&server, &caller)?;
     let id: ChangeId = input::id(id)?;
     server.look_at_policy().await?;
-    shown(&server, &id)
+    shown(&server, &id).await
 }
 
 /// Confirms a change as it was shown. For those whom `changes_need` in the policy names, known by a token of their own; the last of them
@@ -105,7 +105,7 @@ pub(super) async fn confirm(
     server
         .confirm_change(by, id.clone(), seen.digest, seen.comment)
         .await?;
-    shown(&server, &id)
+    shown(&server, &id).await
 }
 
 /// Says no to a change. For those who may confirm it, known by a token.
@@ -123,7 +123,7 @@ pub(super) async fn deny(
 ) -> Result<Json<WaitingView>, Problem> {
     let (by, id): (_, ChangeId) = (caller.by()?, input::id(id)?);
     server.deny_change(by, id.clone(), because.reason).await?;
-    shown(&server, &id)
+    shown(&server, &id).await
 }
 
 /// Takes a change back. For the administrator.
@@ -141,7 +141,7 @@ pub(super) async fn withdraw(
 ) -> Result<Json<WaitingView>, Problem> {
     let id: ChangeId = input::id(id)?;
     server.withdraw_change(id.clone()).await?;
-    shown(&server, &id)
+    shown(&server, &id).await
 }
 
 /// Makes a change without those who confirm it, where none of them is there, and tells everybody. For the administrator.
@@ -159,7 +159,7 @@ pub(super) async fn alone(
 ) -> Result<Json<WaitingView>, Problem> {
     let id: ChangeId = input::id(id)?;
     server.change_alone(id.clone(), because.reason).await?;
-    shown(&server, &id)
+    shown(&server, &id).await
 }
 
 fn check_reader(server: &Server, caller: &Caller) -> Result<(), Problem> {
@@ -177,7 +177,7 @@ fn check_reader(server: &Server, caller: &Caller) -> Result<(), Problem> {
     Err(crate::error::Error::from(WorkflowError::MayNotConfirm(name.clone())).into())
 }
 
-fn shown(server: &Server, id: &ChangeId) -> Result<Json<WaitingView>, Problem> {
+async fn shown(server: &Server, id: &ChangeId) -> Result<Json<WaitingView>, Problem> {
     let comes_to = server.change_now(id);
     let now = server.now();
     let digest = comes_to.as_ref().ok().map(|comes_to| comes_to.digest);
@@ -187,5 +187,9 @@ fn shown(server: &Server, id: &ChangeId) -> Result<Json<WaitingView>, Problem> {
         Some(WaitingView::of(state, change, now).coming_to(state, digest, comes_to, now))
     });
     let view = view.ok_or_else(|| WorkflowError::NoChange(id.clone()));
-    Ok(Json(view.map_err(crate::error::Error::from)?))
+    let view = view.map_err(crate::error::Error::from)?;
+    Ok(Json(match server.policies_of_ended(id).await? {
+        Some((before, next)) => view.having_wanted(&before, &next),
+        None => view,
+    }))
 }

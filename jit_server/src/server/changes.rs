@@ -15,6 +15,7 @@ use crate::event::{
 };
 use crate::once::Digest;
 use crate::policy::Policy;
+use crate::store::Kept;
 use crate::text::{Comment, Reason};
 use crate::workflow::{
     MOST_PENDING, PENDING_SECONDS, State, WorkflowError, check_confirm, check_deny, pending_change,
@@ -48,6 +49,48 @@ impl Server {
     pub fn change_now(&self, id: &ChangeId) -> Result<Now, Error> {
         let policy = self.policy();
         self.look(|state| now_of(state, &policy, id, self.now()))
+    }
+
+    /// The policy that was in force when the change `id` ended, and the one that it wanted, as the record has them. None: it waits, or wanted
+    /// none.
+    ///
+    /// # Errors
+    /// Where the record can't be read.
+    pub async fn policies_of_ended(
+        &self,
+        id: &ChangeId,
+    ) -> Result<Option<(String, String)>, Error> {
+        let ended = self.look(|state| {
+            let change = state.change(id)?;
+            Some((change.seq, change.ended.as_ref()?.policy_seq))
+        });
+        let Some((seq, policy_seq)) = ended else {
+            return Ok(None);
+        };
+        let Some(Event::ChangeProposed(ChangeProposed { wanted, .. })) = self.event(seq).await?
+        else {
+            return Ok(None);
+        };
+        let before = match policy_seq {
+            Some(seq) => self.event(seq).await?,
+            None => None,
+        };
+        let before = match before {
+            Some(Event::PolicyTaken {
+                text: Some(text), ..
+            }) => text,
+            _ => String::new(),
+        };
+        Ok(wanted.policy.map(|next| (before, next)))
+    }
+
+    /// The server's own event with this number.
+    async fn event(&self, seq: u64) -> Result<Option<Event>, Error> {
+        let kept = self.record(seq.saturating_sub(1), 1).await?;
+        Ok(kept.into_iter().find_map(|kept| match kept {
+            Kept::Own(entry) if entry.seq == seq => Some(entry.event),
+            _ => None,
+        }))
     }
 
     /// Proposes a change. Where the same waits already, that is meant.

@@ -183,6 +183,7 @@ fn tell(here: &Here, change: &Change) {
             for line in &change.summary {
                 whole(here, "  ", line);
             }
+            difference(here, change.policy_diff.as_deref());
         }
     }
 }
@@ -215,7 +216,11 @@ fn comes_to(here: &Here, now: &ComesTo) {
     for warning in &now.warnings {
         here.screen.say(format!("warning: {}", clean(warning)));
     }
-    for line in now.policy_diff.iter().flat_map(|diff| diff.lines()) {
+    difference(here, now.policy_diff.as_deref());
+}
+
+fn difference(here: &Here, diff: Option<&str>) {
+    for line in diff.into_iter().flat_map(str::lines) {
         whole(here, "", line);
     }
 }

@@ -29,6 +29,9 @@ pub(crate) struct Change {
     pub(crate) ended: Option<Ending>,
     #[serde(default)]
     pub(crate) now: Option<ComesTo>,
+    /// Of one that has ended how the policy of then was to become another.
+    #[serde(default)]
+    pub(crate) policy_diff: Option<String>,
 }
 
 /// A confirmation.

@@ -46,6 +46,9 @@ pub(in crate::api) struct WaitingView {
     ended: Option<EndView>,
     /// What it comes to now. null: it has ended, or this is a list.
     now: Option<NowView>,
+    /// Of one that has ended how the policy of then was to become another, as `diff -u` tells it. null: it wanted none, or waits (`now` has
+    /// it), or this is a list.
+    policy_diff: Option<String>,
 }
 
 /// A confirmation.
@@ -144,6 +147,15 @@ impl WaitingView {
                 alone: ended.alone,
             }),
             now: None,
+            policy_diff: None,
+        }
+    }
+
+    /// The same, of one that has ended, with how the policy `before` was to become the policy `next`.
+    pub(super) fn having_wanted(self, before: &str, next: &str) -> Self {
+        Self {
+            policy_diff: Some(difference(before, next)),
+            ..self
         }
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Changes {
 pub struct Change {
     /// What people call it.
     pub id: ChangeId,
+    /// Where the record has all of it: the number of `change_proposed`.
+    pub seq: u64,
     /// Who wants it.
     pub by: Actor,
     /// Since when.
@@ -102,6 +104,8 @@ pub struct ChangeEnd {
     pub reason: Option<Reason>,
     /// Root made it alone.
     pub alone: bool,
+    /// Where the record has the policy that was in force then. None: nowhere.
+    pub policy_seq: Option<u64>,
 }
 
 /// The policy as the record has its text. No file counts then, whatever it has.
@@ -111,12 +115,14 @@ pub struct PolicyOnRecord {
     pub policy: Arc<Policy>,
     /// Since when.
     pub at: Timestamp,
+    /// The number of the event that has it.
+    pub seq: u64,
     /// Why this server can't read it.
     pub mistakes: Vec<Mistake>,
 }
 
 impl PolicyOnRecord {
-    fn of(text: &str, at: Timestamp) -> Self {
+    fn of(text: &str, entry: &Entry) -> Self {
         let (policy, mistakes) = match check_text("the policy on record", text) {
             Ok(policy) => (policy, Vec::new()),
             Err(mistakes) => {
@@ -126,7 +132,8 @@ impl PolicyOnRecord {
         };
         Self {
             policy: Arc::new(policy),
-            at,
+            at: entry.at,
+            seq: entry.seq,
             mistakes,
         }
     }
@@ -224,7 +231,7 @@ impl State {
     }
 
     pub(super) fn policy_taken(&mut self, text: Option<&String>, entry: &Entry) {
-        self.policy = text.map(|text| PolicyOnRecord::of(text, entry.at));
+        self.policy = text.map(|text| PolicyOnRecord::of(text, entry));
     }
 
     pub(super) fn change_proposed(&mut self, proposed: &ChangeProposed, entry: &Entry) {
@@ -234,6 +241,7 @@ impl State {
         };
         let change = Change {
             id: proposed.change.clone(),
+            seq: entry.seq,
             by: entry.actor.clone(),
             at: entry.at,
             reason: proposed.reason.clone(),
@@ -301,6 +309,7 @@ impl State {
         reason: Option<Reason>,
         entry: &Entry,
     ) {
+        let policy_seq = self.policy.as_ref().map(|policy| policy.seq);
         let Some(change) = self.pending_change_mut(id) else {
             return;
         };
@@ -311,6 +320,7 @@ impl State {
             at: entry.at,
             alone: state == ChangeState::Done && reason.is_some(),
             reason,
+            policy_seq,
         });
         if let Some(number) = number(id.as_str()) {
             self.changes.pending.remove(&number);
