@@ -193,7 +193,7 @@ fn a_revocation_ends_it_also_where_another_grant_opens_the_login_and_jitd_was_aw
     );
     // Whatever else is in there may have been handed the group.
     bob(site)
-        .run("systemd-run -q --user sleep 7507")?
+        .run("systemd-run -q --user sh -c 'exec sleep 7507'")?
         .succeeded()?;
     site.wait_until_runs("sleep 7507", Deadline::seconds(5))?;
     site.host.sh("systemctl kill -s KILL jitd.service")?;

@@ -210,7 +210,8 @@ impl Keeper {
             let programs = found
                 .programs
                 .iter()
-                .filter(|program| window.holds(program.at) && window.looks_for(program.runs_as));
+                .filter(|program| window.holds(program.at, program.made))
+                .filter(|program| window.looks_for(program.runs_as));
             let left = Left {
                 items: programs.map(|program| program.item.clone()).collect(),
                 complete: found.whole,

@@ -266,12 +266,18 @@ impl Window {
         gids.is_empty() || runs_as.is_some_and(|gid| gids.contains(&gid))
     }
 
-    /// True where a file that changed at `at` may have changed while it was open. Files are stamped with the time of the last tick. The
-    /// owner of what a login left can change it once more at any time (`touch`), without the group: so there the end does not count.
-    pub(crate) fn holds(&self, at: Timestamp) -> bool {
+    /// True where a file that changed at `at`, and was made at `made` where that is known, may have changed while it was open. Files are
+    /// stamped with the time of the last tick. The owner of what a login left can change it once more at any time (`touch`), without the
+    /// group, but not make it: so there it counts when it was made.
+    pub(crate) fn holds(&self, at: Timestamp, made: Option<Timestamp>) -> bool {
         let from = self.earliest().checked_sub(TICK).unwrap_or(self.from);
-        let by_its_end = |ended: Timestamp| at <= ended.max(self.from);
-        at >= from && (self.whose.is_login() || self.ended.is_none_or(by_its_end))
+        let last = if self.whose.is_login() {
+            made
+        } else {
+            Some(at)
+        };
+        let ended = self.ended.map(|ended| ended.max(self.from));
+        at >= from && last.zip(ended).is_none_or(|(last, ended)| last <= ended)
     }
 
     /// Where the clock was set back meanwhile, its end lies before its beginning.

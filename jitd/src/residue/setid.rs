@@ -35,6 +35,8 @@ pub(super) struct Found {
 pub(super) struct Program {
     /// When its inode changed last.
     pub(super) at: Timestamp,
+    /// When it was made, where the file system knows.
+    pub(super) made: Option<Timestamp>,
     pub(super) item: Item,
     /// The group that it runs as, where that is its file's.
     pub(super) runs_as: Option<u32>,
@@ -87,6 +89,7 @@ fn search_below(roots: Vec<PathBuf>, since: Timestamp, elsewhere: impl Fn(&Path)
                 let place = Place::new(kind, &entry.path());
                 found.programs.push(Program {
                     at,
+                    made,
                     item: Item { place, change },
                     runs_as: is_setgid(&metadata).then(|| metadata.gid()),
                 });

@@ -159,8 +159,12 @@ fn a_clock_that_was_set_back_does_not_narrow_the_search() {
     ledger.compare_ended(true);
     assert_eq!(ledger.to_scan().unwrap().0, at(5));
     let window = ledger.close("a").unwrap();
-    assert!([5, 7, 10].iter().all(|second| window.holds(at(*second))));
-    assert!(!window.holds(at(4)) && !window.holds(at(11)));
+    assert!(
+        [5, 7, 10]
+            .iter()
+            .all(|second| window.holds(at(*second), None))
+    );
+    assert!(!window.holds(at(4), None) && !window.holds(at(11), None));
 }
 
 #[test]
@@ -188,9 +192,10 @@ fn a_login_with_groups_waits_for_the_search_alone_and_for_programs_of_its_groups
     assert_eq!(ledger.to_scan(), Some((at(10), ["l".to_owned()].into())));
     let window = ledger.close("l").unwrap();
     assert!(
-        window.holds(at(21)) && !window.holds(at(9)),
+        window.holds(at(21), Some(at(15))) && window.holds(at(21), None),
         "a touch after the end hides a program"
     );
+    assert!(!window.holds(at(9), None) && !window.holds(at(21), Some(at(21))));
     assert!(window.looks_for(Some(4)) && !window.looks_for(Some(33)) && !window.looks_for(None));
     assert!(ledger.windows["e"].looks_for(None));
 }
