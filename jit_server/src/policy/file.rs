@@ -30,8 +30,8 @@ pub struct PolicyFile {
 struct OnRecord {
     policy: Arc<Policy>,
     since: Timestamp,
-    /// The file as it was seen last when the record came to have it. None: nothing was, since the server was starting.
-    beside: Option<Stamp>,
+    /// The hash of what the file had when the record came to have it, or at the first look after a start. None: that is to come.
+    beside: Option<String>,
 }
 
 /// What looking at the file brought.
@@ -105,14 +105,14 @@ impl PolicyFile {
             _ => OnRecord {
                 policy,
                 since,
-                beside: self.seen.clone(),
+                beside: self.seen.as_ref().map(|_| self.held.hash.clone()),
             },
         });
     }
 
     /// Looks whether the file has changed since the last time, and reads it where it has. Where the policy in force is the record's and
-    /// holds changes, the file is compared with it; where that holds none, a file counts again that was changed since, and is compared
-    /// with it otherwise.
+    /// holds changes, the file is compared with it; where that holds none, a file counts again that has got something else since, and is
+    /// compared with it otherwise: what it had already, nobody wants by that.
     pub fn look(&mut self) -> Change {
         let stamp = std::fs::metadata(&self.path)
             .as_ref()
@@ -120,7 +120,15 @@ impl PolicyFile {
         let is_new = self.seen.as_ref() != Some(&stamp);
         if is_new {
             self.seen = Some(stamp);
-            match read(&self.path) {
+            let read = read(&self.path);
+            if let Some(record) = &mut self.record {
+                let has = || {
+                    read.as_ref()
+                        .map_or_else(|_| String::new(), |it| it.hash.clone())
+                };
+                record.beside.get_or_insert_with(has);
+            }
+            match read {
                 Ok(policy) => self.held = Arc::new(policy),
                 Err(mistakes) => return Change::Refused(mistakes),
             }
@@ -131,21 +139,14 @@ impl PolicyFile {
             Some(record) if record.policy.holds_changes() => self.compare(&record.policy),
             Some(record) => {
                 let has_it = self.held.hash == record.policy.hash;
-                if !is_new || has_it || !self.is_later_than(&record) {
+                let had_it = record.beside.as_ref() == Some(&self.held.hash);
+                if !is_new || has_it || had_it {
                     return self.compare(&record.policy);
                 }
                 self.differs = None;
                 self.record = None;
                 Change::Taken(self.current())
             }
-        }
-    }
-
-    /// True where the file was changed since the record has that policy. Whether another clock gave that its time matters at a start alone.
-    fn is_later_than(&self, record: &OnRecord) -> bool {
-        match &record.beside {
-            Some(beside) => self.seen.as_ref() != Some(beside),
-            None => self.seen.as_ref().is_some_and(|s| s.is_after(record.since)),
         }
     }
 
@@ -172,17 +173,6 @@ impl Stamp {
             size: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-
-    /// True where the file was last changed after `at`. When that was nobody can set, as he can when it was modified.
-    fn is_after(&self, at: Timestamp) -> bool {
-        match self {
-            Self::Missing => false,
-            Self::File {
-                changed: (seconds, nanoseconds),
-                ..
-            } => (*seconds, *nanoseconds) > (at.as_second(), at.subsec_nanosecond().into()),
         }
     }
 }
@@ -291,16 +281,38 @@ mod tests {
     }
 
     #[test]
-    fn at_a_start_a_file_counts_that_was_changed_after_the_record_and_an_older_one_is_said() {
+    fn what_the_file_had_when_the_record_came_never_counts_however_often_it_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut file, policy) = beside_record(folder.path());
+        assert!(matches!(file.look(), Change::Differs(_)));
+        write(folder.path(), 1);
+        assert_eq!((file.look(), file.current()), (Change::None, policy));
+    }
+
+    #[test]
+    fn at_a_start_a_file_that_differs_is_said_whenever_it_was_changed_and_the_next_edit_counts() {
         let folder = tempfile::tempdir().unwrap();
         let (_, policy) = beside_record(folder.path());
-        for (since, counts) in [(Timestamp::UNIX_EPOCH, true), (Timestamp::MAX, false)] {
+        for (since, hours) in [(Timestamp::UNIX_EPOCH, 5), (Timestamp::MAX, 6)] {
             let mut file = PolicyFile::new(folder.path().join("policy.toml"));
             file.go_by_record(Some((Arc::clone(&policy), since)));
-            let change = file.look();
-            assert_eq!(matches!(change, Change::Taken(_)), counts, "{change:?}");
-            assert_eq!(matches!(change, Change::Differs(_)), !counts, "{change:?}");
+            assert!(matches!(file.look(), Change::Differs(_)));
+            assert_eq!(file.current(), policy);
+            write(folder.path(), hours);
+            assert!(matches!(file.look(), Change::Taken(_)));
         }
+    }
+
+    #[test]
+    fn a_file_that_was_wrong_at_a_start_counts_once_it_is_right() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, policy) = beside_record(folder.path());
+        std::fs::write(folder.path().join("policy.toml"), "[roles").unwrap();
+        let mut file = PolicyFile::new(folder.path().join("policy.toml"));
+        file.go_by_record(Some((policy, Timestamp::MAX)));
+        assert!(matches!(file.look(), Change::Refused(_)));
+        write(folder.path(), 1);
+        assert!(matches!(file.look(), Change::Taken(_)));
     }
 
     #[test]
