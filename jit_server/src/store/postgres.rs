@@ -515,8 +515,8 @@ mod tests {
             postgres,
             &address,
             "CREATE FUNCTION demand_time() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN \
-             IF '0' <> ANY (ARRAY[current_setting('statement_timeout'), current_setting('lock_timeout'), \
-             current_setting('idle_in_transaction_session_timeout')]) THEN RAISE 'too little time'; END IF; END $$; \
+             IF current_setting('statement_timeout') <> '0' OR \
+             current_setting('idle_in_transaction_session_timeout') <> '1min' THEN RAISE 'too little time'; END IF; END $$; \
              CREATE EVENT TRIGGER demand_time ON ddl_command_start EXECUTE FUNCTION demand_time()",
         );
         let store = PostgresStore::open(&address.parse().unwrap())
@@ -526,8 +526,8 @@ mod tests {
             postgres,
             &address,
             "DROP EVENT TRIGGER demand_time; ALTER TABLE head RENAME TO hidden; \
-             CREATE VIEW head AS SELECT * FROM hidden WHERE '0' = ALL (ARRAY[current_setting('statement_timeout'), \
-             current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout')])",
+             CREATE VIEW head AS SELECT * FROM hidden WHERE current_setting('statement_timeout') = '0' \
+             AND current_setting('idle_in_transaction_session_timeout') = '1min'",
         );
         store.load().await.unwrap();
         let since = store.since(Place::default()).await;

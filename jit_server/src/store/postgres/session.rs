@@ -51,16 +51,17 @@ const WHOLE_RECORD: &str = begin!(
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     "0",
     "0",
-    "0"
+    "'60s'"
 );
-/// For migrations, which last as long, and so does another server's that is waited for. Whoever waited must see what that one did, also
+/// For migrations, which last as long. Another server's is waited for until systemd would give the start up: who waits on after that
+/// is a session that nobody has any more, and each try would leave one. Whoever waited must see what that one did, also
 /// where a transaction usually sees what was there as it began. What one of before left prepared in this session, as it failed, is in the
 /// way of the next.
 const MIGRATION: &str = begin!(
     "BEGIN ISOLATION LEVEL READ COMMITTED; DEALLOCATE ALL",
+    "'50s'",
     "0",
-    "0",
-    "0"
+    "'60s'"
 );
 
 /// So many connections at most. Each is looked at before it is given to somebody, in place of the driver's own look whether it lives.
