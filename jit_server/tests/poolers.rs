@@ -28,7 +28,7 @@ use postgres::Postgres;
 use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
-use two::{Two, of_kind, record, store, within};
+use two::{Two, store, within};
 
 /// Somebody else who comes through the pooler.
 async fn connected(address: &str) -> PgConnection {
@@ -70,21 +70,7 @@ async fn servers_that_race_grant_each_request_once_and_leave_no_gap() {
     let pooler = Pooler::before(Postgres::shared(), 8);
     let two = Two::at(pooler.address(&Postgres::shared().database())).await;
     two.one.populate().await;
-    for _ in 0..10 {
-        let request = two.one.as_("alice").asks(60).await;
-        let path = format!("/v1/requests/{request}/approve");
-        let approving = [&two.one, &two.other].map(|server| server.as_("bob"));
-        let approving = approving.iter().map(|bob| bob.post(&path, json!({})));
-        let answers = join_all(approving).await;
-        let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
-        statuses.sort_unstable();
-        assert_eq!(statuses, [200, 409]);
-    }
-    let record = record(&two.other).await;
-    assert_eq!(of_kind(&record, "granted").len(), 10);
-    for (number, event) in (1..).zip(&record) {
-        assert_eq!(event["seq"], number);
-    }
+    two.race(10).await;
 }
 
 #[tokio::test]

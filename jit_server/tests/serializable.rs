@@ -23,9 +23,8 @@ use jit_server::event::{Actor, Entry, Event};
 use jit_server::once::Digest;
 use jit_server::store::{Answered, CallAnswer, Place, StoreError};
 use postgres::Postgres;
-use serde_json::json;
 use sqlx::{Connection, PgConnection};
-use two::{Two, of_kind, record, store, within};
+use two::{Two, store, within};
 
 /// A database of that sort, and somebody else in it.
 async fn database() -> (String, PgConnection) {
@@ -152,21 +151,7 @@ async fn servers_that_race_there_refuse_nobody_for_it() {
     let (address, _) = database().await;
     let two = Two::at(address).await;
     two.one.populate().await;
-    for _ in 0..20 {
-        let request = two.one.as_("alice").asks(60).await;
-        let path = format!("/v1/requests/{request}/approve");
-        let approving = [&two.one, &two.other].map(|server| server.as_("bob"));
-        let approving = approving.iter().map(|bob| bob.post(&path, json!({})));
-        let answers = join_all(approving).await;
-        let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
-        statuses.sort_unstable();
-        assert_eq!(statuses, [200, 409]);
-    }
-    let record = record(&two.other).await;
-    assert_eq!(of_kind(&record, "granted").len(), 20);
-    for (number, event) in (1..).zip(&record) {
-        assert_eq!(event["seq"], number);
-    }
+    two.race(20).await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use jit_grant::Nonce;
 use jit_server::server::Server;
 use jit_server::store::{PostgresStore, Store};
@@ -55,6 +56,25 @@ impl Two {
             address,
             one,
             other,
+        }
+    }
+
+    /// Asks so often, and has each approved at both servers at the same time: each is granted once, and the record has no gap.
+    pub async fn race(&self, times: usize) {
+        for _ in 0..times {
+            let request = self.one.as_("alice").asks(60).await;
+            let path = format!("/v1/requests/{request}/approve");
+            let approving = [&self.one, &self.other].map(|server| server.as_("bob"));
+            let approving = approving.iter().map(|bob| bob.post(&path, json!({})));
+            let answers = join_all(approving).await;
+            let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+            statuses.sort_unstable();
+            assert_eq!(statuses, [200, 409]);
+        }
+        let record = record(&self.other).await;
+        assert_eq!(of_kind(&record, "granted").len(), times);
+        for (number, event) in (1..).zip(&record) {
+            assert_eq!(event["seq"], number);
         }
     }
 
