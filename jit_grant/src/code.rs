@@ -191,7 +191,7 @@ codes! {
         "A sudo or su in this login was opened by a role that ends the login together with the elevation's access, since root may have handed something to it. The login's own grant may still run."
         "Log in again where a grant of yours still opens the login; jitctl request asks for sudo or su anew."
     306 EndIdle "The session ended: nobody did anything at it for too long"
-        "The role ends logins that are left alone. With a terminal what counts is that something is typed, and not what a program shows; without one it is what goes over the connection. The grant goes on, unless it was for one login."
+        "The role ends logins that are left alone. With a terminal what counts is input that a program reads, and not what it shows; without one it is what goes over the connection. The grant goes on, unless it was for one login."
         "Log in again while the grant runs: jitctl list grants says until when."
 }
 

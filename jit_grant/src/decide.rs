@@ -175,12 +175,10 @@ fn decide_for_one(bundle: &Bundle, query: &Query, limited: Limited) -> Decision 
     let Some(longest) = in_force().max_by_key(|grant| (grant.expires, &grant.id)) else {
         return Decision::Refuse(why_not(bundle, query));
     };
-    let until = held_until(&opening, query.now);
     let (grant, until) = match first_to_end(&opening, &query.groups, query.now) {
         Err(group) => return Decision::Refuse(without(&group).to(query.action)),
-        Ok(Some((grant, first))) if first < until => (grant, first),
-        Ok(Some((grant, _))) => (grant, until),
-        Ok(None) => (*longest, until),
+        Ok(Some(first)) => first,
+        Ok(None) => (*longest, held_until(&opening, query.now)),
     };
     let groups = in_force().flat_map(|grant| grant.limits.groups.iter().cloned());
     Decision::Allow(Allowed {
@@ -226,9 +224,8 @@ pub fn deadline(bundle: &Bundle, query: &Query) -> Option<Timestamp> {
 
 fn deadline_for_one(bundle: &Bundle, query: &Query, limited: Limited) -> Option<Timestamp> {
     let opening = opening(bundle, query, limited);
-    let until = held_until(&opening, query.now);
     let first = first_to_end(&opening, &query.groups, query.now).ok()?;
-    let until = first.map_or(until, |(_, first)| first.min(until));
+    let until = first.map_or_else(|| held_until(&opening, query.now), |(_, first)| first);
     (until > query.now).then_some(until)
 }
 

@@ -89,7 +89,8 @@ pub fn decide_login(bundle: &Bundle, query: &mut Query, uses: &Uses) -> Opening 
     }
 }
 
-/// What the groups of a session leave of what `opening` holds open from `now`: the grant by which it ends first, and that end.
+/// What the groups of a session leave of what `opening` holds open from `now`: the grant by which it ends first, and that end, which is
+/// never later than that of all of `opening`.
 /// `Err` names a group that no grant of them in force has.
 pub(crate) fn first_to_end<'a>(
     opening: &[&'a Grant],

@@ -6,8 +6,6 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::parse::{Checked, check_closely};
 use super::{Mistake, Policy};
 
@@ -20,18 +18,12 @@ pub struct PolicyFile {
     path: PathBuf,
     seen: Option<Stamp>,
     held: Arc<Policy>,
-    record: Option<OnRecord>,
+    /// The hash of what the file had at the last look; empty where that was wrong. None: there was none since the start.
+    had: Option<String>,
+    /// The policy in force, where the record has it.
+    record: Option<Arc<Policy>>,
     /// What the file has instead of what is in force, by their hashes.
     differs: Option<[String; 2]>,
-}
-
-/// The policy in force as the record has it.
-#[derive(Debug, Clone)]
-struct OnRecord {
-    policy: Arc<Policy>,
-    since: Timestamp,
-    /// The hash of what the file had when the record came to have it, or at the first look after a start. None: that is to come.
-    beside: Option<String>,
 }
 
 /// What looking at the file brought.
@@ -67,6 +59,7 @@ impl PolicyFile {
             path,
             seen: None,
             held: Arc::new(Policy::default()),
+            had: None,
             record: None,
             differs: None,
         }
@@ -75,8 +68,7 @@ impl PolicyFile {
     /// The policy in force.
     #[must_use]
     pub fn current(&self) -> Arc<Policy> {
-        let record = self.record.as_ref();
-        Arc::clone(record.map_or(&self.held, |record| &record.policy))
+        Arc::clone(self.record.as_ref().unwrap_or(&self.held))
     }
 
     /// The hash of the policy that the file has and that does not count. None: it has what is in force.
@@ -97,37 +89,27 @@ impl PolicyFile {
         self.differs = None;
     }
 
-    /// Goes by the policy that the record has since then. None: the file counts.
-    pub fn go_by_record(&mut self, record: Option<(Arc<Policy>, Timestamp)>) {
-        let known = self.record.take();
-        self.record = record.map(|(policy, since)| match known {
-            Some(known) if known.since == since && known.policy.hash == policy.hash => known,
-            _ => OnRecord {
-                policy,
-                since,
-                beside: self.seen.as_ref().map(|_| self.held.hash.clone()),
-            },
-        });
+    /// Goes by the policy that the record has. None: the file counts.
+    pub fn go_by_record(&mut self, record: Option<Arc<Policy>>) {
+        self.record = record;
     }
 
     /// Looks whether the file has changed since the last time, and reads it where it has. Where the policy in force is the record's and
-    /// holds changes, the file is compared with it; where that holds none, a file counts again that has got something else since, and is
-    /// compared with it otherwise: what it had already, nobody wants by that.
+    /// holds changes, the file is compared with it; where that holds none, a file counts again once it gets something else than it had,
+    /// and is compared with it otherwise: what it had already, nobody wants by that.
     pub fn look(&mut self) -> Change {
         let stamp = std::fs::metadata(&self.path)
             .as_ref()
             .map_or(Stamp::Missing, Stamp::of);
         let is_new = self.seen.as_ref() != Some(&stamp);
+        let had = self.had.clone();
         if is_new {
             self.seen = Some(stamp);
             let read = read(&self.path);
-            if let Some(record) = &mut self.record {
-                let has = || {
-                    read.as_ref()
-                        .map_or_else(|_| String::new(), |it| it.hash.clone())
-                };
-                record.beside.get_or_insert_with(has);
-            }
+            self.had = Some(
+                read.as_ref()
+                    .map_or_else(|_| String::new(), |it| it.hash.clone()),
+            );
             match read {
                 Ok(policy) => self.held = Arc::new(policy),
                 Err(mistakes) => return Change::Refused(mistakes),
@@ -136,12 +118,10 @@ impl PolicyFile {
         match self.record.clone() {
             None if is_new => Change::Taken(self.current()),
             None => Change::None,
-            Some(record) if record.policy.holds_changes() => self.compare(&record.policy),
             Some(record) => {
-                let has_it = self.held.hash == record.policy.hash;
-                let had_it = record.beside.as_ref() == Some(&self.held.hash);
-                if !is_new || has_it || had_it {
-                    return self.compare(&record.policy);
+                let has_other = is_new && had.is_some_and(|had| had != self.held.hash);
+                if record.holds_changes() || !has_other || self.held.hash == record.hash {
+                    return self.compare(&record);
                 }
                 self.differs = None;
                 self.record = None;
@@ -242,13 +222,13 @@ mod tests {
 
     use super::*;
 
-    /// A file with a policy of that many hours, as it was looked at, and the policy that came on record after that, by a clock that is ahead.
+    /// A file with a policy of one hour, as it was looked at, and the policy that came on record after that.
     fn beside_record(folder: &Path) -> (PolicyFile, Arc<Policy>) {
         write(folder, 1);
         let mut file = PolicyFile::new(folder.join("policy.toml"));
         assert!(matches!(file.look(), Change::Taken(_)));
         let policy = Arc::new(crate::policy::check_text("policy.toml", &text(2)).unwrap());
-        file.go_by_record(Some((Arc::clone(&policy), Timestamp::MAX)));
+        file.go_by_record(Some(Arc::clone(&policy)));
         (file, policy)
     }
 
@@ -263,15 +243,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_differs_from_the_record_is_said_once_and_counts_when_it_is_changed_whatever_a_clock_says()
-     {
+    fn a_file_that_differs_from_the_record_is_said_once_and_counts_when_it_is_changed() {
         let folder = tempfile::tempdir().unwrap();
         let (mut file, policy) = beside_record(folder.path());
         assert!(matches!(file.look(), Change::Differs(_)));
         assert_eq!(file.look(), Change::None);
         assert_eq!(file.current(), policy);
         // The record says it anew, and nothing else.
-        file.go_by_record(Some((Arc::clone(&policy), Timestamp::MAX)));
+        file.go_by_record(Some(Arc::clone(&policy)));
         write(folder.path(), 3);
         let Change::Taken(taken) = file.look() else {
             panic!("an edit is not taken");
@@ -290,16 +269,36 @@ mod tests {
     }
 
     #[test]
-    fn at_a_start_a_file_that_differs_is_said_whenever_it_was_changed_and_the_next_edit_counts() {
+    fn at_a_start_a_file_that_differs_is_said_and_the_next_edit_counts() {
         let folder = tempfile::tempdir().unwrap();
         let (_, policy) = beside_record(folder.path());
-        for (since, hours) in [(Timestamp::UNIX_EPOCH, 5), (Timestamp::MAX, 6)] {
-            let mut file = PolicyFile::new(folder.path().join("policy.toml"));
-            file.go_by_record(Some((Arc::clone(&policy), since)));
-            assert!(matches!(file.look(), Change::Differs(_)));
+        let mut file = PolicyFile::new(folder.path().join("policy.toml"));
+        file.go_by_record(Some(Arc::clone(&policy)));
+        assert!(matches!(file.look(), Change::Differs(_)));
+        assert_eq!(file.current(), policy);
+        write(folder.path(), 5);
+        assert!(matches!(file.look(), Change::Taken(_)));
+    }
+
+    #[test]
+    fn whoever_goes_back_to_what_the_file_had_before_the_record_s_is_heard() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut file, policy) = beside_record(folder.path());
+        write(folder.path(), 2);
+        assert_eq!((file.look(), file.current()), (Change::None, policy));
+        write(folder.path(), 1);
+        assert!(matches!(file.look(), Change::Taken(_)));
+    }
+
+    #[test]
+    fn while_the_file_is_wrong_what_it_had_before_does_not_count_either() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut file, policy) = beside_record(folder.path());
+        std::fs::write(folder.path().join("policy.toml"), "[roles").unwrap();
+        assert!(matches!(file.look(), Change::Refused(_)));
+        for _ in 0..2 {
+            file.look();
             assert_eq!(file.current(), policy);
-            write(folder.path(), hours);
-            assert!(matches!(file.look(), Change::Taken(_)));
         }
     }
 
@@ -309,7 +308,7 @@ mod tests {
         let (_, policy) = beside_record(folder.path());
         std::fs::write(folder.path().join("policy.toml"), "[roles").unwrap();
         let mut file = PolicyFile::new(folder.path().join("policy.toml"));
-        file.go_by_record(Some((policy, Timestamp::MAX)));
+        file.go_by_record(Some(policy));
         assert!(matches!(file.look(), Change::Refused(_)));
         write(folder.path(), 1);
         assert!(matches!(file.look(), Change::Taken(_)));

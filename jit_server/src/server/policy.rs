@@ -89,7 +89,7 @@ impl Server {
         if let Some(mistake) = on_record.and_then(|on_record| on_record.mistakes.first()) {
             tracing::error!("{}", unreadable(mistake));
         }
-        let record = on_record.map(|on_record| (Arc::clone(&on_record.policy), on_record.at));
+        let record = on_record.map(|on_record| Arc::clone(&on_record.policy));
         self.policy_file().go_by_record(record);
     }
 

@@ -113,8 +113,6 @@ pub struct ChangeEnd {
 pub struct PolicyOnRecord {
     /// What is in force; where its text can't be read, it allows nothing and nobody confirms anything.
     pub policy: Arc<Policy>,
-    /// Since when.
-    pub at: Timestamp,
     /// The number of the event that has it.
     pub seq: u64,
     /// Why this server can't read it.
@@ -132,7 +130,6 @@ impl PolicyOnRecord {
         };
         Self {
             policy: Arc::new(policy),
-            at: entry.at,
             seq: entry.seq,
             mistakes,
         }
