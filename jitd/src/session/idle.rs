@@ -41,8 +41,9 @@ pub(crate) struct Idle {
     looked: Duration,
     /// Terminals by number, with what the kernel said of their last input.
     terminals: BTreeMap<u32, i64>,
-    /// What sshd had read by the last look, where that counts.
-    read: Option<u64>,
+    /// What sshd had read, where that counts, and when that was seen.
+    #[serde(default)]
+    traffic: Option<(u64, Duration)>,
     /// What the commands that had ended by the last look had come to.
     #[serde(default)]
     ended: Option<u64>,
@@ -79,7 +80,7 @@ impl Idle {
             last: boot,
             looked: boot,
             terminals: BTreeMap::new(),
-            read: None,
+            traffic: None,
             ended: None,
             told: None,
             being_looked_at: false,
@@ -175,18 +176,18 @@ impl Idle {
         }
     }
 
-    /// Now, where more went over the connection since the last look than keepalives, or it has begun to count since.
+    /// Now, where more went over the connection since that was last seen than keepalives, or it has begun to count since.
     fn moved(&mut self, traffic: Option<Option<u64>>, boot: Duration) -> Option<Duration> {
         let Some(read) = traffic else {
-            self.read = None;
+            self.traffic = None;
             return None;
         };
         let read = read?;
-        let keepalives = keepalives(boot.saturating_sub(self.looked));
-        let before = self.read.replace(read);
-        before
-            .is_none_or(|before| read.saturating_sub(before) > keepalives)
-            .then_some(boot)
+        let before = self.traffic.replace((read, boot));
+        let moved = before.is_none_or(|(before, seen)| {
+            read.saturating_sub(before) > keepalives(boot.saturating_sub(seen))
+        });
+        moved.then_some(boot)
     }
 }
 

@@ -193,6 +193,20 @@ fn a_keepalive_between_two_looks_that_come_one_after_the_other_is_nothing_done()
 }
 
 #[test]
+fn keepalives_during_looks_that_could_not_read_are_nothing_done() {
+    let mut login = Login::new(QUARTER);
+    login.seen.traffic = Some(Some(10_000));
+    login.next();
+    let done = login.idle.last();
+    for (after, traffic) in [(15, None), (15, None), (15, Some(10_000 + 45 * KEEPALIVES))] {
+        login.boot += after;
+        login.seen.traffic = Some(traffic);
+        login.look();
+    }
+    assert_eq!(login.idle.last(), done);
+}
+
+#[test]
 fn after_a_long_time_without_a_look_whatever_went_over_the_connection_counts() {
     // jitd was away for half of the time, or the machine slept.
     for (read, kept) in [(10_000, false), (10_500, true)] {
