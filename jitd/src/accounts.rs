@@ -4,6 +4,7 @@
 //! here, for the price of a stat: that is what getpwnam(3) would answer. Everything else goes through getpwnam itself on a
 //! thread of its own, a few at a time, each waited for only so long.
 
+use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nix::unistd::{Uid, User};
+use nix::errno::Errno;
+use nix::unistd::{Gid, Uid, User, getgrouplist};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
@@ -86,7 +88,7 @@ impl Accounts {
             return Ok(account);
         }
         let name = name.to_owned();
-        self.ask_directory(move || User::from_name(&name)).await
+        self.ask_for_account(move || User::from_name(&name)).await
     }
 
     /// The account that `uid` leads to: of several the first.
@@ -97,8 +99,25 @@ impl Accounts {
         if let Some(account) = self.local(|account| account.uid == uid) {
             return Ok(account);
         }
-        self.ask_directory(move || User::from_uid(Uid::from_raw(uid)))
+        self.ask_for_account(move || User::from_uid(Uid::from_raw(uid)))
             .await
+    }
+
+    /// True where `gid` is among the groups that initgroups(3) gives to a process of `name`: its own one, and those that list it.
+    ///
+    /// # Errors
+    /// See [`AccountError`].
+    pub async fn is_in(&self, name: &str, gid: u32) -> Result<bool, AccountError> {
+        let name = name.to_owned();
+        self.ask_directory(move || {
+            let Some(user) = User::from_name(&name)? else {
+                return Ok(None);
+            };
+            let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
+            let groups = getgrouplist(&name, user.gid)?;
+            Ok(Some(groups.contains(&Gid::from_raw(gid))))
+        })
+        .await
     }
 
     /// The uid that /etc/passwd itself gives to `name`, whatever other sources say.
@@ -122,10 +141,22 @@ impl Accounts {
         cache
     }
 
-    async fn ask_directory(
+    async fn ask_for_account(
         &self,
         ask: impl FnOnce() -> nix::Result<Option<User>> + Send + 'static,
     ) -> Result<Account, AccountError> {
+        let user = self.ask_directory(ask).await?;
+        Ok(Account {
+            name: user.name,
+            uid: user.uid.as_raw(),
+            home: user.dir,
+        })
+    }
+
+    async fn ask_directory<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce() -> nix::Result<Option<T>> + Send + 'static,
+    ) -> Result<T, AccountError> {
         let permit = Arc::clone(&self.waiting)
             .try_acquire_owned()
             .map_err(|_| AccountError::Slow)?;
@@ -141,11 +172,7 @@ impl Accounts {
             )),
             Ok(Ok(Err(errno))) => Err(AccountError::Failed(errno.to_string())),
             Ok(Ok(Ok(None))) => Err(AccountError::Unknown),
-            Ok(Ok(Ok(Some(user)))) => Ok(Account {
-                name: user.name,
-                uid: user.uid.as_raw(),
-                home: user.dir,
-            }),
+            Ok(Ok(Ok(Some(answer)))) => Ok(answer),
         }
     }
 }
@@ -284,6 +311,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_account_is_in_its_own_group_and_in_those_that_list_it() {
+        let accounts = Accounts::default();
+        assert!(accounts.is_in("root", 0).await.unwrap());
+        assert!(accounts.is_in("daemon", 1).await.unwrap());
+        assert!(!accounts.is_in("daemon", 4).await.unwrap());
+        let nobody = accounts.is_in("nobody-like-this", 4).await;
+        assert!(matches!(nobody, Err(AccountError::Unknown)));
+    }
+
+    #[tokio::test]
     async fn a_directory_that_hangs_holds_up_nobody_whose_account_is_local() {
         let (_directory, accounts) = files(ADA, "passwd: files sss\n");
         let (release, hang) = std::sync::mpsc::channel::<()>();
@@ -291,7 +328,7 @@ mod tests {
         let hanging: Vec<_> = (0..AT_A_TIME)
             .map(|_| {
                 let hang = Arc::clone(&hang);
-                Box::pin(accounts.ask_directory(move || {
+                Box::pin(accounts.ask_for_account(move || {
                     let _ = hang.lock().map(|hang| hang.recv());
                     Ok(None)
                 }))

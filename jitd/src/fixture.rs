@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use jit_grant::{
@@ -348,14 +349,13 @@ fn host(directory: &Path, events: Option<&Path>, clock: Clock) -> Host<Fake> {
     }
 }
 
-/// A caller: root's process for sshd, `real_uid`'s for sudo and su.
+/// A caller: this process, as if it were root's for sshd and `real_uid`'s for sudo and su.
 pub(crate) fn caller(real_uid: u32) -> Peer {
+    let (ours, _theirs) = UnixStream::pair().unwrap();
     Peer {
-        pid: 1,
-        started: Arc::new(OnceLock::from(0)),
-        pidfd: None,
         uid: 0,
         real_uid,
+        ..Peer::of(&ours).unwrap()
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod accounts;
+mod at_job;
 pub mod atomic;
 mod boot;
 pub mod clock;

@@ -8,6 +8,7 @@ use jit_local::message::control::Session;
 use jit_local::message::pam::Call;
 
 use crate::accounts::{Account, Accounts};
+use crate::at_job;
 use crate::peer::Peer;
 
 /// Whose login it is.
@@ -40,6 +41,9 @@ pub(crate) const POLKIT: &str = "polkit-1";
 
 /// PID 1's PAM service for user@UID.service (`PAMName=` there).
 const MANAGER: &str = "systemd-user";
+
+/// atd's PAM service.
+const AT: &str = "atd";
 
 impl Door {
     /// The door that `service`, which stands for `action`, is.
@@ -95,10 +99,39 @@ pub async fn whose(
     match door {
         Door::Login => named(call, peer, accounts).await,
         Door::Elevation => caller(call, peer, accounts).await,
-        Door::Job | Door::Manager => {
-            started_by_the_system(call, peer, accounts, people_from_uid).await
+        Door::Manager => started_by_the_system(call, peer, accounts, people_from_uid).await,
+        Door::Job => {
+            let subject = started_by_the_system(call, peer, accounts, people_from_uid).await?;
+            if let Subject::Person(login) = &subject {
+                begins_with_own_group(login, call, peer, accounts).await?;
+            }
+            Ok(subject)
         }
     }
+}
+
+/// A job of at begins with the group that its caller had: one from a grant would outlast it that way.
+async fn begins_with_own_group(
+    login: &Login,
+    call: &Call,
+    peer: &Peer,
+    accounts: &Accounts,
+) -> Result<(), Unclear> {
+    let unclear = |error: &dyn std::fmt::Display| {
+        Unclear(format!("which group the job begins with: {error}"))
+    };
+    let group = match at_job::group_of(peer).map_err(|error| unclear(&error))? {
+        Some(group) => group,
+        None if call.service == AT => return Err(unclear(&"atd has no job open")),
+        None => return Ok(()),
+    };
+    let own = accounts.is_in(login.as_str(), group).await;
+    if own.map_err(|error| unclear(&error))? {
+        return Ok(());
+    }
+    Err(Unclear(format!(
+        "the job of at begins with the group {group}, which {login} is not in on this host"
+    )))
 }
 
 /// The login is who PAM_USER names. Only a daemon of the system's may say so: atd calls with root's effective and its own real uid.
@@ -217,8 +250,8 @@ pub fn ssh_credential(auth_info: Option<&str>) -> Result<Credential, Unclear> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::caller as peer;
     use std::fs;
-    use std::sync::{Arc, OnceLock};
 
     const PASSWD: &str = "root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/root:/bin/sh\nmail:x:8:8::/:/bin/sh\nada:x:4242:1::/:/bin/sh\nlady:x:4242:1::/:/bin/sh\n\
                           Bob:x:4243:1::/:/bin/sh\nbob:x:4244:1::/:/bin/sh\nbob:x:4245:1::/:/bin/sh\n";
@@ -233,16 +266,6 @@ mod tests {
         fs::write(&nsswitch, "passwd: files\n").unwrap();
         let accounts = Accounts::of(&passwd, &nsswitch);
         (directory, accounts)
-    }
-
-    fn peer(real_uid: u32) -> Peer {
-        Peer {
-            pid: 1,
-            started: Arc::new(OnceLock::from(0)),
-            pidfd: None,
-            uid: 0,
-            real_uid,
-        }
     }
 
     fn call(user: &str, ruser: Option<&str>) -> Call {
@@ -348,6 +371,15 @@ mod tests {
             }
         }
         assert_eq!(ask(Action::Jobs, call("mail", None), 4242).await, None);
+    }
+
+    #[tokio::test]
+    async fn t16_a_job_of_atd_s_that_can_not_be_looked_at_is_nobody_s() {
+        let job = Call {
+            service: AT.into(),
+            ..call("ada", None)
+        };
+        assert_eq!(ask(Action::Jobs, job, 1).await, None);
     }
 
     #[tokio::test]

@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         the_end_of_the_grant_ends_the_login_with_the_group_and_not_the_one_before_it,
         a_revocation_ends_it_also_where_another_grant_opens_the_login_and_jitd_was_away,
         what_runs_beside_the_login_and_what_sudo_starts_is_in_no_group_of_the_grant,
+        t16_a_job_that_was_left_with_the_group_does_not_begin,
         a_group_that_the_host_does_not_have_refuses_the_login_and_is_named,
         a_setgid_program_that_the_login_left_is_listed_for_the_grant,
         a_gate_of_before_gives_no_groups_so_that_the_role_is_not_to_be_had,
@@ -244,6 +245,37 @@ fn in_no_group(site: &Site, path: &str) -> Result<()> {
     let groups = site.host.run(&["cat", path])?;
     ensure!(!is_in_adm(&groups) && groups.said("bob"), "{groups}");
     Ok(())
+}
+
+/// Each has a grant for jobs all the time.
+fn t16_a_job_that_was_left_with_the_group_does_not_begin(site: &Site) -> Result<()> {
+    site.open("bob", "worker", 600)?;
+    let mark = site.mark()?;
+    let job = |name: &str| format!("echo 'id -Gn > /var/tmp/groups-{name}' | ");
+    // A setgid copy of a program that can make this its real group: `at` writes that one into the job.
+    let make =
+        "cp /usr/bin/setpriv /var/tmp/left; chgrp adm /var/tmp/left; chmod 2755 /var/tmp/left";
+    let leave = format!(
+        "{make}; {}/var/tmp/left --regid adm --keep-groups at now",
+        job("adm")
+    );
+    bob(site).run(&leave)?.succeeded()?;
+    wait::eventually("the job to be refused", Deadline::seconds(20), || {
+        let log = site.log_since(&mark)?;
+        Ok((log.contains("JIT-120") && log.contains("begins with the group 4")).then_some(()))
+    })?;
+    site.host.sh("test ! -e /var/tmp/groups-adm")?;
+    // Where the account itself is in the group, it keeps it as ever.
+    site.host.sh("usermod -aG adm bob")?;
+    let left = bob(site).run(&format!("{}sg adm 'at now'", job("own")))?;
+    let ran = left.succeeded().and_then(|_| {
+        wait::eventually("the job to run", Deadline::seconds(20), || {
+            let ran = site.host.run(&["cat", "/var/tmp/groups-own"])?;
+            Ok(is_in_adm(&ran).then_some(()))
+        })
+    });
+    site.host.sh("gpasswd --delete bob adm")?;
+    ran
 }
 
 fn a_group_that_the_host_does_not_have_refuses_the_login_and_is_named(site: &Site) -> Result<()> {

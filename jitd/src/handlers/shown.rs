@@ -114,11 +114,12 @@ mod tests {
 
     #[test]
     fn logins_that_went_away_half_way_are_not_kept_for_ever() {
-        let shown = Shown::default();
+        let (shown, one) = (Shown::default(), caller(0));
         for start_time in 0..10_000 {
             let peer = Peer {
                 started: Arc::new(OnceLock::from(start_time)),
-                ..caller(0)
+                pidfd: None,
+                ..one.clone()
             };
             shown.remember(&peer, Ok(Credential::Pending), None);
         }

@@ -1,6 +1,5 @@
 //! What needs no systemd to be seen.
 
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -8,6 +7,7 @@ use jit_grant::{Action, Credential, Query};
 
 use super::*;
 use crate::clock::Clock;
+use crate::fixture::caller;
 use crate::record::Record;
 use crate::residue::Residue;
 use crate::session::cgroup::Cgroup;
@@ -54,15 +54,6 @@ fn sessions(directory: &Path) -> Arc<Inner> {
         homes: Arc::new(tokio::sync::Semaphore::new(1)),
         looks: Default::default(),
     })
-}
-
-/// This process, as if `real_uid` had started it.
-fn caller(real_uid: u32) -> Peer {
-    let (ours, _theirs) = UnixStream::pair().unwrap();
-    Peer {
-        real_uid,
-        ..Peer::of(&ours).unwrap()
-    }
 }
 
 fn opening(peer: &Peer, action: Action) -> Opening {
