@@ -30,7 +30,11 @@ impl<'a> Copying<'a> {
         };
         let last_seq = copying.place.last_seq;
         if last_seq == 0 {
-            copy.take_identity(record.identity().await?).await?;
+            // Writes that several servers share have ids, which no copy has: called the same, it would be taken for one that went on
+            // by itself.
+            if !(record.is_shared() && copy.is_shared()) {
+                copy.take_identity(record.identity().await?).await?;
+            }
         } else if copying.last_of(record).await? != copying.last_of(copy).await? {
             return Err(Error::Setup(format!(
                 "what is there goes to event {last_seq}, and that is not in this record: it is a copy of another one, of this one before an \

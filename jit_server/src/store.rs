@@ -173,9 +173,7 @@ pub trait Store: Send + Sync + 'static {
     fn identity(&self) -> BoxFuture<'_, Result<Id, StoreError>>;
 
     /// Whether the record was at `place` as far as the id of the write there says: a copy that went on by itself was not.
-    fn was_at(&self, _: Place) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async { Ok(true) })
-    }
+    fn was_at(&self, place: Place) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Whether other servers may write to it.
     fn is_shared(&self) -> bool {
@@ -183,9 +181,7 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Waits until no other server writes.
-    fn turn(&self) -> BoxFuture<'_, Result<Turn, StoreError>> {
-        Box::pin(async { Ok(Turn { _held: None }) })
-    }
+    fn turn(&self) -> BoxFuture<'_, Result<Turn, StoreError>>;
 
     /// What was kept after `place`. None: nothing was. [`StoreError::WentBack`] where the record never was at `place`.
     fn since(&self, _: Place) -> BoxFuture<'_, Result<Option<Loaded>, StoreError>> {
@@ -265,10 +261,8 @@ pub trait Store: Send + Sync + 'static {
     /// The last revision of each host's bundle.
     fn revisions(&self) -> BoxFuture<'_, Result<Vec<(HostId, u64)>, StoreError>>;
 
-    /// Is called as what it is a copy of, where nothing was kept yet and the database can be: a machine that knew the one knows the other.
-    fn take_identity(&self, _: Id) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async { Ok(()) })
-    }
+    /// Is called as what it is a copy of, where nothing was kept yet: a machine that knew the one knows the other.
+    fn take_identity(&self, id: Id) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Keeps what a call was answered for a day, and the newest few thousand of such answers. Not part of the record.
     fn keep_answer<'a>(

@@ -144,11 +144,7 @@ async fn a_server_goes_from_sqlite_to_postgresql_with_all_that_is_granted() {
     assert_eq!(all(&*store).await.unwrap(), of_sqlite);
     store.close().await;
 
-    done(
-        Command::new(JIT_SERVER)
-            .args(["prepare", "--database", &address, "--state"])
-            .arg(&state),
-    );
+    done(&mut prepared(&state, &address));
     let mark = folder.path().join("state-mark/recorded");
     std::fs::copy(mark, state.join("mark/recorded")).unwrap();
     let running = Running::start_on(&state, at(&address).await, &PEOPLE).await;
@@ -170,6 +166,83 @@ async fn a_server_goes_from_sqlite_to_postgresql_with_all_that_is_granted() {
     refused(copy(&state).args(["--to-database", &address]), "empty");
     let old = Running::start(&state).await;
     assert_eq!(live(&old).await, Vec::<Value>::new());
+}
+
+fn prepared(state: &Path, address: &str) -> Command {
+    let mut command = Command::new(JIT_SERVER);
+    command.args(["prepare", "--database", address, "--state"]);
+    command.arg(state);
+    command
+}
+
+#[tokio::test]
+async fn a_copy_in_postgresql_that_lacks_the_last_is_an_older_one_when_it_is_gone_over_to() {
+    for lacks in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let state = state(&folder);
+        let running = Running::start(&state).await;
+        running.populate().await;
+        granted(&running).await;
+        let address = Postgres::shared().database();
+        if lacks {
+            done(copy(&state).args(["--to-database", &address]));
+        }
+        running
+            .as_("root")
+            .post("/v1/users/carol/lock", json!({ "reason": "key stolen" }))
+            .await
+            .is(200);
+        running.stop().await;
+        if !lacks {
+            done(copy(&state).args(["--to-database", &address]));
+        }
+        // The disk with the record is lost, and the machine has its mark.
+        std::fs::remove_file(state.join("jit-server.db")).unwrap();
+        let mark = folder.path().join("state-mark");
+        std::fs::rename(state.join("mark"), &mark).unwrap();
+        done(&mut prepared(&state, &address));
+        std::fs::rename(&mark, state.join("mark")).unwrap();
+        let running = Running::start_on(&state, at(&address).await, &PEOPLE).await;
+        assert_eq!(live(&running).await.is_empty(), lacks);
+        let standing = running.as_("root").get("/v1/restored").await.is(200);
+        assert_eq!(standing["unconfirmed"].is_null(), !lacks, "{standing}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_has_come_less_far_than_the_one_before_is_not_gone_over_to_unsaid() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = state(&folder);
+    let running = Running::start(&state).await;
+    running.populate().await;
+    let [one, other] = [(); 2].map(|()| Postgres::shared().database());
+    done(copy(&state).args(["--to-database", &one]));
+    granted(&running).await;
+    running.stop().await;
+    // Of another name, as one that a version before made.
+    done(
+        Command::new(JIT_SERVER)
+            .args([
+                "copy",
+                "--database",
+                &one,
+                "--to-database",
+                &other,
+                "--state",
+            ])
+            .arg(&state),
+    );
+    assert_ne!(
+        at(&one).await.identity().await.unwrap(),
+        at(&other).await.identity().await.unwrap()
+    );
+    let mark = folder.path().join("state-mark");
+    std::fs::rename(state.join("mark"), &mark).unwrap();
+    let before = std::fs::read(mark.join("recorded")).unwrap();
+    refused(&mut prepared(&state, &other), "restored --declare");
+    assert_eq!(std::fs::read(mark.join("recorded")).unwrap(), before);
+    // Nothing that was taken away is in an empty one.
+    done(&mut prepared(&state, &Postgres::shared().database()));
 }
 
 /// A copy that goes along.

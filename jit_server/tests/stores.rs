@@ -116,6 +116,7 @@ on_each! {
     hosts_lines_share_the_numbers_and_are_kept_as_written
     what_was_open_under_a_grant_is_found_to_its_end_also_where_another_carried_it_on
     what_was_left_behind_is_found_by_host_and_grant
+    a_record_takes_another_ones_name_before_it_has_begun_and_not_after
     an_answer_is_kept_for_a_day_for_one_call_and_the_newest_few_thousand_are
 }
 
@@ -195,6 +196,21 @@ async fn the_record_can_not_be_changed_nor_a_revision_lowered(fresh: Fresh) {
         }
     }
     assert_eq!(store.load().await.unwrap().entries, [entry(1)]);
+}
+
+async fn a_record_takes_another_ones_name_before_it_has_begun_and_not_after(fresh: Fresh) {
+    let store = fresh.open().await;
+    let [one, other] = ["a", "b"].map(|digit| digit.repeat(32).parse().unwrap());
+    store.take_identity(one).await.unwrap();
+    assert_eq!(store.identity().await.unwrap(), one);
+    let place = store.place().await.unwrap();
+    store.append(place, &[entry(1)], &[]).await.unwrap();
+    store.take_identity(other).await.unwrap();
+    assert_eq!(store.identity().await.unwrap(), one);
+    if !matches!(fresh, Fresh::Sqlite(_)) {
+        assert!(!fresh.does("UPDATE database_id SET id = ''").await);
+        assert!(!fresh.does("DELETE FROM database_id").await);
+    }
 }
 
 async fn all_of_an_append_is_kept_or_none_of_it(fresh: Fresh) {

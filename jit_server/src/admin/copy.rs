@@ -95,8 +95,12 @@ impl InUse {
         let Self::Here { state, mark, ours } = self else {
             return Ok(());
         };
-        let known = Mark::look(mark)?.and_then(|known| known.database);
-        if known.is_some_and(|known| known != *ours) {
+        let known = Mark::look(mark)?;
+        // One that was made of this one is called the same; its writes have ids, and those here have none.
+        let elsewhere = known.is_some_and(|known| {
+            known.place.write.is_some() || known.database.is_some_and(|of| of != *ours)
+        });
+        if elsewhere {
             return Err(Error::Setup(format!(
                 "the server in {} goes by another database than the jit-server.db there: name it with --database-file, or use its own ways (docs/database.md)",
                 state.display()

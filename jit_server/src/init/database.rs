@@ -47,18 +47,29 @@ pub(super) async fn join(state: &Path, store: &dyn Store) -> Result<(), Error> {
             _ => None,
         });
         check_key(&signer, store, newest).await?;
-        let known = mark.found();
-        let known = known.filter(|known| known.database.is_none_or(|of| of == database));
-        if known.is_some_and(|known| known.place.last_seq > loaded.place.last_seq) {
+        let (known, found) = (mark.found(), loaded.place.last_seq);
+        let further = known.filter(|known| known.place.last_seq > found);
+        let is_of_this = known.is_some_and(|known| known.database == Some(database));
+        if is_of_this {
+            // The mark stays as it is, so that the server sees to an older copy when it starts.
+            if further.is_some() {
+                tracing::warn!(
+                    "this database is an older copy: the server will end all grants and tokens when it starts"
+                );
+            }
+            return Ok(());
+        }
+        // A mark of a version before doesn't say of which database it is. An empty one has nothing in it that was taken away since.
+        if let Some(known) = further.filter(|known| begun || known.database.is_none()) {
             return Err(Error::Setup(format!(
-                "this machine's server knew a record that had come further than this database: it is an older copy, or another one. Of an \
-                 older copy the server sees to that when it starts; to go on with another one, remove {}",
+                "this machine's server knew a record that had come to event {}, and this database has come to event {found}: it is an older \
+                 copy, or another record. To go on with it, remove {} and run this again; where it may be an older copy, run \
+                 `jit-server restored --declare` at once after that",
+                known.place.last_seq,
                 folder.display()
             )));
         }
-        // Of a version before, it doesn't say of which database; whoever runs this does.
-        let is_of_this = known.is_some_and(|known| known.database.is_some());
-        if !is_of_this && (begun || mark.found().is_some()) {
+        if begun || known.is_some() {
             mark.begin(database, loaded.place)?;
         }
     }

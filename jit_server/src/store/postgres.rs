@@ -347,6 +347,21 @@ impl Store for PostgresStore {
         })
     }
 
+    fn take_identity(&self, id: Id) -> BoxFuture<'_, Result<(), StoreError>> {
+        within(move || async move {
+            let mut transaction = begin(&self.writing, For::Usual).await?;
+            // A server that writes its first event at this moment is waited for.
+            transaction
+                .execute("SELECT one FROM head FOR UPDATE")
+                .await?;
+            sql("UPDATE database_id SET id = $1 WHERE EXISTS (SELECT 1 FROM head WHERE last_seq = 0 AND writes = 0)")
+                .bind(id.to_string())
+                .execute(&mut *transaction)
+                .await?;
+            Ok(transaction.commit().await?)
+        })
+    }
+
     fn keep_answer<'a>(
         &'a self,
         of: Answered,

@@ -8,7 +8,7 @@ use jit_server::event::Entry;
 use jit_server::once::Digest;
 use jit_server::store::{
     Answered, CallAnswer, HostHead, HostLines, Id, Kept, Loaded, Piece, Place, SqliteStore, Store,
-    StoreError,
+    StoreError, Turn,
 };
 
 pub struct Watched {
@@ -37,6 +37,18 @@ impl Store for Watched {
 
     fn identity(&self) -> BoxFuture<'_, Result<Id, StoreError>> {
         self.store.identity()
+    }
+
+    fn was_at(&self, place: Place) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.store.was_at(place)
+    }
+
+    fn turn(&self) -> BoxFuture<'_, Result<Turn, StoreError>> {
+        self.store.turn()
+    }
+
+    fn take_identity(&self, id: Id) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.take_identity(id)
     }
 
     fn append<'a>(
