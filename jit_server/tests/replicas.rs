@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Host, Running};
-use jit_grant::{SigningKey, TrustedKeys};
+use jit_grant::{Checkpoint, SigningKey, TrustedKeys};
 use jit_server::error::Error;
 use jit_server::server::CUT_OFF_AFTER;
 use jit_server::user_token::WantedToken;
@@ -202,6 +202,30 @@ async fn the_database_is_asked_once_for_all_who_come_at_a_moment() {
         together < one_after_the_other,
         "{together:?}, {one_after_the_other:?}"
     );
+}
+
+#[tokio::test]
+async fn a_host_that_counts_further_than_a_database_does_is_refused_and_takes_it_from_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let on_sqlite = Running::start(folder.path()).await;
+    let two = Two::on(Postgres::shared()).await;
+    for running in [&two.one, &on_sqlite] {
+        let host = running.populate().await;
+        for seq in [1 << 63, u64::MAX] {
+            let event = json!({ "seq": seq, "kind": "record.lost", "after": 0 });
+            let line = json!({ "event": event, "prev": "0".repeat(64) }).to_string();
+            let signed = Checkpoint {
+                host: host.id.clone(),
+                seq,
+                head: common::hash(&line).parse().unwrap(),
+                at: running.server.now(),
+            };
+            let sent = json!({ "lines": [line], "checkpoint": signed.sign(&host.key).unwrap() });
+            let answer = host.post(&running.server, "/v1/host/events", sent).await;
+            answer.refuses(409, "chain");
+        }
+        running.as_("alice").asks(60).await;
+    }
 }
 
 type Waiting = std::pin::Pin<Box<dyn Future<Output = Vec<bool>>>>;

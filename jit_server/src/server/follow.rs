@@ -228,11 +228,11 @@ impl Server {
     pub(super) fn failed(&self, error: &StoreError) {
         match error {
             StoreError::WentBack { .. } => self.end(error.to_string()),
-            StoreError::Overtaken => {}
-            _ => self
+            _ if tells_of_absence(error) => self
                 .contact
                 .away
                 .store(self.store.is_shared(), Ordering::Relaxed),
+            _ => {}
         }
     }
 
@@ -281,10 +281,37 @@ impl Server {
     }
 }
 
+/// Whether nobody may be there to keep anything. Not where another server was first, nor where this one could not say what was to be kept:
+/// whatever that was, the next call is another.
+fn tells_of_absence(error: &StoreError) -> bool {
+    !matches!(
+        error,
+        StoreError::Overtaken | StoreError::Database(sqlx::Error::Encode(_))
+    )
+}
+
 /// Whether it says which policy is in force.
 pub(super) fn is_of_policy(event: &Event) -> bool {
     matches!(
         event,
         Event::PolicyTaken { .. } | Event::PolicyRefused { .. }
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_said_to_the_database_does_not_tell_that_it_is_away() {
+        let encoding = StoreError::Database(sqlx::Error::Encode("too large".into()));
+        for here in [encoding, StoreError::Overtaken] {
+            assert!(!tells_of_absence(&here), "{here}");
+        }
+        let silent = StoreError::Silent(CUT_OFF_AFTER);
+        let closed = StoreError::Database(sqlx::Error::PoolClosed);
+        for away in [silent, closed, StoreError::Uncertain] {
+            assert!(tells_of_absence(&away), "{away}");
+        }
+    }
 }

@@ -187,6 +187,11 @@ fn following(stored: Option<HostHead>, lines: Vec<String>) -> Result<Following, 
         let link: Link = serde_json::from_str(&line)
             .map_err(|error| Refused::Other(format!("a line can't be read: {error}")))?;
         let number = link.event.seq;
+        // A host can sign for any number, and neither database keeps a larger one.
+        if i64::try_from(number).is_err() {
+            let why = format!("no chain has a line {number}");
+            return Err(Refused::Other(why));
+        }
         if number <= seq && new.lines.is_empty() {
             continue;
         }
@@ -299,6 +304,24 @@ mod tests {
             )
             .is_err()
         );
+    }
+
+    #[test]
+    fn a_line_of_a_number_that_no_database_keeps_is_refused() {
+        let lost = |seq: u64| {
+            format!(
+                r#"{{"event":{{"seq":{seq},"kind":"record.lost","after":0}},"prev":"{NO_LINE}"}}"#
+            )
+        };
+        let last = i64::MAX.unsigned_abs();
+        let taken = following(None, vec![lost(last)]).unwrap();
+        assert_eq!(taken.lost, Some((0, last)));
+        for number in [last + 1, u64::MAX] {
+            for stored in [None, head(&taken.lines[0])] {
+                let refused = following(stored, vec![lost(number)]).unwrap_err();
+                assert!(matches!(refused, Refused::Other(_)), "{refused:?}");
+            }
+        }
     }
 
     #[test]
