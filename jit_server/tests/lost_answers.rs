@@ -12,6 +12,7 @@
 mod postgres;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use jit_grant::HostId;
 use jit_server::event::{Actor, Entry, Event};
 use jit_server::store::{HostLine, HostLines, Place, PostgresStore, Store, StoreError};
 use postgres::Postgres;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
 /// Where the connection is cut at the next commit.
@@ -37,6 +38,7 @@ enum Cut {
 struct Relay {
     folder: tempfile::TempDir,
     next: Arc<Mutex<Option<Cut>>>,
+    rounds: Arc<AtomicUsize>,
 }
 
 impl Relay {
@@ -45,13 +47,20 @@ impl Relay {
         let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).unwrap();
         let next = Arc::new(Mutex::new(None));
         let cut = Arc::clone(&next);
+        let rounds = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&rounds);
         let database = Postgres::shared().socket();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(pass_on(client, database.clone(), Arc::clone(&cut)));
+                let (cut, counted) = (Arc::clone(&cut), Arc::clone(&counted));
+                tokio::spawn(pass_on(client, database.clone(), cut, counted));
             }
         });
-        Self { folder, next }
+        Self {
+            folder,
+            next,
+            rounds,
+        }
     }
 
     async fn store(&self) -> PostgresStore {
@@ -68,22 +77,42 @@ impl Relay {
         *self.next.lock().unwrap() = Some(cut);
     }
 
+    /// How often somebody said something after the database had answered him.
+    fn rounds(&self) -> usize {
+        self.rounds.load(Ordering::Relaxed)
+    }
+
     fn was_cut(&self) -> bool {
         self.next.lock().unwrap().is_none()
     }
 }
 
-async fn pass_on(client: UnixStream, database: PathBuf, cut: Arc<Mutex<Option<Cut>>>) {
+async fn pass_on(
+    client: UnixStream,
+    database: PathBuf,
+    cut: Arc<Mutex<Option<Cut>>>,
+    rounds: Arc<AtomicUsize>,
+) {
     let (mut from_client, mut to_client) = client.into_split();
     let upstream = UnixStream::connect(database).await.unwrap();
     let (mut from_database, mut to_database) = upstream.into_split();
+    let answered = Arc::new(AtomicBool::new(true));
+    let has_answered = Arc::clone(&answered);
     let answers = tokio::spawn(async move {
-        let _ = copy(&mut from_database, &mut to_client).await;
-        from_database
+        let mut answer = vec![0; 64 * 1024];
+        while let Ok(length @ 1..) = from_database.read(&mut answer).await {
+            has_answered.store(true, Ordering::Relaxed);
+            if to_client.write_all(&answer[..length]).await.is_err() {
+                break;
+            }
+        }
     });
     let mut said = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from_client.read(&mut said).await {
         let said = &said[..length];
+        if answered.swap(false, Ordering::Relaxed) {
+            rounds.fetch_add(1, Ordering::Relaxed);
+        }
         let commits = said.windows(6).any(|word| word == b"COMMIT");
         let due = commits.then(|| cut.lock().unwrap().take()).flatten();
         if let Some(due) = due {
@@ -181,4 +210,39 @@ async fn what_the_database_kept_is_acknowledged_though_its_answer_was_lost() {
 async fn a_commit_that_is_still_on_its_way_is_waited_for() {
     let results = written(Cut::Late).await;
     assert!(results.iter().all(Result::is_ok), "{results:?}");
+}
+
+#[tokio::test]
+async fn what_concerns_thousands_of_hosts_is_kept_with_as_few_questions_as_what_concerns_one() {
+    let relay = Relay::start();
+    let store = relay.store().await;
+    let mut place = Place::default();
+    let mut rounds = Vec::new();
+    for many in [1, 5_000] {
+        let entries: Vec<_> = (place.last_seq + 1..).take(many).map(entry).collect();
+        let hosts = (0..many).map(|number| format!("h{number:032}").parse().unwrap());
+        let revisions: Vec<_> = hosts.map(|host| (host, many as u64)).collect();
+        let before = relay.rounds();
+        place = store.append(place, &entries, &revisions).await.unwrap();
+        let lines = HostLines {
+            host_id: revisions[many - 1].0.clone(),
+            lines: (1..=many as u64)
+                .map(|number| line(number).lines.remove(0))
+                .collect(),
+            ..line(1)
+        };
+        place = store.append_host_lines(place, &lines).await.unwrap();
+        rounds.push(relay.rounds() - before);
+    }
+    let found = store.load().await.unwrap();
+    assert_eq!(found.place, place);
+    assert_eq!((found.entries.len(), found.revisions.len()), (5_001, 5_000));
+    assert!(
+        found
+            .revisions
+            .iter()
+            .all(|(_, revision)| *revision == 5_000)
+    );
+    // A connection may be a new one, which takes a few more.
+    assert!(rounds[1] <= rounds[0] + 5 && rounds[1] < 40, "{rounds:?}");
 }

@@ -34,7 +34,8 @@ impl Piece {
     }
 }
 
-/// Rows that are asked for at a time, where the database would else prepare all of them: more than a host's lines at one time are.
+/// Rows that are asked for at a time, where the database would else prepare all of them, and that the other one takes in at a time: more
+/// than a host's lines at one time are.
 pub(super) const MOST_ROWS: u32 = 5_000;
 /// Bytes of events and lines that are enough at a time: what a host sends at one is a small part of it.
 const ENOUGH: usize = 4 << 20;
@@ -50,11 +51,12 @@ where
     let mut rows = pin!(rows);
     let mut pieces = Vec::new();
     let mut open: Option<(u64, HostLines)> = None;
-    let mut bytes = 0;
-    while bytes < ENOUGH || open.is_some() {
+    let (mut bytes, mut count) = (0, 0);
+    while (bytes < ENOUGH && count < MOST_ROWS) || open.is_some() {
         let Some(row) = rows.next().await.transpose()? else {
             break;
         };
+        count += 1;
         let Some(host_id) = row.text_if_any("host_id")? else {
             let entry = rows::entry(&row)?;
             bytes += row.text("body")?.len();

@@ -73,12 +73,8 @@ impl PostgresStore {
         let come_to = place(&raised.ok_or(StoreError::Overtaken)?)?;
         match what {
             What::Own { entries, revisions } => {
-                for entry in entries {
-                    insert(&mut transaction, entry).await?;
-                }
-                for (host, revision) in revisions {
-                    revise(&mut transaction, host, *revision, after.writes + 1).await?;
-                }
+                insert(&mut transaction, entries).await?;
+                revise(&mut transaction, revisions, after.writes + 1).await?;
             }
             What::OfHost(lines) => insert_lines(&mut transaction, after, lines).await?,
         }
@@ -127,29 +123,48 @@ impl What<'_> {
     }
 }
 
-async fn insert(connection: &mut PgConnection, entry: &Entry) -> Result<(), StoreError> {
-    sql("INSERT INTO event (seq, at, actor, body) VALUES ($1, $2, $3, $4)")
-        .bind(signed(entry.seq)?)
-        .bind(entry.at.to_string())
-        .bind(entry.actor.to_string())
-        .bind(rows::body(entry)?)
-        .execute(connection)
-        .await?;
+// One statement for all rows of a kind: a database on another machine is so far away that thousands of answers, one after the other, don't
+// come in time.
+
+async fn insert(connection: &mut PgConnection, entries: &[Entry]) -> Result<(), StoreError> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let seqs = entries.iter().map(|entry| signed(entry.seq));
+    let ats = entries.iter().map(|entry| entry.at.to_string());
+    let actors = entries.iter().map(|entry| entry.actor.to_string());
+    let bodies = entries.iter().map(rows::body);
+    sql(
+        "INSERT INTO event (seq, at, actor, body) \
+         SELECT seq, at, actor, body FROM unnest($1::BIGINT[], $2::TEXT[], $3::TEXT[], $4::TEXT[]) AS of (seq, at, actor, body)",
+    )
+    .bind(seqs.collect::<Result<Vec<_>, _>>()?)
+    .bind(ats.collect::<Vec<_>>())
+    .bind(actors.collect::<Vec<_>>())
+    .bind(bodies.collect::<Result<Vec<_>, _>>()?)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
+/// No host may be among them twice.
 async fn revise(
     connection: &mut PgConnection,
-    host: &HostId,
-    revision: u64,
+    revisions: &[(HostId, u64)],
     write_no: u64,
 ) -> Result<(), StoreError> {
+    if revisions.is_empty() {
+        return Ok(());
+    }
+    let hosts = revisions.iter().map(|(host, _)| host.to_string());
+    let numbers = revisions.iter().map(|(_, revision)| signed(*revision));
     sql(
-        "INSERT INTO bundle_revision (host_id, revision, write_no) VALUES ($1, $2, $3) \
+        "INSERT INTO bundle_revision (host_id, revision, write_no) \
+         SELECT host_id, revision, $3 FROM unnest($1::TEXT[], $2::BIGINT[]) AS of (host_id, revision) \
          ON CONFLICT (host_id) DO UPDATE SET revision = excluded.revision, write_no = excluded.write_no",
     )
-    .bind(host.as_str())
-    .bind(signed(revision)?)
+    .bind(hosts.collect::<Vec<_>>())
+    .bind(numbers.collect::<Result<Vec<_>, _>>()?)
     .bind(signed(write_no)?)
     .execute(connection)
     .await?;
@@ -161,31 +176,43 @@ async fn insert_lines(
     after: Place,
     lines: &HostLines,
 ) -> Result<(), StoreError> {
-    for (seq, line) in (after.last_seq + 1..).zip(&lines.lines) {
-        let about = About::of(&line.line);
-        sql(
-            "INSERT INTO host_event (seq, host_id, host, host_seq, head, line, kind, grant_id, session) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        )
-        .bind(signed(seq)?)
+    let Some(last) = lines.lines.last() else {
+        return Ok(());
+    };
+    let numbered = (after.last_seq + 1..).zip(&lines.lines);
+    let seqs = numbered.map(|(seq, _)| signed(seq));
+    let lines_in = lines.lines.iter();
+    let host_seqs = lines_in.clone().map(|line| signed(line.host_seq));
+    let heads = lines_in.clone().map(|line| line.head.as_str());
+    let texts = lines_in.clone().map(|line| line.line.as_str());
+    let (mut kinds, mut grants, mut sessions) = (Vec::new(), Vec::new(), Vec::new());
+    for about in lines_in.map(|line| About::of(&line.line)) {
+        kinds.push(about.kind);
+        grants.push(about.grant);
+        sessions.push(about.session);
+    }
+    sql(
+        "INSERT INTO host_event (seq, host_id, host, host_seq, head, line, kind, grant_id, session) \
+         SELECT seq, $2, $3, host_seq, head, line, kind, grant_id, session \
+         FROM unnest($1::BIGINT[], $4::BIGINT[], $5::TEXT[], $6::TEXT[], $7::TEXT[], $8::TEXT[], $9::TEXT[]) \
+         AS of (seq, host_seq, head, line, kind, grant_id, session)",
+    )
+    .bind(seqs.collect::<Result<Vec<_>, _>>()?)
+    .bind(lines.host_id.as_str())
+    .bind(lines.host.as_str())
+    .bind(host_seqs.collect::<Result<Vec<_>, _>>()?)
+    .bind(heads.collect::<Vec<_>>())
+    .bind(texts.collect::<Vec<_>>())
+    .bind(kinds)
+    .bind(grants)
+    .bind(sessions)
+    .execute(&mut *connection)
+    .await?;
+    sql("INSERT INTO checkpoint (host_id, host_seq, document) VALUES ($1, $2, $3)")
         .bind(lines.host_id.as_str())
-        .bind(lines.host.as_str())
-        .bind(signed(line.host_seq)?)
-        .bind(line.head.as_str())
-        .bind(line.line.as_str())
-        .bind(about.kind)
-        .bind(about.grant)
-        .bind(about.session)
-        .execute(&mut *connection)
+        .bind(signed(last.host_seq)?)
+        .bind(lines.checkpoint.as_str())
+        .execute(connection)
         .await?;
-    }
-    if let Some(last) = lines.lines.last() {
-        sql("INSERT INTO checkpoint (host_id, host_seq, document) VALUES ($1, $2, $3)")
-            .bind(lines.host_id.as_str())
-            .bind(signed(last.host_seq)?)
-            .bind(lines.checkpoint.as_str())
-            .execute(&mut *connection)
-            .await?;
-    }
     Ok(())
 }
