@@ -99,6 +99,14 @@ impl Streams {
         })
     }
 
+    /// Whether somebody listens for `host`, or it showed within `time` that it is alive. A host that is only known was not heard.
+    pub fn was_heard_within(&self, host: &HostId, time: Duration) -> bool {
+        self.hosts().get(host).is_some_and(|line| {
+            let was_seen = line.last_seen.is_some() && line.heard.elapsed() < time;
+            was_seen || line.newest.receiver_count() > 0
+        })
+    }
+
     /// For how long nothing was heard of `host` while nobody listens for it. None while somebody does.
     pub fn silent_for(&self, host: &HostId) -> Option<Duration> {
         let hosts = self.hosts();
@@ -115,6 +123,25 @@ impl Streams {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_was_heard_since_it_was_seen_or_while_it_listens_and_not_since_it_is_known() {
+        let streams = Streams::default();
+        let host: HostId = format!("h{}", "0".repeat(32)).parse().unwrap();
+        let time = Duration::from_secs(20);
+        assert!(!streams.was_heard_within(&host, time));
+        streams.announce(&host, 7);
+        assert!(!streams.was_heard_within(&host, time));
+        let open = streams.listen(&host);
+        tokio::time::advance(2 * time).await;
+        assert!(streams.was_heard_within(&host, time));
+        drop(open);
+        assert!(!streams.was_heard_within(&host, time));
+        streams.saw(&host, Timestamp::UNIX_EPOCH);
+        assert!(streams.was_heard_within(&host, time));
+        tokio::time::advance(time).await;
+        assert!(!streams.was_heard_within(&host, time));
+    }
 
     #[tokio::test]
     async fn a_host_that_comes_back_again_and_again_is_always_heard_and_its_oldest_streams_end() {

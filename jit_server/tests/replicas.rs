@@ -264,9 +264,8 @@ async fn later(two: &Two, seconds: u64) {
     }
 }
 
-#[tokio::test]
-async fn a_host_that_another_server_hears_is_not_silent_and_one_that_none_hears_is_removed() {
-    let two = Two::on(Postgres::shared()).await;
+/// A host that is removed when it is silent for 300 s, enrolled at the first.
+async fn comes_and_goes(two: &Two) -> Host {
     let root = two.one.as_("root");
     let token = json!({ "lapse_seconds": 300, "uses": 1, "for_seconds": 60 });
     let token = root.post("/v1/hosts/tokens", token).await.is(201);
@@ -274,12 +273,42 @@ async fn a_host_that_another_server_hears_is_not_silent_and_one_that_none_hears_
     let elsewhere = two.one.listen_elsewhere().await;
     let token = token["token"].as_str().unwrap();
     let enrolled = elsewhere.enrol(token, "comes", &key).await.is(201);
-    let host = Host {
+    Host {
         id: enrolled["host_id"].as_str().unwrap().parse().unwrap(),
         key,
         trusted: TrustedKeys::default(),
         door: root.clone(),
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_starts_does_not_tell_others_that_it_heard_hosts() {
+    let two = Two::on(Postgres::shared()).await;
+    let host = comes_and_goes(&two).await;
+    word(&host, &two.one.server).await.is(200);
+    two.one.server.tick().await.unwrap();
+    let mut connection = PgConnection::connect(&two.address).await.unwrap();
+    let mut beats = async || -> i64 {
+        sqlx::query_scalar("SELECT beats FROM heard WHERE host_id = $1")
+            .bind(host.id.as_str())
+            .fetch_one(&mut connection)
+            .await
+            .unwrap()
     };
+    let heard = beats().await;
+    two.other.stop().await;
+    let again = two::start(&two.folder.path().join("other"), &two.address).await;
+    again.server.tick().await.unwrap();
+    assert_eq!(beats().await, heard);
+    let host = at_door_of(&host, &again);
+    word(&host, &again.server).await.is(200);
+    again.stop().await;
+}
+
+#[tokio::test]
+async fn a_host_that_another_server_hears_is_not_silent_and_one_that_none_hears_is_removed() {
+    let two = Two::on(Postgres::shared()).await;
+    let host = comes_and_goes(&two).await;
     let host = two.at_other(&host).await;
     let there = async || two.one.server.host_key(&host.id).is_some();
     later(&two, 200).await;

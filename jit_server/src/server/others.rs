@@ -59,10 +59,8 @@ impl Server {
             let lapsing = hosts.filter(|host| host.enrolled.lapse_seconds.is_some());
             lapsing.map(|host| host.enrolled.host_id.clone()).collect()
         });
-        let here = |host: &&HostId| {
-            let silent = self.streams.silent_for(host);
-            silent.is_none_or(|silent| silent < TELL_AGAIN + TELL_AGAIN)
-        };
+        // Not since this server knows of it: else each that starts would speak for hosts that are gone.
+        let here = |host: &&HostId| self.streams.was_heard_within(host, TELL_AGAIN + TELL_AGAIN);
         let heard: Vec<HostId> = known.iter().filter(here).cloned().collect();
         let beats = self.store.exchange_heard(&known, &heard).await?;
         self.others().take_in(beats, Instant::now());
