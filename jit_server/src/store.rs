@@ -5,6 +5,7 @@ mod id;
 mod piece;
 mod postgres;
 mod rows;
+mod session_lines;
 mod sqlite;
 
 use std::any::Any;

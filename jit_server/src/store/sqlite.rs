@@ -3,6 +3,7 @@
 mod answers;
 
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -15,6 +16,7 @@ use sqlx::{Row, Sqlite, Transaction};
 
 use super::piece;
 use super::rows::{self, entry, kept, parsed, revision, signed, unsigned};
+use super::session_lines::SESSION_LINES;
 use super::{
     Answered, CallAnswer, HostHead, HostLines, Id, Kept, Loaded, Piece, Place, Store, StoreError,
 };
@@ -28,23 +30,17 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 const LEFT_BEHIND: &str = "SELECT line FROM host_event WHERE json_extract(line, '$.event.kind') = 'elevation.residue' \
      AND host = ?1 AND json_extract(line, '$.event.grant') = ?2 ORDER BY seq LIMIT ?3";
 
-macro_rules! session_lines {
-    () => {
-        "json_extract(line, '$.event.kind') IN ('session.opened', 'session.carried_on', 'session.ended', 'session.closed', \
-         'elevation.opened', 'elevation.carried_on', 'elevation.ended', 'elevation.closed', \
-         'job.opened', 'job.carried_on', 'job.ended', 'job.closed')"
-    };
-}
-
 /// In the words of the indices `host_event_sessions_of_grant` and `host_event_session`. A session may be carried on by another grant
 /// than it began with, so its lines do not all name the same.
-const SESSIONS_OF: &str = concat!(
-    "SELECT seq, NULL AS at, NULL AS actor, NULL AS body, host, line FROM host_event WHERE ",
-    session_lines!(),
-    " AND host = ?1 AND json_extract(line, '$.event.id') IN (SELECT json_extract(line, '$.event.id') FROM host_event WHERE ",
-    session_lines!(),
-    " AND host = ?1 AND json_extract(line, '$.event.grant') = ?2) ORDER BY seq DESC LIMIT ?3"
-);
+static SESSIONS_OF: LazyLock<String> = LazyLock::new(|| {
+    let kinds = SESSION_LINES.join("', '");
+    let sessions = format!("json_extract(line, '$.event.kind') IN ('{kinds}') AND host = ?1");
+    format!(
+        "SELECT seq, NULL AS at, NULL AS actor, NULL AS body, host, line FROM host_event WHERE {sessions} \
+         AND json_extract(line, '$.event.id') IN (SELECT json_extract(line, '$.event.id') FROM host_event WHERE {sessions} \
+         AND json_extract(line, '$.event.grant') = ?2) ORDER BY seq DESC LIMIT ?3"
+    )
+});
 
 const PIECES: &str = "SELECT seq, at, actor, body, NULL AS host_id, NULL AS host, NULL AS host_seq, NULL AS head, NULL AS line, NULL AS document \
      FROM event WHERE seq > ?1 \
@@ -222,7 +218,7 @@ impl Store for SqliteStore {
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<Kept>, StoreError>> {
         Box::pin(async move {
-            let rows = sqlx::query(SESSIONS_OF)
+            let rows = sqlx::query(SESSIONS_OF.as_str())
                 .bind(host.as_str())
                 .bind(grant.as_str())
                 .bind(limit)
@@ -361,7 +357,7 @@ mod tests {
     async fn what_is_looked_for_by_host_and_grant_is_found_without_reading_the_whole_record() {
         let folder = tempfile::tempdir().unwrap();
         let store = opened(&folder).await;
-        let sessions = plan(&store, SESSIONS_OF).await.join("\n");
+        let sessions = plan(&store, &SESSIONS_OF).await.join("\n");
         for index in ["host_event_session ", "host_event_sessions_of_grant "] {
             assert!(sessions.contains(index), "{sessions}");
         }

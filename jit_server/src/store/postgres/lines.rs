@@ -5,21 +5,9 @@ use jit_grant::GrantId;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::store::session_lines::SESSION_LINES;
+
 const LEFT_BEHIND: &str = "elevation.residue";
-const SESSIONS: [&str; 12] = [
-    "session.opened",
-    "session.carried_on",
-    "session.ended",
-    "session.closed",
-    "elevation.opened",
-    "elevation.carried_on",
-    "elevation.ended",
-    "elevation.closed",
-    "job.opened",
-    "job.carried_on",
-    "job.ended",
-    "job.closed",
-];
 /// A host's name for a session has far fewer bytes.
 const LONGEST_SESSION: usize = 256;
 
@@ -60,7 +48,7 @@ impl About {
                 session: None,
             };
         }
-        let Some(kind) = SESSIONS.into_iter().find(|kind| *kind == event.kind) else {
+        let Some(kind) = SESSION_LINES.into_iter().find(|kind| *kind == event.kind) else {
             return Self::default();
         };
         let session = event.id.as_str();
