@@ -19,9 +19,9 @@ use super::rows::{self, entry, kept, parsed, revision, signed, unsigned};
 use super::session_lines::SESSION_LINES;
 use super::{
     Answered, CallAnswer, HostHead, HostLines, Id, Kept, Loaded, Piece, Place, Store, StoreError,
+    Turn,
 };
 use crate::event::Entry;
-    Turn,
 use crate::once::Digest;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -46,6 +46,12 @@ const PIECES: &str = "SELECT seq, at, actor, body, NULL AS host_id, NULL AS host
      FROM event WHERE seq > ?1 \
      UNION ALL SELECT seq, NULL, NULL, NULL, host_id, host, host_seq, head, line, document \
      FROM host_event LEFT JOIN checkpoint USING (host_id, host_seq) WHERE seq > ?1 ORDER BY seq";
+
+/// Changes nothing that anybody reads, and is written also where it was so before.
+const WRITTEN_OVER: &str = "PRAGMA user_version = 1";
+
+/// What a database says that had no room for a commit: the log lacks the end of it, and nobody goes by it.
+const FULL: &str = "13";
 
 /// A database file.
 #[derive(Debug, Clone)]
@@ -75,6 +81,17 @@ impl SqliteStore {
         MIGRATIONS.run(&pool).await?;
         Ok(Self { pool })
     }
+
+    /// Where the disk fails at the very end, all of it is in the log though SQLite does not go by it, and is there again after a crash that comes
+    /// before anything else is written. So something else is, in its place.
+    async fn commit(&self, transaction: Transaction<'static, Sqlite>) -> Result<(), StoreError> {
+        let Err(error) = transaction.commit().await else {
+            return Ok(());
+        };
+        tracing::error!("a commit failed, and what was to be kept is written over: {error}");
+        let over = sqlx::query(WRITTEN_OVER).execute(&self.pool).await;
+        Err(failed(error, over.is_ok()))
+    }
 }
 
 impl Store for SqliteStore {
@@ -102,6 +119,16 @@ impl Store for SqliteStore {
         })
     }
 
+    /// Writes have no ids here.
+    fn was_at(&self, _: Place) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async { Ok(true) })
+    }
+
+    /// No other server writes: the folder is locked.
+    fn turn(&self) -> BoxFuture<'_, Result<Turn, StoreError>> {
+        Box::pin(async { Ok(Turn { _held: None }) })
+    }
+
     fn append<'a>(
         &'a self,
         after: Place,
@@ -115,16 +142,6 @@ impl Store for SqliteStore {
             }
             for (host, revision) in revisions {
                 let upsert = "INSERT INTO bundle_revision (host_id, revision) VALUES (?, ?) \
-    /// Writes have no ids here.
-    fn was_at(&self, _: Place) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async { Ok(true) })
-    }
-
-    /// No other server writes: the folder is locked.
-    fn turn(&self) -> BoxFuture<'_, Result<Turn, StoreError>> {
-        Box::pin(async { Ok(Turn { _held: None }) })
-    }
-
                               ON CONFLICT (host_id) DO UPDATE SET revision = excluded.revision";
                 sqlx::query(upsert)
                     .bind(host.as_str())
@@ -132,7 +149,7 @@ impl Store for SqliteStore {
                     .execute(&mut *transaction)
                     .await?;
             }
-            transaction.commit().await?;
+            self.commit(transaction).await?;
             let last_seq = entries.last().map_or(after.last_seq, |entry| entry.seq);
             Ok(Place { last_seq, ..after })
         })
@@ -166,7 +183,7 @@ impl Store for SqliteStore {
                 .execute(&mut *transaction)
                 .await?;
             }
-            transaction.commit().await?;
+            self.commit(transaction).await?;
             let last_seq = after.last_seq + lines.lines.len() as u64;
             Ok(Place { last_seq, ..after })
         })
@@ -305,6 +322,15 @@ impl Store for SqliteStore {
     }
 }
 
+/// What became of a commit that failed.
+fn failed(error: sqlx::Error, is_written_over: bool) -> StoreError {
+    let code = error.as_database_error().and_then(|error| error.code());
+    match is_written_over || code.is_some_and(|code| code == FULL) {
+        true => error.into(),
+        false => StoreError::Uncertain,
+    }
+}
+
 async fn insert(
     transaction: &mut Transaction<'_, Sqlite>,
     entry: &Entry,
@@ -342,6 +368,61 @@ mod tests {
             .await
             .unwrap();
         assert_eq!((synchronous, journal.as_str()), (2, "wal"));
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_failed_is_written_over_before_it_is_said_that_nothing_was_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = opened(&folder).await;
+        // Fails as it is committed, and not before.
+        sqlx::raw_sql(
+            "CREATE TABLE kept (seq INTEGER PRIMARY KEY); \
+             CREATE TABLE due (seq INTEGER REFERENCES kept DEFERRABLE INITIALLY DEFERRED); \
+             CREATE TRIGGER is_due AFTER INSERT ON bundle_revision BEGIN INSERT INTO due VALUES (NEW.revision); END",
+        )
+        .execute(&store.pool)
+        .await
+        .unwrap();
+        let host = |digit: &str| -> HostId { format!("h{}", digit.repeat(32)).parse().unwrap() };
+        let place = Place::default();
+        let lost = store.append(place, &[], &[(host("0"), 7)]).await;
+        assert!(matches!(lost, Err(StoreError::Database(_))), "{lost:?}");
+        assert!(store.revisions().await.unwrap().is_empty());
+        let over: i64 = sqlx::query_scalar("PRAGMA user_version")
+            .fetch_one(&store.pool)
+            .await
+            .unwrap();
+        assert_eq!(over, 1);
+        sqlx::query("INSERT INTO kept VALUES (8)")
+            .execute(&store.pool)
+            .await
+            .unwrap();
+        store.append(place, &[], &[(host("1"), 8)]).await.unwrap();
+        assert_eq!(store.revisions().await.unwrap(), [(host("1"), 8)]);
+    }
+
+    #[tokio::test]
+    async fn what_is_written_over_a_commit_is_in_the_log_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = opened(&folder).await;
+        let log = folder.path().join("jit-server.db-wal");
+        let mut before = log.metadata().unwrap().len();
+        for _ in 0..3 {
+            sqlx::query(WRITTEN_OVER)
+                .execute(&store.pool)
+                .await
+                .unwrap();
+            let now = log.metadata().unwrap().len();
+            assert!(now > before, "{before} bytes, {now} bytes");
+            before = now;
+        }
+    }
+
+    #[test]
+    fn nobody_knows_of_a_commit_that_failed_and_was_not_written_over() {
+        let broken = || sqlx::Error::Io(std::io::ErrorKind::Other.into());
+        assert!(matches!(failed(broken(), false), StoreError::Uncertain));
+        assert!(matches!(failed(broken(), true), StoreError::Database(_)));
     }
 
     async fn plan(store: &SqliteStore, query: &str) -> Vec<String> {
