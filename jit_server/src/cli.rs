@@ -114,6 +114,10 @@ pub struct InitOptions {
     /// Listen there for hosts, such as 0.0.0.0:7443; on port 7443 of all addresses unless said
     #[arg(long, value_name = "ADDRESS:PORT", requires = "names")]
     pub listen: Option<SocketAddr>,
+    /// Make a new signing key where the record has begun and its key is lost for good: every host must enrol again with a new token, and is
+    /// closed from an hour (max_staleness) on until it has. Refused unless said; put signing.key back from a backup instead
+    #[arg(long)]
+    pub new_key: bool,
     /// Where the record is.
     #[command(flatten)]
     pub database: DatabaseOptions,
@@ -169,6 +173,9 @@ pub struct PrepareOptions {
     /// Names for the TLS certificate; with any, the authority is made, too, and its certificate printed
     #[arg(long = "name", value_name = "NAME")]
     pub names: Vec<TlsName>,
+    /// Make a new signing key, also where the record has begun
+    #[arg(long)]
+    pub new_key: bool,
     /// Where the record is.
     #[command(flatten)]
     pub database: DatabaseOptions,

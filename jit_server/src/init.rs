@@ -86,7 +86,7 @@ pub async fn init(options: InitOptions, out: &mut impl Write) -> Result<(), Erro
 pub async fn prepare(options: PrepareOptions, out: &mut impl Write) -> Result<(), Error> {
     only_for_ourselves();
     let store = options.database.open(&options.state).await?;
-    database::join(&options.state, &*store).await?;
+    database::join(&options.state, &*store, options.new_key).await?;
     store.close().await;
     let folder = Authority::folder(&options.state);
     if options.names.is_empty() && !folder.exists() {
@@ -166,6 +166,7 @@ impl<W: Write> Steps<'_, W> {
         user: &User,
         InitOptions {
             names,
+            new_key,
             database: options,
             ..
         }: &InitOptions,
@@ -193,6 +194,9 @@ impl<W: Write> Steps<'_, W> {
             .current_dir("/");
         for name in names {
             prepare.arg("--name").arg(name.to_string());
+        }
+        if *new_key {
+            prepare.arg("--new-key");
         }
         for (variable, value) in options.environment() {
             prepare.env(variable, value);

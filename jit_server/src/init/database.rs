@@ -18,7 +18,10 @@ const REACHING_A_DATABASE: &str =
 
 /// Makes the key, or takes the one that is there. Where several servers share the database, all of them sign with the key that it
 /// began with or was led to, and each needs a mark of its own: whoever runs this says that the database is no older copy.
-pub(super) async fn join(state: &Path, store: &dyn Store) -> Result<(), Error> {
+///
+/// # Errors
+/// Where a record that has begun lacks its key, unless `new_key` says that it is lost; and those of disk and database.
+pub(super) async fn join(state: &Path, store: &dyn Store, new_key: bool) -> Result<(), Error> {
     let path = state.join("signing.key");
     // Before the record is read: a server that runs here raises its mark meanwhile.
     let folder = Mark::beside(state)?;
@@ -29,13 +32,8 @@ pub(super) async fn join(state: &Path, store: &dyn Store) -> Result<(), Error> {
     };
     let loaded = store.load().await?;
     let begun = loaded.place.last_seq > 0;
-    if store.is_shared() && begun && !path.exists() {
-        return Err(Error::Setup(format!(
-            "this database has a record already, and its servers sign with one key: copy {} from one of them to this machine, owned by \
-             {} and with mode 0600, and run this again",
-            path.display(),
-            Layout::USER
-        )));
+    if begun && path.symlink_metadata().is_err() {
+        may_make_a_key(&path, store, new_key)?;
     }
     signer::make(&path)?;
     let signer = signer::load(&path)?;
@@ -74,6 +72,25 @@ pub(super) async fn join(state: &Path, store: &dyn Store) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// A record that has begun has a key, which hosts believe: another one in its place, made without a word, would shut all of them out.
+fn may_make_a_key(path: &Path, store: &dyn Store, new_key: bool) -> Result<(), Error> {
+    let (shown, user) = (path.display(), Layout::USER);
+    if store.is_shared() {
+        return Err(Error::Setup(format!(
+            "this database has a record already, and its servers sign with one key: copy {shown} from one of them, or from a backup, to \
+             this machine, owned by {user} and with mode 0600, and run this again"
+        )));
+    }
+    if new_key {
+        return Ok(());
+    }
+    Err(Error::Setup(format!(
+        "the record in {} has begun, and its key {shown} is not there: put it back from a backup, with the folder tls beside it, owned by \
+         {user} and with mode 0600, and run this again; where it is lost for good, --new-key makes another, and every host must enrol again",
+        path.parent().unwrap_or(path).display()
+    )))
 }
 
 /// The database that the service uses by its settings, where they name one: who runs `init` again need not name it again.
