@@ -212,12 +212,16 @@ fn a_copy_of_the_record_goes_along_and_is_put_back_as_the_guide_has_it(site: &Si
     })?;
     host.sh(&format!(
         "systemctl stop jit-server-tls.socket jit-server.socket jit-server.service;\
-         ! systemctl is-active --quiet jit-server-copy;\
+         if systemctl is-active --quiet jit-server-copy; then exit 1; fi;\
          mkdir /root/before; mv {state}/jit-server.db* /root/before/;\
          cp --archive {record}/jit-server.db* {state}/;\
          mv {record} /root/copy-that-was-put-back;\
-         systemctl start jit-server.socket jit-server.service jitd-sync.service"
+         systemctl start jit-server-tls.socket jit-server.socket jit-server.service;\
+         systemctl start jitd-sync.service"
     ))?;
+    // Made without --name it has no certificate, so that it could not start where it were handed that socket.
+    let listens = host.run(&["systemctl", "is-active", "jit-server-tls.socket"])?;
+    ensure!(listens.code == Some(3), "it listens for TLS: {listens}");
     site.wait_until_current()?;
     ensure!(login.alive()?, "the login ended, though nothing was lost");
     Ssh::new(host, "alice").run("true")?.succeeded()?;
