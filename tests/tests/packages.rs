@@ -399,6 +399,14 @@ const TRACES: &str = r"
     systemctl list-units --all --plain --no-legend 'jit*' || true";
 
 fn purged_the_packages_leave_no_trace(host: &Host) -> Result<()> {
+    // As `init --database` has it. Left there, the next installation's init would go by a database that it was not told of.
+    let settings = "/etc/systemd/system/jit-server.service.d";
+    host.sh(&format!("mkdir {settings}"))?;
+    host.write(
+        &format!("{settings}/database.conf"),
+        "0644",
+        "[Service]\nEnvironment=\"JIT_SERVER_DATABASE=postgres:///jit?user=jit-server&host=/run/postgresql\"\n",
+    )?;
     packages::apt(host, &["purge", "jitd", "jit-server"])?.succeeded()?;
     host.sh(&format!("{{ {TRACES}; }} > /root/after"))?;
     let traces = host.run(&["diff", "/root/before", "/root/after"])?;
