@@ -14,6 +14,8 @@ mod clock;
 mod command;
 mod daemon;
 mod doctor;
+#[cfg(test)]
+mod documented;
 mod duration;
 mod error;
 mod gate;
