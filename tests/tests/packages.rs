@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
+use jit_tests::fleet::wait_until_current;
 use jit_tests::group::Promise;
 use jit_tests::host::{Host, Options};
 use jit_tests::image::Release;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let sites = jit_tests::group::keep("packages", Site::enforcing, promises);
     let promises: &[Promise<Host>] = promises![
         without_a_server_an_installed_host_lets_people_in,
+        a_server_that_was_purged_is_made_again_from_its_backup_as_the_guide_has_it,
         purged_the_packages_leave_no_trace,
     ];
     let hosts = jit_tests::group::keep("packages", bare, promises);
@@ -387,6 +389,38 @@ fn without_a_server_an_installed_host_lets_people_in(host: &Host) -> Result<()> 
     ])?
     .succeeded()
     .map(drop)
+}
+
+/// What docs/operations.md has root type: the block of code with this in it, as it is there.
+fn typed(word: &str) -> Result<&'static str> {
+    let guide = include_str!("../../docs/operations.md");
+    let mut blocks = guide.split("\n```").skip(1).step_by(2);
+    let block = blocks.find(|block| block.contains(word));
+    block.with_context(|| format!("no block of the guide has {word}"))
+}
+
+fn a_server_that_was_purged_is_made_again_from_its_backup_as_the_guide_has_it(
+    host: &Host,
+) -> Result<()> {
+    let add = ["jit-server", "user", "add", "alice", "--login", "alice"];
+    host.run(&add)?.succeeded()?;
+    let policy = host.read("/etc/jit-server/policy.toml")? + "# kept\n";
+    host.write("/etc/jit-server/policy.toml", "0644", policy.clone())?;
+    host.sh(typed("tar --create")?)?;
+    packages::apt(host, &["purge", "jit-server"])?.succeeded()?;
+    packages::install(host, &packages::built("jit-server")?)?.succeeded()?;
+    host.sh(typed("tar --extract")?)?;
+    ensure!(host.read("/etc/jit-server/policy.toml")? == policy);
+    let users = host.run(&["jit-server", "user", "list"])?.succeeded()?;
+    ensure!(users.said("alice"), "{users}");
+    // The mark went with the package, so that the server can't know that nothing is missing.
+    let restored = host.run(&["jit-server", "restored", "--confirm"])?;
+    restored.succeeded()?;
+    // The host believes it as before.
+    host.sh("systemctl restart jitd-sync.service")?;
+    wait_until_current(host)?;
+    host.sh("rm -r /root/jit-server.tar /root/jit-server.before")
+        .map(drop)
 }
 
 /// Every file, account, group, unit and timer. What changes by itself is left out.
