@@ -1,6 +1,7 @@
 //! Grants that last longer.
 
 use super::*;
+use crate::bundles::{bundle, touched};
 
 proptest! {
     #[test]
@@ -120,4 +121,28 @@ fn a_role_without_extensions_has_none_nor_has_a_grant_that_was_made_without() {
         extending,
         Err(WorkflowError::NotExtendable { .. })
     ));
+}
+
+#[test]
+fn a_grant_that_one_clock_took_for_over_and_another_extended_is_live_again_and_ends_with_a_lock() {
+    let mut history = granted("one");
+    let (ahead, behind) = (after(begin(), 601), after(begin(), 599));
+    history.state.forget_expired(ahead);
+    history.wants(behind, 0, extend(1, 60)).unwrap();
+    let here = "web-1".parse().unwrap();
+    let host = history.state.directory.host(&here).unwrap();
+    let told = bundle(&history.state, host, 1, ahead);
+    assert_eq!(told.grants.len(), 1);
+    let locked = Event::Locked {
+        principal: "alice".parse().unwrap(),
+        reason: reason(),
+    };
+    let concerned = BTreeSet::from([host.enrolled.host_id.clone()]);
+    assert_eq!(
+        touched(&history.state, std::slice::from_ref(&locked), ahead),
+        concerned
+    );
+    history.happened(ahead, &Actor::Administrator, locked);
+    let grant = history.state.grant(&grant_id(1)).unwrap();
+    assert_eq!(grant.state(ahead), GrantState::Revoked);
 }

@@ -87,7 +87,8 @@ impl Grant {
 }
 
 impl State {
-    /// Never over its limit or past the end of its user's time, and never of a grant that has ended: nothing brings that back.
+    /// Never over its limit or past the end of its user's time, and never of a grant that has ended: nothing brings that back. A server
+    /// whose clock is ahead may have forgotten it already, and finds it among the live ones again.
     pub(super) fn extended(&mut self, extended: &Extended, entry: &Entry) {
         if let Some(id) = &extended.request {
             let approved = self.pending_mut(id).is_some_and(|request| {
@@ -98,12 +99,14 @@ impl State {
                 return;
             }
         }
-        let number = number(extended.grant.as_str());
-        let of = number.and_then(|number| self.grants.get(&number));
+        let Some(number) = number(extended.grant.as_str()) else {
+            return;
+        };
+        let of = self.grants.get(&number);
         if !of.is_some_and(|grant| self.is_within_time(&grant.principal, extended.expires)) {
             return;
         }
-        let Some(grant) = number.and_then(|number| self.grants.get_mut(&number)) else {
+        let Some(grant) = self.grants.get_mut(&number) else {
             return;
         };
         let within = grant
@@ -114,6 +117,8 @@ impl State {
         }
         grant.expires = extended.expires;
         let of = grant.request.clone();
+        self.unended.insert(number);
+        self.unended_on.add(&grant.host, number);
         self.note(&of, entry);
         if let Some(id) = &extended.request {
             if let Some(request) = self.pending_mut(id) {
