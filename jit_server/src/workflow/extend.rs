@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jit_grant::GrantId;
 
 use super::command::Desk;
-use super::{Grant, Request, WorkflowError};
+use super::{Grant, Request, WorkflowError, span};
 use crate::clock::seconds_after;
 use crate::event::{Event, Extended, Requested, UserSet};
 use crate::origin::Origin;
@@ -117,7 +117,8 @@ impl<'a> Desk<'a> {
         }
         self.check_hours_of_extension(&grant.role, rule, grant, expires)?;
         self.check_own_hours_of_extension(grant, expires)?;
-        let limit = limit.min(seconds_after(grant.not_before, rule.longest_seconds));
+        let asked = &self.first_request(grant)?.asked;
+        let limit = limit.min(span::longest_until(rule, asked, grant.not_before));
         if expires > limit {
             let left = limit.duration_since(grant.expires).as_secs().max(0);
             return Err(WorkflowError::PastLimit {

@@ -40,10 +40,11 @@ impl Desk<'_> {
             self.own_hours_until(&asked.principal, start, until.min(end))
         };
         let longest = rule.extension.map(|_| within(rule.longest_seconds));
+        let at_most = longest_until(rule, asked, start);
         Ok(Span {
             not_before: start,
             expires: within(for_seconds)?.min(ends_by(asked).unwrap_or(Timestamp::MAX)),
-            extendable_until: longest.transpose()?,
+            extendable_until: longest.transpose()?.map(|until| until.min(at_most)),
         })
     }
 
@@ -79,6 +80,11 @@ impl Desk<'_> {
 pub(super) fn ends_by(asked: &Requested) -> Option<Timestamp> {
     let start = asked.not_before?;
     Some(seconds_after(start, asked.for_seconds))
+}
+
+/// How far extensions may carry what was `asked` and is in force from `start` on: the longest of its role, from when it was to begin.
+pub(super) fn longest_until(rule: &Role, asked: &Requested, start: Timestamp) -> Timestamp {
+    seconds_after(asked.not_before.unwrap_or(start), rule.longest_seconds)
 }
 
 /// True where the request could have come to these grants: the record may not open more than was asked, nor earlier or elsewhere.

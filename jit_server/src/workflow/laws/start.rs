@@ -106,6 +106,43 @@ fn what_is_approved_after_its_start_is_for_what_is_left() {
 }
 
 #[test]
+fn what_is_approved_after_its_start_is_extended_no_further_than_what_is_approved_before() {
+    let mut policy = ahead();
+    for role in policy.roles.values_mut() {
+        role.conditions.hours = None;
+    }
+    for approved in ["12:30", "15:20"] {
+        let mut history = asked();
+        history
+            .wants_under(&policy, at(approved), 1, approve(1, None))
+            .unwrap();
+        let grant = |history: &History| history.state.grant(&grant_id(1)).unwrap().clone();
+        let longest = Some(at("19:00"));
+        assert_eq!(grant(&history).extendable_until, longest, "{approved}");
+        let mut extends = |by| history.wants_under(&policy, at("15:30"), 0, extend(1, by));
+        extends(2 * HOUR).unwrap();
+        let past = extends(HOUR + 1).unwrap_err();
+        assert_eq!(past.code().0, "past-limit", "{approved}");
+        extends(HOUR).unwrap();
+    }
+}
+
+#[test]
+fn a_role_that_became_shorter_extends_no_further_than_from_the_start_that_was_asked() {
+    let mut policy = ahead();
+    let mut history = asked();
+    history
+        .wants_under(&policy, at("15:20"), 1, approve(1, None))
+        .unwrap();
+    for role in policy.roles.values_mut() {
+        role.longest_seconds = 2 * HOUR;
+    }
+    let mut extends = |by| history.wants_under(&policy, at("15:30"), 0, extend(1, by));
+    assert_eq!(extends(HOUR + 1).unwrap_err().code().0, "past-limit");
+    extends(HOUR).unwrap();
+}
+
+#[test]
 fn a_request_lapses_when_nothing_is_left_of_its_time() {
     let mut history = asked();
     history.time_passes(at("15:59"));
