@@ -40,13 +40,15 @@ impl Desk<'_> {
         limits.names().into_iter().find(|what| !enforces(what))
     }
 
-    /// Checks that the role of `grant` has the limits that the grant has: what is extended goes on with those that it was given with.
+    /// Checks that the role of `grant` has the limits that the grant has: what is extended goes on with those that it was given with. So does
+    /// whether the end of an elevation ends its login, where the role has come to say that it does.
     pub(super) fn check_same_limits(
         &self,
         grant: &Grant,
         role: &Role,
     ) -> Result<(), WorkflowError> {
-        if grant.limits == role.limits {
+        let lets_logins_go_on = role.end_login_with_elevation && !grant.end_login_with_elevation;
+        if grant.limits == role.limits && !lets_logins_go_on {
             return Ok(());
         }
         Err(WorkflowError::LimitsChanged {

@@ -216,6 +216,32 @@ fn a_grant_is_extended_only_while_its_role_has_the_limits_that_it_was_given_with
 }
 
 #[test]
+fn a_grant_whose_login_outlives_its_elevations_is_not_extended_once_its_role_ends_them() {
+    let ending = |ends: bool| {
+        let mut policy = lifted();
+        for role in policy.roles.values_mut() {
+            role.end_login_with_elevation = ends;
+        }
+        policy
+    };
+    for (given_by, extended_by, refused) in [
+        (false, true, Some("limits-changed")),
+        (true, false, None),
+        (true, true, None),
+    ] {
+        let (given_by, extended_by) = (ending(given_by), ending(extended_by));
+        let mut history = History::new();
+        for (person, wanted) in [(0, ask("office", 600)), (1, approve(1, None))] {
+            history
+                .wants_under(&given_by, begin(), person, wanted)
+                .unwrap();
+        }
+        let extended = history.wants_under(&extended_by, begin(), 0, extend(1, 60));
+        assert_eq!(code(extended), refused);
+    }
+}
+
+#[test]
 fn a_grant_of_before_there_were_limits_has_none() {
     let mut history = History::new();
     history
