@@ -221,3 +221,34 @@ async fn a_case_that_does_not_hold_any_more_is_told_with_the_rules_and_fails_the
     assert_eq!(missing.status.code(), Some(1), "there is no policy.toml");
     assert!(said(&missing).contains("policy.toml:1: can't be opened"));
 }
+
+#[tokio::test]
+async fn a_case_that_says_too_little_to_be_played_is_told_by_its_line_and_the_others_are_played() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("policy.toml"), example("policy.toml")).unwrap();
+    let case = |more: &str| {
+        format!(
+            "[[case]]\nwho = \"alice\"\nrole = \"web-admin\"\nhost = \"web-1\"\nexpect = \"approved\"\n{more}"
+        )
+    };
+    let cases = format!(
+        "[groups]\ndevelopers = [\"alice\"]\n{}{}",
+        case(""),
+        case("for = \"1h\"\n")
+    );
+    std::fs::write(folder.path().join("cases.toml"), cases).unwrap();
+    let tested = policy(folder.path(), &["test", "cases.toml"]).await;
+    assert_eq!(tested.status.code(), Some(1));
+    let told = said(&tested);
+    assert!(
+        told.starts_with("cases.toml:3: case: the case says not for how long"),
+        "{told}"
+    );
+    assert!(told.contains("cases.toml:8: alice asks for"), "{told}");
+    let tested = policy(folder.path(), &["test", "cases.toml", "--json"]).await;
+    let told: Value = serde_json::from_str(&said(&tested)).unwrap();
+    assert_eq!(
+        (&told["mistakes"][0]["line"], &told["failed"][0]["line"]),
+        (&json!(3), &json!(8))
+    );
+}

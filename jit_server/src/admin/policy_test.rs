@@ -41,7 +41,7 @@ struct Line {
 /// Plays the cases of a file against a policy, without a server. True where all come out as they should.
 ///
 /// # Errors
-/// Where it can't be printed, or a case not be played.
+/// Where it can't be printed.
 pub fn test_policy(options: &TestOptions, out: &mut impl Write) -> Result<bool, Error> {
     let beside = || options.file.with_file_name(POLICY);
     let policy: PathBuf = options.policy.clone().unwrap_or_else(beside);
@@ -53,22 +53,26 @@ pub fn test_policy(options: &TestOptions, out: &mut impl Write) -> Result<bool, 
             return tell_mistakes(&mistakes, options.json, out).map(|()| false);
         }
     };
-    let failed = failed(&options.file, &policy, &cases)?;
+    let (failed, mistakes) = play(&options.file, &policy, &cases);
     let all = cases.cases.len();
     if options.json {
         print_json(
             out,
-            &json!({ "cases": all, "failed": failed, "mistakes": [] }),
+            &json!({ "cases": all, "failed": failed, "mistakes": mistakes }),
         )?;
     } else {
-        let told: String = failed.iter().map(Failed::text).collect();
-        let sum = match failed.len() {
-            0 => format!("all {all} cases hold\n"),
-            some => format!("{some} of {all} cases do not hold\n"),
+        let told = mistakes.iter().map(|mistake| format!("{mistake}\n"));
+        let told: String = told.chain(failed.iter().map(Failed::text)).collect();
+        let sum = match (failed.len(), mistakes.len()) {
+            (0, 0) => format!("all {all} cases hold\n"),
+            (some, 0) => format!("{some} of {all} cases do not hold\n"),
+            (some, others) => {
+                format!("{some} of {all} cases do not hold, and {others} can't be played\n")
+            }
         };
         say(out, &(told + &sum))?;
     }
-    Ok(failed.is_empty())
+    Ok(failed.is_empty() && mistakes.is_empty())
 }
 
 fn read(file: &Path) -> Result<Cases, Vec<Mistake>> {
@@ -95,15 +99,22 @@ fn tell_mistakes(mistakes: &[Mistake], as_json: bool, out: &mut impl Write) -> R
     say(out, &lines.collect::<String>())
 }
 
-fn failed(file: &Path, policy: &Policy, cases: &Cases) -> Result<Vec<Failed>, Error> {
-    let mut failed = Vec::new();
+/// Those that come out otherwise than they should, and what others have to say and do not.
+fn play(file: &Path, policy: &Policy, cases: &Cases) -> (Vec<Failed>, Vec<Mistake>) {
+    let (mut failed, mut mistakes) = (Vec::new(), Vec::new());
     for case in &cases.cases {
-        let came = cases::run(policy, cases, case).map_err(Error::Setup)?;
-        if !came.fits(case) {
-            failed.push(Failed::of(file, case, came));
+        match cases::run(policy, cases, case) {
+            Ok(came) if came.fits(case) => {}
+            Ok(came) => failed.push(Failed::of(file, case, came)),
+            Err(problem) => mistakes.push(Mistake {
+                file: file.display().to_string(),
+                line: case.line,
+                key: "case".to_owned(),
+                problem,
+            }),
         }
     }
-    Ok(failed)
+    (failed, mistakes)
 }
 
 impl Failed {

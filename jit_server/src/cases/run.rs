@@ -70,13 +70,13 @@ impl Came {
 /// Plays `case`, one of `cases`, under `policy`.
 ///
 /// # Errors
-/// Where its state can't be made.
+/// What it has to say under this policy and does not.
 pub fn run(policy: &Policy, cases: &Cases, case: &Case) -> Result<Came, String> {
     let role = policy.roles.get(&case.role);
     if case.at.is_none() && role.is_some_and(|role| role.conditions.hours.is_some()) {
         return Err(format!(
-            "the case in line {} says not when it happens, and role {} has hours; add a line such as at = \"2026-11-30T09:00[Europe/Paris]\"",
-            case.line, case.role
+            "the case says not when it happens, and role {} has hours; add a line such as at = \"2026-11-30T09:00[Europe/Paris]\"",
+            case.role
         ));
     }
     let of_case = case.approved_by.iter().map(|approver| &approver.who);
@@ -85,21 +85,18 @@ pub fn run(policy: &Policy, cases: &Cases, case: &Case) -> Result<Came, String> 
         && let Some(name) = of_case.find(|name| cases.people.has_end(name))
     {
         return Err(format!(
-            "the case in line {} says not when it happens, and the time of {name} has an end; add a line such as at = \"2026-11-30T09:00[Europe/Paris]\"",
-            case.line
+            "the case says not when it happens, and the time of {name} has an end; add a line such as at = \"2026-11-30T09:00[Europe/Paris]\""
         ));
     }
     if case.at.is_none() && case.from.is_some() {
-        return Err(format!(
-            "the case in line {} says when it is to begin and not when it happens; add a line such as at = \"2026-11-30T09:00[Europe/Paris]\"",
-            case.line
-        ));
+        let why = "the case says when it is to begin and not when it happens; add a line such as at = \"2026-11-30T09:00[Europe/Paris]\"";
+        return Err(why.to_owned());
     }
     let default = role.and_then(|role| role.default_seconds);
     let Some(for_seconds) = case.for_seconds.or(default) else {
         return Err(format!(
-            "the case in line {} says not for how long, and neither does role {}; add a line such as for = \"30m\"",
-            case.line, case.role
+            "the case says not for how long, and neither does role {}; add a line such as for = \"30m\"",
+            case.role
         ));
     };
     let mut stage = Stage::set(policy, cases, case)?;
