@@ -49,7 +49,7 @@ fn run(command: Command, out: &mut impl Write) -> anyhow::Result<ExitCode> {
             });
         }
         Command::Policy(PolicyCommand::Test(options)) => {
-            let holds = admin::test_policy(&options, out)?;
+            let holds = admin::test_policy(&options, out, &mut std::io::stderr())?;
             return Ok(ExitCode::from(if holds { 0 } else { FAILED }));
         }
         Command::Generate(GenerateCommand::Man { directory }) => write_man_pages(&directory)?,

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -251,4 +252,25 @@ async fn a_case_that_says_too_little_to_be_played_is_told_by_its_line_and_the_ot
         (&told["mistakes"][0]["line"], &told["failed"][0]["line"]),
         (&json!(3), &json!(8))
     );
+}
+
+#[tokio::test]
+async fn a_checkout_that_a_group_may_write_is_checked_and_tested_with_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["policy.toml", "policy_test.toml"] {
+        let path = folder.path().join(file);
+        std::fs::write(&path, example(file)).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o664)).unwrap();
+    }
+    let warning = |file: &str| format!("warning: {file}:1: may be written by others");
+    let checked = policy(folder.path(), &["check", "policy.toml"]).await;
+    assert!(checked.status.success(), "{checked:?}");
+    let told = String::from_utf8(checked.stderr).unwrap();
+    assert!(told.starts_with(&warning("policy.toml")), "{told}");
+    let tested = policy(folder.path(), &["test", "policy_test.toml"]).await;
+    assert_eq!(said(&tested), "all 8 cases hold\n");
+    let told = String::from_utf8(tested.stderr).unwrap();
+    for file in ["policy.toml", "policy_test.toml"] {
+        assert!(told.contains(&warning(file)), "{told}");
+    }
 }

@@ -38,14 +38,20 @@ struct Line {
     words: String,
 }
 
-/// Plays the cases of a file against a policy, without a server. True where all come out as they should.
+/// Plays the cases of a file against a policy, without a server; warnings go to `err`. True where all come out as they should.
 ///
 /// # Errors
 /// Where it can't be printed.
-pub fn test_policy(options: &TestOptions, out: &mut impl Write) -> Result<bool, Error> {
+pub fn test_policy(
+    options: &TestOptions,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> Result<bool, Error> {
     let beside = || options.file.with_file_name(POLICY);
     let policy: PathBuf = options.policy.clone().unwrap_or_else(beside);
-    let (policy, cases) = match (policy::read(&policy), read(&options.file)) {
+    let policy = read(&policy, policy::check_text, err)?;
+    let cases = read(&options.file, cases::read, err)?;
+    let (policy, cases) = match (policy, cases) {
         (Ok(policy), Ok(cases)) => (policy, cases),
         (policy, cases) => {
             let mistakes = [policy.err(), cases.err()];
@@ -75,17 +81,20 @@ pub fn test_policy(options: &TestOptions, out: &mut impl Write) -> Result<bool, 
     Ok(failed.is_empty() && mistakes.is_empty())
 }
 
-fn read(file: &Path) -> Result<Cases, Vec<Mistake>> {
-    let name = file.display().to_string();
-    let text = policy::read_text(file).map_err(|problem| {
-        vec![Mistake {
-            file: name.clone(),
-            line: 1,
-            key: String::new(),
-            problem,
-        }]
-    })?;
-    cases::read(&name, &text)
+/// What `parse` makes of the text of a file, or its mistakes.
+fn read<T>(
+    file: &Path,
+    parse: impl Fn(&str, &str) -> Result<T, Vec<Mistake>>,
+    err: &mut impl Write,
+) -> Result<Result<T, Vec<Mistake>>, Error> {
+    let (text, unguarded) = match policy::read_whoever_writes(file) {
+        Ok(read) => read,
+        Err(mistakes) => return Ok(Err(mistakes)),
+    };
+    if let Some(warning) = unguarded {
+        say(err, &format!("warning: {warning}\n"))?;
+    }
+    Ok(parse(&file.display().to_string(), &text))
 }
 
 fn tell_mistakes(mistakes: &[Mistake], as_json: bool, out: &mut impl Write) -> Result<(), Error> {

@@ -132,8 +132,7 @@ impl PolicyFile {
 
     /// Says once that the file has something else than is in force.
     fn compare(&mut self, in_force: &Policy) -> Change {
-        let nothing_read = self.held.hash.is_empty();
-        let differs = (!nothing_read && self.held.hash != in_force.hash)
+        let differs = (!self.held.is_none() && self.held.hash != in_force.hash)
             .then(|| [self.held.hash.clone(), in_force.hash.clone()]);
         if differs == self.differs {
             return Change::None;
@@ -162,24 +161,20 @@ impl Stamp {
 /// # Errors
 /// Every mistake; one without a line's meaning (line 1) where the file can't be read or others may write it.
 pub fn read(path: &Path) -> Result<Policy, Vec<Mistake>> {
-    check(path).map(|checked| checked.policy)
+    let text = read_text(path).map_err(|problem| vec![of_whole(path, problem)])?;
+    check_closely(&path.display().to_string(), &text).map(|checked| checked.policy)
 }
 
-/// Reads and checks the file at `path`, and says what is unwise in it, too.
+/// Checks the file at `path` where it is about what it says, and says what is unwise in it, too. That others may write it, as in a checkout
+/// that a group shares, is among that.
 ///
 /// # Errors
-/// As of [`read`].
+/// As of [`read`] otherwise.
 pub fn check(path: &Path) -> Result<Checked, Vec<Mistake>> {
-    let file = path.display().to_string();
-    match read_text(path) {
-        Ok(text) => check_closely(&file, &text),
-        Err(problem) => Err(vec![Mistake {
-            file,
-            line: 1,
-            key: String::new(),
-            problem,
-        }]),
-    }
+    let (text, unguarded) = read_whoever_writes(path)?;
+    let mut checked = check_closely(&path.display().to_string(), &text)?;
+    checked.warnings.splice(0..0, unguarded);
+    Ok(checked)
 }
 
 /// The text of a file that only its owner may write, 1 MiB at most.
@@ -187,6 +182,37 @@ pub fn check(path: &Path) -> Result<Checked, Vec<Mistake>> {
 /// # Errors
 /// What is wrong with the file.
 pub(crate) fn read_text(path: &Path) -> Result<String, String> {
+    match text_of(path)? {
+        (text, true) => Ok(text),
+        (_, false) => {
+            Err("may be written by others than its owner; run chmod go-w on it".to_owned())
+        }
+    }
+}
+
+/// The text of a file, 1 MiB at most, and a warning where others than its owner may write it.
+///
+/// # Errors
+/// What is wrong with the file.
+pub(crate) fn read_whoever_writes(path: &Path) -> Result<(String, Option<Mistake>), Vec<Mistake>> {
+    let read = text_of(path).map_err(|problem| vec![of_whole(path, problem)]);
+    let (text, is_guarded) = read?;
+    let problem = "may be written by others than its owner; jit-server and its `apply` take it only after chmod go-w";
+    let unguarded = (!is_guarded).then(|| of_whole(path, problem.to_owned()));
+    Ok((text, unguarded))
+}
+
+fn of_whole(path: &Path, problem: String) -> Mistake {
+    Mistake {
+        file: path.display().to_string(),
+        line: 1,
+        key: String::new(),
+        problem,
+    }
+}
+
+/// The text of a file, 1 MiB at most, and whether only its owner may write it.
+fn text_of(path: &Path) -> Result<(String, bool), String> {
     // Opening a pipe to which nobody writes would wait for ever.
     let file = OpenOptions::new()
         .read(true)
@@ -199,9 +225,6 @@ pub(crate) fn read_text(path: &Path) -> Result<String, String> {
     if !metadata.is_file() {
         return Err("is not a regular file".to_owned());
     }
-    if metadata.permissions().mode() & 0o022 != 0 {
-        return Err("may be written by others than its owner; run chmod go-w on it".to_owned());
-    }
     let mut text = String::new();
     let read = file
         .take(MAX_BYTES + 1)
@@ -210,7 +233,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, String> {
     if u64::try_from(read).unwrap_or(u64::MAX) > MAX_BYTES {
         return Err("is larger than 1 MiB".to_owned());
     }
-    Ok(text)
+    Ok((text, metadata.permissions().mode() & 0o022 == 0))
 }
 
 #[cfg(test)]
@@ -312,6 +335,17 @@ mod tests {
         assert!(matches!(file.look(), Change::Refused(_)));
         write(folder.path(), 1);
         assert!(matches!(file.look(), Change::Taken(_)));
+    }
+
+    #[test]
+    fn the_server_takes_no_policy_that_others_may_write() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), 1);
+        let path = folder.path().join("policy.toml");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o664)).unwrap();
+        let mut file = PolicyFile::new(path.clone());
+        assert!(matches!(file.look(), Change::Refused(_)));
+        assert_eq!(check(&path).unwrap().warnings.len(), 1);
     }
 
     #[test]
