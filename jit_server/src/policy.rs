@@ -34,7 +34,7 @@ pub use document::{
     RoleDocument, StageDocument, WindowDocument,
 };
 pub use file::{Change, PolicyFile, check, read};
-pub(crate) use file::{MAX_BYTES, read_text};
+pub(crate) use file::{MAX_BYTES, read_text, read_whoever_writes};
 pub use hosts::{HostPattern, Hosts};
 pub use hours::{Hours, MOST_WINDOWS, Window};
 pub use limits::in_words as limits_in_words;
@@ -231,6 +231,12 @@ pub enum PolicyRefusal {
 }
 
 impl Policy {
+    /// True where none was read yet: it allows nothing.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.hash.is_empty()
+    }
+
     /// The role, where `user` may ask for it.
     ///
     /// # Errors

@@ -147,3 +147,31 @@ async fn a_confirmation_that_is_sent_again_with_its_key_is_answered_again_and_co
     assert_eq!(answers[1]["state"], "pending");
     assert_eq!(answers[1]["confirmed"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn a_server_that_starts_with_a_wrong_policy_says_that_nobody_may_ask_until_it_is_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.toml");
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let root = running.as_("root");
+    let wrong = common::POLICY.replace("longest", "lnogest");
+    std::fs::write(&file, &wrong).unwrap();
+    running.as_("alice").asks(60).await;
+    let shown = root.get("/v1/policy").await.is(200);
+    assert_eq!(shown["beside_file"], Value::Null, "the one before counts");
+    running.stop().await;
+
+    let running = Running::start(folder.path()).await;
+    let (root, alice) = (running.as_("root"), running.as_("alice"));
+    let ask = json!({ "role": "web-admin", "hosts": ["web-1"], "for_seconds": 60, "reason": "disk full" });
+    let refused = alice.post("/v1/requests", ask).await;
+    refused.refuses(403, "may-not-ask");
+    let shown = root.get("/v1/policy").await.is(200);
+    let why = shown["beside_file"].as_str().unwrap();
+    assert!(why.contains("nobody may ask or approve"), "{why}");
+    std::fs::write(&file, common::POLICY).unwrap();
+    let shown = root.get("/v1/policy").await.is(200);
+    assert_eq!(shown["beside_file"], Value::Null);
+    alice.get("/v1/roles").await.is(200);
+}

@@ -48,10 +48,8 @@ impl Server {
                     .take(MOST_MISTAKES)
                     .map(ToString::to_string)
                     .collect();
-                tracing::error!(
-                    "the policy is wrong, and the one before stays in force: {}",
-                    mistakes.join("; ")
-                );
+                let said = wrong(&self.policy());
+                tracing::error!("{said}: {}", mistakes.join("; "));
                 Event::PolicyRefused { mistakes }
             }
             Change::Differs(file) => {
@@ -80,6 +78,9 @@ impl Server {
             return Some(unreadable(mistake));
         }
         let (in_force, file) = (self.policy(), self.policy_file());
+        if in_force.is_none() {
+            return Some(wrong(&in_force).to_owned());
+        }
         file.differing().map(|file| beside(file, &in_force))
     }
 
@@ -95,6 +96,15 @@ impl Server {
 
     pub(super) fn policy_file(&self) -> MutexGuard<'_, PolicyFile> {
         self.policy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What comes of a file that is wrong, or not there.
+fn wrong(in_force: &Policy) -> &'static str {
+    if in_force.is_none() {
+        "the policy's file is wrong or missing and no other was read since this server started, so nobody may ask or approve until it is right"
+    } else {
+        "the policy's file is wrong or missing, and the policy before stays in force"
     }
 }
 
