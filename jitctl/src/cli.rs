@@ -162,7 +162,7 @@ pub(crate) enum Command {
         #[arg(long)]
         comment: String,
     },
-    /// Exit 0 if a grant is in force for long enough, else ask for one and wait
+    /// Exit 0 if a grant is in force for long enough, else ask for one and wait; 3 where what is granted ends too soon
     Ensure(Ensure),
     /// The audit trail
     #[command(subcommand)]
@@ -298,7 +298,7 @@ pub(crate) struct Ensure {
     /// Time that a grant must have left to be good enough
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) min_left: Duration,
-    /// For how long to ask, where there is no such grant
+    /// For how long to ask, where there is no such grant; as long as the role says unless said
     #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
     pub(crate) lasting: Option<Duration>,
     /// Why, where it must be asked for

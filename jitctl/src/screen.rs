@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const NARROWEST: u16 = 60;
 
 /// The person's terminal, or whatever standard output is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Screen {
     colour: bool,
     progress: bool,

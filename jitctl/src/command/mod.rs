@@ -6,6 +6,7 @@ mod codes_page;
 mod decide;
 mod enforce;
 mod enroll;
+mod ensure;
 mod explain;
 mod extend;
 mod gate;
@@ -37,8 +38,7 @@ use crate::words::Times;
 
 /// Does what was typed.
 pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
-    let now = Now::read()
-        .map_err(|error| Error::file("/proc/sys/kernel/random/boot_id", "read", error))?;
+    let now = clocks()?;
     let here = Here {
         root: cli.root,
         json: cli.json,
@@ -48,6 +48,10 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
     obey(&here, cli.command)
         .await
         .map_err(|error| error.localized(&here.times()))
+}
+
+fn clocks() -> Result<Now, Error> {
+    Now::read().map_err(|error| Error::file("/proc/sys/kernel/random/boot_id", "read", error))
 }
 
 async fn obey(here: &Here, command: Command) -> Result<Exit, Error> {
@@ -74,7 +78,7 @@ async fn obey(here: &Here, command: Command) -> Result<Exit, Error> {
         Command::List(what) => list::run(here, what).await,
         Command::Show { id } => show::run(here, id).await,
         Command::Request(wanted) => request::request(here, wanted).await,
-        Command::Ensure(wanted) => request::ensure(here, wanted).await,
+        Command::Ensure(wanted) => ensure::ensure(here, wanted).await,
         Command::Approve {
             id,
             lasting,
@@ -107,7 +111,7 @@ async fn obey(here: &Here, command: Command) -> Result<Exit, Error> {
 }
 
 /// This machine, this moment, this terminal.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Here {
     root: PathBuf,
     pub(crate) json: bool,
@@ -116,6 +120,14 @@ pub(crate) struct Here {
 }
 
 impl Here {
+    /// The same with what the clocks say by now: for what is said or decided after a wait.
+    pub(crate) fn later(&self) -> Result<Self, Error> {
+        Ok(Self {
+            now: clocks()?,
+            ..self.clone()
+        })
+    }
+
     /// `path`, which is absolute, on this machine.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))

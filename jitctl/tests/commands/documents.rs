@@ -2,12 +2,18 @@
 use jiff::{Span, Timestamp};
 use serde_json::{Value, json};
 
+/// Half a minute further away, so that it is as many whole minutes for a while.
+pub(crate) fn in_minutes(minutes: i64) -> String {
+    let half = if minutes < 0 { -30 } else { 30 };
+    in_seconds(minutes * 60 + half)
+}
+
 #[allow(
     clippy::disallowed_methods,
     reason = "the tests stand beside a program that reads the real clock"
 )]
-pub(crate) fn in_minutes(minutes: i64) -> String {
-    let at = Timestamp::now() + Span::new().minutes(minutes).seconds(30);
+pub(crate) fn in_seconds(seconds: i64) -> String {
+    let at = Timestamp::now() + Span::new().seconds(seconds);
     at.round(jiff::Unit::Second).expect("a time").to_string()
 }
 

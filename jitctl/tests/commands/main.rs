@@ -7,6 +7,7 @@
 
 mod changes;
 mod documents;
+mod ensure;
 mod host;
 mod login;
 mod lost;

@@ -173,6 +173,17 @@ impl Host {
             .clone()
     }
 
+    /// Until somebody made `call`.
+    pub(crate) fn wait_for(&self, call: &str) {
+        let made = || {
+            let server = self.server.lock().expect("a lock");
+            server.calls.iter().any(|(made, _)| made == call)
+        };
+        while !made() {
+            std::thread::yield_now();
+        }
+    }
+
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.folder.path().join(path)
     }
