@@ -442,9 +442,14 @@ fn end(here: &Here, grant: &Grant) -> String {
     match &grant.ended {
         Some(end) => format!("{}, by {}", ended(end.at), end.by),
         None if grant.expires <= here.now.wall => ended(grant.expires),
-        None if grant.not_before > here.now.wall => starts(here, grant),
+        None if is_to_come(here, grant) => starts(here, grant),
         None => until(here, grant.expires),
     }
+}
+
+/// True of a grant that has not begun. One that the server calls active has, though the clock here may be a little behind its own.
+pub(super) fn is_to_come(here: &Here, grant: &Grant) -> bool {
+    grant.state != "active" && grant.not_before > here.now.wall
 }
 
 /// When a grant that has not begun does, and for how long: `starts in 2 h, at 18:00:00, for 1 h`.
@@ -461,7 +466,7 @@ fn starts(here: &Here, grant: &Grant) -> String {
 
 /// The time of a grant that has not ended.
 pub(super) fn time(here: &Here, grant: &Grant) -> String {
-    if grant.not_before > here.now.wall {
+    if is_to_come(here, grant) {
         starts(here, grant)
     } else {
         format!("until {}", until(here, grant.expires))

@@ -106,8 +106,9 @@ pub(super) async fn wait_for_decision(
     }
 }
 
-/// Says how the request stands, with the exit code that goes with it.
+/// Says how the request stands, with the exit code that goes with it. The time is read anew: it may have been waited for.
 pub(super) async fn report(here: &Here, server: &Server, answer: &Value) -> Result<Exit, Error> {
+    let here = &here.later()?;
     let request: Request = server.parse(answer)?;
     if here.json {
         here.screen.json(answer);

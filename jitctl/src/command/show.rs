@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::list::{approvals, people, reviewed, seconds, until};
+use super::list::{approvals, is_to_come, people, reviewed, seconds, until};
 use super::{Here, changes, left_behind, timeline};
 use crate::cli::Id;
 use crate::error::{Error, Exit};
@@ -216,6 +216,7 @@ async fn story(server: &Server, grant: &Grant) -> Vec<Moment> {
 
 fn show_grant(here: &Here, grant: &Grant) {
     let times = here.times();
+    let to_come = is_to_come(here, grant);
     let in_stages = grant.approvals.iter().any(|approval| approval.stage > 1);
     here.screen.pairs(&[
         ("Grant", grant.id.clone()),
@@ -225,11 +226,18 @@ fn show_grant(here: &Here, grant: &Grant) {
         ("Opens", grant.allow.join(" ")),
         ("Unix groups", grant.groups.join(" ")),
         ("Role", grant.role.clone()),
-        ("From", begins(here, grant.not_before)),
+        (
+            "From",
+            if to_come {
+                begins(here, grant.not_before)
+            } else {
+                times.local(grant.not_before)
+            },
+        ),
         (
             "Until",
             match &grant.ended {
-                None if grant.not_before > here.now.wall => times.local(grant.expires),
+                None if to_come => times.local(grant.expires),
                 Some(_) => format!("{}, had it not ended before", times.local(grant.expires)),
                 None => until(here, grant.expires),
             },

@@ -14,3 +14,4 @@ mod lost;
 mod people;
 mod shown;
 mod support;
+mod waited;
