@@ -111,6 +111,26 @@ async fn to_review(running: &Running, name: &str) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn alarms_are_read_alone_by_whoever_wants_no_more_and_the_rest_of_the_record_is_passed_over()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let running = start(folder.path()).await;
+    running.populate().await;
+    let ask = json!({ "role": "break-glass", "for_seconds": 600, "reason": "all is down, nobody answers" });
+    running.as_("carol").post("/v1/requests", ask).await.is(201);
+    for name in ["alice", "root"] {
+        let reads = running.as_(name);
+        let read = reads.get("/v1/audit?alarms=true").await.is(200);
+        let kinds: Vec<_> = read["events"].as_array().unwrap().iter().collect();
+        let kinds: Vec<_> = kinds.iter().map(|event| &event["kind"]).collect();
+        assert_eq!(kinds, ["alarm"], "{name}");
+        // A part of the record without any leads on.
+        let first = reads.get("/v1/audit?alarms=true&limit=1").await.is(200);
+        assert_eq!(first, json!({ "events": [], "next": 1 }), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_broken_glass_is_seen_by_everybody_and_reviewed_by_somebody_else() {
     let folder = tempfile::tempdir().unwrap();
     let running = start(folder.path()).await;

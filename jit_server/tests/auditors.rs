@@ -71,6 +71,32 @@ async fn an_auditor_who_is_locked_or_named_no_more_reads_his_own_alone() {
 }
 
 #[tokio::test]
+async fn the_newest_part_of_the_record_is_read_without_all_that_came_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let (running, _host) = audited(folder.path()).await;
+    let alice = running.as_("alice");
+    let request = alice.asks(600).await;
+    let carol = running.as_("carol");
+    let all = carol.get(WHOLE).await.is(200)["events"].take();
+    let all = all.as_array().unwrap();
+    let last = &all[all.len() - 2..];
+    for (asked, part) in [
+        ("newest=2", last),
+        ("newest=1", &last[1..]),
+        ("newest=99", all),
+        ("newest=0", &[]),
+        ("newest=99&after=1", &all[1..]),
+    ] {
+        let read = carol.get(&format!("{WHOLE}&{asked}")).await.is(200);
+        assert_eq!(read["events"].as_array().unwrap(), part, "{asked}");
+    }
+    let withdraw = format!("/v1/requests/{request}/withdraw");
+    alice.post(&withdraw, json!({})).await.is(200);
+    let read = carol.get(&format!("{WHOLE}&newest=1")).await.is(200);
+    assert_eq!(kinds(&read), ["withdrawn"]);
+}
+
+#[tokio::test]
 async fn whoever_follows_the_record_hears_of_what_happens_when_it_happens() {
     let folder = tempfile::tempdir().unwrap();
     let (running, _host) = audited(folder.path()).await;

@@ -316,6 +316,9 @@ pub(crate) enum Audit {
         /// Only events after this number
         #[arg(long, value_name = "NUMBER", default_value_t = 0)]
         after: u64,
+        /// Only the newest so many of the record's events, of which those are shown that concern you
+        #[arg(long, value_name = "NUMBER", conflicts_with = "after", value_parser = clap::value_parser!(u64).range(1..))]
+        newest: Option<u64>,
         /// Only alarms: uses of break-glass roles, gaps in a host's event chain, and whatever else somebody has to look at
         #[arg(long)]
         alarms: bool,

@@ -10,8 +10,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jit_grant::UserToken;
-use reqwest::header::LINK;
-use reqwest::{Certificate, Method, RequestBuilder, Response};
+use reqwest::header::{LINK, RETRY_AFTER};
+use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -35,6 +35,10 @@ const CLIENT: &str = concat!("jitctl/", env!("CARGO_PKG_VERSION"));
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 /// An answer that is not held back on purpose takes no longer.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// A server that is asked too often says how soon to ask again. So often that is done for one answer.
+const MOST_WAITS: u32 = 30;
+/// Whoever is to wait for longer is told so rather.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// A server's address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,9 +188,18 @@ impl Server {
         T::deserialize(value).map_err(|error| self.nonsense(error))
     }
 
+    /// Asks, and again as soon as a server allows that is asked too often.
     async fn send(&self, path: &str, time: Duration) -> Result<Response, Error> {
-        let call = self.calling(Method::GET, path, None, time);
-        call.send().await.map_err(|error| self.failed(&error))
+        let mut waits = 0;
+        loop {
+            let call = self.calling(Method::GET, path, None, time);
+            let answer = call.send().await.map_err(|error| self.failed(&error))?;
+            match asked_too_often(&answer) {
+                Some(wait) if waits < MOST_WAITS => tokio::time::sleep(wait).await,
+                _ => return Ok(answer),
+            }
+            waits += 1;
+        }
     }
 
     fn calling(
@@ -245,12 +258,20 @@ impl Server {
         }
     }
 
-    fn nonsense(&self, why: impl ToString) -> Error {
+    pub(crate) fn nonsense(&self, why: impl ToString) -> Error {
         Error::ServerNonsense {
             server: self.address.to_string(),
             why: why.to_string(),
         }
     }
+}
+
+/// For how long to wait before it is asked again (RFC 9110, Retry-After in seconds). None: that would not help, or take too long.
+fn asked_too_often(answer: &Response) -> Option<Duration> {
+    let header = answer.headers().get(RETRY_AFTER)?;
+    let seconds = header.to_str().ok()?.parse().ok()?;
+    let wait = Duration::from_secs(seconds);
+    (answer.status() == StatusCode::TOO_MANY_REQUESTS && wait <= LONGEST_WAIT).then_some(wait)
 }
 
 /// The path of the next page, in a header `Link: </PATH>; rel="next"` (RFC 8288), the only one that the server sends. Only a path: nobody
@@ -268,7 +289,7 @@ struct ProblemDocument {
     code: Option<String>,
 }
 
-fn problem(status: reqwest::StatusCode, text: &[u8]) -> Error {
+fn problem(status: StatusCode, text: &[u8]) -> Error {
     let document: Option<ProblemDocument> = serde_json::from_slice(text).ok();
     let (detail, code) = document.map_or((None, None), |document| {
         (document.detail.or(document.title), document.code)

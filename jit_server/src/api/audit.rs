@@ -42,6 +42,11 @@ pub(super) struct Page {
     /// All of the record or a refusal, never the part that concerns the caller.
     #[serde(default)]
     whole: bool,
+    /// Only alarms. As many events are looked at as without, so that an answer may have none and still say where to go on.
+    #[serde(default)]
+    alarms: bool,
+    /// Begin so many events before the newest of the record, where that is later than `after`.
+    newest: Option<u64>,
 }
 
 fn most() -> u32 {
@@ -107,8 +112,10 @@ pub(super) async fn list(
 ) -> Result<Json<Record>, Problem> {
     caller.person()?;
     let limit = page.limit.clamp(1, MOST);
-    let mut after = page.after;
     let mut changes = server.changes();
+    let last = *changes.borrow();
+    let newest = page.newest.map_or(0, |newest| last.saturating_sub(newest));
+    let mut after = page.after.max(newest);
     let mut stopping = server.stopping();
     let deadline = tokio::time::sleep(Duration::from_secs(page.wait_seconds.min(LONGEST_WAIT)));
     tokio::pin!(deadline);
@@ -149,7 +156,9 @@ async fn read(
     let last = kept.last().map_or(after, seq);
     let full = u32::try_from(kept.len()).is_ok_and(|count| count >= limit);
     let events = server.look(|known| {
+        let wanted = |kept: &Kept| !page.alarms || is_alarm(kept);
         kept.into_iter()
+            .filter(wanted)
             .filter_map(|kept| match kept {
                 Kept::Own(entry) => {
                     let told = all || concerns(known, &policy, caller, &entry.event);
@@ -183,6 +192,11 @@ fn seq(kept: &Kept) -> u64 {
         Kept::Own(entry) => entry.seq,
         Kept::OfHost { seq, .. } => *seq,
     }
+}
+
+/// Hosts' lines are none: what is wrong with them is an event of the server's.
+fn is_alarm(kept: &Kept) -> bool {
+    matches!(kept, Kept::Own(entry) if matches!(entry.event, Event::Alarm { .. }))
 }
 
 /// True where the caller may see it: an event about a request or grant like that request itself, one about a user like that user.

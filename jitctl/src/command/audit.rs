@@ -1,81 +1,65 @@
 //! `jitctl audit`.
 
 mod detail;
+mod printed;
 mod repeats;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 pub(super) use detail::detail;
-use repeats::Repeats;
+use printed::Printed;
 
 use super::Here;
 use crate::chain;
 use crate::error::{Error, Exit};
-use crate::server::{AuditPage, Event};
+use crate::server::{AuditPage, Server};
 use crate::trust::Trust;
 
-/// Events in one answer of the server.
-const PAGE: u32 = 500;
-/// More pages than this are not followed: a server that never ends.
-const MOST_PAGES: u32 = 10_000;
+/// Events that the server looks at for one answer at most.
+const PAGE: u32 = 1_000;
 
-/// Prints the trail after number `after`, page by page; with `alarms` nothing else of it.
-pub(super) async fn list(here: &Here, mut after: u64, alarms: bool) -> Result<Exit, Error> {
+/// Prints the trail after number `after`, or the newest part of it, page by page; with `alarms` nothing else of it.
+pub(super) async fn list(
+    here: &Here,
+    after: u64,
+    newest: Option<u64>,
+    alarms: bool,
+) -> Result<Exit, Error> {
     let server = here.server()?;
-    let mut all: Vec<Value> = Vec::new();
-    for _ in 0..MOST_PAGES {
-        let answer = server
-            .get(&format!("/v1/audit?after={after}&limit={PAGE}"))
-            .await?;
-        let page: AuditPage = server.parse(&answer)?;
-        let wanted = |event: &Value| !alarms || event["kind"] == "alarm";
-        all.extend(page.events.into_iter().filter(wanted));
-        match page.next.filter(|next| *next > after) {
-            Some(next) => after = next,
-            None => break,
+    let mut printed = Printed::new(here, alarms);
+    let first = match newest {
+        Some(newest) => format!("newest={newest}"),
+        None => format!("after={after}"),
+    };
+    let read = read(&server, first, alarms, &mut printed).await;
+    // What had come before it failed is printed all the same.
+    printed.end(read.is_ok());
+    read.map(|()| Exit::Done)
+}
+
+async fn read(
+    server: &Server,
+    first: String,
+    alarms: bool,
+    printed: &mut Printed<'_>,
+) -> Result<(), Error> {
+    let only = if alarms { "&alarms=true" } else { "" };
+    let (mut from, mut last) = (first, None);
+    loop {
+        let path = format!("/v1/audit?{from}&limit={PAGE}{only}");
+        let page: AuditPage = server.parse(&server.get(&path).await?)?;
+        for event in page.events {
+            printed.take(server, event)?;
         }
+        let Some(next) = page.next else {
+            return Ok(());
+        };
+        if last.is_some_and(|last| next <= last) {
+            return Err(server.nonsense("its pages of the record go round in circles"));
+        }
+        printed.reached(next);
+        (from, last) = (format!("after={next}"), Some(next));
     }
-    if here.json {
-        here.screen.json(&all);
-        return Ok(Exit::Done);
-    }
-    let events: Vec<Event> = server.parse(&Value::Array(all))?;
-    let times = here.times();
-    let mut repeats = Repeats::default();
-    let shown: Vec<_> = events
-        .iter()
-        .filter(|event| !repeats.is_one(event))
-        .collect();
-    let rows: Vec<_> = shown
-        .iter()
-        .map(|event| {
-            vec![
-                event.seq.to_string(),
-                times.local(event.at),
-                event.origin.clone(),
-                event.actor.clone().unwrap_or_default(),
-                event.kind.clone(),
-                event.subject.clone().unwrap_or_default(),
-                detail(event, &times),
-            ]
-        })
-        .collect();
-    here.screen.table(
-        &["NUMBER", "WHEN", "WHERE", "WHO", "WHAT", "ABOUT", "DETAIL"],
-        &rows,
-        if alarms {
-            "No alarms."
-        } else {
-            "Nothing has happened."
-        },
-    );
-    if shown.len() < events.len() {
-        here.screen.note(format!(
-            "{} decisions that came out as the one just before are left out; --json has them, and every field.",
-            events.len() - shown.len()
-        ));
-    }
-    Ok(Exit::Done)
 }
 
 /// Walks this host's event chain.

@@ -104,7 +104,11 @@ async fn obey(here: &Here, command: Command) -> Result<Exit, Error> {
         Command::Unlock { principal } => lock::unlock(here, &principal).await,
         Command::Revoke { grant, reason } => decide::revoke(here, &grant, &reason).await,
         Command::Review { id, comment } => decide::review(here, &id, &comment).await,
-        Command::Audit(Audit::List { after, alarms }) => audit::list(here, after, alarms).await,
+        Command::Audit(Audit::List {
+            after,
+            newest,
+            alarms,
+        }) => audit::list(here, after, newest, alarms).await,
         Command::Audit(Audit::Verify) => audit::verify(here),
         Command::Generate(what) => generate::run(&what),
     }

@@ -315,53 +315,8 @@ fn show_says_nothing_of_elevations_that_left_nothing() {
 }
 
 #[test]
-fn the_audit_trail_is_read_page_by_page() {
+fn hosts_that_gave_cause_for_an_alarm_are_marked_for_a_day() {
     let host = Host::new().with_server();
-    let event = |seq: u64| json!({ "seq": seq, "at": "2026-11-20T10:05:00Z", "origin": "server", "actor": "bob", "kind": "request.approved", "subject": "r17", "detail": { "stage": 1, "note": "go \u{202e}ahead" } });
-    host.server_says(
-        "GET /v1/audit?after=0&limit=500",
-        200,
-        json!({ "events": [event(1)], "next": 2 }),
-    );
-    host.server_says(
-        "GET /v1/audit?after=2&limit=500",
-        200,
-        json!({ "events": [], "next": 4 }),
-    );
-    host.server_says(
-        "GET /v1/audit?after=4&limit=500",
-        200,
-        json!({ "events": [event(5)], "next": null }),
-    );
-    assert_eq!(
-        host.jitctl(&["audit", "list", "--json"])
-            .json()
-            .as_array()
-            .map(Vec::len),
-        Some(2)
-    );
-    insta::assert_snapshot!(host.jitctl(&["audit", "list"]).out, @r"
-    NUMBER  WHEN              WHERE   WHO  WHAT              ABOUT  DETAIL
-    1       2026-11-20 10:05  server  bob  request.approved  r17    note=go ahead stage=1
-    5       2026-11-20 10:05  server  bob  request.approved  r17    note=go ahead stage=1
-    ");
-}
-
-#[test]
-fn alarms_can_be_listed_alone_and_mark_their_hosts_for_a_day() {
-    let host = Host::new().with_server();
-    let alarm = json!({ "seq": 5, "at": "2026-11-20T10:05:00Z", "origin": "server", "actor": "@server", "kind": "alarm", "subject": "web1",
-        "detail": { "host": "web1", "alarm": { "cause": "record_lost", "after": 3, "next": 9 }, "said": "lines 4 to 8 of its event chain are lost" } });
-    let other = json!({ "seq": 4, "at": "2026-11-20T10:05:00Z", "origin": "server", "actor": "bob", "kind": "released", "subject": "g1", "detail": {} });
-    host.server_says(
-        "GET /v1/audit?after=0&limit=500",
-        200,
-        json!({ "events": [other, alarm], "next": null }),
-    );
-    insta::assert_snapshot!(host.jitctl(&["audit", "list", "--alarms"]).out, @r"
-    NUMBER  WHEN              WHERE   WHO      WHAT   ABOUT  DETAIL
-    5       2026-11-20 10:05  server  @server  alarm  web1   lines 4 to 8 of its event chain are lost
-    ");
     let listed = |name: &str, last_alarm: String| json!({ "name": name, "host_id": "h1", "enrolled_at": "2026-11-20T10:05:00Z", "connected": true, "last_alarm": last_alarm });
     host.server_says(
         "GET /v1/hosts",

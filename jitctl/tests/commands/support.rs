@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::LINK;
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 use serde_json::{Value, json};
 
 /// What a command printed and how it ended.
@@ -38,8 +38,8 @@ pub(crate) struct Host {
 #[derive(Default)]
 pub(crate) struct Server {
     answers: HashMap<String, VecDeque<(u16, Value)>>,
-    /// Headers `Link` that go with answers.
-    links: HashMap<String, String>,
+    /// A header that goes with all answers to a call: its name and value.
+    headers: HashMap<String, (String, String)>,
     pub(crate) calls: Vec<(String, Value)>,
 }
 
@@ -151,8 +151,14 @@ impl Host {
 
     /// The header `Link` of the server's answer to `call`.
     pub(crate) fn server_links(&self, call: &str, link: &str) {
+        self.server_adds(call, LINK.as_str(), link);
+    }
+
+    /// A header of the server's answers to `call`.
+    pub(crate) fn server_adds(&self, call: &str, name: &str, value: &str) {
         let mut server = self.server.lock().expect("a lock");
-        server.links.insert(call.to_owned(), link.to_owned());
+        let header = (name.to_owned(), value.to_owned());
+        server.headers.insert(call.to_owned(), header);
     }
 
     /// What jitd replies to a method of its control socket; with a field `error`, that it fails so.
@@ -282,13 +288,15 @@ async fn serve(
     if !headers.contains_key("jit-client") {
         return (StatusCode::BAD_REQUEST, HeaderMap::new(), "{}".to_owned());
     }
-    let links = server.links.get(&call);
-    let links = links.map(|link| (LINK, link.parse().expect("a header")));
-    let links: HeaderMap = links.into_iter().collect();
+    let added = server.headers.get(&call).map(|(name, value)| {
+        let name: HeaderName = name.parse().expect("a name");
+        (name, value.parse().expect("a value"))
+    });
+    let added: HeaderMap = added.into_iter().collect();
     let Some(answers) = server.answers.get_mut(&call) else {
         return (
             StatusCode::NOT_FOUND,
-            links,
+            added,
             json!({ "title": "Not Found", "detail": format!("nothing at {call}") }).to_string(),
         );
     };
@@ -299,7 +307,7 @@ async fn serve(
     };
     (
         StatusCode::from_u16(status).expect("a status"),
-        links,
+        added,
         body.to_string(),
     )
 }
