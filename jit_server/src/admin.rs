@@ -360,7 +360,8 @@ pub async fn list_hosts(
     if hosts.is_empty() {
         return say(
             out,
-            "no hosts yet; on a host, as root: `jitctl enroll --server unix:/run/jit-server/api.sock`\n",
+            "no hosts yet; as root, for this machine: `jitctl enroll --server unix:/run/jit-server/api.sock`; on another one, with what `jit-server host token` prints \
+             and /etc/jit-server/ca.crt: `jitctl enroll --server https://SERVER:7443 --ca FILE --token-file FILE`\n",
         );
     }
     let mut table = table(&["NAME", "CONNECTED", "LAST SEEN", "ENROLLED", "LABELS"]);

@@ -352,7 +352,7 @@ impl<W: Write> Steps<'_, W> {
 const NEXT_START: &str = "  start it             jit-server serve --socket /run/jit-server/api.sock   (as user jit-server)\n";
 const NEXT: &str = "  add people           jit-server user add alice --login alice --group developers --key alice.pub
   say who may do what  edit /etc/jit-server/policy.toml, then jit-server policy check
-  bring in a host      on it, as root: jitctl enroll --server unix:/run/jit-server/api.sock
+  bring in this host   as root: jitctl enroll --server unix:/run/jit-server/api.sock
 ";
 
 const NEXT_ELSEWHERE: &str = "  bring in others      jit-server host token --name HOST > token; carry it and /etc/jit-server/ca.crt there; on it, as root:

@@ -71,6 +71,29 @@ impl Trust {
     }
 }
 
+/// The command by which this host, or its root folder, is enrolled: at the server of this machine where there is one, else at the one that
+/// it was enrolled with, as far as that is known.
+pub(crate) fn how_to_enroll(root: &Path) -> String {
+    let before = Trust::read(root).ok().flatten();
+    let urls = before.map_or_else(Vec::new, |trust| {
+        let all = std::iter::once(trust.server).chain(trust.more_servers);
+        all.filter(|server| matches!(server, ServerAddress::Url(_)))
+            .map(|url| url.to_string())
+            .collect()
+    });
+    let socket = ServerAddress::local();
+    if urls.is_empty() && root.join(socket.trim_start_matches('/')).exists() {
+        return format!("jitctl enroll --server unix:{socket}");
+    }
+    let urls = match urls.as_slice() {
+        [] => "https://SERVER:7443".to_owned(),
+        urls => urls.join(" --server "),
+    };
+    format!(
+        "jitctl enroll --server {urls} --ca FILE --token-file FILE (on the server: /etc/jit-server/ca.crt, and jit-server host token)"
+    )
+}
+
 /// This machine's id, of machine-id(5).
 pub(crate) fn machine_id(root: &Path) -> Result<String, Error> {
     let path = root.join("etc/machine-id");

@@ -14,7 +14,7 @@ use crate::actions;
 use crate::doctor::module;
 use crate::error::{Error, Exit};
 use crate::gate::{GateError, Mode, Plan, Service, State};
-use crate::trust::Trust;
+use crate::trust::{Trust, how_to_enroll};
 use crate::words::span;
 
 /// Lets everybody through from now on.
@@ -147,7 +147,7 @@ fn check_ready(here: &Here) -> Result<(), Error> {
     if Trust::read(here.root())?.is_none() {
         return Err(not_ready(
             "this host is not enrolled with a server".to_owned(),
-            "jitctl enroll --server unix:/run/jit-server/api.sock",
+            &how_to_enroll(here.root()),
         ));
     }
     if let Err(problem) = module::find(here.root()) {

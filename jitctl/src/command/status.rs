@@ -11,6 +11,7 @@ use super::Here;
 use crate::error::{Error, Exit};
 use crate::gate::{Mode, Service, State};
 use crate::server::{Ending, Whoami};
+use crate::trust::how_to_enroll;
 use crate::words::{clean, span};
 
 /// How long the server is asked after the caller: the rest does not depend on it.
@@ -174,7 +175,7 @@ fn heard(here: &Here, status: &control::Status) -> String {
 fn pairs(here: &Here, status: &control::Status) -> Vec<(&'static str, String)> {
     let enrolled = match (&status.host, &status.host_id) {
         (Some(host), Some(id)) => format!("{host} ({id})"),
-        _ => "not enrolled: jitctl enroll --server unix:/run/jit-server/api.sock".to_owned(),
+        _ => format!("not enrolled: {}", how_to_enroll(here.root())),
     };
     let heard = heard(here, status);
     let count = match (&status.code, status.current) {

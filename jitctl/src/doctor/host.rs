@@ -9,7 +9,7 @@ use jit_local::message::control::Status;
 use super::Finding;
 use crate::command::Here;
 use crate::command::status::lost;
-use crate::trust::{Trust, machine_id};
+use crate::trust::{Trust, how_to_enroll, machine_id};
 
 pub(super) fn findings(here: &Here) -> Vec<Finding> {
     let sockets = [
@@ -54,24 +54,24 @@ fn socket(here: &Here, path: &str, mode: u32) -> Option<Finding> {
 }
 
 fn enrolment(here: &Here) -> Option<Finding> {
-    const ENROLL: &str = "jitctl enroll --server unix:/run/jit-server/api.sock";
+    let enroll = how_to_enroll(here.root());
     match (Trust::read(here.root()), machine_id(here.root())) {
-        (Err(error), _) => Some(Finding::error("jitd", error.to_string(), ENROLL)),
+        (Err(error), _) => Some(Finding::error("jitd", error.to_string(), enroll)),
         (_, Err(error)) => Some(Finding::error(
             "jitd",
             error.to_string(),
-            format!("systemd-machine-id-setup, then {ENROLL}"),
+            format!("systemd-machine-id-setup, then {enroll}"),
         )),
         (Ok(None), _) => Some(Finding::warning(
             "jitd",
             "this host is not enrolled with a server",
-            ENROLL,
+            enroll,
         )),
         (Ok(Some(trust)), Ok(machine_id)) if trust.machine_id != machine_id => {
             Some(Finding::error(
                 "jitd",
                 "this machine was copied from another one, which enrolled",
-                ENROLL,
+                enroll,
             ))
         }
         (Ok(Some(_)), Ok(_)) => None,

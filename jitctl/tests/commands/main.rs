@@ -8,6 +8,7 @@
 mod audit;
 mod changes;
 mod documents;
+mod enrolment;
 mod ensure;
 mod host;
 mod login;
