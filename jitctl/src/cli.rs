@@ -188,6 +188,10 @@ pub(crate) struct Enroll {
     /// /etc/jit/enrol/token enrols so by itself when it boots
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["server", "token_file", "ca"])]
     pub(crate) from: Option<PathBuf>,
+    /// Of a host that is enrolled with a server elsewhere: have these URLs in the place of those that it has, and keep all else. Its key,
+    /// who it is, what it pins and what is granted stay as they are, so every URL must be of the same server
+    #[arg(long, requires = "server", conflicts_with_all = ["token_file", "ca", "from"])]
+    pub(crate) only_urls: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,7 @@
 //! `jitctl enroll`: this host trusts a server from now on. Running it again is safe: the server knows the key and gives the same id.
 
+mod urls;
+
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -23,6 +25,9 @@ const MOST_SERVERS: usize = 8;
 pub(super) async fn run(here: &Here, options: Enroll) -> Result<Exit, Error> {
     here.require_root("enrolling")?;
     let machine_id = machine_id(here.root())?;
+    if options.only_urls {
+        return urls::change(here, options.server, &machine_id);
+    }
     let folder = options.from.clone();
     let door = Door::of(options.read()?)?;
     let name = host_name()?;
@@ -89,6 +94,7 @@ impl Enroll {
             token_file: Some(folder.join("token")),
             ca: Some(folder.join("ca.crt")),
             from: None,
+            only_urls: false,
         })
     }
 }
@@ -103,6 +109,32 @@ fn forget_token(here: &Here, path: &Path) {
     }
 }
 
+/// One address at least. Several are URLs of the same server, elsewhere.
+fn addresses(servers: Vec<ServerAddress>) -> Result<(ServerAddress, Vec<ServerAddress>), Error> {
+    let mut servers = servers.into_iter();
+    let server = servers.next().ok_or_else(|| wrong("no server is named"))?;
+    let more_servers: Vec<ServerAddress> = servers.collect();
+    if more_servers.len() >= MOST_SERVERS {
+        return Err(wrong("a server has 8 URLs at most"));
+    }
+    let is_socket = |address: &ServerAddress| matches!(address, ServerAddress::Socket(_));
+    if !more_servers.is_empty() && (is_socket(&server) || more_servers.iter().any(is_socket)) {
+        return Err(wrong(
+            "several servers can be named where all of them are https://…",
+        ));
+    }
+    Ok((server, more_servers))
+}
+
+fn wrong(problem: &str) -> Error {
+    Error::Other {
+        problem: problem.to_owned(),
+        remedy: "jitctl enroll --help; jit-server host token makes a token, on the server"
+            .to_owned(),
+        exit: Exit::Usage,
+    }
+}
+
 /// How this host gets in: as root at the socket of this machine's server, or elsewhere with a token.
 struct Door {
     server: ServerAddress,
@@ -113,29 +145,8 @@ struct Door {
 
 impl Door {
     fn of(options: Enroll) -> Result<Self, Error> {
-        let wrong = |problem: &str| Error::Other {
-            problem: problem.to_owned(),
-            remedy: "jitctl enroll --help; jit-server host token makes a token, on the server"
-                .to_owned(),
-            exit: Exit::Usage,
-        };
-        let mut servers = options.server.into_iter();
-        let server = servers.next().ok_or_else(|| wrong("no server is named"))?;
-        let more_servers: Vec<ServerAddress> = servers.collect();
-        if more_servers.len() >= MOST_SERVERS {
-            return Err(wrong("a server has 8 URLs at most"));
-        }
+        let (server, more_servers) = addresses(options.server)?;
         let elsewhere = matches!(server, ServerAddress::Url(_));
-        if !more_servers.is_empty()
-            && (!elsewhere
-                || more_servers
-                    .iter()
-                    .any(|more| matches!(more, ServerAddress::Socket(_))))
-        {
-            return Err(wrong(
-                "several servers can be named where all of them are https://…",
-            ));
-        }
         let (token, ca) = match (elsewhere, &options.token_file, &options.ca) {
             (true, Some(token), Some(ca)) => (Some(read_token(token)?), Some(read_text(ca)?)),
             (true, _, _) => return Err(wrong("a server elsewhere takes --token-file and --ca")),
@@ -276,7 +287,7 @@ fn restart_sync(here: &Here) {
         Err(error) => error.to_string(),
     };
     here.screen.note(format!(
-        "jitctl: enrolled, but {SYNC_UNIT} was not restarted: {failed}"
+        "jitctl: done, but {SYNC_UNIT} was not restarted: {failed}"
     ));
 }
 
@@ -358,6 +369,7 @@ mod tests {
                 token_file: Option::clone(token),
                 ca: Option::clone(ca),
                 from: None,
+                only_urls: false,
             })
         };
         let (here, there) = ("unix:/run/api.sock", "https://jit.example");
@@ -393,6 +405,7 @@ mod tests {
                 token_file: None,
                 ca: None,
                 from: Some(folder.path().to_owned()),
+                only_urls: false,
             };
             options.read()
         };

@@ -143,3 +143,71 @@ fn a_copied_machine_is_told_of_the_server_that_the_one_before_was_enrolled_with(
     let form = "jitctl enroll --server https://jit1.example:7443 --ca FILE --token-file FILE";
     assert!(words.join(" ").contains(form), "{doctor}");
 }
+
+#[test]
+fn an_enrolled_host_takes_other_urls_and_keeps_who_it_is_and_what_it_pins() {
+    let host = Host::enrolled();
+    let mut trust = enrolled_elsewhere(&host);
+    let both = [
+        "enroll",
+        "--only-urls",
+        "--server",
+        "https://jit1.example:7443",
+        "--server",
+        "https://jit2.example:7443",
+    ];
+    let ended = host.jitctl(&both);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.out.contains("stays enrolled as h"), "{}", ended.out);
+    let read = |host: &Host| -> Value {
+        serde_json::from_str(&host.read("etc/jit/trust.json")).expect("JSON")
+    };
+    trust["more_servers"] = json!(["https://jit2.example:7443"]);
+    assert_eq!(read(&host), trust);
+    let daemon = host.daemon.lock().expect("a lock");
+    let methods: Vec<_> = daemon.calls.iter().map(|(method, _)| method).collect();
+    assert_eq!(methods, ["io.jit.Control.Reload"], "no key was asked for");
+    drop(daemon);
+    let one = [
+        "enroll",
+        "--only-urls",
+        "--server",
+        "https://jit2.example:7443",
+    ];
+    assert_eq!(host.jitctl(&one).code, 0);
+    trust["server"] = json!("https://jit2.example:7443");
+    trust
+        .as_object_mut()
+        .expect("fields")
+        .remove("more_servers");
+    assert_eq!(read(&host), trust);
+}
+
+#[test]
+fn urls_alone_change_nothing_where_the_host_pins_nobody_or_is_another_machine() {
+    let url = [
+        "enroll",
+        "--only-urls",
+        "--server",
+        "https://jit2.example:7443",
+    ];
+    let refused = |host: &Host, code: i32, arguments: &[&str]| {
+        let trust = host.path("etc/jit/trust.json");
+        let before = fs::read(&trust).ok();
+        let ended = host.jitctl(arguments);
+        assert_eq!(ended.code, code, "{}", ended.err);
+        assert!(ended.err.contains("next: jitctl enroll"), "{}", ended.err);
+        assert_eq!(fs::read(&trust).ok(), before);
+    };
+    refused(&Host::new().with_daemon(), 3, &url);
+    refused(&Host::enrolled(), 3, &url);
+    let host = Host::enrolled();
+    enrolled_elsewhere(&host);
+    let socket = ["enroll", "--only-urls", "--server", "unix:/run/api.sock"];
+    refused(&host, 2, &socket);
+    refused(&host, 2, &[&url[..], &socket[2..]].concat());
+    host.write("etc/machine-id", b"ffffffffffffffffffffffffffffffff\n");
+    refused(&host, 3, &url);
+    let no_server = host.jitctl(&["enroll", "--only-urls"]);
+    assert_eq!(no_server.code, 2);
+}
