@@ -15,13 +15,17 @@ mod postgres;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Answer, Host, Person, Running};
+use common::{Answer, Host, Person, Running, Stream};
 use futures_util::future::join_all;
+use hyper::Method;
+use hyper::body::Bytes;
+use jiff::{SignedDuration, Timestamp};
 use jit_grant::{Bundle, HostToken};
+use jit_server::clock::{Clock, WallClock};
 use jit_server::store::PostgresStore;
 use postgres::Postgres;
 use serde_json::{Value, json};
@@ -199,26 +203,63 @@ async fn granted_once(server: &Server) -> BTreeMap<String, Vec<String>> {
     granted
 }
 
-/// What the host at this server is told, verified as jitd does it.
-async fn bundle_at(host: &Host, server: &Server) -> Bundle {
-    let now = jit_server::clock::Clock::now(&jit_server::clock::WallClock::starting_at(
-        jiff::Timestamp::UNIX_EPOCH,
-    ));
-    let token = HostToken::sign(&host.id, &host.key, now).unwrap();
-    let authorization = format!("Bearer {token}");
-    let headers = [("authorization", authorization.as_str())];
-    let door = server.as_("mallory");
+fn now() -> Timestamp {
+    WallClock::starting_at(Timestamp::UNIX_EPOCH).now()
+}
+
+/// The host's stream at that door, from the revision that it holds on. None where there is none to be had.
+async fn stream_at(host: &Host, door: &Person, held: u64) -> Option<Stream> {
+    let token = HostToken::sign(&host.id, &host.key, now()).unwrap();
+    let (authorization, held) = (format!("Bearer {token}"), held.to_string());
+    let headers = [
+        ("authorization", &*authorization),
+        ("last-event-id", &*held),
+    ];
     let response = door
-        .send(
-            hyper::Method::GET,
-            "/v1/host/stream",
-            &headers,
-            hyper::body::Bytes::new(),
-        )
-        .await;
-    let event = common::Stream::of(response).next().await;
-    let later = now + jiff::SignedDuration::from_secs(5);
-    Bundle::verify(event.data.as_bytes(), &host.trusted, &host.id, 0, later).unwrap()
+        .try_send(Method::GET, "/v1/host/stream", &headers, Bytes::new())
+        .await
+        .ok()?;
+    (response.status() == 200).then(|| Stream::of(response))
+}
+
+/// Verified as jitd does it.
+fn verified(host: &Host, bundle: &str) -> Bundle {
+    let later = now() + SignedDuration::from_secs(5);
+    Bundle::verify(bundle.as_bytes(), &host.trusted, &host.id, 0, later).unwrap()
+}
+
+/// What the host at this server is told.
+async fn bundle_at(host: &Host, server: &Server) -> Bundle {
+    let stream = stream_at(host, &server.as_("mallory"), 0).await;
+    verified(host, &stream.unwrap().next().await.data)
+}
+
+/// What a host heard that goes from server to server.
+#[derive(Debug, Default)]
+struct Heard {
+    revision: u64,
+    /// From each of the two.
+    bundles: [usize; 2],
+}
+
+/// Listens as a host does: at one server until its stream ends, then at the other.
+async fn listen(host: Host, doors: [Person; 2], heard: Arc<Mutex<Heard>>) {
+    for turn in (0..2).cycle() {
+        let held = heard.lock().unwrap().revision;
+        let Some(mut stream) = stream_at(&host, &doors[turn], held).await else {
+            sleep(Duration::from_millis(20)).await;
+            continue;
+        };
+        while let Some(event) = stream.next_or_end().await {
+            if event.name == "bundle" {
+                let told = verified(&host, &event.data).revision;
+                let mut heard = heard.lock().unwrap();
+                assert!(told > heard.revision, "a revision went back");
+                heard.revision = told;
+                heard.bundles[turn] += 1;
+            }
+        }
+    }
 }
 
 /// Waits until both servers tell the host the same, and gives that.
@@ -328,6 +369,17 @@ async fn what_was_acknowledged_survives_the_kill_of_a_server_and_restarts_of_the
     let mut one = Server::start(&folder.path().join("one"), &address).await;
     let other = one.joined(&folder.path().join("other")).await;
     let host = populate(&one, 1).await.remove(0);
+    let heard = Arc::new(Mutex::new(Heard::default()));
+    let listening = tokio::spawn(listen(
+        Host {
+            id: host.id.clone(),
+            key: host.key.clone(),
+            trusted: host.trusted.clone(),
+            door: one.as_("mallory"),
+        },
+        [&one, &other].map(|server| server.as_("mallory")),
+        Arc::clone(&heard),
+    ));
     let decided = Arc::new(AtomicUsize::new(0));
     let people = (0..ASKERS).map(|number| {
         let name = asker(number);
@@ -368,14 +420,10 @@ async fn what_was_acknowledged_survives_the_kill_of_a_server_and_restarts_of_the
             sleep(Duration::from_millis(5)).await;
         }
     };
-    let mut revision = 0;
     for (many, blow) in [(30, 0), (70, 1), (110, 2), (150, 1)] {
         timeout(Duration::from_secs(120), until(many))
             .await
             .unwrap();
-        let told = bundle_at(&host, &other).await.revision;
-        assert!(told >= revision, "a revision went back");
-        revision = told;
         match blow {
             0 => one.kill(),
             1 => {
@@ -397,6 +445,19 @@ async fn what_was_acknowledged_survives_the_kill_of_a_server_and_restarts_of_the
         assert!(granted.contains_key(request), "{request} was lost");
     }
     let told = agreed(&host, [&one, &other]).await;
-    assert!(told.revision >= revision, "a revision went back");
     assert_eq!(told.grants.len(), granted.len());
+    let hears_the_last = async {
+        while !listening.is_finished() && heard.lock().unwrap().revision < told.revision {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), hears_the_last)
+        .await
+        .unwrap();
+    listening.abort();
+    let ended = listening.await.unwrap_err();
+    assert!(ended.is_cancelled(), "{ended}");
+    let heard = heard.lock().unwrap();
+    assert_eq!(heard.revision, told.revision);
+    assert!(heard.bundles.iter().all(|many| *many > 0), "{heard:?}");
 }
