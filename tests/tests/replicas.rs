@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         a_host_whose_server_is_killed_hears_the_other,
         without_the_database_what_is_granted_holds_and_afterwards_all_is_heard,
         kills_restarts_and_cuts_during_200_requests_lose_nothing_and_grant_nothing_twice,
+        a_backup_of_the_database_is_made_and_put_back_as_the_guide_has_it,
     ];
     jit_tests::group::keep_with("replicas", Replicas::set, calm, promises)
 }
@@ -351,6 +352,53 @@ fn in_trouble(replicas: &Replicas, crowd: &Crowd<'_>) -> Result<Vec<Acknowledged
         trouble.join().map_err(|_| anyhow!("panicked"))??;
         Ok(all)
     })
+}
+
+/// What docs/database.md has root type: the block of code with this in it, as it is there.
+fn typed(word: &str) -> Result<&'static str> {
+    let guide = include_str!("../../docs/database.md");
+    let mut blocks = guide.split("\n```").skip(1).step_by(2);
+    let block = blocks.find(|block| block.contains(word));
+    block.with_context(|| format!("no block of the guide has {word}"))
+}
+
+fn a_backup_of_the_database_is_made_and_put_back_as_the_guide_has_it(
+    replicas: &Replicas,
+) -> Result<()> {
+    let (server, other, host) = (
+        &replicas.fleet.server,
+        &replicas.other,
+        &replicas.fleet.web1,
+    );
+    let grant = granted(server, server, host)?;
+    wait_until_in(host, "alice", Instant::now(), HOLDS_WITHIN)?;
+    let session = login(host, "alice")?;
+    other.sh(&format!("systemctl stop {UNITS}"))?;
+    // Nothing may come between the backup and the stop: a backup without it is an older copy.
+    server.sh(&format!("systemctl stop {UNITS}"))?;
+    let before = server.sh("find /root/jit.dump 2>/dev/null || true")?;
+    ensure!(before.is_empty(), "a backup of before: {before}");
+    server.sh(typed("pg_dump")?)?;
+    server.sh(typed("pg_restore")?)?;
+    other.sh(&format!("systemctl start {UNITS}"))?;
+    replicas
+        .fleet
+        .gated()
+        .into_iter()
+        .try_for_each(wait_until_current)?;
+    ensure!(session.alive()?, "the login ended, though nothing was lost");
+    for server in [server, other] {
+        let standing = server
+            .command(&["jit-server", "restored", "--json"])
+            .text()?;
+        ensure!(
+            standing.contains(r#""unconfirmed": null"#),
+            "it was taken for an older copy: {standing}"
+        );
+    }
+    revoke(other, &grant)?.succeeded()?;
+    ensure!(session.ended(Deadline::seconds(5))?, "the end is not heard");
+    server.sh("rm /root/jit.dump").map(drop)
 }
 
 /// The whole record, as root at that server sees it.
