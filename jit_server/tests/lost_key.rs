@@ -16,8 +16,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{Host, Running};
-use jit_grant::Bundle;
+use jit_grant::{Bundle, NextKey, PublicKey, TrustedKeys};
 use postgres::Postgres;
+use serde_json::json;
 
 /// What `jit-server init` has done as the user jit-server: whether it went well, and what it said.
 fn prepare(state: &Path, options: &[&str]) -> (bool, String) {
@@ -31,21 +32,30 @@ fn prepare(state: &Path, options: &[&str]) -> (bool, String) {
     (done.status.success(), said)
 }
 
-/// A server whose machine has lost the key; its folder, and a host that believes that key.
-async fn without_its_key(folder: &tempfile::TempDir) -> (PathBuf, Host) {
+/// A server whose machine has lost the key, the first one or the next; its folder, and a host that believed the first.
+async fn without_its_key(folder: &tempfile::TempDir, rotated: bool) -> (PathBuf, Host) {
     let state = folder.path().join("state");
     std::fs::create_dir(&state).unwrap();
     let running = Running::start(&state).await;
     let host = running.populate().await;
+    if rotated {
+        rotate(&running).await;
+    }
     running.stop().await;
     std::fs::remove_file(state.join("signing.key")).unwrap();
     (state, host)
 }
 
+async fn rotate(running: &Running) -> PublicKey {
+    let root = running.as_("root");
+    let rotated = root.post("/v1/key/rotate", json!({})).await.is(200);
+    rotated["public_key"].as_str().unwrap().parse().unwrap()
+}
+
 #[tokio::test]
 async fn a_record_that_has_begun_gets_no_other_key_unless_that_is_said() {
     let folder = tempfile::tempdir().unwrap();
-    let (state, host) = without_its_key(&folder).await;
+    let (state, host) = without_its_key(&folder, false).await;
     let (done, said) = prepare(&state, &[]);
     assert!(!done && said.contains("--new-key"), "{said}");
     assert!(!state.join("signing.key").exists(), "no key of its own");
@@ -72,6 +82,28 @@ async fn a_record_that_has_begun_gets_no_other_key_unless_that_is_said() {
 }
 
 #[tokio::test]
+async fn hosts_that_enrol_by_a_new_key_are_not_told_of_rotations_that_led_to_the_lost_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, _) = without_its_key(&folder, true).await;
+    let (done, said) = prepare(&state, &["--new-key"]);
+    assert!(done, "{said}");
+    let running = Running::start(&state).await;
+    let mut host = Host::enrol(&running.as_("root"), "web-1").await;
+    let mut stream = host.listen(&running.server, 0).await;
+    // The first thing that comes, of which the host would refuse a chain that does not go on from its key.
+    host.verified(&running.server, &stream.next().await);
+
+    let next = rotate(&running).await;
+    let told = stream.next().await;
+    assert_eq!(told.name, "keys");
+    let chain: Vec<String> = told.data.lines().map(str::to_owned).collect();
+    let newest = NextKey::newest(&chain, host.trusted.newest().unwrap());
+    assert_eq!(newest.unwrap(), next, "it is led on from the new key");
+    host.trusted = TrustedKeys::new(vec![next]);
+    host.verified(&running.server, &stream.next().await);
+}
+
+#[tokio::test]
 async fn a_new_server_and_one_whose_key_is_there_need_not_say_it() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
@@ -90,7 +122,7 @@ async fn a_new_server_and_one_whose_key_is_there_need_not_say_it() {
 #[tokio::test]
 async fn where_servers_share_a_record_a_new_key_is_never_made_but_for_a_copy_of_it() {
     let folder = tempfile::tempdir().unwrap();
-    let (state, _) = without_its_key(&folder).await;
+    let (state, _) = without_its_key(&folder, true).await;
     let address = Postgres::shared().database();
     let copy = |options: &[&str]| {
         let copied = Command::new(env!("CARGO_BIN_EXE_jit-server"))

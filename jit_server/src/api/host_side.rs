@@ -185,9 +185,14 @@ impl Listener {
         None
     }
 
-    /// `keys`, where the host was not told of all of them.
+    /// `keys`, where the host was not told of all of them. A chain that does not lead to the key that signs now is none of a host's that
+    /// believes this one: the key at its end is lost, and a rotation that is on its way is told of a moment later.
     fn keys(&mut self) -> Option<Event> {
+        let signs = self.server.public_key();
         let (last, documents) = self.server.look(|state| {
+            if state.keys.newest() != Some(signs) {
+                return (self.keys_sent, None);
+            }
             let told = state.keys.last() <= self.keys_sent;
             let documents = (!told).then(|| state.keys.documents().collect::<Vec<_>>().join("\n"));
             (state.keys.last(), documents)

@@ -43,6 +43,11 @@ fn another_key(due: PublicKey) -> Error {
 }
 
 impl Server {
+    /// The key that signs now.
+    pub(crate) fn public_key(&self) -> PublicKey {
+        self.signer.public()
+    }
+
     /// Makes the next signing key and signs with it from now on. Every host is told: which key it is, signed by the one before, and then
     /// its bundle anew.
     ///
