@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         a_token_made_before_a_rotation_still_brings_a_host_in,
         a_removed_host_ends_what_is_open_and_comes_back_with_a_token,
         an_older_copy_of_the_database_brings_back_nothing_and_no_host_is_stuck,
+        where_the_signing_key_is_lost_init_says_so_and_hosts_enrol_again_by_a_new_one,
         a_host_whose_image_has_a_token_enrols_itself_when_it_boots,
         a_cloned_machine_must_enrol_again_with_a_key_of_its_own,
     ];
@@ -593,6 +594,37 @@ fn wait_until_unknown(host: &Host) -> Result<()> {
                 .then_some(()))
         },
     )
+}
+
+/// As docs/database.md has it.
+fn where_the_signing_key_is_lost_init_says_so_and_hosts_enrol_again_by_a_new_one(
+    fleet: &Fleet,
+) -> Result<()> {
+    let server = &fleet.server;
+    server.sh(
+        "systemctl stop jit-server-tls.socket jit-server.socket jit-server.service; rm /var/lib/jit-server/signing.key",
+    )?;
+    let unasked = server.run(&["jit-server", "init"])?;
+    ensure!(
+        unasked.code == Some(1) && unasked.said("--new-key"),
+        "a new key was made unasked: {unasked}"
+    );
+    server
+        .run(&["jit-server", "init", "--new-key"])?
+        .succeeded()?;
+    for host in fleet.gated() {
+        fleet.carry(host, &["--name", host.name()])?;
+        host.sh("rm /etc/jit/trust.json; systemctl restart jitd.service")?;
+        enroll(host, URL, "/root/ca.crt")?.succeeded()?;
+        wait_until_current(host)?;
+    }
+    let grant = fleet.grant("alice", &fleet.web1)?;
+    wait_until_in(&fleet.web1, "alice", Instant::now(), Duration::from_secs(1))?;
+    let next = rotate(fleet)?;
+    for host in fleet.gated() {
+        wait_until_only(host, &next)?;
+    }
+    fleet.revoke(&grant)
 }
 
 fn a_host_whose_image_has_a_token_enrols_itself_when_it_boots(fleet: &Fleet) -> Result<()> {
