@@ -15,6 +15,12 @@ actions = ["ssh", "sudo"]
 longest = "4h"
 may_ask = { groups = ["developers"] }
 approve = [{ groups = ["leads"] }, { users = ["alice", "bob"], then = [{ after = "30m", users = ["carol"] }] }]
+[roles.on-call]
+hosts = ["web-1"]
+actions = ["ssh"]
+longest = "4h"
+may_ask = { groups = ["developers"] }
+approve = [{ attributes = { on_call = true } }, { users = ["bob"], same_person_again = true }]
 "#;
 
 async fn queue(running: &Running, name: &str) -> usize {
@@ -108,7 +114,13 @@ async fn roles_and_explanations_tell_every_stage() {
     let running = Running::start(folder.path()).await;
     running.populate().await;
     let roles = running.as_("alice").get("/v1/roles").await.is(200);
-    let approval = &roles[0]["approval"];
+    let on_call = &roles[0]["approval"];
+    assert_eq!(on_call["by"]["attributes"], json!({ "on_call": true }));
+    assert_eq!(
+        [0, 1].map(|stage: usize| &on_call["stages"][stage]["same_person_again"]),
+        [&json!(false), &json!(true)]
+    );
+    let approval = &roles[1]["approval"];
     assert_eq!(
         approval["by"]["groups"],
         json!(["leads"]),

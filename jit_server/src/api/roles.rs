@@ -1,6 +1,6 @@
 //! What may be asked for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::Problem;
 use super::caller::Caller;
-use crate::policy::{self, LaterDocument, ReviewDocument, Role};
+use crate::policy::{self, LaterDocument, PeopleDocument, ReviewDocument, Role};
 use crate::server::Server;
 
 /// A role of the policy.
@@ -54,18 +54,13 @@ pub(super) struct Approval {
 /// A stage of approval.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub(super) struct Stage {
-    by: By,
+    by: PeopleDocument,
     /// How many must.
     count: u32,
+    /// Whoever approved a stage before it may approve this one, too.
+    same_person_again: bool,
     /// Who may, too, when it is not done in time.
     later: Vec<LaterDocument>,
-}
-
-/// Some people.
-#[derive(Debug, Clone, Default, Serialize, ToSchema)]
-pub(super) struct By {
-    users: Vec<String>,
-    groups: Vec<String>,
 }
 
 /// The roles that the caller may ask for; all of them for the administrator.
@@ -114,11 +109,9 @@ fn view(name: String, role: &Role, may_ask: bool) -> RoleView {
 
 fn approval(role: &Role) -> Approval {
     let stages = role.stages().iter().map(|stage| Stage {
-        by: By {
-            users: named(&stage.approvers.users),
-            groups: named(&stage.approvers.groups),
-        },
+        by: PeopleDocument::from(&stage.approvers),
         count: stage.count,
+        same_person_again: stage.same_person_again,
         later: stage.later.iter().map(LaterDocument::from).collect(),
     });
     let stages: Vec<Stage> = stages.collect();
@@ -131,8 +124,4 @@ fn approval(role: &Role) -> Approval {
         },
         review: role.review().map(ReviewDocument::from),
     }
-}
-
-fn named<T: ToString>(names: &BTreeSet<T>) -> Vec<String> {
-    names.iter().map(ToString::to_string).collect()
 }

@@ -165,7 +165,12 @@ fn approvers(role: &Role) -> String {
             format!(", after {after} also {who}")
         });
         let later: String = later.collect();
-        format!("{} of {}{later}", stage.count, people(&stage.by))
+        let again = if stage.same_person_again {
+            ", also who approved before"
+        } else {
+            ""
+        };
+        format!("{} of {}{later}{again}", stage.count, people(&stage.by))
     };
     match approval.stages.as_slice() {
         [] => stage(&approval.first),

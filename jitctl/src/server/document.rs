@@ -110,6 +110,8 @@ pub(crate) struct RoleStage {
     pub(crate) count: u32,
     #[serde(default)]
     pub(crate) later: Vec<Later>,
+    #[serde(default)]
+    pub(crate) same_person_again: bool,
 }
 
 /// Who may approve a stage, too, when it is not done in time.

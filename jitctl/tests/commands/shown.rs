@@ -25,6 +25,23 @@ fn roles_are_a_table_for_people() {
 }
 
 #[test]
+fn approvers_by_attributes_and_stages_for_the_same_person_are_told() {
+    let host = Host::new().with_server();
+    let by = json!({ "users": [], "groups": [], "attributes": { "on_call": true } });
+    let first = json!({ "by": by, "count": 1, "same_person_again": false, "later": [] });
+    let second = json!({ "by": { "users": [], "groups": ["leads"] }, "count": 2, "same_person_again": true, "later": [] });
+    let mut approval = first.clone();
+    approval["stages"] = json!([first, second]);
+    let role = json!({
+        "name": "db", "description": "", "hosts": ["db1"], "actions": ["ssh"], "longest_seconds": 3600, "may_ask": true, "approval": approval,
+    });
+    host.server_says("GET /v1/roles", 200, json!([role]));
+    let table = host.jitctl(&["list", "roles"]).out;
+    let told = "1 of everybody with on_call=true; then 2 of group leads, also who approved before";
+    assert!(table.contains(told), "{table}");
+}
+
+#[test]
 fn lists_in_json_are_what_the_server_said() {
     let host = Host::new().with_server();
     let grants = json!([grant(24)]);
