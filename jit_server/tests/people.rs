@@ -381,12 +381,31 @@ async fn a_removed_user_is_nobody_at_once_and_the_name_added_again_has_nothing_o
     let refused = recorded(&root, "user_token_refused").await;
     let why = refused[0]["detail"]["why"].as_str().unwrap();
     assert_eq!(why, "ended when that user was removed");
-    let shown = running.as_("alice").get("/v1/grants/g1").await.is(200);
+    let shown = root.get("/v1/grants/g1").await.is(200);
     assert_eq!(
         (&shown["state"], &shown["approvals"][0]["by"]),
         (&json!("revoked"), &json!("bob"))
     );
-    assert_eq!(running.as_("alice").asks(60).await, "r2");
+    let new = running.as_("alice");
+    assert_eq!(new.asks(60).await, "r2");
+    for (path, code) in [
+        ("/v1/requests/r1", "no-request"),
+        ("/v1/grants/g1", "no-grant"),
+        ("/v1/grants/g1/sessions", "no-grant"),
+    ] {
+        new.get(path).await.refuses(404, code);
+    }
+    assert_eq!(new.get("/v1/grants").await.is(200), json!([]));
+    let requests = new.get("/v1/requests").await.is(200);
+    let ids: Vec<String> = requests.as_array().unwrap().iter().map(id).collect();
+    assert_eq!(ids, ["r2"]);
+    let record = new.get("/v1/audit").await.is(200);
+    let kinds = record["events"].as_array().unwrap().iter();
+    let kinds: Vec<_> = kinds.map(|event| event["kind"].as_str().unwrap()).collect();
+    assert!(kinds.contains(&"requested"), "{kinds:?}");
+    for of_before in ["granted", "user_token_made", "user_removed"] {
+        assert!(!kinds.contains(&of_before), "{kinds:?}");
+    }
     assert_eq!(recorded(&root, "user_removed").await[0]["subject"], "alice");
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use jiff::Timestamp;
-use jit_grant::HostName;
+use jit_grant::{HostName, Principal};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -161,12 +161,16 @@ async fn read(
             .filter(wanted)
             .filter_map(|kept| match kept {
                 Kept::Own(entry) => {
-                    let told = all || concerns(known, &policy, caller, &entry.event);
+                    let told = all || concerns(known, &policy, caller, &entry);
                     told.then(|| own(*entry, all))
                 }
                 Kept::OfHost { seq, host, line } => {
                     let reader = if all { &Caller::Administrator } else { caller };
-                    of_host(seq, &host, &line, reader)
+                    let told = match reader {
+                        Caller::Person(name, _) => known.is_since(name, seq),
+                        Caller::Administrator | Caller::Stranger(_) => true,
+                    };
+                    told.then(|| of_host(seq, &host, &line, reader)).flatten()
                 }
             })
             .collect()
@@ -199,11 +203,14 @@ fn is_alarm(kept: &Kept) -> bool {
     matches!(kept, Kept::Own(entry) if matches!(entry.event, Event::Alarm { .. }))
 }
 
-/// True where the caller may see it: an event about a request or grant like that request itself, one about a user like that user.
-fn concerns(known: &Known, policy: &Policy, caller: &Caller, event: &Event) -> bool {
+/// True where the caller may see it: an event about a request or grant like that request itself, one about a user like that user, unless
+/// that was somebody of before with the same name.
+fn concerns(known: &Known, policy: &Policy, caller: &Caller, entry: &Entry) -> bool {
     let Caller::Person(name, _) = caller else {
         return *caller == Caller::Administrator;
     };
+    let event = &entry.event;
+    let is_he = |user: &Principal| user == name && known.is_since(name, entry.seq);
     let of_grant = event
         .grant()
         .and_then(|grant| known.grant(grant))
@@ -217,15 +224,16 @@ fn concerns(known: &Known, policy: &Policy, caller: &Caller, event: &Event) -> b
         Event::Alarm { alarm, .. } if alarm.is_for_everybody() => {
             known.directory.user(name).is_some()
         }
-        Event::UserSet(user) => user.name == *name,
+        Event::UserSet(user) => is_he(&user.name),
         Event::Locked { principal, .. }
         | Event::Unlocked { principal }
         | Event::UserRemoved {
             name: principal, ..
-        } => principal == name,
-        event if event.user_token().is_some_and(|(_, user)| user == name) => true,
-        _ => request
-            .is_some_and(|request| may_see(policy, caller, known.directory.user(name), request)),
+        } => is_he(principal),
+        event if event.user_token().is_some_and(|(_, user)| is_he(user)) => true,
+        _ => request.is_some_and(|request| {
+            may_see(policy, known, caller, known.directory.user(name), request)
+        }),
     }
 }
 

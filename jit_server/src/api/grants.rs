@@ -101,7 +101,7 @@ pub(super) async fn list(
         let seen = wanted.filter_map(|grant| {
             let request = state
                 .request(&grant.request)
-                .filter(|request| may_see(&policy, &caller, user, request))?;
+                .filter(|request| may_see(&policy, state, &caller, user, request))?;
             Some(view(grant, request, now))
         });
         Page::of(&uri, limit, seen, |grant| &grant.id)
@@ -236,7 +236,7 @@ pub(super) fn seen(server: &Server, caller: &Caller, id: &GrantId) -> Result<Gra
         let grant = state.grant(id)?;
         let request = state
             .request(&grant.request)
-            .filter(|request| may_see(&policy, caller, user, request))?;
+            .filter(|request| may_see(&policy, state, caller, user, request))?;
         Some(view(grant, request, now))
     });
     found.ok_or_else(|| Problem::missing(format!("there is no grant {id}")).code("no-grant"))

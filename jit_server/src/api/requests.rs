@@ -11,7 +11,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use jiff::Timestamp;
-use jit_grant::{HostName, Principal, RequestId, RoleName};
+use jit_grant::{HostName, RequestId, RoleName};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
@@ -19,7 +19,7 @@ use super::Problem;
 use super::caller::Caller;
 use super::input::{self, Parameters};
 use super::page::{self, Page, older_than};
-use crate::event::{Actor, UserSet};
+use crate::event::UserSet;
 use crate::label::Labelled;
 use crate::origin::Origin;
 use crate::policy::Policy;
@@ -176,7 +176,7 @@ pub(super) async fn list(
     Ok(server.look(|state| {
         let user = person.and_then(|name| state.directory.user(name));
         let fits = |request: &&Request| {
-            may_see(&policy, &caller, user, request)
+            may_see(&policy, state, &caller, user, request)
                 && wanted.is_none_or(|wanted| view::state_at(request, now) == wanted)
                 && (!which.to_review
                     || user.is_some_and(|user| review::is_for(&policy, user, request)))
@@ -313,15 +313,17 @@ pub(super) fn seen(
         let user = person.and_then(|name| state.directory.user(name));
         let request = state
             .request(id)
-            .filter(|request| may_see(&policy, caller, user, request))?;
+            .filter(|request| may_see(&policy, state, caller, user, request))?;
         Some(RequestView::whole(request, &policy, state, now))
     });
     found.ok_or_else(|| Problem::missing(format!("there is no request {id}")).code("no-request"))
 }
 
-/// Administrators see all; people see their own, what they have decided, and what they may approve or review.
+/// Administrators see all; people see their own, what they have decided, and what they may approve or review. What somebody asked or
+/// decided who was removed is not that of whoever has his name now.
 pub(super) fn may_see(
     policy: &Policy,
+    state: &Known,
     caller: &Caller,
     user: Option<&UserSet>,
     request: &Request,
@@ -329,20 +331,12 @@ pub(super) fn may_see(
     match (caller, user) {
         (Caller::Administrator, _) => true,
         (Caller::Person(name, _), Some(user)) => {
-            request.asked.principal == *name
-                || has_decided(name, request)
+            state.is_own(name, request)
+                || state.has_decided(name, request)
                 || policy.oversees(user, &request.asked.role)
         }
         _ => false,
     }
-}
-
-fn has_decided(name: &Principal, request: &Request) -> bool {
-    request.approvals.iter().any(|given| given.by == *name)
-        || request
-            .denied
-            .as_ref()
-            .is_some_and(|said| said.by == Actor::Principal(name.clone()))
 }
 
 /// True where `user` could approve the stage that is due now.

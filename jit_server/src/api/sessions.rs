@@ -41,7 +41,10 @@ pub(super) async fn list(
     grants::seen(&server, &caller, &id)?;
     let is_his = match caller.person()? {
         None => true,
-        Some(name) => server.look(|state| state.grant(&id).is_some_and(|of| of.principal == *name)),
+        Some(name) => server.look(|state| {
+            let request = state.grant(&id).and_then(|of| state.request(&of.request));
+            request.is_some_and(|request| state.is_own(name, request))
+        }),
     };
     if !is_his {
         return Ok(Json(Sessions {

@@ -3,6 +3,7 @@
 mod calls;
 mod changes;
 mod grants;
+mod names;
 mod numbers;
 mod requests;
 mod reviews;
@@ -24,6 +25,7 @@ use crate::text::Reason;
 use crate::user_token::{End, UserTokens};
 
 use changes::Changes;
+use names::Since;
 use numbers::Numbers;
 
 pub use calls::{Calls, DoneOnce};
@@ -65,6 +67,8 @@ pub struct State {
     /// The highest version that the record says it needs. 0: it says nothing.
     record_version: u32,
     changes: Changes,
+    /// By the names of all who are or were users.
+    since: BTreeMap<Principal, Since>,
     /// The policy in force, where the record has its text.
     policy: Option<PolicyOnRecord>,
 }

@@ -42,6 +42,7 @@ impl State {
         // Of before there were several, records are taken as they are.
         let several = [before, Some(user)].into_iter().flatten();
         let several = several.into_iter().any(|user| !user.logins.is_empty());
+        self.name_taken(&user.name, entry);
         self.directory.set_user(user.clone());
         let his = self.live_grants(entry.at);
         let his = his.filter(|grant| {
