@@ -16,11 +16,11 @@ use crate::text::{Reason, Ticket};
 
 /// Undecided requests of one principal at most.
 pub(super) const MOST_OPEN: usize = 20;
-/// Requests of one principal within a day at most.
+/// Requests of one principal within a day at most, and extensions that nobody approves.
 pub(super) const MOST_A_DAY: usize = 1_000;
 /// Hosts of one request at most.
 pub(super) const MOST_HOSTS: usize = 64;
-const ONE_DAY: SignedDuration = SignedDuration::from_hours(24);
+pub(super) const ONE_DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// What of an ask the rules are about.
 #[derive(Debug, Clone, Copy)]
@@ -267,6 +267,11 @@ impl<'a> Desk<'a> {
         if open >= MOST_OPEN && matches!(role.approval, Approval::Stages(_)) {
             return Err(WorkflowError::TooManyOpen(open));
         }
+        self.check_few_today(user)
+    }
+
+    /// No more within a day than a record should have of one person.
+    pub(super) fn check_few_today(&self, user: &UserSet) -> Result<(), WorkflowError> {
         let today = self.of_today(&user.name);
         if today >= MOST_A_DAY {
             return Err(WorkflowError::TooManyToday(today));
@@ -280,11 +285,13 @@ impl<'a> Desk<'a> {
         open.filter(|open| self.is_undecided(open)).count()
     }
 
-    /// How many requests `name` has made within a day.
+    /// How many requests `name` has made within a day, with the extensions that were no requests.
     pub(super) fn of_today(&self, name: &Principal) -> usize {
         let all = self.state.requests_of(name).rev();
-        all.take_while(|request| self.is_of_today(request.asked_at))
-            .count()
+        let requests = all.take_while(|request| self.is_of_today(request.asked_at));
+        let extensions = self.state.extensions_of(name);
+        let extensions = extensions.filter(|at| self.is_of_today(*at));
+        requests.count() + extensions.count()
     }
 
     fn is_of_today(&self, at: Timestamp) -> bool {

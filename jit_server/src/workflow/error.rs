@@ -134,8 +134,8 @@ pub enum WorkflowError {
     /// Too many undecided requests.
     #[error("you have {0} undecided requests; wait for some of them or withdraw them")]
     TooManyOpen(usize),
-    /// Too many requests in a day.
-    #[error("you have made {0} requests within a day, which is as many as may be")]
+    /// Too many requests and extensions in a day.
+    #[error("you have made {0} requests and extensions within a day, which is as many as may be")]
     TooManyToday(usize),
     /// Too many hosts in one request.
     #[error("a request may be for {0} hosts at most; name some of them with --host or --where")]

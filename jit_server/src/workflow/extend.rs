@@ -35,6 +35,7 @@ impl<'a> Desk<'a> {
         };
         rule.check_stated(&grant.role, &stated)?;
         if extension.without_approval {
+            self.check_few_today(user)?;
             return Ok(vec![self.extended(grant, for_seconds, reason, None)]);
         }
         let hosts = BTreeSet::from([grant.host.clone()]);

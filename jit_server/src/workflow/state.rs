@@ -10,7 +10,7 @@ mod reviews;
 mod service;
 mod taken;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::Timestamp;
 use jit_grant::{GrantId, HostId, HostName, Login, Principal, RequestId};
@@ -56,6 +56,8 @@ pub struct State {
     pending_for: Numbers<Login>,
     pending_of: Numbers<Principal>,
     requests_of: Numbers<Principal>,
+    /// When each had grants last longer without a request, within a day before the last time.
+    extensions_of: BTreeMap<Principal, VecDeque<Timestamp>>,
     /// Requests of break-glass roles whose use nobody has reviewed.
     unreviewed: BTreeSet<u64>,
     locks: BTreeMap<Principal, Said>,

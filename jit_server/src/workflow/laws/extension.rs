@@ -146,3 +146,26 @@ fn a_grant_that_one_clock_took_for_over_and_another_extended_is_live_again_and_e
     let grant = history.state.grant(&grant_id(1)).unwrap();
     assert_eq!(grant.state(ahead), GrantState::Revoked);
 }
+
+#[test]
+fn nobody_extends_by_the_second_without_end_and_the_next_day_nothing_is_left_of_it() {
+    let mut history = granted("one");
+    for _ in 1..1_000 {
+        history.wants(begin(), 0, extend(1, 1)).unwrap();
+    }
+    let late = Err(WorkflowError::TooManyToday(1_000));
+    assert_eq!(history.wants(begin(), 0, extend(1, 1)), late);
+    assert_eq!(history.wants(begin(), 0, ask("one", 600)), late);
+    let grants = history.entries.len();
+    history.wants(begin(), 4, ask("one", 600)).unwrap();
+    assert_eq!(history.entries.len(), grants + 1, "others are free");
+    let tomorrow = after(begin(), 24 * 3_600);
+    history.wants(tomorrow, 0, ask("one", 600)).unwrap();
+    history.wants(tomorrow, 1, approve(3, None)).unwrap();
+    let grant = history.state.live_grants(tomorrow).next().unwrap();
+    let again = grant.id.as_str().trim_start_matches('g').parse().unwrap();
+    history.wants(tomorrow, 0, extend(again, 1)).unwrap();
+    let alice = "alice".parse().unwrap();
+    let kept = history.state.extensions_of(&alice).count();
+    assert_eq!(kept, 1, "no more is kept than is counted");
+}

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use jit_grant::{GrantId, HostName, Limits, Login, Principal, RequestId, RoleName};
 use serde::Serialize;
 
+use super::super::asking::ONE_DAY;
 use super::{RequestState, State, number};
 use crate::event::{Actor, Entry, Extended};
 use crate::text::Reason;
@@ -119,13 +120,37 @@ impl State {
         let of = grant.request.clone();
         self.unended.insert(number);
         self.unended_on.add(&grant.host, number);
+        let principal = grant.principal.clone();
         self.note(&of, entry);
+        if extended.request.is_none() {
+            self.extended_at_once(principal, entry.at);
+        }
         if let Some(id) = &extended.request {
             if let Some(request) = self.pending_mut(id) {
                 request.grants.push(extended.grant.clone());
             }
             self.close(id, RequestState::Approved, entry);
         }
+    }
+
+    /// Keeps those of a day: no more are counted.
+    fn extended_at_once(&mut self, principal: Principal, at: Timestamp) {
+        let times = self.extensions_of.entry(principal).or_default();
+        times.push_back(at);
+        while let Some(first) = times.front().copied()
+            && at.duration_since(first) >= ONE_DAY
+        {
+            times.pop_front();
+        }
+    }
+
+    /// When `principal` had grants last longer without a request; none of those are missing that were within a day before the last time.
+    pub fn extensions_of(&self, principal: &Principal) -> impl Iterator<Item = Timestamp> {
+        self.extensions_of
+            .get(principal)
+            .into_iter()
+            .flatten()
+            .copied()
     }
 
     pub(super) fn end(&mut self, id: &GrantId, reason: Option<&Reason>, entry: &Entry) {
