@@ -141,8 +141,7 @@ fn described(state: &State, grant: &Grant, request: &Request) -> jit_grant::Gran
             ticket: request.asked.ticket.as_ref().map(ToString::to_string),
         },
         approvals: request
-            .approvals
-            .iter()
+            .counted()
             .map(|given| Approval {
                 by: given.by.clone(),
                 at: given.at,

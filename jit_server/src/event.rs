@@ -33,7 +33,7 @@ pub use at_once::{AtOnce, Reviewed};
 pub use changes::{ChangeConfirmed, ChangeDenied, ChangeDone, ChangeProposed, WantedChange};
 pub use hosts::{HostEnrolled, TokenMade};
 pub use needs::RecordNeeds;
-pub use requests::{Approved, Denied, Extended, Granted, GrantedHost, Requested};
+pub use requests::{Approved, Counted, Denied, Extended, Granted, GrantedHost, Requested};
 pub use service::Service;
 pub use user::UserSet;
 pub use via::Via;

@@ -38,6 +38,7 @@ pub(super) struct GrantView {
     #[schema(value_type = String)]
     state: GrantState,
     ended: Option<EndedView>,
+    /// Those that counted when it was made; the request has all that were given.
     approvals: Vec<ApprovalView>,
     reason: String,
     ticket: Option<String>,
@@ -256,7 +257,7 @@ fn view(grant: &Grant, request: &Request, now: Timestamp) -> GrantView {
         extendable_until: grant.extendable_until,
         state: grant.state(now),
         ended: grant.ended.as_ref().map(EndedView::from),
-        approvals: request.approvals.iter().map(ApprovalView::from).collect(),
+        approvals: request.counted().map(ApprovalView::from).collect(),
         reason: request.asked.reason.to_string(),
         ticket: request.asked.ticket.as_ref().map(ToString::to_string),
         groups: grant.limits.groups.listed(),

@@ -97,6 +97,19 @@ pub struct Granted {
     pub limits: Limits,
     /// The policy in force.
     pub policy: String,
+    /// Whose approvals counted. None where nobody had to approve; in records of before this was kept none either, and all that were given
+    /// are taken to have counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counted: Vec<Counted>,
+}
+
+/// An approval that counted for a grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// Whose.
+    pub by: Principal,
+    /// For which stage, from 1.
+    pub stage: u32,
 }
 
 /// One grant: one host.

@@ -283,7 +283,10 @@ impl<'a> Desk<'a> {
         if progress.is_done() {
             let shortest = progress.shortest().unwrap_or(wanted);
             events.push(match &request.asked.extends {
-                None => Event::Granted(self.grant(&request.asked, rule, shortest)?),
+                None => Event::Granted(Granted {
+                    counted: progress.counted(),
+                    ..self.grant(&request.asked, rule, shortest)?
+                }),
                 Some(grant) => self.extension_approved(request, grant, shortest)?,
             });
         }
@@ -382,6 +385,7 @@ impl<'a> Desk<'a> {
             at_once: None,
             limits: rule.limits.clone(),
             policy: self.policy.hash.clone(),
+            counted: Vec::new(),
         })
     }
 

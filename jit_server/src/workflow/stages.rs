@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use jit_grant::Principal;
 
 use super::{Given, Request, State, WorkflowError};
-use crate::event::UserSet;
+use crate::event::{Counted, UserSet};
 use crate::policy::{PolicyRefusal, Stage};
 
 /// What of a request's approvals counts, and which stage is due.
@@ -85,6 +85,16 @@ impl<'a> Progress<'a> {
     #[must_use]
     pub fn shortest(&self) -> Option<u32> {
         self.counted.iter().map(|given| given.for_seconds).min()
+    }
+
+    /// The approvals which count, as the record names them.
+    #[must_use]
+    pub fn counted(&self) -> Vec<Counted> {
+        let counted = self.counted.iter().map(|given| Counted {
+            by: given.by.clone(),
+            stage: given.stage,
+        });
+        counted.collect()
     }
 
     /// Who has approved the stage with this number, from 0.

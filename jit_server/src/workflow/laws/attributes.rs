@@ -1,6 +1,7 @@
 //! What the policy asks of people beside who they are.
 
 use super::*;
+use crate::bundles::bundle;
 use crate::policy::PolicyRefusal;
 
 const ON_CALL: &str = r#"
@@ -64,6 +65,63 @@ fn whoever_is_off_call_by_then_approves_no_more_and_his_approval_counts_no_more(
     wants(PEOPLE.len(), again).unwrap();
     wants(1, approve(1, None)).unwrap();
     assert_eq!(history.state.grants().count(), 1);
+}
+
+#[test]
+fn a_grant_names_whose_approvals_counted_and_one_of_before_all_that_were_given() {
+    let (mut history, policy) = (History::new(), on_call());
+    everybody_on_call(&mut history, &policy);
+    let mut wants = |person, wanted| history.wants_under(&policy, begin(), person, wanted);
+    wants(0, ask("one", 600)).unwrap();
+    wants(2, approve(1, None)).unwrap();
+    wants(PEOPLE.len(), with("carol", "{}")).unwrap();
+    wants(1, approve(1, None)).unwrap();
+    wants(3, approve(1, None)).unwrap();
+    assert_eq!(approvers(&history), ["bob", "dave"]);
+
+    let mut written = serde_json::to_value(history.entries.last().unwrap()).unwrap();
+    written["event"].as_object_mut().unwrap().remove("counted");
+    let before = with_last(&history, serde_json::from_value(written).unwrap());
+    assert_eq!(approvers(&before), ["carol", "bob", "dave"]);
+}
+
+#[test]
+fn a_record_can_not_make_an_approval_count_that_nobody_gave() {
+    let (mut history, policy) = (History::new(), on_call());
+    everybody_on_call(&mut history, &policy);
+    for (person, wanted) in [
+        (0, ask("one", 600)),
+        (1, approve(1, None)),
+        (3, approve(1, None)),
+    ] {
+        history
+            .wants_under(&policy, begin(), person, wanted)
+            .unwrap();
+    }
+    let mut entry = history.entries.last().unwrap().clone();
+    let Event::Granted(granted) = &mut entry.event else {
+        panic!("two approvals are enough");
+    };
+    granted.counted[0].by = "carol".parse().unwrap();
+    assert_eq!(with_last(&history, entry).state.grants().count(), 0);
+}
+
+/// The same history but for its last entry, which is this one.
+fn with_last(history: &History, last: Entry) -> History {
+    let mut other = History::default();
+    let (_, before) = history.entries.split_last().unwrap();
+    for entry in before.iter().chain([&last]) {
+        other.happened(entry.at, &entry.actor, entry.event.clone());
+    }
+    other
+}
+
+/// Who is named to the host as having approved the grant there.
+fn approvers(history: &History) -> Vec<String> {
+    let host = history.state.directory.host(&"web-1".parse().unwrap());
+    let told = bundle(&history.state, host.unwrap(), 1, begin());
+    let approvals = told.grants[0].approvals.iter();
+    approvals.map(|given| given.by.to_string()).collect()
 }
 
 #[test]

@@ -293,6 +293,7 @@ fn a_forged_record_opens_no_login_that_its_user_has_not() {
             at_once: None,
             limits: jit_grant::Limits::default(),
             policy: String::new(),
+            counted: Vec::new(),
         })
     };
     for (number, logins, live) in [(1, r#"{"web-1":"postgres"}"#, 0), (2, "{}", 1)] {

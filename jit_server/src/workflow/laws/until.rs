@@ -253,6 +253,7 @@ fn a_forged_record_opens_nothing_past_the_end_of_a_user() {
             at_once: None,
             limits: jit_grant::Limits::default(),
             policy: String::new(),
+            counted: Vec::new(),
         })
     };
     let approved = |request, by: &str| {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::super::span;
 use super::{Grant, Review, Said, State, number, step};
-use crate::event::{Actor, Approved, AtOnce, Denied, Entry, Granted, Requested};
+use crate::event::{Actor, Approved, AtOnce, Counted, Denied, Entry, Granted, Requested};
 use crate::text::Comment;
 
 /// Where a request stands.
@@ -36,6 +36,8 @@ pub struct Request {
     pub state: RequestState,
     /// The approvals so far.
     pub approvals: Vec<Given>,
+    /// Which of them its grants were made for. Empty: there are none yet, nobody had to approve, or the record does not say.
+    counted: Vec<Counted>,
     /// Why nobody had to approve. None: somebody has to, or had to.
     pub at_once: Option<AtOnce>,
     /// The review of its use. None: its role is no break-glass role, or it was not granted.
@@ -82,12 +84,34 @@ impl Request {
             return false;
         }
         if granted.at_once.is_none() {
-            return !self.approvals.is_empty();
+            return !self.approvals.is_empty() && self.has_all(&granted.counted);
         }
-        entry.actor == Actor::Server
+        granted.counted.is_empty()
+            && entry.actor == Actor::Server
             && entry.at == self.asked_at
             && granted.policy == self.asked.policy
             && self.approvals.is_empty()
+    }
+
+    /// The approvals that its grants were made for: all that were given where the record does not say which.
+    pub fn counted(&self) -> impl Iterator<Item = &Given> {
+        let all = self.approvals.iter();
+        all.filter(|given| {
+            self.counted.is_empty() || self.counted.iter().any(|counted| given.is(counted))
+        })
+    }
+
+    /// True where each of `counted` was given.
+    fn has_all(&self, counted: &[Counted]) -> bool {
+        counted
+            .iter()
+            .all(|counted| self.approvals.iter().any(|given| given.is(counted)))
+    }
+}
+
+impl Given {
+    fn is(&self, counted: &Counted) -> bool {
+        self.by == counted.by && self.stage == counted.stage
     }
 }
 
@@ -104,6 +128,7 @@ impl State {
             asked_at: entry.at,
             state: RequestState::Pending,
             approvals: Vec::new(),
+            counted: Vec::new(),
             at_once: None,
             review: None,
             denied: None,
@@ -166,6 +191,7 @@ impl State {
             return;
         }
         request.at_once.clone_from(&granted.at_once);
+        request.counted.clone_from(&granted.counted);
         request.review = Review::due(granted);
         let to_review = request.review.as_ref();
         let to_review = to_review.and_then(|_| number(granted.request.as_str()));
