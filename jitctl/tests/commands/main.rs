@@ -5,6 +5,7 @@
     reason = "a test that can't go on says why"
 )]
 
+mod approval;
 mod audit;
 mod changes;
 mod documents;
