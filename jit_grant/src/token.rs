@@ -200,6 +200,9 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// Bytes that one event of the chain has at most, as a line. No host writes a longer one, and no server takes one.
+    pub const LINE_BYTES: usize = 8 * 1024;
+
     /// The signed form.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ use crate::event::{Actor, Entry, Event, RecordNeeds};
 use crate::mark::Mark;
 use crate::policy::PolicyFile;
 use crate::signer::Signer;
-use crate::store::{Kept, Loaded, Place, Store};
+use crate::store::{Kept, Loaded, Part, Place, Store};
 use crate::streams::Streams;
 use crate::workflow::{self, Command, State};
 
@@ -216,11 +216,11 @@ impl Server {
         self.store.close().await;
     }
 
-    /// At most `limit` of the record after `seq`.
+    /// At most `limit` of the record after `seq`, and no more than one answer is to have.
     ///
     /// # Errors
     /// Where the record can't be read.
-    pub async fn record(&self, after: u64, limit: u32) -> Result<Vec<Kept>, Error> {
+    pub async fn record(&self, after: u64, limit: u32) -> Result<Part<Kept>, Error> {
         Ok(self.store.record(after, limit).await?)
     }
 
@@ -232,10 +232,10 @@ impl Server {
         &self,
         grant: &jit_grant::GrantId,
         limit: u32,
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<Part<String>, Error> {
         match self.look(|state| Some(state.grant(grant)?.host.clone())) {
             Some(host) => Ok(self.store.left_behind(&host, grant, limit).await?),
-            None => Ok(Vec::new()),
+            None => Ok(Part::none()),
         }
     }
 

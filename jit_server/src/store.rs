@@ -2,6 +2,7 @@
 
 mod answers;
 mod id;
+mod part;
 mod piece;
 mod postgres;
 mod rows;
@@ -19,6 +20,7 @@ use crate::once::Digest;
 
 pub use answers::{Answered, CallAnswer};
 pub use id::{Id, NotAnId};
+pub use part::Part;
 pub use piece::Piece;
 pub use postgres::{Address, AddressError, PostgresStore};
 pub use sqlite::SqliteStore;
@@ -233,25 +235,26 @@ pub trait Store: Send + Sync + 'static {
         host: &'a HostId,
     ) -> BoxFuture<'a, Result<Option<HostHead>, StoreError>>;
 
-    /// Lines of the kind `elevation.residue` that this host wrote and that name this grant: the oldest, at most `limit`.
+    /// Lines of the kind `elevation.residue` that this host wrote and that name this grant: the oldest, at most `limit`, and no
+    /// more than a few megabytes of them.
     fn left_behind<'a>(
         &'a self,
         host: &'a HostName,
         grant: &'a GrantId,
         limit: u32,
-    ) -> BoxFuture<'a, Result<Vec<String>, StoreError>>;
+    ) -> BoxFuture<'a, Result<Part<String>, StoreError>>;
 
     /// Lines of this host about how logins, elevations and jobs began and ended that this grant held open at one of the two: the newest, at
-    /// most `limit`, the newest first.
+    /// most `limit`, the newest first, and no more than a few megabytes of them.
     fn sessions_of<'a>(
         &'a self,
         host: &'a HostName,
         grant: &'a GrantId,
         limit: u32,
-    ) -> BoxFuture<'a, Result<Vec<Kept>, StoreError>>;
+    ) -> BoxFuture<'a, Result<Part<Kept>, StoreError>>;
 
-    /// At most `limit` of the record after `seq`, in order.
-    fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>>;
+    /// At most `limit` of the record after `seq`, in order, and no more than a few megabytes of it.
+    fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Part<Kept>, StoreError>>;
 
     /// Some of the record after `seq` as another store takes it in, in order, and no more than a few megabytes of it. None: there is no more.
     fn pieces(&self, after: u64) -> BoxFuture<'_, Result<Vec<Piece>, StoreError>>;

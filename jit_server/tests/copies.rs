@@ -69,7 +69,7 @@ async fn pieces(store: &dyn Store) -> Result<Vec<Piece>, StoreError> {
 
 /// All that a store has.
 async fn all(store: &dyn Store) -> Result<(Vec<Kept>, Vec<String>), StoreError> {
-    let record = store.record(0, u32::MAX / 2).await?;
+    let record = store.record(0, u32::MAX / 2).await?.found;
     let pieces = pieces(store).await?;
     let mut rest: Vec<_> = pieces.iter().map(|piece| format!("{piece:?}")).collect();
     let mut revisions = store.revisions().await?;

@@ -101,7 +101,7 @@ async fn an_alarm_that_can_not_be_kept_is_raised_again() {
     let refused = keep(vec![lost.clone()], "forged").await.unwrap_err();
     assert!(matches!(refused, Error::Chain { .. }), "{refused}");
     let record = server.record(0, 100).await.unwrap();
-    let alarms = record.iter().filter_map(|kept| match kept {
+    let alarms = record.found.iter().filter_map(|kept| match kept {
         Kept::Own(entry) => match &entry.event {
             Event::Alarm { alarm, .. } => Some(alarm.cause()),
             _ => None,

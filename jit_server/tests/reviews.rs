@@ -68,7 +68,7 @@ fn actor(name: &str) -> Actor {
 /// The alarms on record that are about requests, by cause and request.
 async fn alarms(server: &Server) -> Vec<(&'static str, String)> {
     let kept = server.record(0, 1_000).await.unwrap();
-    let entries = kept.into_iter().filter_map(|kept| match kept {
+    let entries = kept.found.into_iter().filter_map(|kept| match kept {
         Kept::Own(entry) => Some(entry),
         Kept::OfHost { .. } => None,
     });

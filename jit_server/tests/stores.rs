@@ -118,6 +118,7 @@ on_each! {
     what_was_left_behind_is_found_by_host_and_grant
     a_record_takes_another_ones_name_before_it_has_begun_and_not_after
     an_answer_is_kept_for_a_day_for_one_call_and_the_newest_few_thousand_are
+    of_long_lines_fewer_are_read_at_a_time_and_none_is_passed_over
 }
 
 fn entry(seq: u64) -> Entry {
@@ -279,7 +280,7 @@ async fn hosts_lines_share_the_numbers_and_are_kept_as_written(fresh: Fresh) {
     let head = store.host_head(&host("0")).await.unwrap().unwrap();
     assert_eq!(head.host_seq, 2);
     assert_eq!(store.host_head(&host("1")).await.unwrap(), None);
-    let record = store.record(1, 2).await.unwrap();
+    let record = store.record(1, 2).await.unwrap().found;
     let of_host = |seq: u64, line: &HostLine| Kept::OfHost {
         seq,
         host: "web1".parse().unwrap(),
@@ -287,7 +288,7 @@ async fn hosts_lines_share_the_numbers_and_are_kept_as_written(fresh: Fresh) {
     };
     assert_eq!(record, [of_host(2, &sent.lines[0]), of_host(3, &odd)]);
     assert_eq!(
-        store.record(3, 9).await.unwrap(),
+        store.record(3, 9).await.unwrap().found,
         [Kept::Own(Box::new(entry(4)))]
     );
     assert!(
@@ -317,14 +318,14 @@ async fn what_was_open_under_a_grant_is_found_to_its_end_also_where_another_carr
     .await;
     for grant in ["g1", "g2", "g4"] {
         let (host, grant) = ("web1".parse().unwrap(), grant.parse().unwrap());
-        let found = store.sessions_of(&host, &grant, 10).await.unwrap();
+        let found = store.sessions_of(&host, &grant, 10).await.unwrap().found;
         let of_host = |seq: u64, line: usize| Kept::OfHost {
             seq,
             host: host.clone(),
             line: lines[line].clone(),
         };
         assert_eq!(found, [of_host(7, 6), of_host(6, 5), of_host(1, 0)]);
-        let newest = store.sessions_of(&host, &grant, 1).await.unwrap();
+        let newest = store.sessions_of(&host, &grant, 1).await.unwrap().found;
         assert_eq!(newest, [of_host(7, 6)]);
     }
 }
@@ -342,10 +343,52 @@ async fn what_was_left_behind_is_found_by_host_and_grant(fresh: Fresh) {
     )
     .await;
     let (host, grant) = ("web1".parse().unwrap(), "g1".parse().unwrap());
-    let found = store.left_behind(&host, &grant, 10).await.unwrap();
+    let found = store.left_behind(&host, &grant, 10).await.unwrap().found;
     assert_eq!(found, [lines[0].clone(), lines[3].clone()]);
-    let oldest = store.left_behind(&host, &grant, 1).await.unwrap();
+    let oldest = store.left_behind(&host, &grant, 1).await.unwrap().found;
     assert_eq!(oldest, [lines[0].clone()]);
+}
+
+async fn of_long_lines_fewer_are_read_at_a_time_and_none_is_passed_over(fresh: Fresh) {
+    const LONG: usize = 250 << 10;
+    const MANY: usize = 60;
+    let store = fresh.open().await;
+    let long = |seq: u64| {
+        let kind = ["session.opened", "elevation.residue"][seq as usize % 2];
+        let short = line(seq, kind, "one", "g1");
+        let line = format!("{}{}", short.line, " ".repeat(LONG - short.line.len()));
+        HostLine { line, ..short }
+    };
+    let lines: Vec<_> = (1..=MANY as u64).map(long).collect();
+    // As many at a time as fit a call.
+    let mut place = at(0, 0);
+    for line in &lines {
+        let one = batch("0", "web1", std::slice::from_ref(line));
+        place = store.append_host_lines(place, &one).await.unwrap();
+    }
+    let (mut read, mut after) = (Vec::new(), 0);
+    loop {
+        let part = store.record(after, 1_000).await.unwrap();
+        assert!(part.found.len() * LONG < 4 << 20, "{}", part.found.len());
+        for kept in part.found {
+            let Kept::OfHost { seq, line, .. } = kept else {
+                panic!("{kept:?}")
+            };
+            after = seq;
+            read.push(line);
+        }
+        if !part.cut {
+            break;
+        }
+    }
+    assert!(read.iter().eq(lines.iter().map(|line| &line.line)));
+    assert!(!store.record(0, 3).await.unwrap().cut, "as was asked for");
+    let (host, grant) = ("web1".parse().unwrap(), "g1".parse().unwrap());
+    let sessions = store.sessions_of(&host, &grant, 1_000).await.unwrap();
+    assert!(sessions.cut && sessions.found.len() * LONG < 4 << 20);
+    let left = store.left_behind(&host, &grant, 1_000).await.unwrap();
+    assert!(left.cut && left.found.len() * LONG < 4 << 20);
+    assert_eq!(left.found[0], lines[0].line);
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use super::requests::may_see;
 use crate::event::{Entry, Event, Via};
 use crate::policy::Policy;
 use crate::server::Server;
-use crate::store::Kept;
+use crate::store::{Kept, Part};
 use crate::workflow::State as Known;
 
 /// Events looked at for one answer at most.
@@ -33,7 +33,7 @@ pub(super) struct Page {
     /// Only events after this one.
     #[serde(default)]
     after: u64,
-    /// Look at no more than so many; at most 1000.
+    /// Look at no more than so many; at most 1000, and at fewer where they are large.
     #[serde(default = "most")]
     limit: u32,
     /// Where there is nothing yet, wait for so many seconds until there is; at most 60.
@@ -143,7 +143,7 @@ async fn read(
     limit: u32,
 ) -> Result<(Record, u64), Problem> {
     // The policy after it: whoever may no more by then is told nothing.
-    let kept = server.record(after, limit).await?;
+    let Part { found: kept, cut } = server.record(after, limit).await?;
     let policy = server.policy();
     let now = server.now();
     let all = server.look(|known| may_read_all(known, &policy, caller, now));
@@ -154,7 +154,7 @@ async fn read(
         .code("may-not-audit"));
     }
     let last = kept.last().map_or(after, seq);
-    let full = u32::try_from(kept.len()).is_ok_and(|count| count >= limit);
+    let full = cut || u32::try_from(kept.len()).is_ok_and(|count| count >= limit);
     let events = server.look(|known| {
         let wanted = |kept: &Kept| !page.alarms || is_alarm(kept);
         kept.into_iter()

@@ -83,7 +83,9 @@ pub(super) async fn show(
     let id = input::id::<GrantId>(id)?;
     grants::seen(&server, &caller, &id)?;
     let lines = server.left_behind(&id, MOST_LINES).await?;
-    Ok(Json(read(&lines)))
+    let mut all = read(&lines.found);
+    all.complete &= !lines.cut;
+    Ok(Json(all))
 }
 
 fn read(lines: &[String]) -> LeftBehind {

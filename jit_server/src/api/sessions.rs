@@ -13,7 +13,7 @@ use super::audit::{EventView, of_host};
 use super::caller::Caller;
 use super::{grants, input};
 use crate::server::Server;
-use crate::store::Kept;
+use crate::store::{Kept, Part};
 
 /// Lines of a host in one answer at most, the newest.
 const MOST_LINES: u32 = 500;
@@ -52,8 +52,12 @@ pub(super) async fn list(
             complete: true,
         }));
     }
-    let mut lines = server.sessions_of(&id, MOST_LINES + 1).await?;
-    let complete = lines.len() <= MOST_LINES as usize;
+    let found = server.sessions_of(&id, MOST_LINES + 1).await?;
+    let Part {
+        found: mut lines,
+        cut,
+    } = found;
+    let complete = !cut && lines.len() <= MOST_LINES as usize;
     lines.truncate(MOST_LINES as usize);
     let events = lines.iter().rev().filter_map(|kept| match kept {
         Kept::OfHost { seq, host, line } => of_host(*seq, host, line, &caller),

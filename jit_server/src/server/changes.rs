@@ -87,7 +87,7 @@ impl Server {
     /// The server's own event with this number.
     async fn event(&self, seq: u64) -> Result<Option<Event>, Error> {
         let kept = self.record(seq.saturating_sub(1), 1).await?;
-        Ok(kept.into_iter().find_map(|kept| match kept {
+        Ok(kept.found.into_iter().find_map(|kept| match kept {
             Kept::Own(entry) if entry.seq == seq => Some(entry.event),
             _ => None,
         }))

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{Server, Writer};
 use crate::alarm::Alarm;
 use crate::error::Error;
-use crate::store::{HostHead, HostLine, HostLines, Kept};
+use crate::store::{HostHead, HostLine, HostLines, Kept, Part};
 use crate::text::brief;
 
 /// The kind of a line that tells that lines before it are gone.
@@ -146,10 +146,10 @@ impl Server {
     ///
     /// # Errors
     /// Where the record can't be read.
-    pub async fn sessions_of(&self, grant: &GrantId, limit: u32) -> Result<Vec<Kept>, Error> {
+    pub async fn sessions_of(&self, grant: &GrantId, limit: u32) -> Result<Part<Kept>, Error> {
         match self.look(|state| Some(state.grant(grant)?.host.clone())) {
             Some(host) => Ok(self.store.sessions_of(&host, grant, limit).await?),
-            None => Ok(Vec::new()),
+            None => Ok(Part::none()),
         }
     }
 }
@@ -184,6 +184,11 @@ fn following(stored: Option<HostHead>, lines: Vec<String>) -> Result<Following, 
     };
     let mut new = Following::default();
     for line in lines {
+        if line.len() > Checkpoint::LINE_BYTES {
+            let (bytes, most) = (line.len(), Checkpoint::LINE_BYTES);
+            let why = format!("a line has {bytes} bytes, and no host writes more than {most}");
+            return Err(Refused::Other(why));
+        }
         let link: Link = serde_json::from_str(&line)
             .map_err(|error| Refused::Other(format!("a line can't be read: {error}")))?;
         let number = link.event.seq;
@@ -341,7 +346,7 @@ mod tests {
     fn what_is_told_of_a_refused_line_is_short_and_shows_as_itself() {
         let line = format!(
             r#"{{"event":{{"seq":"\u001b\u202e{}"}}}}"#,
-            "x".repeat(60_000)
+            "x".repeat(6_000)
         );
         let refused = following(None, vec![line]).unwrap_err();
         let (error, alarm) = refused.told(0);
@@ -351,6 +356,19 @@ mod tests {
         assert_eq!(why.chars().count(), 200, "{why}");
         assert!(!why.contains(['\u{1b}', '\u{202e}']), "{why:?}");
         assert!(why.contains("can't be read") && error.to_string().len() < 1_000);
+    }
+
+    #[test]
+    fn a_line_that_is_longer_than_hosts_write_is_refused() {
+        let line = |bytes: usize| {
+            let line = format!(r#"{{"event":{{"seq":1,"kind":""}},"prev":"{NO_LINE}"}}"#);
+            let kind = "x".repeat(bytes - line.len());
+            line.replace(r#""kind":"""#, &format!(r#""kind":"{kind}""#))
+        };
+        assert_eq!(new(None, &[line(Checkpoint::LINE_BYTES)]).len(), 1);
+        let refused = following(None, vec![line(Checkpoint::LINE_BYTES + 1)]);
+        let (_, alarm) = refused.unwrap_err().told(0);
+        assert!(matches!(alarm, Alarm::ChainRefused { .. }), "{alarm:?}");
     }
 
     #[test]

@@ -26,12 +26,12 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use super::piece;
-use super::rows::{entry, kept, parsed, revision, signed, unsigned};
+use super::rows::{entry, parsed, revision, signed, unsigned};
 use super::{
-    Answered, CallAnswer, HostHead, HostLines, Id, Kept, Loaded, Piece, Place, Store, StoreError,
-    Turn,
+    Answered, CallAnswer, HostHead, HostLines, Id, Kept, Loaded, Part, Piece, Place, Store,
+    StoreError, Turn,
 };
+use super::{part, piece};
 use crate::event::Entry;
 use crate::once::Digest;
 
@@ -276,16 +276,15 @@ impl Store for PostgresStore {
         host: &'a HostName,
         grant: &'a GrantId,
         limit: u32,
-    ) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Part<String>, StoreError>> {
         within(move || async move {
             let mut transaction = begin(&self.reading, For::Usual).await?;
-            let lines = scalar(LEFT_BEHIND)
+            let rows = sql(LEFT_BEHIND)
                 .bind(host.as_str())
                 .bind(grant.as_str())
                 .bind(i64::from(limit))
-                .fetch_all(&mut *transaction)
-                .await?;
-            Ok(lines)
+                .fetch(&mut *transaction);
+            part::part(rows, |row| part::line(row)).await
         })
     }
 
@@ -294,20 +293,19 @@ impl Store for PostgresStore {
         host: &'a HostName,
         grant: &'a GrantId,
         limit: u32,
-    ) -> BoxFuture<'a, Result<Vec<Kept>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Part<Kept>, StoreError>> {
         within(move || async move {
             let mut transaction = begin(&self.reading, For::Usual).await?;
             let rows = sql(SESSIONS_OF)
                 .bind(host.as_str())
                 .bind(grant.as_str())
                 .bind(i64::from(limit))
-                .fetch_all(&mut *transaction)
-                .await?;
-            rows.iter().map(kept).collect()
+                .fetch(&mut *transaction);
+            part::part(rows, |row| part::kept(row)).await
         })
     }
 
-    fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>> {
+    fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Part<Kept>, StoreError>> {
         within(move || async move {
             let both = "(SELECT seq, at, actor, body, NULL AS host, NULL AS line FROM event WHERE seq > $1 ORDER BY seq LIMIT $2) \
                         UNION ALL (SELECT seq, NULL, NULL, NULL, host, line FROM host_event WHERE seq > $1 ORDER BY seq LIMIT $2) \
@@ -316,9 +314,8 @@ impl Store for PostgresStore {
             let rows = sql(both)
                 .bind(signed(after)?)
                 .bind(i64::from(limit))
-                .fetch_all(&mut *transaction)
-                .await?;
-            rows.iter().map(kept).collect()
+                .fetch(&mut *transaction);
+            part::part(rows, |row| part::kept(row)).await
         })
     }
 

@@ -14,13 +14,13 @@ use sqlx::sqlite::{
 };
 use sqlx::{Row, Sqlite, Transaction};
 
-use super::piece;
-use super::rows::{self, entry, kept, parsed, revision, signed, unsigned};
+use super::rows::{self, entry, parsed, revision, signed, unsigned};
 use super::session_lines::SESSION_LINES;
 use super::{
-    Answered, CallAnswer, HostHead, HostLines, Id, Kept, Loaded, Piece, Place, Store, StoreError,
-    Turn,
+    Answered, CallAnswer, HostHead, HostLines, Id, Kept, Loaded, Part, Piece, Place, Store,
+    StoreError, Turn,
 };
+use super::{part, piece};
 use crate::event::Entry;
 use crate::once::Digest;
 
@@ -216,15 +216,14 @@ impl Store for SqliteStore {
         host: &'a HostName,
         grant: &'a GrantId,
         limit: u32,
-    ) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Part<String>, StoreError>> {
         Box::pin(async move {
-            let lines = sqlx::query_scalar(LEFT_BEHIND)
+            let rows = sqlx::query(LEFT_BEHIND)
                 .bind(host.as_str())
                 .bind(grant.as_str())
                 .bind(limit)
-                .fetch_all(&self.pool)
-                .await?;
-            Ok(lines)
+                .fetch(&self.pool);
+            part::part(rows, |row| part::line(row)).await
         })
     }
 
@@ -233,19 +232,18 @@ impl Store for SqliteStore {
         host: &'a HostName,
         grant: &'a GrantId,
         limit: u32,
-    ) -> BoxFuture<'a, Result<Vec<Kept>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Part<Kept>, StoreError>> {
         Box::pin(async move {
             let rows = sqlx::query(SESSIONS_OF.as_str())
                 .bind(host.as_str())
                 .bind(grant.as_str())
                 .bind(limit)
-                .fetch_all(&self.pool)
-                .await?;
-            rows.iter().map(kept).collect()
+                .fetch(&self.pool);
+            part::part(rows, |row| part::kept(row)).await
         })
     }
 
-    fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>> {
+    fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Part<Kept>, StoreError>> {
         Box::pin(async move {
             let both = "SELECT seq, at, actor, body, NULL AS host, NULL AS line FROM event WHERE seq > ?1 \
                         UNION ALL SELECT seq, NULL, NULL, NULL, host, line FROM host_event WHERE seq > ?1 \
@@ -253,9 +251,8 @@ impl Store for SqliteStore {
             let rows = sqlx::query(both)
                 .bind(signed(after)?)
                 .bind(limit)
-                .fetch_all(&self.pool)
-                .await?;
-            rows.iter().map(kept).collect()
+                .fetch(&self.pool);
+            part::part(rows, |row| part::kept(row)).await
         })
     }
 

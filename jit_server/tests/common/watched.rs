@@ -7,8 +7,8 @@ use jit_grant::{GrantId, HostId, HostName};
 use jit_server::event::Entry;
 use jit_server::once::Digest;
 use jit_server::store::{
-    Answered, CallAnswer, HostHead, HostLines, Id, Kept, Loaded, Piece, Place, SqliteStore, Store,
-    StoreError, Turn,
+    Answered, CallAnswer, HostHead, HostLines, Id, Kept, Loaded, Part, Piece, Place, SqliteStore,
+    Store, StoreError, Turn,
 };
 
 pub struct Watched {
@@ -85,7 +85,7 @@ impl Store for Watched {
         host: &'a HostName,
         grant: &'a GrantId,
         limit: u32,
-    ) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Part<String>, StoreError>> {
         self.store.left_behind(host, grant, limit)
     }
 
@@ -94,11 +94,11 @@ impl Store for Watched {
         host: &'a HostName,
         grant: &'a GrantId,
         limit: u32,
-    ) -> BoxFuture<'a, Result<Vec<Kept>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Part<Kept>, StoreError>> {
         self.store.sessions_of(host, grant, limit)
     }
 
-    fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>> {
+    fn record(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Part<Kept>, StoreError>> {
         self.store.record(after, limit)
     }
 

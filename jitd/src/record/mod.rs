@@ -24,7 +24,7 @@ pub(crate) use journal::DEV_LOG;
 use journal::Journal;
 
 /// A line of more bytes than this is not written; a note that it was too long is. Several must fit one reply to jitd-sync.
-pub const LINE_BYTES: usize = 8 * 1024;
+pub const LINE_BYTES: usize = jit_grant::Checkpoint::LINE_BYTES;
 
 /// How long after a write the chain is synced, so that a burst costs one sync.
 const SYNC_DELAY: Duration = Duration::from_millis(200);
