@@ -98,6 +98,9 @@ pub enum DocumentRefused {
         crate::token::HostToken::MAX_SECONDS
     )]
     Expired,
+    /// What a host says of itself, from longer ago than that is believed.
+    #[error("the host said it at {0}, too long ago: it was kept back, or is said again")]
+    OldState(Timestamp),
     /// A word that answers another question than ours.
     #[error("the word carries another nonce than the one asked with")]
     NotOurNonce,
@@ -128,7 +131,7 @@ impl DocumentRefused {
             Self::OtherAudience(_) => Code::OtherHost,
             Self::LowerRevision { .. } => Code::LowerRevision,
             Self::FromTheFuture(_) => Code::FromTheFuture,
-            Self::Expired => Code::TokenExpired,
+            Self::Expired | Self::OldState(_) => Code::TokenExpired,
             Self::NotOurNonce => Code::NotOurNonce,
             Self::NewerRevision { .. } => Code::NewerRevision,
         }

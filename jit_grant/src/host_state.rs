@@ -4,13 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::envelope::{DocumentRefused, Kind, NotSigned, Sealed, clean, seal, unparsable};
+use crate::envelope::{
+    DocumentRefused, Kind, NotSigned, SKEW_SECONDS, Sealed, check_not_from_the_future, clean, seal,
+    unparsable,
+};
 use crate::key::{PublicKey, SigningKey};
 use crate::name::{HostId, Nonce, Service};
-use crate::token::SERVER;
+use crate::token::{HostToken, SERVER};
 
 const HOST_STATE: Kind = Kind {
     typ: "jit-state+jwt",
@@ -132,6 +135,8 @@ impl HostState {
     const MAX_ENFORCES: usize = 64;
     /// Bytes of [`Self::version`].
     const MAX_VERSION: usize = 64;
+    /// Seconds that it is believed for. The host's token that it comes with counts for a little less.
+    const MAX_SECONDS: i64 = HostToken::MAX_SECONDS + SKEW_SECONDS;
 
     /// The signed form, by `host` at `now`, beside the question that has `nonce`.
     ///
@@ -157,17 +162,18 @@ impl HostState {
         seal(HOST_STATE, &claims, key)
     }
 
-    /// Believes `document` only if `key`, that of `host`, signed it for us beside the question that has `nonce`: so it is no older than
-    /// the question.
+    /// Believes `document` only if `key`, that of `host`, signed it for us beside the question that has `nonce`, not long before `now`. Gives
+    /// when it was signed, too: whoever carries it has questions of before as well, and can send one again with its state.
     ///
     /// # Errors
-    /// The first that applies, in the order size, UTF-8, JWS, algorithm and type, key, signature, audience, host, nonce, bounds.
+    /// The first that applies, in the order size, UTF-8, JWS, algorithm and type, key, signature, audience, host, nonce, time, bounds.
     pub fn verify(
         document: &[u8],
         host: &HostId,
         nonce: &Nonce,
         key: PublicKey,
-    ) -> Result<Self, DocumentRefused> {
+        now: Timestamp,
+    ) -> Result<(Self, Timestamp), DocumentRefused> {
         let sealed = Sealed::parse(HOST_STATE, document)?;
         if sealed.kid != key.kid() {
             return Err(DocumentRefused::UnknownKey(clean(&sealed.kid, 64)));
@@ -185,13 +191,17 @@ impl HostState {
         if claims.nonce != *nonce {
             return Err(DocumentRefused::NotOurNonce);
         }
+        check_not_from_the_future(claims.at, now)?;
+        if now.duration_since(claims.at) > SignedDuration::from_secs(Self::MAX_SECONDS) {
+            return Err(DocumentRefused::OldState(claims.at));
+        }
         let state = Self {
             version: claims.version,
             gates: claims.gates,
             enforces: claims.enforces,
         };
         state.check()?;
-        Ok(state)
+        Ok((state, claims.at))
     }
 
     fn check(&self) -> Result<(), DocumentRefused> {
@@ -245,9 +255,9 @@ mod tests {
         let now = "2026-11-27T12:00:00Z".parse().unwrap();
         let document = state.sign(&host('1'), &nonce('a'), now, &key).unwrap();
         let verify = |host, nonce, key: &SigningKey| {
-            HostState::verify(document.as_bytes(), &host, &nonce, key.public())
+            HostState::verify(document.as_bytes(), &host, &nonce, key.public(), now)
         };
-        assert_eq!(verify(host('1'), nonce('a'), &key), Ok(state));
+        assert_eq!(verify(host('1'), nonce('a'), &key), Ok((state, now)));
         assert!(matches!(
             verify(host('2'), nonce('a'), &key),
             Err(DocumentRefused::OtherAudience(_))
@@ -261,8 +271,32 @@ mod tests {
             Err(DocumentRefused::UnknownKey(_))
         ));
         let token = crate::HostToken::sign(&host('1'), &key, now).unwrap();
-        let token = HostState::verify(token.as_bytes(), &host('1'), &nonce('a'), key.public());
+        let token = HostState::verify(token.as_bytes(), &host('1'), &nonce('a'), key.public(), now);
         assert!(matches!(token, Err(DocumentRefused::WrongKind(_))));
+    }
+
+    #[test]
+    fn t8_a_state_is_believed_for_a_few_minutes_and_not_before_its_time() {
+        let key = SigningKey::generate().unwrap();
+        let state = HostState {
+            version: "0.1.0".to_owned(),
+            gates: Gates::new(),
+            enforces: BTreeSet::new(),
+        };
+        let at: Timestamp = "2026-11-27T12:00:00Z".parse().unwrap();
+        let document = state.sign(&host('1'), &nonce('a'), at, &key).unwrap();
+        let after = |seconds| {
+            let now = at + SignedDuration::from_secs(seconds);
+            let document = document.as_bytes();
+            HostState::verify(document, &host('1'), &nonce('a'), key.public(), now)
+        };
+        for seconds in [-60, 0, 360] {
+            assert_eq!(after(seconds), Ok((state.clone(), at)), "{seconds}");
+        }
+        assert_eq!(after(-61), Err(DocumentRefused::FromTheFuture(at)));
+        for seconds in [361, 86_400] {
+            assert_eq!(after(seconds), Err(DocumentRefused::OldState(at)));
+        }
     }
 
     #[test]
@@ -320,10 +354,9 @@ mod tests {
                 enforces: state.enforces,
             };
             let document = seal(HOST_STATE, &claims, &key).unwrap();
-            assert!(
-                HostState::verify(document.as_bytes(), &host('1'), &nonce('a'), key.public())
-                    .is_err()
-            );
+            let document = document.as_bytes();
+            let read = HostState::verify(document, &host('1'), &nonce('a'), key.public(), now);
+            assert!(matches!(read, Err(DocumentRefused::Unparsable(_))));
         }
     }
 

@@ -165,7 +165,14 @@ fn kinds() -> Vec<Kind> {
     grouped.grants[0].crit.push("groups".to_owned());
     vec![
         kind("state", &state, |document| {
-            HostState::verify(document.as_bytes(), &host(), &nonce(), key().public())
+            HostState::verify(
+                document.as_bytes(),
+                &host(),
+                &nonce(),
+                key().public(),
+                noon(),
+            )
+            .map(|(state, _)| state)
         }),
         kind("bundle", &bundle().sign(&key()).unwrap(), |document| {
             Bundle::verify(document.as_bytes(), &trusted(), &host(), 0, noon())
@@ -190,7 +197,14 @@ fn kinds() -> Vec<Kind> {
             Checkpoint::verify(document.as_bytes(), &host(), key().public())
         }),
         kind("state.enforces", &announcing, |document| {
-            HostState::verify(document.as_bytes(), &host(), &nonce(), key().public())
+            HostState::verify(
+                document.as_bytes(),
+                &host(),
+                &nonce(),
+                key().public(),
+                noon(),
+            )
+            .map(|(state, _)| state)
         }),
         kind(
             "bundle.single-use",

@@ -244,7 +244,11 @@ impl FromRequestParts<Arc<Server>> for HostCaller {
 /// A host, by a token of any age. The server's time never runs back, also where its wall clock was wrong for a moment: a host that
 /// did not hear of that makes tokens that are over already, and learns the time from nothing but a word.
 #[derive(Debug)]
-pub(super) struct HostAskingTheTime(pub(super) HostId);
+pub(super) struct HostAskingTheTime {
+    pub(super) host: HostId,
+    /// The token counts: what comes with it is the host's own word.
+    pub(super) counts: bool,
+}
 
 impl FromRequestParts<Arc<Server>> for HostAskingTheTime {
     type Rejection = Problem;
@@ -255,11 +259,13 @@ impl FromRequestParts<Arc<Server>> for HostAskingTheTime {
             HostToken::verify_of_any_age(shown, now, key_of)
         })?;
         // An old one may come from whoever found it.
-        if now < token.expires {
+        let counts = now < token.expires;
+        if counts {
             known(parts, &token.host)?;
             server.streams().saw(&token.host, now);
         }
-        Ok(Self(token.host))
+        let host = token.host;
+        Ok(Self { host, counts })
     }
 }
 

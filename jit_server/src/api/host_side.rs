@@ -228,7 +228,8 @@ pub(super) struct Question {
     /// jitd's nonce.
     #[schema(value_type = String)]
     nonce: Nonce,
-    /// `jit-state+jwt` with that nonce: how the host stands. Hosts of before send none.
+    /// `jit-state+jwt` with that nonce, newer than the one before: how the host stands. With a token that is over it is not heard. Hosts of
+    /// before send none.
     state: Option<String>,
 }
 
@@ -247,10 +248,12 @@ pub(super) struct WordView {
 ))]
 pub(super) async fn word(
     State(server): State<Arc<Server>>,
-    HostAskingTheTime(host): HostAskingTheTime,
+    HostAskingTheTime { host, counts }: HostAskingTheTime,
     input::Json(question): input::Json<Question>,
 ) -> Result<Json<WordView>, Problem> {
     let Question { nonce, state } = question;
+    // With a token that is over it is as if it said nothing: else whoever carries its words could keep to tokens of before.
+    let state = state.filter(|_| counts);
     let heard = server.hear_standing(&host, &nonce, state.as_deref());
     match timeout(RECORDING_TIME, heard).await {
         Ok(Ok(())) => {}
@@ -284,7 +287,7 @@ pub(super) struct Stored {
 #[utoipa::path(post, path = "/v1/host/events", tag = "hosts", request_body = Lines, responses(
     (status = 200, body = Stored),
     (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 409, body = Problem, content_type = "application/problem+json", description = "they do not follow line `seq`, the last stored"),
+    (status = 409, body = Problem, content_type = "application/problem+json", description = "they do not follow line `seq`, the last stored, or one is longer than 8 KiB"),
 ))]
 pub(super) async fn events(
     State(server): State<Arc<Server>>,

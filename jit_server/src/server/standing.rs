@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jit_grant::{GateChange, HostId, HostName, HostState, Nonce};
 use tokio::time::Instant;
 
@@ -26,6 +27,9 @@ pub(super) struct Heard(Mutex<HashMap<HostId, Last>>);
 #[derive(Debug, Default)]
 struct Last {
     recorded: Option<Instant>,
+    /// When what was believed last was said, by the host's clock; by this server's where the host's was ahead of it, so that a clock that is
+    /// set right takes nothing away.
+    said: Option<Timestamp>,
     /// The last word came without.
     missed: bool,
     /// That is in the record.
@@ -37,13 +41,24 @@ impl Heard {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nothing to be believed came from `host`. True where that is to be told of: once, and where nothing came at all not before the
-    /// second time in a row, since a host whose disk is busy may be late with it.
-    fn withholds(&self, host: &HostId, nothing_came: bool) -> bool {
+    /// Whether what `host` said at `said` is newer than what it said before; then it is what was said last.
+    fn is_news(&self, host: &HostId, said: Timestamp, now: Timestamp) -> bool {
+        let mut hosts = self.hosts();
+        let last = hosts.entry(host.clone()).or_default();
+        let is_news = last.said.is_none_or(|before| said > before);
+        if is_news {
+            last.said = Some(said.min(now));
+        }
+        is_news
+    }
+
+    /// Nothing to be believed came from `host`. True where that is to be told of: once, and where it may be nobody's doing not before the
+    /// second time in a row: a host whose disk is busy may be late with it, and a question may be overtaken by the next.
+    fn withholds(&self, host: &HostId, may_be_chance: bool) -> bool {
         let mut hosts = self.hosts();
         let last = hosts.entry(host.clone()).or_default();
         let before = std::mem::replace(&mut last.missed, true);
-        if last.told || (nothing_came && !before) {
+        if last.told || (may_be_chance && !before) {
             return false;
         }
         last.told = true;
@@ -79,7 +94,8 @@ impl Heard {
 }
 
 impl Server {
-    /// Takes what came as `host`'s own word on how it stands, beside the question that had `nonce`.
+    /// Takes what came as `host`'s own word on how it stands, beside the question that had `nonce`. Whoever carries it may send a question
+    /// of before again with what the host said then; it has to be newer than what is known.
     ///
     /// # Errors
     /// [`Error::UnknownHost`], or that what is different could not be kept.
@@ -95,13 +111,15 @@ impl Server {
             Some((known.enrolled.name.clone(), known.standing.clone()))
         });
         let (name, before) = known.ok_or(Error::UnknownHost)?;
-        let said = said.map(|document| HostState::verify(document.as_bytes(), host, nonce, key));
-        let why = match said {
-            Some(Ok(HostState {
-                version,
-                gates,
-                enforces,
-            })) => {
+        let now = self.now();
+        let read = |document: &str| HostState::verify(document.as_bytes(), host, nonce, key, now);
+        let (why, may_be_chance) = match said.map(read) {
+            Some(Ok((state, said))) if self.heard.is_news(host, said, now) => {
+                let HostState {
+                    version,
+                    gates,
+                    enforces,
+                } = state;
                 let now = Standing {
                     version,
                     gates,
@@ -110,12 +128,17 @@ impl Server {
                 self.heard.speaks(host);
                 return self.stands(host, name, before, now).await;
             }
-            Some(Err(refused)) => Some(brief(&refused.to_string())),
+            Some(Ok((_, said))) => {
+                let why =
+                    format!("the host said it at {said}, no later than what was heard before");
+                (Some(why), true)
+            }
+            Some(Err(refused)) => (Some(brief(&refused.to_string())), false),
             // A jitd of before does not speak of it.
             None if before.is_none() => return Ok(()),
-            None => None,
+            None => (None, true),
         };
-        if !self.heard.withholds(host, why.is_none()) {
+        if !self.heard.withholds(host, may_be_chance) {
             return Ok(());
         }
         let host = host.clone();

@@ -201,7 +201,9 @@ async fn jitd_sync_learns_who_it_speaks_for_once_there_is_a_key_and_a_server() {
     assert_eq!(token.host, crate::fixture::host_id());
     let nonce = hello.nonce.parse().unwrap();
     let state = hello.state.unwrap();
-    let state = jit_grant::HostState::verify(state.as_bytes(), &token.host, &nonce, key).unwrap();
+    let now = fixture.clock.now();
+    let state = jit_grant::HostState::verify(state.as_bytes(), &token.host, &nonce, key, now);
+    let (state, _) = state.unwrap();
     assert_eq!(state.version, env!("CARGO_PKG_VERSION"));
     let word = json!({ "word": fixture.word(&hello.nonce, 0) });
     let taken: jit_local::message::sync::Taken = control(&fixture, Method::Word, word.clone(), 0)
