@@ -29,8 +29,8 @@ pub enum Alarm {
         /// The line that came.
         came: u64,
     },
-    /// Lines of a host's event chain do not follow what is stored, or are not what the host signed. They were refused: somebody changed
-    /// them, there or on the way.
+    /// Lines of a host's event chain do not follow what is stored, are not what the host signed, or are longer or more than a host writes.
+    /// They were refused: somebody changed or made them, there or on the way.
     ChainRefused {
         /// The last line stored.
         stored: u64,

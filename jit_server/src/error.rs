@@ -117,6 +117,11 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// More of a host's event chain than the server keeps of one in so short a time.
+    #[error(
+        "this host has sent more of its event chain than a server takes in a day; it keeps the rest and sends it again later"
+    )]
+    TooManyLines,
     /// A revision that no server of ours made.
     #[error(
         "revision {0} is further ahead than any that this server makes; is this host's state damaged?"

@@ -11,6 +11,7 @@ mod others;
 mod policy;
 mod refused;
 mod restored;
+mod room;
 mod rotation;
 mod standing;
 mod user_tokens;
@@ -58,6 +59,7 @@ pub struct Server {
     streams: Streams,
     uses: user_tokens::Uses,
     heard: standing::Heard,
+    room: room::Room,
     /// Of calls that were refused.
     refusals: Mutex<alarm::Bound<Actor>>,
     others: others::Others,
@@ -158,6 +160,7 @@ impl Server {
             streams,
             uses: user_tokens::Uses::default(),
             heard: standing::Heard::default(),
+            room: room::Room::default(),
             others: others::Others::default(),
             contact: follow::Contact::default(),
             speaks: watch::Sender::new(true),

@@ -127,6 +127,9 @@ impl From<Error> for Problem {
                 seq: Some(stored),
                 ..Self::new(StatusCode::CONFLICT, detail).code("chain")
             },
+            Error::TooManyLines => Self::new(StatusCode::TOO_MANY_REQUESTS, detail)
+                .code("too-many-lines")
+                .retry_after(60),
             Error::KeyOfOtherHost(_) => {
                 Self::new(StatusCode::CONFLICT, detail).code("key-of-other-host")
             }

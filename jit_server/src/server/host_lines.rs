@@ -86,22 +86,28 @@ impl Server {
     ///
     /// # Errors
     /// [`Error::Chain`] at a gap, at a line that does not follow the one before, or with a checkpoint that does not fit;
-    /// then none of them is kept.
+    /// [`Error::TooManyLines`] where the host sent too much of late. Then none of them is kept.
     pub async fn keep_host_lines(
         self: &Arc<Self>,
         host: HostId,
         lines: Vec<String>,
         checkpoint: String,
     ) -> Result<u64, Error> {
+        if lines.is_empty() {
+            self.host_key(&host).ok_or(Error::UnknownHost)?;
+            let stored = self.store.host_head(&host).await?;
+            return Ok(stored.map_or(0, |head| head.host_seq));
+        }
+        let bytes = lines.iter().map(|line| line.len() as u64).sum();
+        if !self.room.has(&host, bytes, self.now()) {
+            return self.has_no_room(host).await;
+        }
         self.uninterrupted(move |server, mut writer| async move {
             let key = server.host_key(&host).ok_or(Error::UnknownHost)?;
             let name =
                 server.look(|state| Some(state.directory.host_by_id(&host)?.enrolled.name.clone()));
             let name = name.ok_or(Error::UnknownHost)?;
             let stored = server.store.host_head(&host).await?;
-            if lines.is_empty() {
-                return Ok(stored.map_or(0, |head| head.host_seq));
-            }
             let at = stored.as_ref().map_or(0, |head| head.host_seq);
             let following = match signed_and_following(&host, key, stored, lines, &checkpoint) {
                 Ok(following) => following,
@@ -126,7 +132,35 @@ impl Server {
                 server.raise_with(&mut writer, Some(name), alarm).await?;
             }
             server.append_lines(&mut writer, &batch).await?;
+            let bytes = batch.lines.iter().map(|line| line.line.len() as u64).sum();
+            server.room.fill(&batch.host_id, bytes, server.now());
             Ok(last)
+        })
+        .await
+    }
+
+    /// Refuses what `host` sends beyond its room in the record, and raises an alarm where it is time for one.
+    async fn has_no_room(self: &Arc<Self>, host: HostId) -> Result<u64, Error> {
+        if !self.room.is_to_be_told(&host, self.now()) {
+            return Err(Error::TooManyLines);
+        }
+        self.uninterrupted(move |server, mut writer| async move {
+            let name =
+                server.look(|state| Some(state.directory.host_by_id(&host)?.enrolled.name.clone()));
+            let raised = async {
+                let name = name.ok_or(Error::UnknownHost)?;
+                let stored = server.store.host_head(&host).await?;
+                let alarm = Alarm::ChainRefused {
+                    stored: stored.map_or(0, |head| head.host_seq),
+                    why: Error::TooManyLines.to_string(),
+                };
+                server.raise_with(&mut writer, Some(name), alarm).await
+            };
+            if let Err(error) = raised.await {
+                server.room.was_not_told(&host);
+                return Err(error);
+            }
+            Err(Error::TooManyLines)
         })
         .await
     }

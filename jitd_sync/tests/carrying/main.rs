@@ -292,6 +292,27 @@ async fn recorded_events_go_up_in_order_and_go_on_where_the_server_says() {
 }
 
 #[tokio::test]
+async fn events_that_a_server_takes_no_more_of_go_up_in_order_when_it_takes_them_again() {
+    let site = Site::new();
+    site.play(eager(), async {
+        site.host.record(3);
+        site.upstream.has_events_up_to(3).await;
+        site.upstream.refuse_events();
+        site.host.record(3);
+        site.upstream.take_events_after_refusing(3).await;
+        site.host.record(1);
+        site.upstream.has_events_up_to(7).await;
+        assert_eq!(
+            site.upstream.events(),
+            (1..=7)
+                .map(|seq| format!("event {seq}"))
+                .collect::<Vec<_>>()
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_comes_without_end_is_cut_off_and_the_stream_begun_anew() {
     for endless in ["x", ":\n", "data: x\n\n", "data:\n"] {
         let site = Site::new();

@@ -77,6 +77,8 @@ struct Inner {
     takes_from: Mutex<u64>,
     events: Mutex<Vec<String>>,
     more_events: Notify,
+    /// It takes no events for now; so often it has said so.
+    events_refused: Mutex<Option<usize>>,
     tasks: Mutex<Option<AbortHandle>>,
 }
 
@@ -95,6 +97,7 @@ impl Upstream {
             takes_from: Mutex::default(),
             events: Mutex::default(),
             more_events: Notify::new(),
+            events_refused: Mutex::default(),
             tasks: Mutex::default(),
         }));
         let routes = Router::new()
@@ -205,6 +208,26 @@ impl Upstream {
             let more = self.0.more_events.notified();
             if self.0.events.lock().unwrap().len() == count {
                 return;
+            }
+            more.await;
+        }
+    }
+
+    /// Takes no events from now on, as after too many of them.
+    pub(crate) fn refuse_events(&self) {
+        *self.0.events_refused.lock().unwrap() = Some(0);
+    }
+
+    /// Takes events again, once it has refused some so often.
+    pub(crate) async fn take_events_after_refusing(&self, times: usize) {
+        loop {
+            let more = self.0.more_events.notified();
+            {
+                let mut refused = self.0.events_refused.lock().unwrap();
+                if refused.is_none_or(|refused| refused >= times) {
+                    *refused = None;
+                    return;
+                }
             }
             more.await;
         }
@@ -330,6 +353,12 @@ async fn events(
 ) -> (StatusCode, Json<Value>) {
     let lines = body["lines"].as_array().unwrap();
     assert!(lines.is_empty() || body["checkpoint"] == "check.point.x");
+    if let Some(refused) = &mut *upstream.0.events_refused.lock().unwrap() {
+        *refused += 1;
+        upstream.0.more_events.notify_waiters();
+        let problem = json!({ "detail": "too many events" });
+        return (StatusCode::TOO_MANY_REQUESTS, Json(problem));
+    }
     let mut events = upstream.0.events.lock().unwrap();
     for line in lines {
         let line = line.as_str().unwrap();
