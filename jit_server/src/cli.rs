@@ -299,7 +299,7 @@ pub struct HostTokenOptions {
     /// The one name that it enrols, also in the place of a host that has it; any name that no host has, unless said
     #[arg(long, value_name = "HOST")]
     pub name: Option<HostName>,
-    /// A label that its hosts get; may be given again
+    /// A label that its hosts get; may be given again. Without any, a host that takes the place of one keeps that one's
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub labels: Vec<Label>,
     /// Remove its hosts when they are silent for so long, 5m to 90d: for hosts that come and go

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Person, Running};
+use common::{Host, Person, Running};
 use jit_grant::SigningKey;
 use serde_json::{Value, json};
 
@@ -19,6 +19,32 @@ async fn recorded(root: &Person, kinds: &[&str]) -> Vec<usize> {
     let events = record["events"].as_array().unwrap();
     let count = |kind: &&str| events.iter().filter(|event| event["kind"] == *kind).count();
     kinds.iter().map(count).collect()
+}
+
+#[tokio::test]
+async fn a_host_in_the_place_of_another_keeps_its_labels_unless_the_token_has_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let elsewhere = running.listen_elsewhere().await;
+    let root = running.as_("root");
+    let enrolled = async |labels: Value| {
+        let new = json!({ "name": "db-1", "labels": labels, "uses": 1, "for_seconds": 60 });
+        let token = token(&root, new).await;
+        let key = SigningKey::generate().unwrap();
+        elsewhere.enrol(&token, "db-1", &key).await.is(201);
+        root.get("/v1/hosts").await.is(200)[0]["labels"].clone()
+    };
+    let first = json!({ "env": "prod", "site": "berlin" });
+    assert_eq!(enrolled(first.clone()).await, first);
+    assert_eq!(enrolled(json!({})).await, first);
+    let other = json!({ "env": "test" });
+    assert_eq!(enrolled(other.clone()).await, other);
+    Host::enrol(&root, "db-1").await;
+    let listed = root.get("/v1/hosts").await.is(200);
+    assert_eq!(
+        listed[0]["labels"], other,
+        "at the server's own machine, too"
+    );
 }
 
 #[tokio::test]

@@ -27,6 +27,7 @@ pub(super) struct NewToken {
     /// The one name that it enrols, also in the place of a host that has it. null: any name that no host has.
     #[schema(value_type = Option<String>)]
     name: Option<HostName>,
+    /// What its hosts are labelled with. With none, a host that takes the place of another keeps that one's labels.
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, String>)]
     labels: BTreeMap<LabelKey, LabelValue>,

@@ -48,7 +48,7 @@ pub struct WithToken {
 pub struct NewToken {
     /// The one name that it enrols.
     pub name: Option<HostName>,
-    /// What its hosts are labelled with.
+    /// What its hosts are labelled with. With none, a host that takes the place of another has that one's.
     pub labels: BTreeMap<LabelKey, LabelValue>,
     /// Its hosts are removed when they are silent for so many seconds.
     pub lapse_seconds: Option<u32>,
@@ -72,7 +72,7 @@ const SILENT: &str = "the host fell silent";
 
 impl Server {
     /// Enrols a host of this machine's administrator. The same name with the same key again changes nothing; with another key it is
-    /// another host from now on.
+    /// another host from now on, with the labels of the one before.
     ///
     /// # Errors
     /// A key that is another host's, or that it could not be kept.
@@ -85,7 +85,12 @@ impl Server {
             if let Some(host) = server.known_by(&name, key)? {
                 return Ok(server.answer(host));
             }
-            let host = new_host(name, key)?;
+            let labels =
+                server.look(|state| Some(state.directory.host(&name)?.enrolled.labels.clone()));
+            let host = HostEnrolled {
+                labels: labels.unwrap_or_default(),
+                ..new_host(name, key)?
+            };
             server
                 .bring_in(&mut writer, Actor::Administrator, host)
                 .await
@@ -133,10 +138,16 @@ impl Server {
                 {
                     return Ok((host, false));
                 }
-                let taken = state.directory.host(&name).is_some();
-                let token = state.tokens.admit(&secret, &name, taken, now)?;
+                let taken = state.directory.host(&name);
+                let token = state.tokens.admit(&secret, &name, taken.is_some(), now)?;
+                // Only a token made for this very name lets in another host in its place. One that says nothing of labels takes none away:
+                // it would take the name out of every role that goes by them.
+                let labels = match taken {
+                    Some(taken) if token.labels.is_empty() => &taken.enrolled.labels,
+                    _ => &token.labels,
+                };
                 let host = HostEnrolled {
-                    labels: token.labels.clone(),
+                    labels: labels.clone(),
                     lapse_seconds: token.lapse_seconds,
                     token: Some(token.token.clone()),
                     from,
