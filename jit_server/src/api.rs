@@ -88,7 +88,11 @@ fn people() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(locks::unlock))
         .routes(routes!(hosts::list, hosts::enrol))
         .routes(routes!(hosts::remove))
-        .routes(routes!(enrolment::list_tokens, enrolment::make_token))
+        .routes(routes!(
+            enrolment::list_tokens,
+            enrolment::make_token,
+            hosts::remove_tokens
+        ))
         .routes(routes!(enrolment::revoke_token))
         .routes(routes!(apply::apply).layer(apply::files_limit()))
         .routes(routes!(key::rotate))

@@ -48,6 +48,23 @@ async fn a_host_in_the_place_of_another_keeps_its_labels_unless_the_token_has_ot
 }
 
 #[tokio::test]
+async fn a_host_that_is_called_tokens_can_be_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let root = running.as_("root");
+    root.delete("/v1/hosts/tokens")
+        .await
+        .refuses(404, "no-host");
+    Host::enrol(&root, "tokens").await;
+    let mallory = running.as_("mallory");
+    let refused = mallory.delete("/v1/hosts/tokens").await;
+    refused.refuses(403, "not-administrator");
+    let removed = root.delete("/v1/hosts/tokens").await.is(200);
+    assert_eq!(removed["name"], "tokens");
+    assert_eq!(root.get("/v1/hosts").await.is(200), json!([]));
+}
+
+#[tokio::test]
 async fn a_revoked_token_lets_nobody_in_and_each_try_is_on_record() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(folder.path()).await;

@@ -143,7 +143,23 @@ pub(super) async fn remove(
     _: Administrator,
     Path(name): Path<String>,
 ) -> Result<axum::Json<Removed>, Problem> {
-    let name: HostName = input::id(name)?;
+    removed(&server, input::id(name)?).await
+}
+
+/// Forgets the host that is called `tokens`, as any other.
+#[utoipa::path(delete, path = "/v1/hosts/tokens", tag = "administration", responses(
+    (status = 200, body = Removed),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn remove_tokens(
+    State(server): State<Arc<Server>>,
+    _: Administrator,
+) -> Result<axum::Json<Removed>, Problem> {
+    removed(&server, input::id("tokens".to_owned())?).await
+}
+
+async fn removed(server: &Arc<Server>, name: HostName) -> Result<axum::Json<Removed>, Problem> {
     let removal = server.remove_host(name.clone()).await?;
     let now = server.now();
     Ok(axum::Json(Removed {

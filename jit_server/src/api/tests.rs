@@ -23,7 +23,7 @@ fn every_operation_of_the_document_is_described_and_has_its_answers() {
             operations += 1;
         }
     }
-    assert_eq!(operations, 56);
+    assert_eq!(operations, 57);
 }
 
 #[test]
