@@ -1,7 +1,7 @@
 //! Where output goes: tables for people, JSON for programs, a spinner while something takes its time.
 
 use std::future::Future;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
@@ -21,6 +21,8 @@ const NARROWEST: u16 = 60;
 pub(crate) struct Screen {
     colour: bool,
     progress: bool,
+    /// Somebody closed the other end of a pipe.
+    closed: std::cell::Cell<bool>,
 }
 
 /// What a word stands for, to be coloured where there are colours.
@@ -61,12 +63,21 @@ impl Screen {
         Self {
             colour: std::io::stdout().is_terminal() && !plain,
             progress: std::io::stderr().is_terminal() && !plain,
+            closed: std::cell::Cell::new(false),
         }
     }
 
     /// One line. Who closed the other end of a pipe does not want it.
     pub(crate) fn say(&self, line: impl AsRef<str>) {
-        let _ = writeln!(std::io::stdout().lock(), "{}", line.as_ref());
+        let said = writeln!(std::io::stdout().lock(), "{}", line.as_ref());
+        if said.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
+            self.closed.set(true);
+        }
+    }
+
+    /// True where nobody reads any more what is said.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
     }
 
     /// One line that is not the result: to standard error.

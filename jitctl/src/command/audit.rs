@@ -51,7 +51,8 @@ async fn read(
         for event in page.events {
             printed.take(server, event)?;
         }
-        let Some(next) = page.next else {
+        // Such as `| head`, which has seen enough.
+        let Some(next) = page.next.filter(|_| !printed.is_closed()) else {
             return Ok(());
         };
         if last.is_some_and(|last| next <= last) {

@@ -110,6 +110,15 @@ fn a_trail_whose_pages_go_round_in_circles_ends_with_an_error() {
 }
 
 #[test]
+fn no_more_of_the_trail_is_asked_for_where_nobody_reads_it() {
+    let host = Host::new().with_server();
+    host.server_says(FIRST, 200, json!({ "events": [event(1)], "next": 2 }));
+    host.server_says(SECOND, 200, json!({ "events": [event(3)], "next": null }));
+    assert_eq!(host.jitctl_unread(&["audit", "list", "--json"]), 0);
+    assert_eq!(host.server.lock().expect("a lock").calls.len(), 1);
+}
+
+#[test]
 fn a_long_trail_is_printed_in_several_tables() {
     let host = Host::new().with_server();
     let events: Vec<_> = (1..=1001).map(event).collect();

@@ -3,8 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -210,23 +211,39 @@ impl Host {
         self.jitctl_in(&[("JIT_SERVER", &self.server_address())], arguments)
     }
 
+    /// The same where nobody reads what it prints. Its exit code.
+    pub(crate) fn jitctl_unread(&self, arguments: &[&str]) -> i32 {
+        let (reader, writer) = UnixStream::pair().expect("a pair");
+        drop(reader);
+        let status = self
+            .command(&[("JIT_SERVER", &self.server_address())], arguments)
+            .stdout(OwnedFd::from(writer))
+            .status();
+        status.expect("jitctl").code().expect("an exit code")
+    }
+
     /// The same with these variables, and no standard input.
     pub(crate) fn jitctl_in(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Ended {
-        let output = Command::new(env!("CARGO_BIN_EXE_jitctl"))
+        let output = self.command(environment, arguments).output();
+        let output = output.expect("jitctl");
+        Ended {
+            code: output.status.code().expect("an exit code"),
+            out: String::from_utf8(output.stdout).expect("text"),
+            err: String::from_utf8(output.stderr).expect("text"),
+        }
+    }
+
+    fn command(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jitctl"));
+        command
             .arg("--root")
             .arg(self.folder.path())
             .args(arguments)
             .env_clear()
             .envs(environment.iter().copied())
             .env("TZ", "UTC")
-            .stdin(Stdio::null())
-            .output()
-            .expect("jitctl");
-        Ended {
-            code: output.status.code().expect("an exit code"),
-            out: String::from_utf8(output.stdout).expect("text"),
-            err: String::from_utf8(output.stderr).expect("text"),
-        }
+            .stdin(Stdio::null());
+        command
     }
 }
 
@@ -245,7 +262,7 @@ fn fixtures() -> &'static Path {
     ))
 }
 
-fn answer(mut connection: std::os::unix::net::UnixStream, daemon: &Mutex<Daemon>) {
+fn answer(mut connection: UnixStream, daemon: &Mutex<Daemon>) {
     let mut message = Vec::new();
     let mut byte = [0];
     while connection.read(&mut byte).is_ok_and(|count| count == 1) && byte[0] != 0 {

@@ -61,6 +61,11 @@ impl<'h> Printed<'h> {
         self.reached = Some(seq);
     }
 
+    /// True where nobody reads any more what is printed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.here.screen.is_closed()
+    }
+
     /// Prints what is left. A list in JSON is closed only where it is `whole`: nobody takes a part for all of it.
     pub(super) fn end(mut self, whole: bool) {
         let screen = &self.here.screen;
