@@ -119,6 +119,20 @@ fn no_more_of_the_trail_is_asked_for_where_nobody_reads_it() {
 }
 
 #[test]
+fn events_that_are_too_long_for_one_answer_are_asked_for_a_few_at_a_time() {
+    let host = Host::new().with_server();
+    let mut long = event(1);
+    long["detail"]["words"] = json!("x".repeat(17 * 1024 * 1024));
+    host.server_says(FIRST, 200, json!({ "events": [long], "next": null }));
+    let fewer = "GET /v1/audit?after=0&limit=500";
+    let next = "GET /v1/audit?after=2&limit=500";
+    host.server_says(fewer, 200, json!({ "events": [event(1)], "next": 2 }));
+    host.server_says(next, 200, json!({ "events": [event(3)], "next": null }));
+    let ended = host.jitctl(&["audit", "list", "--json"]);
+    assert_eq!(ended.json(), json!([event(1), event(3)]));
+}
+
+#[test]
 fn a_long_trail_is_printed_in_several_tables() {
     let host = Host::new().with_server();
     let events: Vec<_> = (1..=1001).map(event).collect();
