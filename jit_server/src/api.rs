@@ -145,13 +145,20 @@ fn open_to_all() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(meta::healthz))
         .routes(routes!(meta::openapi))
         .routes(routes!(meta::readyz))
-        .routes(routes!(metrics::show))
+}
+
+/// What monitoring asks: it needs a caller, and not the header `Jit-Client`.
+fn figures() -> OpenApiRouter<Arc<Server>> {
+    OpenApiRouter::new().routes(routes!(metrics::show))
 }
 
 /// The document of the whole API.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
-    let mut document = described().merge(open_to_all()).into_openapi();
+    let mut document = described()
+        .merge(open_to_all())
+        .merge(figures())
+        .into_openapi();
     refusals::describe(&mut document);
     once::describe(&mut document);
     document
@@ -162,6 +169,7 @@ pub fn router(server: Arc<Server>, limits: Arc<Limits>) -> Router {
     let calls = Arc::new(metrics::Calls::default());
     let calling = (Arc::clone(&server), Arc::default());
     let guarded = Router::from(people())
+        .merge(Router::from(figures()))
         .layer(middleware::from_fn_with_state(calling, call::answer))
         .merge(Router::from(rotations()).layer(middleware::from_fn(call::answer_anew)))
         .merge(Router::from(hosts()))

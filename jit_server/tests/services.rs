@@ -489,3 +489,15 @@ async fn a_call_that_leaves_a_limit_out_takes_none_away() {
     assert_eq!(set_anew["changed"].as_array().unwrap().len(), 5);
     set(&json!({})).await.is(201);
 }
+
+#[tokio::test]
+async fn a_token_that_is_not_for_figures_is_on_record_where_it_is_shown_for_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    add_service(&running.as_("root")).await;
+    let elsewhere = running.listen_elsewhere().await;
+    let program = program(&running, &elsewhere, scoped(&["ask:web-admin"])).await;
+    program.get("/metrics").await.refuses(403, "out-of-scope");
+    let expected = ("mallory".to_owned(), "out-of-scope".to_owned());
+    assert_eq!(refused(&running).await, [expected]);
+}
