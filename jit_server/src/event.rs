@@ -267,7 +267,7 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "is_zero")]
         left_out: u64,
     },
-    /// A call of somebody known was refused.
+    /// A call of somebody known was refused: of a user, an account at the socket, or a host.
     CallRefused(CallRefused),
     /// Somebody has looked at what was done with a break-glass role.
     Reviewed(Reviewed),
@@ -413,6 +413,16 @@ pub struct CallRefused {
     /// The address that he called from. None: the socket of the server's machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<IpAddr>,
+    /// Of an account at the socket that is no user's, or several users': its name, where it has one; 300 characters at most. The actor is
+    /// [`Actor::Server`] then, and for a host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// Its uid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The host that called. None: none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostName>,
     /// Calls of his that were refused with the same code before it and are not in the record.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: u64,

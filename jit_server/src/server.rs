@@ -61,7 +61,7 @@ pub struct Server {
     heard: standing::Heard,
     room: room::Room,
     /// Of calls that were refused.
-    refusals: Mutex<alarm::Bound<Actor>>,
+    refusals: Mutex<alarm::Bound<refused::Whose>>,
     others: others::Others,
     contact: follow::Contact,
     speaks: watch::Sender<bool>,

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Running, read};
+use common::{Running, chain, checkpoint, read};
 use futures_util::future::join_all;
 use hyper::Method;
 use jit_server::event::{Actor, CallRefused};
@@ -118,6 +118,9 @@ async fn a_flood_at_one_moment_is_no_more_on_record_than_one_after_another() {
         why: "there is no grant g9".to_owned(),
         token: None,
         from: None,
+        account: None,
+        uid: None,
+        host: None,
         left_out: 0,
     };
     let alice = Actor::Principal("alice".parse().unwrap());
@@ -131,4 +134,103 @@ async fn a_flood_at_one_moment_is_no_more_on_record_than_one_after_another() {
             .iter()
             .all(|event| event["detail"]["left_out"].is_null())
     );
+}
+
+#[tokio::test]
+async fn an_account_that_is_nobodys_or_several_users_is_on_record_by_its_name_and_uid() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let (root, wanted) = (running.as_("root"), json!({ "reason": "curious" }));
+    let mallory = running.as_("mallory");
+    mallory.get("/v1/grants").await.refuses(403, "no-user");
+    for name in ["dan", "erin"] {
+        let same = json!({ "name": name, "login": "mallory" });
+        root.post("/v1/users", same).await.is(201);
+    }
+    let lock = mallory.post("/v1/users/bob/lock", wanted).await;
+    lock.refuses(403, "shared-login");
+    let record = on_record(&running).await;
+    let told: Vec<_> = record
+        .iter()
+        .map(|event| {
+            let detail = &event["detail"];
+            assert_eq!(event["actor"], "@server");
+            json!([detail["account"], detail["uid"], detail["call"]])
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            json!(["mallory", 1_004, "GET /v1/grants"]),
+            json!(["mallory", 1_004, "POST /v1/users/bob/lock"]),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn who_was_a_user_once_is_on_record_by_that_name_where_he_still_calls() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let over = json!({ "name": "bob", "login": "bob", "groups": ["leads"], "until": "2020-02-29" });
+    running.as_("root").post("/v1/users", over).await.is(201);
+    let bob = running.as_("bob").get("/v1/requests").await;
+    bob.refuses(403, "user-ended");
+    let record = on_record(&running).await;
+    assert_eq!(record.len(), 1);
+    assert_eq!(record[0]["actor"], "bob");
+}
+
+#[tokio::test]
+async fn a_hosts_refused_call_is_on_record_with_its_name_and_lines_that_do_not_follow_as_an_alarm()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let host = running.populate().await;
+    let server = &running.server;
+    let wrong = json!({ "nonce": 7 });
+    host.post(server, "/v1/host/word", wrong).await.is(422);
+    let lines = chain(3).split_off(1);
+    let gap = json!({ "lines": lines, "checkpoint": checkpoint(&host, &lines) });
+    let gap = host.post(server, "/v1/host/events", gap).await;
+    gap.refuses(409, "chain");
+    let record = on_record(&running).await;
+    assert_eq!(record.len(), 1, "{record:?}");
+    let detail = &record[0]["detail"];
+    assert_eq!(
+        json!([detail["host"], detail["call"], detail["status"]]),
+        json!(["web-1", "POST /v1/host/word", 422])
+    );
+    assert_eq!(detail["uid"], Value::Null, "the host calls, not its door");
+}
+
+#[tokio::test]
+async fn accounts_without_a_name_have_one_share_of_the_record_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    let by = |uid: u32, account: Option<&str>| CallRefused {
+        call: "GET /v1/grants".to_owned(),
+        status: 403,
+        code: Some("no-user".to_owned()),
+        why: "no user of jit".to_owned(),
+        token: None,
+        from: None,
+        account: account.map(str::to_owned),
+        uid: Some(uid),
+        host: None,
+        left_out: 0,
+    };
+    let refuse = |refused| {
+        running
+            .server
+            .refused(Actor::Server, refused, Some("no-user"))
+    };
+    for uid in 100_000..100_050 {
+        refuse(by(uid, None)).await;
+    }
+    refuse(by(33, Some("www-data"))).await;
+    let record = on_record(&running).await;
+    assert_eq!(record.len(), 11);
+    assert_eq!(record[10]["detail"]["account"], "www-data");
 }

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use jit_grant::{DocumentRefused, HostId, HostToken, Principal, PublicKey, UserToken};
 use tokio::time::Instant;
 
-use super::refused::Known;
+use super::refused::{Known, Who};
 use super::remote::Whose;
 use super::{Problem, Remote, reach};
 use crate::error::Error;
@@ -104,7 +104,8 @@ impl Caller {
         }
     }
 
-    fn of(peer: &Peer, server: &Server) -> Result<Self, Problem> {
+    /// Who is at the other end of the socket. Whoever is nobody here, or nobody any more, is on record by what he is there.
+    fn of(peer: &Peer, server: &Server, parts: &Parts) -> Result<Self, Problem> {
         if peer.uid == 0 {
             return Ok(Self::Administrator);
         }
@@ -116,7 +117,10 @@ impl Caller {
                 server.check_time_of(&principal)?;
                 Ok(Self::Person(principal, None))
             }
-            Ok(None) => Ok(Self::Stranger(account.clone())),
+            Ok(None) => {
+                no_user();
+                Ok(Self::Stranger(account.clone()))
+            }
             Err(several) => {
                 let names: Vec<&str> = several.iter().map(Principal::as_str).collect();
                 let names = names.join(", ");
@@ -126,16 +130,21 @@ impl Caller {
                 Err(Problem::forbidden(detail).code("shared-login"))
             }
         }
+        let no_user = || Known::note(parts, Who::Account(peer.clone()));
     }
+            no_user();
 }
 
 impl FromRequestParts<Arc<Server>> for Caller {
     type Rejection = Problem;
+                let actor = Actor::Principal(principal.clone());
+                Known::note(parts, Who::Person(actor, None));
 
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
         // Whoever was asked already, in this very call.
         if let Some(known) = parts.extensions.get::<Self>() {
             return Ok(known.clone());
+                no_user();
         }
         let peer = parts.extensions.get::<Peer>().cloned();
         let shown = match peer {
@@ -148,14 +157,15 @@ impl FromRequestParts<Arc<Server>> for Caller {
             server.look_again().await?;
         }
         let caller = match shown {
-            Shown::Account(peer) => Self::of(&peer, server)?,
+            Shown::Account(peer) => Self::of(&peer, server, parts)?,
             Shown::Token(token) => {
                 let made = by_token(parts, server, &token).await?;
                 Self::Person(made.user.clone(), Some(Box::new(made)))
             }
         };
-        if let (Some(known), Ok(actor)) = (parts.extensions.get::<Known>(), caller.actor()) {
-            known.is(actor, caller.token().map(|made| made.token.clone()));
+        if let Ok(actor) = caller.actor() {
+            let token = caller.token().map(|made| made.token.clone());
+            Known::note(parts, Who::Person(actor, token));
         }
         if let Some(call) = parts.extensions.get::<Arc<Call>>() {
             call.is_of_person(caller.token().map(|made| made.token.clone()));
@@ -269,12 +279,13 @@ impl FromRequestParts<Arc<Server>> for HostAskingTheTime {
     }
 }
 
-/// A connection over the network is the host's from now on.
+/// A connection over the network is the host's from now on, and the call is, where the host has not called too often.
 fn known(parts: &Parts, host: &HostId) -> Result<(), Problem> {
-    let remote = parts.extensions.get::<Arc<Remote>>();
-    remote.map_or(Ok(()), |remote| {
-        remote.is_of(&Whose::Host(host.clone()), None, Instant::now())
-    })
+    if let Some(remote) = parts.extensions.get::<Arc<Remote>>() {
+        remote.is_of(&Whose::Host(host.clone()), None, Instant::now())?;
+    }
+    Known::note(parts, Who::Host(host.clone()));
+    Ok(())
 }
 
 const HOSTS_SHOW: &str = "a host shows its token: Authorization: Bearer …";

@@ -279,8 +279,17 @@ impl Fields<'_> {
     fn refused_call(&self) -> Option<String> {
         let from = self.text("from").map(|from| format!(" from {from}"));
         let (call, from) = (self.text("call")?, from.unwrap_or_default());
-        let why = self.text("why")?;
-        Some(format!("{call}{from}: {why}{}", self.left_out()))
+        let (by, why) = (self.no_user(), self.text("why")?);
+        Some(format!("{call}{by}{from}: {why}{}", self.left_out()))
+    }
+
+    /// Who called, where it was no user: no column has it.
+    fn no_user(&self) -> String {
+        let uid = || self.number("uid").map(|uid| format!(" by uid {uid}"));
+        let account = self.text("account");
+        let account = account.map(|account| format!(" by account {account}"));
+        let host = self.text("host").map(|host| format!(" by host {host}"));
+        host.or(account).or_else(uid).unwrap_or_default()
     }
 
     /// How many of its kind are not in the record.
@@ -490,6 +499,26 @@ mod tests {
             told("call_refused", refused),
             "POST /v1/requests/r1/approve from 192.0.2.7: it is your own (3 more since the last one)"
         );
+    }
+
+    #[test]
+    fn a_refused_call_of_whoever_is_no_user_is_told_with_the_account_or_host() {
+        let by = |who: Value| {
+            let mut refused = json!({ "call": "GET /v1/grants", "why": "no user of jit" });
+            let all = refused.as_object_mut().unwrap();
+            all.extend(who.as_object().unwrap().clone());
+            told("call_refused", refused)
+        };
+        for (who, said) in [
+            (
+                json!({ "account": "www-data", "uid": 33 }),
+                "account www-data",
+            ),
+            (json!({ "uid": 100_033 }), "uid 100033"),
+            (json!({ "host": "web-1" }), "host web-1"),
+        ] {
+            assert_eq!(by(who), format!("GET /v1/grants by {said}: no user of jit"));
+        }
     }
 
     #[test]
