@@ -142,8 +142,9 @@ async fn read(
     after: u64,
     limit: u32,
 ) -> Result<(Record, u64), Problem> {
-    // The policy after it: whoever may no more by then is told nothing.
+    // The rest after it: whoever may no more by then is told nothing.
     let Part { found: kept, cut } = server.record(after, limit).await?;
+    caller.is_still_known(server)?;
     let policy = server.policy();
     let now = server.now();
     let all = server.look(|known| may_read_all(known, &policy, caller, now));

@@ -87,6 +87,24 @@ impl Caller {
         })
     }
 
+    /// Asked by a call that waits, at each of its turns: whoever is nobody here any more, or shows a token that counts no more, is told
+    /// nothing that happened since.
+    ///
+    /// # Errors
+    /// He would not be known now.
+    pub(super) fn is_still_known(&self, server: &Server) -> Result<(), Problem> {
+        match self {
+            Self::Administrator | Self::Stranger(_) => Ok(()),
+            Self::Person(_, Some(token)) => Ok(server.still_admits(token).map_err(Error::from)?),
+            Self::Person(name, None) => {
+                if server.look(|state| state.directory.user(name).is_none()) {
+                    Self::Stranger(name.to_string()).actor()?;
+                }
+                Ok(server.check_time_of(name)?)
+            }
+        }
+    }
+
     /// The token that he is known by, where he is by one.
     pub(super) fn token(&self) -> Option<&UserTokenMade> {
         match self {

@@ -211,6 +211,7 @@ pub(super) async fn show(
     tokio::pin!(deadline);
     loop {
         changes.mark_unchanged();
+        caller.is_still_known(&server)?;
         let found = seen(&server, &caller, &id)?;
         if unchanged != Some(found.state) {
             return Ok(Json(found));
@@ -218,7 +219,10 @@ pub(super) async fn show(
         tokio::select! {
             _ = changes.changed() => {}
             _ = stopping.wait_for(|stopping| *stopping) => return Ok(Json(found)),
-            () = &mut deadline => return Ok(Json(seen(&server, &caller, &id)?)),
+            () = &mut deadline => {
+                caller.is_still_known(&server)?;
+                return Ok(Json(seen(&server, &caller, &id)?));
+            }
         }
     }
 }

@@ -176,6 +176,15 @@ impl Server {
         }
     }
 
+    /// Whether a token that made somebody known would do so now.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn still_admits(&self, token: &UserTokenMade) -> Result<(), UserTokenRefused> {
+        let now = self.now();
+        self.look(|state| admit(state, &token.secret, now).map(drop))
+    }
+
     async fn record_user_refusal(
         self: &Arc<Self>,
         refused: &UserTokenRefused,
