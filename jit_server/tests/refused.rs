@@ -6,6 +6,7 @@ mod common;
 use common::{Running, chain, checkpoint, read};
 use futures_util::future::join_all;
 use hyper::Method;
+use hyper::body::Bytes;
 use jit_server::event::{Actor, CallRefused};
 use serde_json::{Value, json};
 
@@ -233,4 +234,18 @@ async fn accounts_without_a_name_have_one_share_of_the_record_together() {
     let record = on_record(&running).await;
     assert_eq!(record.len(), 11);
     assert_eq!(record[10]["detail"]["account"], "www-data");
+}
+
+#[tokio::test]
+async fn a_path_that_is_no_text_is_refused_as_anything_else_and_on_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path()).await;
+    running.populate().await;
+    let alice = running.as_("alice");
+    let sent = alice.send(Method::GET, "/v1/grants/%FF", &[], Bytes::new());
+    let answer = sent.await;
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    assert_eq!(read(answer).await.is(400)["status"], 400);
+    let record = on_record(&running).await;
+    assert_eq!(record[0]["detail"]["call"], "GET /v1/grants/%FF");
 }

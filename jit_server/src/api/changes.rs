@@ -5,14 +5,14 @@ mod view;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use jit_grant::ChangeId;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Problem;
 use super::caller::{Administrator, Caller};
-use super::input::{self, Parameters};
+use super::input::{self, Parameters, Path};
 use super::requests::{Because, Nothing};
 use crate::once::Digest;
 use crate::server::Server;

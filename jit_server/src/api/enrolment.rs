@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use jit_grant::{HostName, PublicKey, Secret, TokenId};
@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::caller::Administrator;
 use super::hosts::Enrolled;
-use super::input::{self, Json};
+use super::input::{self, Json, Path};
 use super::{Problem, Remote};
 use crate::enrolment::{LONGEST_SECONDS, MOST_USES, SHORTEST_LAPSE, Token};
 use crate::label::{LabelKey, LabelValue, MOST_LABELS};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use jiff::Timestamp;
 use jit_grant::{Action, GrantId};
@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Problem;
 use super::caller::Caller;
-use super::input::{self, Parameters};
+use super::input::{self, Parameters, Path};
 use super::page::{self, Page, older_than};
 use super::requests::{self, ApprovalView, Because, Nothing, RequestView, may_see};
 use crate::origin::Origin;

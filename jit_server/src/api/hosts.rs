@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use jit_grant::{Gates, HostName, PublicKey};
@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::Problem;
 use super::caller::{Administrator, Caller};
 use super::enrolment::ListedToken;
-use super::input::{self, Json};
+use super::input::{self, Json, Path};
 use crate::directory::Host;
 use crate::label::{LabelKey, LabelValue};
 use crate::server::{Enrolment, Server};

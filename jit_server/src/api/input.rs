@@ -101,6 +101,20 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
     }
 }
 
+/// What a path has in its places.
+pub(super) struct Path<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let parsed = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        parsed
+            .map(|axum::extract::Path(places)| Self(places))
+            .map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))
+    }
+}
+
 /// An id in a path.
 pub(super) fn id<T: TryFrom<String, Error: std::fmt::Display>>(text: String) -> Result<T, Problem> {
     T::try_from(text).map_err(|error| Problem::bad_request(error.to_string()))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use jiff::Timestamp;
 use jit_grant::Principal;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::Problem;
 use super::caller::Caller;
-use super::input;
+use super::input::{self, Path};
 use super::requests::{Because, Nothing};
 use crate::error::Error;
 use crate::server::Server;

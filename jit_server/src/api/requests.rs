@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use jiff::Timestamp;
 use jit_grant::{HostName, RequestId, RoleName};
@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Problem;
 use super::caller::Caller;
-use super::input::{self, Parameters};
+use super::input::{self, Parameters, Path};
 use super::page::{self, Page, older_than};
 use crate::event::UserSet;
 use crate::label::Labelled;

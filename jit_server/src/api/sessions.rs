@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use jit_grant::GrantId;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::Problem;
 use super::audit::{EventView, of_host};
 use super::caller::Caller;
+use super::input::Path;
 use super::{grants, input};
 use crate::server::Server;
 use crate::store::{Kept, Part};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use jit_grant::{Principal, UserToken, UserTokenId};
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::Problem;
 use super::caller::{Administrator, Caller};
-use super::input;
+use super::input::{self, Path};
 use super::user_tokens::UserTokenView;
 use crate::event::UserTokenMade;
 use crate::server::Server;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use jit_grant::{Principal, UserToken, UserTokenId};
@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::Problem;
 use super::caller::Administrator;
-use super::input;
+use super::input::{self, Path};
 use crate::event::UserTokenMade;
 use crate::scope::Scope;
 use crate::server::{Server, Use};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use jit_grant::{Login, Principal};
@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::Problem;
 use super::caller::Administrator;
 use super::changes::HeldView;
-use super::input::{self, Json};
+use super::input::{self, Json, Path};
 use super::locks::LockView;
 use super::loss::LossView;
 use crate::attribute::{AttributeValue, Attributes};

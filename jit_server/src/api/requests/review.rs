@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::{RequestView, act};
 use crate::api::Problem;
 use crate::api::caller::Caller;
-use crate::api::input;
+use crate::api::input::{self, Path};
 use crate::event::UserSet;
 use crate::policy::Policy;
 use crate::server::Server;
