@@ -10,6 +10,7 @@ mod enrolment;
 mod grants;
 mod host_side;
 mod hosts;
+mod in_time;
 mod input;
 mod key;
 mod left_behind;
@@ -37,13 +38,10 @@ mod user_tokens;
 mod users;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
 use axum::middleware;
 use axum::{Extension, Router};
-use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
@@ -57,8 +55,6 @@ pub use remote::{Remote, RemoteLimits};
 
 /// The largest body of most requests.
 const MAX_BODY: usize = 64 * 1024;
-/// No answer takes longer to begin; a long poll waits 60 s at most.
-const LONGEST_ANSWER: Duration = Duration::from_secs(90);
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -183,10 +179,7 @@ pub fn router(server: Arc<Server>, limits: Arc<Limits>) -> Router {
         .fallback(meta::no_such_route)
         .method_not_allowed_fallback(meta::no_such_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::SERVICE_UNAVAILABLE,
-            LONGEST_ANSWER,
-        ))
+        .layer(middleware::from_fn(in_time::answer))
         .layer(middleware::from_fn_with_state(
             limits,
             limits::demand_moderation,
