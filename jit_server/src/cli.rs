@@ -29,9 +29,11 @@ pub use database::DatabaseOptions;
 pub use policy::{ExplainOptions, Format, PolicyCommand, ProposeOptions, ShowOptions, TestOptions};
 pub use webhooks::WebhooksOptions;
 
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 refused, 5 pending (others have to confirm it, or a dry run would change something).";
+
 /// Approvals for just-in-time access: people ask, the right people approve, hosts are told.
 #[derive(Debug, Parser)]
-#[command(name = "jit-server", version, max_term_width = 100)]
+#[command(name = "jit-server", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -75,10 +75,10 @@ impl Client {
         }
         let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
         let detail = problem.get("detail").and_then(Value::as_str);
-        Err(Error::Refused(detail.map_or_else(
-            || format!("the server answers {status}"),
-            str::to_owned,
-        )))
+        Err(said(
+            status,
+            detail.map_or_else(|| format!("the server answers {status}"), str::to_owned),
+        ))
     }
 
     async fn exchange(
@@ -129,5 +129,32 @@ impl Client {
             "jit-server does not answer at {}: {why}",
             self.socket.display()
         ))
+    }
+}
+
+/// What the server says where it does not do something: a refusal, in the sense of jitctl too, only where the rules are against it.
+fn said(status: StatusCode, detail: String) -> Error {
+    match status.as_u16() {
+        401 | 403 | 409 | 422 | 429 => Error::Refused(detail),
+        _ => Error::NotDone(detail),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_no_of_the_rules_is_a_refusal() {
+        let refuses = |status: u16| {
+            let status = StatusCode::from_u16(status).unwrap();
+            matches!(said(status, String::new()), Error::Refused(_))
+        };
+        for status in [401, 403, 409, 422, 429] {
+            assert!(refuses(status), "{status}");
+        }
+        for status in [301, 400, 404, 405, 408, 413, 415, 500, 502, 503] {
+            assert!(!refuses(status), "{status}");
+        }
     }
 }

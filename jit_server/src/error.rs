@@ -150,9 +150,12 @@ pub enum Error {
     /// Set-up that a person has to see to.
     #[error("{0}")]
     Setup(String),
-    /// What the server answered to a command of ours.
+    /// What the server answered to a command of ours: no.
     #[error("{0}")]
     Refused(String),
+    /// What the server answered to a command of ours that it could not do, or could not make sense of.
+    #[error("{0}")]
+    NotDone(String),
 }
 
 impl Error {
