@@ -190,6 +190,7 @@ pub fn router(server: Arc<Server>, limits: Arc<Limits>) -> Router {
         ))
         .layer(middleware::from_fn(unread::read_off))
         .layer(Extension(calls))
+        .layer(Extension(Arc::<meta::Readable>::default()))
         .with_state(server)
 }
 

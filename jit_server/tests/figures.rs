@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Person, Running};
 use http_body_util::BodyExt;
 use hyper::Method;
@@ -98,6 +100,10 @@ async fn a_server_that_can_not_read_its_record_lives_and_is_not_ready() {
     let root = running.as_("root");
     root.get("/readyz").await.is(200);
     running.close_store().await;
+    // What the last look came to is told for a second.
+    let looked_again = async { while root.get("/readyz").await.status == 200 {} };
+    let soon = Duration::from_secs(10);
+    tokio::time::timeout(soon, looked_again).await.unwrap();
     root.get("/readyz").await.is(503);
     root.get("/healthz").await.is(200);
 }

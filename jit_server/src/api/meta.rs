@@ -1,15 +1,18 @@
 //! About the server and the caller.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use jiff::Timestamp;
 use jit_grant::Principal;
 use serde::Serialize;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::Problem;
@@ -138,19 +141,48 @@ pub(super) async fn healthz() -> Json<Health> {
     })
 }
 
-/// Whether the server can answer for what it knows: it is not stopping, its record can be read, and where others write to that, too, it has seen of late what they did.
+/// For so long what a look at the record came to is told to whoever asks, since anybody may.
+const LOOKED_AT: Duration = Duration::from_secs(1);
+
+/// What the last look at the record came to, and when.
+#[derive(Debug, Default)]
+pub(super) struct Readable(Mutex<Option<(Instant, Result<(), Problem>)>>);
+
+impl Readable {
+    /// What came of the last `look`, or of another one where that was a while ago. Whoever asks meanwhile waits for the same one.
+    async fn ask(&self, look: impl Future<Output = Result<(), Problem>>) -> Result<(), Problem> {
+        let mut last = self.0.lock().await;
+        if let Some((at, came_to)) = &*last
+            && at.elapsed() < LOOKED_AT
+        {
+            return came_to.clone();
+        }
+        let came_to = look.await;
+        *last = Some((Instant::now(), came_to.clone()));
+        came_to
+    }
+}
+
+/// Whether the server can answer for what it knows: it is not stopping, its record can be read, and where others write to that, too, it has seen of late what they did. The record is read once a second at most, however many ask.
 #[utoipa::path(get, path = "/readyz", tag = "server", responses(
     (status = 200, body = Health),
     (status = 503, body = Problem, content_type = "application/problem+json", description = "not now"),
 ))]
-pub(super) async fn readyz(State(server): State<Arc<Server>>) -> Result<Json<Health>, Problem> {
+pub(super) async fn readyz(
+    State(server): State<Arc<Server>>,
+    Extension(readable): Extension<Arc<Readable>>,
+) -> Result<Json<Health>, Problem> {
     if *server.stopping().borrow() {
         return Err(Error::Stopping.into());
     }
     server.in_contact()?;
-    // Not one more of them is there: it is the database that is asked.
-    let last = *server.changes().borrow();
-    server.record(last, 1).await?;
+    let look = async {
+        // Not one more of them is there: it is the database that is asked.
+        let last = *server.changes().borrow();
+        server.record(last, 1).await?;
+        Ok(())
+    };
+    readable.ask(look).await?;
     Ok(healthz().await)
 }
 
@@ -181,4 +213,29 @@ pub(super) async fn no_such_method(method: Method, uri: Uri) -> Problem {
         StatusCode::METHOD_NOT_ALLOWED,
         format!("{} can't be done with {method}", uri.path()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_ask_the_record_is_looked_at_once_a_second_also_where_it_is_away() {
+        let readable = Readable::default();
+        let looks = std::cell::Cell::new(0);
+        let look = |came_to: Result<(), Problem>| async {
+            looks.set(looks.get() + 1);
+            came_to
+        };
+        let away = || Err(Problem::from(Error::Away));
+        for _ in 0..50 {
+            assert_eq!(readable.ask(look(away())).await, away());
+        }
+        assert_eq!(looks.get(), 1);
+        tokio::time::advance(LOOKED_AT).await;
+        for _ in 0..50 {
+            assert_eq!(readable.ask(look(Ok(()))).await, Ok(()));
+        }
+        assert_eq!(looks.get(), 2);
+    }
 }
