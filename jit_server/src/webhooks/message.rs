@@ -9,8 +9,12 @@ use crate::event::Event;
 
 /// Never sent, though they are hashes: nobody elsewhere needs them.
 const KEPT_BACK: [&str; 1] = ["secret"];
-/// Nor are tokens and addresses of callers: endpoints are read by more people than the whole record is.
+/// Nor are tokens, addresses and uids of callers: endpoints are read by more people than the whole record is.
 const HOW_IT_CAME_IN: &str = "via";
+/// The same in what the server's own events say themselves.
+const OF_CALLERS: [&str; 3] = ["from", "asked_from", "uid"];
+/// In an event that is about a token this is which one, and else what the caller showed.
+const TOKEN: &str = "token";
 
 /// Part of the record, as the API has it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -50,6 +54,15 @@ impl Told {
         std::iter::once(self.kind.as_str()).chain(cause)
     }
 
+    fn keep_callers_back(&mut self) {
+        for key in OF_CALLERS {
+            self.detail.remove(key);
+        }
+        if self.detail.get(TOKEN) != self.rest.get("subject") {
+            self.detail.remove(TOKEN);
+        }
+    }
+
     /// True where the server itself recorded it: only its time never runs backwards.
     pub(super) fn is_own(&self) -> bool {
         self.origin == "server"
@@ -74,6 +87,9 @@ impl Message {
         let mut told = told.clone();
         for key in KEPT_BACK {
             told.detail.remove(key);
+        }
+        if told.is_own() {
+            told.keep_callers_back();
         }
         told.rest.remove(HOW_IT_CAME_IN);
         Self {
@@ -131,6 +147,50 @@ mod tests {
             body,
             json!({ "type": "user_token_made", "timestamp": told["at"], "data": without })
         );
+    }
+
+    /// The names of all events of the server. Serde lists them when it meets another one.
+    fn all_kinds() -> Vec<String> {
+        let unknown = serde_json::from_value::<Event>(json!({ "kind": "" }));
+        let listed = unknown.unwrap_err().to_string();
+        let (_, listed) = listed.split_once("expected one of ").unwrap();
+        let named = listed.split(", ").map(|name| name.trim_matches('`'));
+        named.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn no_event_of_any_kind_tells_an_endpoint_from_where_and_by_which_token_it_was_called() {
+        let kinds = all_kinds();
+        assert!(kinds.len() > 40 && kinds.contains(&"call_refused".to_owned()));
+        for kind in kinds {
+            let told = json!({
+                "seq": 7, "at": "2026-11-22T12:00:00Z", "origin": "server", "actor": "alice", "kind": kind, "subject": "r1",
+                "detail": { "from": "192.0.2.9", "asked_from": "192.0.2.9", "token": "u99", "uid": 4_242, "why": "no" },
+                "via": { "token": "u99", "from": "192.0.2.9", "uid": 4_242 },
+            });
+            let told: Told = serde_json::from_value(told).unwrap();
+            let data = Message::of_event("pager", &told).data;
+            assert_eq!(data["detail"], json!({ "why": "no" }), "{kind}");
+            assert_eq!(data.get("via"), None, "{kind}");
+        }
+    }
+
+    #[test]
+    fn which_token_an_event_is_about_is_told_and_a_hosts_line_is_whole() {
+        let data = |origin: &str, subject: &str, detail: Value| {
+            let told = json!({
+                "seq": 7, "at": "2026-11-22T12:00:00Z", "origin": origin, "kind": "user_token_refused", "subject": subject, "detail": detail,
+            });
+            let told: Told = serde_json::from_value(told).unwrap();
+            Message::of_event("pager", &told).data["detail"].clone()
+        };
+        let refused = json!({ "token": "u7", "user": "alice", "from": "192.0.2.9" });
+        assert_eq!(
+            data("server", "u7", refused),
+            json!({ "token": "u7", "user": "alice" })
+        );
+        let line = json!({ "from": "enforce", "rhost": "192.0.2.9" });
+        assert_eq!(data("web-1", "s1", line.clone()), line);
     }
 
     #[test]
