@@ -12,7 +12,7 @@ mod restored;
 mod user_token;
 mod webhooks;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -68,17 +68,10 @@ struct SetUser {
     #[serde(flatten)]
     user: User,
     changed: Vec<String>,
+    shares_login_with: Vec<String>,
     lost: loss::Loss,
     #[serde(default)]
     held: Option<changes::Held>,
-}
-
-impl User {
-    /// All Unix accounts that the user has on some host.
-    fn all_logins(&self) -> BTreeSet<&str> {
-        let others = self.logins.iter().map(|rule| rule.login.as_str());
-        others.chain([self.login.as_str()]).collect()
-    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -128,8 +121,7 @@ pub async fn add_user(
         print_json(out, &set)?;
         return Ok(applied);
     }
-    let all: Vec<User> = client.get("/v1/users").await?;
-    let mut text = described(&set.user, &all);
+    let mut text = described(&set.user, &set.shares_login_with);
     for change in &set.changed {
         text.push_str(&format!("  changed: {change}\n"));
     }
@@ -163,7 +155,7 @@ fn limit(body: &mut Value, new: &NewUser) {
     }
 }
 
-fn described(user: &User, all: &[User]) -> String {
+fn described(user: &User, sharing: &[String]) -> String {
     let kind = if user.service {
         "service account, "
     } else {
@@ -186,10 +178,6 @@ fn described(user: &User, all: &[User]) -> String {
     for window in &user.hours {
         text.push_str(&format!("  hours {window}\n"));
     }
-    let sharing = all.iter().filter(|other| {
-        other.name != user.name && other.all_logins().contains(user.login.as_str())
-    });
-    let sharing: Vec<&str> = sharing.map(|other| other.name.as_str()).collect();
     if !sharing.is_empty() {
         let consequence = if user.keys.is_empty() {
             "only a key tells them apart, so without --key no grant lets this user in"
@@ -245,7 +233,9 @@ fn key_lines(file: &Path) -> Result<Vec<String>, Error> {
 /// # Errors
 /// Where the server refuses.
 pub async fn list_users(options: ListOptions, out: &mut impl Write) -> Result<(), Error> {
-    let users: Vec<User> = Client::new(&options.reach.socket).get("/v1/users").await?;
+    let users: Vec<User> = Client::new(&options.reach.socket)
+        .get_all("/v1/users")
+        .await?;
     if options.json {
         return print_json(out, &users);
     }
@@ -353,7 +343,9 @@ pub async fn list_hosts(
     now: Timestamp,
     out: &mut impl Write,
 ) -> Result<(), Error> {
-    let hosts: Vec<Host> = Client::new(&options.reach.socket).get("/v1/hosts").await?;
+    let hosts: Vec<Host> = Client::new(&options.reach.socket)
+        .get_all("/v1/hosts")
+        .await?;
     if options.json {
         return print_json(out, &hosts);
     }

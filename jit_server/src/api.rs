@@ -165,11 +165,11 @@ pub fn router(server: Arc<Server>, limits: Arc<Limits>) -> Router {
     let calls = Arc::new(metrics::Calls::default());
     let calling = (Arc::clone(&server), Arc::default());
     let guarded = Router::from(people())
-        .merge(Router::from(figures()))
         .layer(middleware::from_fn_with_state(calling, call::answer))
         .merge(Router::from(rotations()).layer(middleware::from_fn(call::answer_anew)))
         .merge(Router::from(hosts()))
         .layer(middleware::from_fn(caller::demand_client_header))
+        .merge(Router::from(figures()))
         .layer(middleware::from_fn_with_state(
             Arc::clone(&server),
             refused::record,

@@ -6,7 +6,8 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::{Method, Request, StatusCode};
+use hyper::header::{HeaderMap, LINK};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -38,7 +39,25 @@ impl Client {
     /// # Errors
     /// Where the server is not there, or refuses.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        self.call(Method::GET, path, Bytes::new()).await
+        Ok(self.call(Method::GET, path, Bytes::new()).await?.0)
+    }
+
+    /// Gets all of the list at `path`, page by page.
+    ///
+    /// # Errors
+    /// Where the server is not there, or refuses.
+    pub async fn get_all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Error> {
+        let mut all = Vec::new();
+        let mut next = Some(path.to_owned());
+        while let Some(path) = next {
+            let (page, following) = self
+                .call::<Vec<T>>(Method::GET, &path, Bytes::new())
+                .await?;
+            // A page of nothing leads nowhere, whatever it says.
+            next = following.filter(|_| !page.is_empty());
+            all.extend(page);
+        }
+        Ok(all)
     }
 
     /// Posts `body` to `path`.
@@ -51,7 +70,7 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<T, Error> {
         let body = serde_json::to_vec(body).map_err(|error| Error::Setup(error.to_string()))?;
-        self.call(Method::POST, path, Bytes::from(body)).await
+        Ok(self.call(Method::POST, path, Bytes::from(body)).await?.0)
     }
 
     /// Deletes what is at `path`.
@@ -59,21 +78,25 @@ impl Client {
     /// # Errors
     /// Where the server is not there, or refuses.
     pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        self.call(Method::DELETE, path, Bytes::new()).await
+        Ok(self.call(Method::DELETE, path, Bytes::new()).await?.0)
     }
 
+    /// What the server answers, and where the next page of it is.
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Bytes,
-    ) -> Result<T, Error> {
+    ) -> Result<(T, Option<String>), Error> {
         let answer = tokio::time::timeout(LONGEST_CALL, self.exchange(method, path, body)).await;
-        let (status, body) = answer.map_err(|_| self.broken("no answer within 30 s"))??;
+        let answer = answer.map_err(|_| self.broken("no answer within 30 s"))??;
+        let (status, body) = (answer.status(), answer.body());
         if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|error| self.broken(&error.to_string()));
+            let parsed = serde_json::from_slice(body);
+            let parsed = parsed.map_err(|error| self.broken(&error.to_string()))?;
+            return Ok((parsed, next_page(answer.headers())));
         }
-        let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let problem: Value = serde_json::from_slice(body).unwrap_or_default();
         let detail = problem.get("detail").and_then(Value::as_str);
         Err(said(
             status,
@@ -86,7 +109,7 @@ impl Client {
         method: Method,
         path: &str,
         body: Bytes,
-    ) -> Result<(StatusCode, Bytes), Error> {
+    ) -> Result<Response<Bytes>, Error> {
         let stream = UnixStream::connect(&self.socket).await;
         let stream = stream.map_err(|error| {
             self.broken(&format!(
@@ -112,16 +135,11 @@ impl Client {
             .send_request(request)
             .await
             .map_err(|error| self.broken(&error.to_string()))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER)
-            .collect()
-            .await;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, MAX_ANSWER).collect().await;
         driver.abort();
-        Ok((
-            status,
-            body.map_err(|error| self.broken(&error.to_string()))?
-                .to_bytes(),
-        ))
+        let body = body.map_err(|error| self.broken(&error.to_string()))?;
+        Ok(Response::from_parts(head, body.to_bytes()))
     }
 
     fn broken(&self, why: &str) -> Error {
@@ -130,6 +148,13 @@ impl Client {
             self.socket.display()
         ))
     }
+}
+
+/// The path in a header `Link: </PATH>; rel="next"` (RFC 8288), the only one that the server sends.
+fn next_page(headers: &HeaderMap) -> Option<String> {
+    let link = headers.get(LINK)?.to_str().ok()?;
+    let path = link.strip_prefix('<')?.strip_suffix(">; rel=\"next\"")?;
+    path.starts_with('/').then(|| path.to_owned())
 }
 
 /// What the server says where it does not do something: a refusal, in the sense of jitctl too, only where the rules are against it.

@@ -127,11 +127,15 @@ impl Caller {
         if peer.uid == 0 {
             return Ok(Self::Administrator);
         }
+        let no_user = || Known::note(parts, Who::Account(peer.clone()));
         let Some(account) = &peer.account else {
+            no_user();
             return Ok(Self::Stranger(format!("uid {}", peer.uid)));
         };
         match server.principal_of(account) {
             Ok(Some(principal)) => {
+                let actor = Actor::Principal(principal.clone());
+                Known::note(parts, Who::Person(actor, None));
                 server.check_time_of(&principal)?;
                 Ok(Self::Person(principal, None))
             }
@@ -140,6 +144,7 @@ impl Caller {
                 Ok(Self::Stranger(account.clone()))
             }
             Err(several) => {
+                no_user();
                 let names: Vec<&str> = several.iter().map(Principal::as_str).collect();
                 let names = names.join(", ");
                 let detail = format!(
@@ -148,21 +153,16 @@ impl Caller {
                 Err(Problem::forbidden(detail).code("shared-login"))
             }
         }
-        let no_user = || Known::note(parts, Who::Account(peer.clone()));
     }
-            no_user();
 }
 
 impl FromRequestParts<Arc<Server>> for Caller {
     type Rejection = Problem;
-                let actor = Actor::Principal(principal.clone());
-                Known::note(parts, Who::Person(actor, None));
 
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Problem> {
         // Whoever was asked already, in this very call.
         if let Some(known) = parts.extensions.get::<Self>() {
             return Ok(known.clone());
-                no_user();
         }
         let peer = parts.extensions.get::<Peer>().cloned();
         let shown = match peer {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use jiff::Timestamp;
 use jit_grant::{Gates, HostName, PublicKey};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,8 @@ use utoipa::ToSchema;
 use super::Problem;
 use super::caller::{Administrator, Caller};
 use super::enrolment::ListedToken;
-use super::input::{self, Json, Path};
+use super::input::{self, Json, Parameters, Path};
+use super::page::{ByName, Page};
 use crate::directory::Host;
 use crate::label::{LabelKey, LabelValue};
 use crate::server::{Enrolment, Server};
@@ -169,15 +170,19 @@ async fn removed(server: &Arc<Server>, name: HostName) -> Result<axum::Json<Remo
     }))
 }
 
-/// The hosts: all of them for the administrator, for people those of roles that they may ask for, approve or review.
-#[utoipa::path(get, path = "/v1/hosts", tag = "people", responses((status = 200, body = Vec<HostStanding>)))]
+/// The hosts: all of them for the administrator, for people those of roles that they may ask for, approve or review. By name; `Link` leads
+/// to the next page.
+#[utoipa::path(get, path = "/v1/hosts", tag = "people", params(ByName), responses((status = 200, body = Vec<HostStanding>)))]
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
     caller: Caller,
-) -> Result<axum::Json<Vec<HostStanding>>, Problem> {
+    uri: Uri,
+    Parameters(which): Parameters<ByName>,
+) -> Result<Page<HostStanding>, Problem> {
+    let (after, limit) = which.part::<HostName>()?;
     let person = caller.person()?;
     let policy = server.policy();
-    let hosts: Vec<Host> = server.look(|state| {
+    let hosts = server.look(|state| {
         let user = person.and_then(|name| state.directory.user(name));
         let roles: Vec<_> = policy
             .roles
@@ -192,19 +197,16 @@ pub(super) async fn list(
                     .iter()
                     .any(|role| role.hosts.cover(&host.enrolled.name, &host.enrolled.labels))
         };
-        state
-            .directory
-            .hosts()
-            .filter(|host| seen(host))
-            .cloned()
-            .collect()
+        let all = state.directory.hosts();
+        let wanted = all.filter(|host| {
+            let name = &host.enrolled.name;
+            after.as_ref().is_none_or(|after| name > after) && seen(host)
+        });
+        Page::by_name(&uri, limit, wanted.cloned(), |host: &Host| {
+            host.enrolled.name.as_str()
+        })
     });
-    Ok(axum::Json(
-        hosts
-            .into_iter()
-            .map(|host| standing(&server, host, person.is_none()))
-            .collect(),
-    ))
+    Ok(hosts.map(|host| standing(&server, host, person.is_none())))
 }
 
 fn standing(server: &Server, host: Host, for_administrator: bool) -> HostStanding {

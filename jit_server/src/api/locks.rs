@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::Uri;
 use jiff::Timestamp;
 use jit_grant::Principal;
 use serde::Serialize;
@@ -11,7 +12,8 @@ use utoipa::ToSchema;
 
 use super::Problem;
 use super::caller::Caller;
-use super::input::{self, Path};
+use super::input::{self, Parameters, Path};
+use super::page::{ByName, Page};
 use super::requests::{Because, Nothing};
 use crate::error::Error;
 use crate::server::Server;
@@ -57,15 +59,18 @@ pub(super) struct Standing {
 }
 
 /// Everybody who is locked, by name. For the administrator and those whom `may_lock` in the policy names; whoami tells a user of his
-/// own lock.
-#[utoipa::path(get, path = "/v1/locks", tag = "administration", responses(
+/// own lock. `Link` leads to the next page.
+#[utoipa::path(get, path = "/v1/locks", tag = "administration", params(ByName), responses(
     (status = 200, body = Vec<LockedView>),
     (status = 403, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
     caller: Caller,
-) -> Result<Json<Vec<LockedView>>, Problem> {
+    uri: Uri,
+    Parameters(which): Parameters<ByName>,
+) -> Result<Page<LockedView>, Problem> {
+    let (after, limit) = which.part::<Principal>()?;
     let person = caller.person()?;
     let policy = server.policy();
     let locks = server.look(|state| {
@@ -73,15 +78,15 @@ pub(super) async fn list(
             let user = state.directory.user(name);
             user.is_some_and(|user| policy.may_lock.entrust(user))
         });
-        let locked = state.locks().map(|(principal, said)| LockedView {
+        let locked = state.locks();
+        let locked = locked.filter(|(name, _)| after.as_ref().is_none_or(|after| *name > after));
+        let views = locked.map(|(principal, said)| LockedView {
             principal: principal.to_string(),
             lock: said.into(),
         });
-        may.then(|| locked.collect())
+        may.then(|| Page::by_name(&uri, limit, views, |locked| &locked.principal))
     });
-    locks
-        .map(Json)
-        .ok_or_else(|| Error::from(WorkflowError::MayNotLock).into())
+    locks.ok_or_else(|| Error::from(WorkflowError::MayNotLock).into())
 }
 
 /// Ends all that somebody has, everywhere and at once, denies what he asked, and keeps him from asking and approving. For the

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use jiff::Timestamp;
 use jit_grant::{Login, Principal};
 use serde::{Deserialize, Serialize};
@@ -13,9 +13,10 @@ use utoipa::ToSchema;
 use super::Problem;
 use super::caller::Administrator;
 use super::changes::HeldView;
-use super::input::{self, Json, Path};
+use super::input::{self, Json, Parameters, Path};
 use super::locks::LockView;
 use super::loss::LossView;
+use super::page::{ByName, Page};
 use crate::attribute::{AttributeValue, Attributes};
 use crate::directory::{GroupName, MOST_OF_USER};
 use crate::event::{Service, UserSet};
@@ -157,6 +158,8 @@ pub(super) struct SetUser {
     user: User,
     /// What of him is different from before, each in a few words. Nothing where he is new.
     changed: Vec<String>,
+    /// Other users who have the same login on some host: only their keys tell them apart there.
+    shares_login_with: Vec<String>,
     /// What ended with that, or will.
     lost: LossView,
     /// The change that others have to confirm first. null: the user is so by now.
@@ -202,6 +205,7 @@ pub(super) async fn set(
     let answer = SetUser {
         user: server.look(|state| User::of(&user, state)),
         changed,
+        shares_login_with: server.look(|state| others_with_login(state, &user)),
         lost: LossView::from(&lost),
         held: held.and_then(|change| HeldView::of(&server, Some(&change))),
     };
@@ -211,6 +215,13 @@ pub(super) async fn set(
         StatusCode::CREATED
     };
     Ok((status, axum::Json(answer)))
+}
+
+fn others_with_login(state: &Known, user: &UserSet) -> Vec<String> {
+    let all = state.directory.users();
+    let sharing =
+        all.filter(|other| other.name != user.name && other.all_logins().contains(&user.login));
+    sharing.map(|other| other.name.to_string()).collect()
 }
 
 /// A user who is no longer known.
@@ -245,21 +256,22 @@ pub(super) async fn remove(
     }))
 }
 
-/// All users.
-#[utoipa::path(get, path = "/v1/users", tag = "administration", responses(
+/// All users, by name. `Link` leads to the next page.
+#[utoipa::path(get, path = "/v1/users", tag = "administration", params(ByName), responses(
     (status = 200, body = Vec<User>),
     (status = 403, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
     _: Administrator,
-) -> axum::Json<Vec<User>> {
-    let all = |state: &Known| {
-        state
-            .directory
-            .users()
-            .map(|user| User::of(user, state))
-            .collect()
-    };
-    axum::Json(server.look(all))
+    uri: Uri,
+    Parameters(which): Parameters<ByName>,
+) -> Result<Page<User>, Problem> {
+    let (after, limit) = which.part::<Principal>()?;
+    Ok(server.look(|state| {
+        let all = state.directory.users();
+        let wanted = all.filter(|user| after.as_ref().is_none_or(|after| user.name > *after));
+        let views = wanted.map(|user| User::of(user, state));
+        Page::by_name(&uri, limit, views, |user| &user.name)
+    }))
 }
