@@ -185,6 +185,8 @@ async fn a_receiver_hears_of_a_request_its_approval_and_its_grant_signed_and_in_
         // How the caller came in is for those who read the whole record.
         let mut event = event.clone();
         assert!(event.as_object_mut().unwrap().remove("via").is_some());
+        let detail = event["detail"].as_object_mut().unwrap();
+        assert_eq!(detail.remove("asked_from").is_some(), kind == "requested");
         assert_eq!(
             got.body,
             json!({ "type": kind, "timestamp": event["at"], "data": event })
