@@ -216,3 +216,39 @@ fn a_lock_outlasts_a_removal() {
     }
     history.wants(begin(), 0, ask("one", 600)).unwrap();
 }
+
+#[test]
+fn what_somebody_removed_asked_and_decided_is_not_that_of_whoever_has_the_name_next() {
+    let mut history = granted("one");
+    let his = |history: &History, name: &str, request: u64| {
+        let name = name.parse().unwrap();
+        let request = history.state.request(&request_id(request)).unwrap();
+        let state = &history.state;
+        (
+            state.is_own(&name, request),
+            state.has_decided(&name, request),
+        )
+    };
+    assert_eq!(his(&history, "alice", 1), (true, false));
+    assert_eq!(his(&history, "bob", 1), (false, true));
+    let (later, last) = (after(begin(), 60), history.entries.len() as u64);
+    for name in ["alice", "bob"] {
+        for wanted in [remove_user(name), set_user(name, name)] {
+            history.wants(later, PEOPLE.len(), wanted).unwrap();
+        }
+        assert_eq!(his(&history, name, 1), (false, false));
+        assert!(!history.state.is_since(&name.parse().unwrap(), last));
+    }
+    history.wants(later, 0, ask("one", 60)).unwrap();
+    history.wants(later, 1, approve(2, None)).unwrap();
+    assert_eq!(his(&history, "alice", 2), (true, false));
+    assert_eq!(his(&history, "bob", 2), (false, true));
+    history
+        .wants(later, PEOPLE.len(), set_user("alice", "deploy"))
+        .unwrap();
+    assert_eq!(
+        his(&history, "alice", 2),
+        (true, false),
+        "a change is no other person"
+    );
+}
