@@ -4,6 +4,7 @@ mod advice;
 mod approval;
 mod changes;
 mod conditions;
+mod denial;
 mod document;
 mod enough;
 mod file;
@@ -24,14 +25,16 @@ use jit_grant::{Action, HostName, Limits, Principal, RoleName};
 use crate::attribute::Attributes;
 use crate::directory::{Directory, GroupName};
 use crate::event::UserSet;
+use crate::text::Grounds;
 
 pub(crate) use approval::could_be_done;
 pub use approval::{Approval, Later, Review, Stage};
 pub use changes::Confirmers;
 pub use conditions::{ConditionRefusal, Conditions, Stated};
+pub use denial::{Denial, DenialName, TakenAway};
 pub use document::{
-    ConfirmersDocument, LaterDocument, PeopleDocument, PolicyDocument, ReviewDocument,
-    RoleDocument, StageDocument, WindowDocument,
+    ConfirmersDocument, DenialDocument, LaterDocument, PeopleDocument, PolicyDocument,
+    ReviewDocument, RoleDocument, StageDocument, WindowDocument,
 };
 pub use file::{Change, PolicyFile, check, read};
 pub(crate) use file::{MAX_BYTES, read_text, read_whoever_writes};
@@ -57,6 +60,8 @@ pub struct Policy {
     pub may_audit: People,
     /// Who confirms what an administrator changes. None: it needs nobody else.
     pub changes_need: Option<Confirmers>,
+    /// What is refused whatever a role says, by name.
+    pub denials: BTreeMap<DenialName, Denial>,
     /// What it was read from.
     pub text: String,
 }
@@ -225,6 +230,18 @@ pub enum PolicyRefusal {
         /// What was asked, in seconds.
         asked: u32,
     },
+    /// A denial fits, whatever the role says.
+    #[error(
+        "denial {denial} of the policy is against this on {host}, whatever any role says: {because}; ask without that host, or speak with whoever keeps the policy"
+    )]
+    Denied {
+        /// Which.
+        denial: DenialName,
+        /// The first host that it fits.
+        host: HostName,
+        /// Why, as the policy says it.
+        because: Grounds,
+    },
     /// A condition of the role is not met.
     #[error(transparent)]
     Condition(#[from] ConditionRefusal),
@@ -296,6 +313,7 @@ impl Policy {
                 action: *action,
             });
         }
+        self.check_not_denied(user, wanted.hosts, wanted.actions, wanted.directory)?;
         rule.check_length(role, wanted.for_seconds)?;
         if let Some(stated) = &wanted.stated {
             rule.check_stated(role, stated)?;

@@ -30,7 +30,7 @@ pub(crate) use changes::{MOST_PENDING, PENDING_SECONDS};
 pub use changes::{check_confirm, check_deny, pending_change};
 pub use command::{Ask, Command, command, lapsed};
 pub use error::{Because, WorkflowError};
-pub use explain::{Able, Approvers, Explanation, Outcome, Told, explain};
+pub use explain::{Able, Approvers, Explanation, Outcome, Told, ToldDenial, explain};
 pub use restored::Unconfirmed;
 pub use stages::Progress;
 pub use state::{

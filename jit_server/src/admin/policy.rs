@@ -66,6 +66,8 @@ struct Explanation {
     code: Option<String>,
     refusal: Option<String>,
     rules: Vec<Rule>,
+    #[serde(default)]
+    denials: Vec<Denial>,
     approval: Option<Approval>,
 }
 
@@ -73,6 +75,13 @@ struct Explanation {
 struct Rule {
     rule: String,
     outcome: String,
+    words: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Denial {
+    name: String,
+    fits: bool,
     words: String,
 }
 

@@ -18,7 +18,7 @@ use crate::origin::Origin;
 use crate::policy::PolicyDocument;
 use crate::server::Server;
 use crate::text::Ticket;
-use crate::workflow::{self, Able, Approvers, Explanation, Outcome, Rule, Told, Wish};
+use crate::workflow::{self, Able, Approvers, Explanation, Outcome, Rule, Told, ToldDenial, Wish};
 
 /// The policy in force, and who is in the groups that it names.
 #[utoipa::path(get, path = "/v1/policy", tag = "administration", responses(
@@ -77,6 +77,8 @@ pub(super) struct ExplanationView {
     refusal: Option<String>,
     /// In the order in which they are asked.
     rules: Vec<RuleView>,
+    /// Each denial of the policy. Empty, too, where there is no such user or role.
+    denials: Vec<DenialView>,
     /// null: there is no such role.
     approval: Option<AbleView>,
 }
@@ -90,6 +92,16 @@ pub(super) struct RuleView {
     #[schema(value_type = String)]
     outcome: Outcome,
     /// By what it is met, or why not.
+    words: String,
+}
+
+/// One denial.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DenialView {
+    name: String,
+    /// Whether it refuses the request.
+    fits: bool,
+    /// By what it fits, or why not.
     words: String,
 }
 
@@ -161,6 +173,7 @@ impl ExplanationView {
     fn of(explained: Explanation, policy: String, for_seconds: u32) -> Self {
         let Explanation {
             rules,
+            denials,
             approval,
             verdict,
         } = explained;
@@ -172,6 +185,7 @@ impl ExplanationView {
             code: refused.as_ref().map(|refused| refused.code().0),
             refusal: refused.as_ref().map(ToString::to_string),
             rules: rules.into_iter().map(RuleView::from).collect(),
+            denials: denials.into_iter().map(DenialView::from).collect(),
             approval: approval.map(AbleView::from),
         }
     }
@@ -189,6 +203,14 @@ impl From<Told> for RuleView {
             outcome,
             words,
         }
+    }
+}
+
+impl From<ToldDenial> for DenialView {
+    fn from(told: ToldDenial) -> Self {
+        let ToldDenial { name, fits, words } = told;
+        let name = name.to_string();
+        Self { name, fits, words }
     }
 }
 

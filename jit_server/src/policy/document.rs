@@ -1,6 +1,8 @@
 //! A policy as people and programs read it, whoever wrote it and however.
 
+mod denials;
 mod members;
+mod places;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +15,9 @@ use super::networks::Networks;
 use super::{Approval, Later, People, Policy, Review, Role, Stage, in_words};
 use crate::attribute::AttributeValue;
 use crate::origin::SOCKET;
+
+pub use denials::DenialDocument;
+use places::places_in_words;
 
 /// A policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -35,6 +40,9 @@ pub struct PolicyDocument {
     /// Why the policy's file does not count. null: it has what is in force.
     #[serde(default)]
     pub beside_file: Option<String>,
+    /// What is refused whatever a role says, by name.
+    #[serde(default)]
+    pub denials: Vec<DenialDocument>,
 }
 
 /// Who confirms changes.
@@ -209,6 +217,7 @@ impl From<&Policy> for PolicyDocument {
                 count: need.count,
             }),
             beside_file: None,
+            denials: policy.denials.iter().map(DenialDocument::from).collect(),
         }
     }
 }
@@ -312,15 +321,7 @@ impl RoleDocument {
     /// Its hosts as a list.
     #[must_use]
     pub fn hosts_in_words(&self) -> String {
-        let labels = self.labels.iter();
-        let labels = labels.map(|(key, values)| format!("{key}={}", values.join(" or ")));
-        let labels = labels.collect::<Vec<_>>().join(", ");
-        match (self.hosts.as_slice(), labels.as_str()) {
-            ([any], "") if any == "*" => "every host, those enrolled later too".to_owned(),
-            ([any], labels) if any == "*" => format!("those with {labels}, also enrolled later"),
-            (names, "") => names.join(", "),
-            (names, labels) => format!("of {}: those with {labels}", names.join(", ")),
-        }
+        places_in_words(&self.hosts, &self.labels)
     }
 
     /// Its days and hours.

@@ -1,6 +1,7 @@
 //! The hosts of a role: by names and patterns of names, by labels, or by both.
 
 mod among;
+mod meet;
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};

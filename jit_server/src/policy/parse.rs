@@ -3,6 +3,7 @@
 mod approval;
 pub(super) mod changes;
 mod conditions;
+mod denials;
 mod hosts;
 mod hours;
 mod limits;
@@ -21,7 +22,7 @@ use crate::attribute::Attributes;
 pub(super) const ONE_DAY: u32 = 24 * 60 * 60;
 
 /// What a policy may say, beside each other.
-const AT_TOP: [&str; 4] = ["roles", "may_lock", "may_audit", changes::KEY];
+const AT_TOP: [&str; 5] = ["roles", "may_lock", "may_audit", changes::KEY, denials::KEY];
 
 /// Reads a policy from the text of `file`.
 ///
@@ -53,6 +54,7 @@ pub(crate) fn check_closely(file: &str, text: &str) -> Result<Checked, Vec<Mista
     let (roles, may_lock) = reader.document(table.get_ref());
     let may_audit = reader.people_at_top(table.get_ref(), "may_audit");
     let changes_need = reader.changes_need(table.get_ref());
+    let denials = reader.denials(table.get_ref(), &roles);
     let warnings = reader.take_warnings();
     let policy = Policy {
         hash: hash(text),
@@ -60,6 +62,7 @@ pub(crate) fn check_closely(file: &str, text: &str) -> Result<Checked, Vec<Mista
         may_lock,
         may_audit,
         changes_need,
+        denials,
         text: text.to_owned(),
     };
     reader.end(Checked { policy, warnings })
@@ -87,7 +90,7 @@ impl Reader<'_> {
             self.mistake(
                 &key.span(),
                 key.get_ref(),
-                "unknown key; a policy has only may_lock, may_audit, changes_need and [roles.NAME] tables",
+                "unknown key; a policy has only may_lock, may_audit, changes_need, [roles.NAME] and [denials.NAME] tables",
             );
         }
         let may_lock = self.people_at_top(table, "may_lock");

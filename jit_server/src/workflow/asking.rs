@@ -67,6 +67,8 @@ pub enum Rule {
     HostsEnrolled,
     /// There is a host, and not too many.
     HostsCounted,
+    /// No denial of the policy fits. Asked after those of hosts, so that it is about ones that the role is for.
+    NotDenied,
     /// The time is within the role's longest.
     WithinLongest,
     /// Nothing undecided asks for the same (T27), and what is granted at once is not there several times already.
@@ -91,7 +93,7 @@ pub enum Rule {
 
 impl Rule {
     /// All, in the order in which they are asked.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::NotLocked,
         Self::NotRestored,
         Self::NotEnded,
@@ -102,6 +104,7 @@ impl Rule {
         Self::HostsCovered,
         Self::HostsEnrolled,
         Self::HostsCounted,
+        Self::NotDenied,
         Self::WithinLongest,
         Self::NotAskedAlready,
         Self::FewEnough,
@@ -152,6 +155,16 @@ impl<'a> Desk<'a> {
                 1..=MOST_HOSTS => Ok(()),
                 _ => Err(WorkflowError::TooManyHosts(MOST_HOSTS)),
             },
+            Rule::NotDenied => {
+                let (user, role) = (self.user()?, self.role(wish.role)?);
+                let policy = self.policy;
+                // To find the hosts of a role is most of what it costs to ask for it.
+                if policy.denials.is_empty() {
+                    return Ok(());
+                }
+                let (hosts, directory) = (self.hosts(role, wish), &self.state.directory);
+                Ok(policy.check_not_denied(user, &hosts, &role.actions, directory)?)
+            }
             Rule::WithinLongest => Ok(self
                 .role(wish.role)?
                 .check_length(wish.role, wish.for_seconds)?),

@@ -362,6 +362,7 @@ impl WorkflowError {
             Self::Policy(PolicyRefusal::HostNotCovered { .. }) => ("host-not-in-role", Forbidden),
             Self::Policy(PolicyRefusal::ActionNotCovered { .. }) => ("role-changed", Conflict),
             Self::Policy(PolicyRefusal::TooLong { .. }) => ("too-long", Invalid),
+            Self::Policy(PolicyRefusal::Denied { .. }) => ("denied-by-policy", Forbidden),
             Self::NoUser(_) => ("no-user", Forbidden),
             Self::NoRequest(_) => ("no-request", Missing),
             Self::NoGrant(_) => ("no-grant", Missing),

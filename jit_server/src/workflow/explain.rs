@@ -1,12 +1,14 @@
 //! Why a request would be taken or refused, rule by rule, and who could approve it. Nothing happens by it.
 
 mod approvers;
+mod denials;
 
 use jiff::Timestamp;
 use jit_grant::{HostName, Principal};
 use serde::Serialize;
 
 pub use approvers::{Able, Approvers};
+pub use denials::ToldDenial;
 
 use super::asking::{MOST_A_DAY, MOST_HOSTS, MOST_OPEN};
 use super::command::Desk;
@@ -20,6 +22,8 @@ use crate::policy::{Conditions, People, Policy, Role, in_words};
 pub struct Explanation {
     /// Each rule, in the order in which they are asked.
     pub rules: Vec<Told>,
+    /// Each denial of the policy. None where there is no such user or role.
+    pub denials: Vec<ToldDenial>,
     /// Who could approve it now. None where there is no such role.
     pub approval: Option<Approvers>,
     /// What the workflow itself says to the request.
@@ -92,6 +96,7 @@ pub fn explain(
     let approval = role.map(|role| Approvers::of(role, principal, state, now));
     Explanation {
         rules,
+        denials: desk.denials(principal, wish),
         approval,
         verdict: failures
             .into_iter()
@@ -161,6 +166,7 @@ impl Desk<'_> {
             }
             Rule::HostsEnrolled => format!("{} is enrolled", listed(wish.hosts)),
             Rule::HostsCounted => format!("{} of {MOST_HOSTS} hosts at most", wish.hosts.len()),
+            Rule::NotDenied => self.denials_in_words(principal, wish),
             Rule::WithinLongest => role.map_or_else(String::new, |role| {
                 let longest = in_words(role.longest_seconds);
                 format!("{} is within {longest}", in_words(wish.for_seconds))
@@ -202,6 +208,7 @@ impl Desk<'_> {
     ) -> String {
         match rule {
             Rule::RoleThere => "the policy has no such role".to_owned(),
+            Rule::NotDenied => self.denials_in_words(principal, wish),
             Rule::MayAsk => {
                 let user = self.state.directory.user(principal);
                 let role = self.policy.roles.get(wish.role);

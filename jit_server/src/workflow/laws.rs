@@ -5,6 +5,7 @@ mod at_once;
 mod attributes;
 mod changes;
 mod changing;
+mod denials;
 mod ends;
 mod explained;
 mod extension;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{PeopleDocument, PolicyDocument, RoleDocument};
+use super::{DenialDocument, PeopleDocument, PolicyDocument, RoleDocument};
 use crate::directory::Directory;
 
 impl PolicyDocument {
@@ -12,7 +12,8 @@ impl PolicyDocument {
         let named = self.roles.iter().flat_map(RoleDocument::people);
         let confirmers = self.changes_need.iter().map(|need| &need.people);
         let named = named.chain([&self.may_lock, &self.may_audit]);
-        let named = named.chain(confirmers);
+        let denied = self.denials.iter().flat_map(DenialDocument::people);
+        let named = named.chain(confirmers).chain(denied);
         let named: BTreeSet<&String> = named.flat_map(|people| &people.groups).collect();
         let mut members: BTreeMap<String, Vec<String>> = named
             .into_iter()

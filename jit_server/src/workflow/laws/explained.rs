@@ -108,7 +108,15 @@ const CONDITIONS: [(&str, &[&str]); 7] = [
     ),
 ];
 
-/// Roles one and two as in [`POLICY`], and under conditions made at random.
+/// What is denied whatever the roles say.
+const DENIALS: [&str; 4] = [
+    "people = { users = [\"alice\"] }\nlabels = { env = \"test\" }",
+    "except = { users = [\"alice\", \"bob\"] }\nhosts = [\"*-1\"]",
+    "hosts = [\"web-*\"]\nactions = [\"sudo\", \"su\"]",
+    "people = { users = [\"erin\", \"carol\"] }\nexcept = { users = [\"carol\"] }\nhosts = [\"*\"]\nlabels = { env = \"prod\" }",
+];
+
+/// Roles one and two as in [`POLICY`], and under conditions made at random; and some of [`DENIALS`].
 fn any_policy() -> impl Strategy<Value = Policy> {
     let some = |(key, values): (&'static str, &'static [&'static str])| {
         let met = prop::bool::weighted(0.5).prop_map(move |said| said.then(|| values[0]));
@@ -117,8 +125,10 @@ fn any_policy() -> impl Strategy<Value = Policy> {
         value.prop_map(move |value| (key, value))
     };
     let role = CONDITIONS.map(some).to_vec();
-    let conditions = (role.clone(), role, any::<bool>());
-    conditions.prop_map(|(one, two, overrun)| {
+    let denials = DENIALS
+        .map(|denial| prop::bool::weighted(0.15).prop_map(move |said| said.then_some(denial)));
+    let conditions = (role.clone(), role, any::<bool>(), denials);
+    conditions.prop_map(|(one, two, overrun, denials)| {
         let written = |lines: Vec<(&str, Option<&str>)>| {
             let has = |key| {
                 lines
@@ -146,6 +156,13 @@ fn any_policy() -> impl Strategy<Value = Policy> {
             .replace("hosts = [\"*\"]", "@two")
             .replace("@one", &written(one))
             .replace("@two", &written(two));
+        let denials = denials.iter().enumerate().filter_map(|(number, denial)| {
+            let said = (*denial)?;
+            Some(format!(
+                "[denials.d{number}]\nbecause = \"nobody needs it\"\n{said}\n"
+            ))
+        });
+        let text: String = [text].into_iter().chain(denials).collect();
         check_text("policy.toml", &text).unwrap()
     })
 }
@@ -196,6 +213,9 @@ fn agrees(
         outcomes.any(|told| told == Outcome::Failed),
         decided.is_err()
     );
+    let denied = told.rules.iter().find(|told| told.rule == Rule::NotDenied);
+    let denied = denied.is_some_and(|told| told.outcome == Outcome::Failed);
+    prop_assert_eq!(told.denials.iter().any(|told| told.fits), denied);
     let events = match decided {
         Ok(events) => events,
         Err(refused) => return Ok(refused.code().0),
@@ -277,6 +297,7 @@ fn what_is_explained_is_what_the_workflow_decides_and_who_could_approve_can() {
         "needs-ticket",
         "reason-too-short",
         "asked-from-elsewhere",
+        "denied-by-policy",
     ] {
         assert!(
             came.get(code).is_some_and(|cases| *cases > 20),
