@@ -51,6 +51,14 @@ fn as_table(document: &PolicyDocument) -> String {
         }
         text.push_str(&trimmed(roles));
     }
+    if !document.denials.is_empty() {
+        let mut denials = table(&["DENIAL", "WHO", "HOSTS", "WHAT OPENS", "BECAUSE"]);
+        for denial in &document.denials {
+            let [who, hosts, actions] = denial.said().map(|(_, answer)| answer);
+            denials.add_row([&denial.name, &who, &hosts, &actions, &denial.because]);
+        }
+        text.push_str(&format!("\n{}", trimmed(denials)));
+    }
     text.push_str(&format!("\n{}\n{}\n", locks(document), auditors(document)));
     text.push_str(&format!("{}\n", changes(document)));
     if let Some(why) = &document.beside_file {
@@ -89,6 +97,7 @@ fn as_markdown(document: &PolicyDocument) -> String {
             text.push_str(&format!("| Why that is safe | {} |\n", escaped(because)));
         }
     }
+    text.push_str(&denials(document));
     if let Some(members) = &document.members {
         text.push_str("\n## Groups\n\n| | |\n|---|---|\n");
         for (group, members) in members {
@@ -102,6 +111,22 @@ fn as_markdown(document: &PolicyDocument) -> String {
         changes(document),
         document.policy
     ));
+    text
+}
+
+/// What no role gives, where there is any of it.
+fn denials(document: &PolicyDocument) -> String {
+    if document.denials.is_empty() {
+        return String::new();
+    }
+    let mut text = "\n## Denials\n\nThese win: where one fits, no role gives it.\n".to_owned();
+    for denial in &document.denials {
+        text.push_str(&format!("\n### {}\n\n| | |\n|---|---|\n", denial.name));
+        for (question, answer) in denial.said() {
+            text.push_str(&format!("| {question} | {answer} |\n"));
+        }
+        text.push_str(&format!("| Why | {} |\n", escaped(&denial.because)));
+    }
     text
 }
 
@@ -173,6 +198,16 @@ actions = ["ssh"]
 longest = "1h"
 may_ask = { attributes = { team = "web", on_call = true } }
 approve = { auto = true, because = "logs only | <b>read</b>" }
+[denials.contractors]
+because = "card | data <b>is</b> for employees"
+people = { groups = ["contractors"], users = ["mallory"] }
+except = { attributes = { cleared = true } }
+hosts = ["db-*"]
+labels = { env = ["pci", "prod"] }
+actions = ["sudo", "su"]
+[denials.freeze]
+because = "nobody touches it"
+hosts = ["web-9"]
 "##;
         let policy = check_text("policy.toml", policy).unwrap();
         let text = as_markdown(&PolicyDocument::from(&policy));
@@ -196,6 +231,15 @@ approve = { auto = true, because = "logs only | <b>read</b>" }
             r"| Why that is safe | logs only \| \<b\>read\</b\> |",
             "May read the whole record: root on the server's machine, erin (with security=true).",
             "| Who may ask | everybody with on_call=true and team=web |",
+            "## Denials",
+            "### contractors",
+            "| Who is denied | mallory, group contractors; except everybody with cleared=true |",
+            "| On which hosts | of db-*: those with env=pci or prod |",
+            "| What opens | sudo or su |",
+            r"| Why | card \| data \<b\>is\</b\> for employees |",
+            "| Who is denied | everybody |",
+            "| On which hosts | web-9 |",
+            "| What opens | anything |",
         ] {
             assert!(
                 text.lines().any(|told| told == line),
@@ -203,5 +247,11 @@ approve = { auto = true, because = "logs only | <b>read</b>" }
             );
         }
         assert!(text.contains(&policy.hash));
+        let table = as_table(&PolicyDocument::from(&policy));
+        let denial = table.lines().find(|line| line.starts_with("freeze"));
+        let denial = denial.unwrap();
+        for told in ["everybody", "web-9", "anything", "nobody touches it"] {
+            assert!(denial.contains(told), "{told:?} is not in {denial}");
+        }
     }
 }
