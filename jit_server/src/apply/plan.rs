@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use jiff::Timestamp;
-use jit_grant::{GrantId, HostName, Principal, RoleName};
+use jit_grant::{GrantId, HostName, Principal};
 
 use super::{Wanted, WantedHost};
 use crate::error::Error;
@@ -180,18 +180,8 @@ impl Planner<'_> {
         if next.hash == self.policy.hash {
             return;
         }
-        let names = |policy: &Policy| policy.roles.keys().cloned().collect();
-        let mut details = members(
-            "role",
-            &names(self.policy),
-            &names(next),
-            RoleName::to_string,
-        );
-        let changed = next.roles.iter().filter(|(name, role)| {
-            let before = self.policy.roles.get(name);
-            before.is_some_and(|before| before != *role)
-        });
-        details.extend(changed.map(|(name, _)| format!("~ role {name}")));
+        let mut details = tables("role", &self.policy.roles, &next.roles);
+        details.extend(tables("denial", &self.policy.denials, &next.denials));
         if next.may_lock != self.policy.may_lock {
             details.push("~ may_lock".to_owned());
         }
@@ -351,6 +341,22 @@ fn members<T: Ord>(
     let new = after.difference(before);
     let new = new.map(|member| format!("+ {what} {}", name(member)));
     gone.chain(new).collect()
+}
+
+/// The same of tables, and `~ WHAT NAME` for what says something else.
+fn tables<N: Ord + Display, T: PartialEq>(
+    what: &str,
+    before: &BTreeMap<N, T>,
+    after: &BTreeMap<N, T>,
+) -> Vec<String> {
+    let names = (before.keys().collect(), after.keys().collect());
+    let mut details = members(what, &names.0, &names.1, ToString::to_string);
+    let changed = after.iter().filter(|(name, table)| {
+        let before = before.get(name);
+        before.is_some_and(|before| before != *table)
+    });
+    details.extend(changed.map(|(name, _)| format!("~ {what} {name}")));
+    details
 }
 
 #[cfg(test)]

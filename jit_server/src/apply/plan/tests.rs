@@ -175,6 +175,28 @@ fn a_plan_says_which_roles_are_different() {
 }
 
 #[test]
+fn a_plan_says_which_denials_are_different() {
+    let policy = |denials: &[(&str, &str)]| {
+        let denial = |(name, host): &(&str, &str)| {
+            format!("[denials.{name}]\nbecause = \"nobody needs it\"\nhosts = [\"{host}\"]\n")
+        };
+        let text: String = denials.iter().map(denial).collect();
+        let texts = Texts {
+            policy: Some(&text),
+            ..Texts::default()
+        };
+        read(texts).unwrap()
+    };
+    let before = policy(&[("gone", "a"), ("same", "a"), ("changed", "a")]);
+    let after = policy(&[("same", "a"), ("changed", "b"), ("new", "a")]);
+    let made = plan(&State::default(), &before.policy.unwrap(), &after, now()).unwrap();
+    assert_eq!(
+        told(&made),
+        ["Changed policy.toml - denial gone, + denial new, ~ denial changed"]
+    );
+}
+
+#[test]
 fn removing_more_than_half_of_the_users_must_be_allowed_by_number() {
     for (before, after, to_allow) in [
         (0, 0, None),
