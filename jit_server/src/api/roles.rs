@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::Problem;
 use super::caller::Caller;
-use crate::policy::{self, LaterDocument, PeopleDocument, ReviewDocument, Role};
+use crate::policy::{self, LaterDocument, PeopleDocument, ReviewDocument, Role, TakenAway};
 use crate::server::Server;
 
 /// A role of the policy.
@@ -23,14 +23,14 @@ pub(super) struct RoleView {
     hosts: Vec<String>,
     /// Its hosts have each of these keys with one of the values.
     labels: BTreeMap<String, Vec<String>>,
-    /// The conditions under which it may be had, in words.
+    /// The conditions under which it may be had, in words; denials of the caller that fit some of its enrolled hosts among them.
     conditions: Vec<String>,
     #[schema(value_type = Vec<String>)]
     actions: Vec<Action>,
     longest_seconds: u32,
     /// It is asked for so long where nobody says for how long. null: that has to be said.
     default_seconds: Option<u32>,
-    /// Whether the caller may ask for it. Never true for the administrator.
+    /// Whether the caller may ask for it. Never true for the administrator, nor where all of its enrolled hosts are denied.
     may_ask: bool,
     approval: Approval,
     /// The Unix groups that its logins are in, beside those of the account.
@@ -63,7 +63,7 @@ pub(super) struct Stage {
     later: Vec<LaterDocument>,
 }
 
-/// The roles that the caller may ask for; all of them for the administrator.
+/// The roles that the caller may ask for, without those that are denied on each of their hosts; all of them for the administrator.
 #[utoipa::path(get, path = "/v1/roles", tag = "people", responses((status = 200, body = Vec<RoleView>)))]
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
@@ -75,11 +75,11 @@ pub(super) async fn list(
     Ok(Json(server.look(|state| {
         let user = person.and_then(|name| state.directory.user(name));
         let roles = policy.roles.iter().map(|(name, role)| {
-            view(
-                name.to_string(),
-                role,
-                user.is_some_and(|user| role.may_ask.include(user)),
-            )
+            let asks = user.filter(|user| role.may_ask.include(user));
+            let taken = asks.map(|user| policy.taken_away(user, role, &state.directory));
+            let taken = taken.unwrap_or_default();
+            let may_ask = asks.is_some() && !taken.all;
+            view(name.to_string(), role, may_ask, &taken)
         });
         roles
             .filter(|role| role.may_ask || person.is_none())
@@ -87,7 +87,7 @@ pub(super) async fn list(
     })))
 }
 
-fn view(name: String, role: &Role, may_ask: bool) -> RoleView {
+fn view(name: String, role: &Role, may_ask: bool, taken: &TakenAway<'_>) -> RoleView {
     RoleView {
         name,
         description: role.description.clone(),
@@ -96,6 +96,7 @@ fn view(name: String, role: &Role, may_ask: bool) -> RoleView {
         conditions: [
             role.conditions.in_words(),
             policy::limits_in_words(&role.limits),
+            taken.in_words(),
         ]
         .concat(),
         actions: role.actions.iter().copied().collect(),
