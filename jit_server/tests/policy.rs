@@ -184,7 +184,7 @@ async fn the_policy_of_a_fleet_is_right_and_wise_and_its_cases_hold() {
 async fn the_policy_for_card_data_is_right_and_wise_and_its_cases_hold() {
     let text = include_str!("../../docs/policies/card-data/policy.toml");
     let cases = include_str!("../../docs/policies/card-data/policy_test.toml");
-    is_right_and_wise(text, cases, 29).await;
+    is_right_and_wise(text, cases, 32).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! refused, or the one value in which it stands is another.
 //!
 //! What no check can tell from what somebody meant: a missing line `count = …` leaves one approval, a missing line with a stage leaves the
-//! others and that of a condition none, an entry that a list of a denial has no more lets in what it was about, one of `changes_need` lets root change all alone (where one was in force, others confirm that), and a cut from the midst of one role to the midst of another makes one role of both.
+//! others and that of a condition none, an entry missing from a list of a denial lets in what it denied, one of `changes_need` lets root change all alone (where one was in force, others confirm that), and a cut from the midst of one role to the midst of another makes one role of both.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
