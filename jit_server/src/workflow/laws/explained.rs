@@ -126,7 +126,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
     };
     let role = CONDITIONS.map(some).to_vec();
     let denials = DENIALS
-        .map(|denial| prop::bool::weighted(0.15).prop_map(move |said| said.then_some(denial)));
+        .map(|denial| prop::bool::weighted(0.05).prop_map(move |said| said.then_some(denial)));
     let conditions = (role.clone(), role, any::<bool>(), denials);
     conditions.prop_map(|(one, two, overrun, denials)| {
         let written = |lines: Vec<(&str, Option<&str>)>| {
@@ -180,7 +180,7 @@ fn any_ask() -> impl Strategy<Value = (&'static str, Ask)> {
     let reasons = prop_oneof![1 => Just("why"), 3 => Just("the disk is full")];
     let origins = prop_oneof![3 => Just("10.1.2.3"), 1 => Just("10.2.0.1"), 1 => Just("2001:db8::1"), 1 => Just("socket")];
     let labels = prop_oneof![6 => Just("{}"), 1 => Just(r#"{"env":["prod"]}"#), 1 => Just(r#"{"tier":["web","db"]}"#)];
-    let starts = proptest::option::weighted(0.2, 0..800_000_u32);
+    let starts = proptest::option::weighted(0.2, 0..1_200_000_u32);
     let stated = (tickets, reasons, origins, labels, starts);
     (names, roles, hosts, lengths, stated).prop_map(|(name, role, host, seconds, stated)| {
         let (ticket, reason, origin, labels, start) = stated;
