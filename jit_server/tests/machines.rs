@@ -169,7 +169,7 @@ async fn a_copy_that_went_on_by_itself_as_far_is_noticed_and_ends_what_was_grant
 }
 
 #[tokio::test]
-async fn a_machine_that_knew_another_database_ends_nothing_and_becomes_a_server_by_init() {
+async fn a_machine_that_knew_another_database_ends_nothing_and_becomes_a_server_once_told() {
     let folder = tempfile::tempdir().unwrap();
     let address = Postgres::shared().database();
     let one = start(&folder.path().join("one"), &address).await;
@@ -199,14 +199,30 @@ async fn a_machine_that_knew_another_database_ends_nothing_and_becomes_a_server_
         let refused = started().await.err().unwrap().to_string();
         assert!(refused.contains("jit-server init"), "{refused}");
     }
-    std::fs::rename(state.join("mark"), folder.path().join("state-mark")).unwrap();
-    let prepared = Command::new(env!("CARGO_BIN_EXE_jit-server"))
-        .args(["prepare", "--database", &address, "--state"])
-        .arg(&state)
-        .output()
-        .unwrap();
+    let beside = folder.path().join("state-mark");
+    std::fs::rename(state.join("mark"), &beside).unwrap();
+    let init = || {
+        Command::new(env!("CARGO_BIN_EXE_jit-server"))
+            .args(["prepare", "--database", &address, "--state"])
+            .arg(&state)
+            .output()
+            .unwrap()
+    };
+    // For all that it knows this may be an older copy of what it ran, in a database of another name.
+    let refused = init();
+    let why = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        !refused.status.success() && why.contains("event 1000"),
+        "{why}"
+    );
+    assert!(
+        why.contains(&format!("remove {}", beside.display())),
+        "{why}"
+    );
+    std::fs::remove_dir_all(&beside).unwrap();
+    let prepared = init();
     assert!(prepared.status.success(), "{prepared:?}");
-    std::fs::rename(folder.path().join("state-mark"), state.join("mark")).unwrap();
+    std::fs::rename(&beside, state.join("mark")).unwrap();
     started().await.unwrap().close().await;
     assert!(of_kind(&record(&one).await, "restored").is_empty());
 }
