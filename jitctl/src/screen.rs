@@ -1,7 +1,9 @@
 //! Where output goes: tables for people, JSON for programs, a spinner while something takes its time.
 
+use std::cell::OnceCell;
 use std::future::Future;
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::rc::Rc;
 use std::time::Duration;
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
@@ -21,8 +23,8 @@ const NARROWEST: u16 = 60;
 pub(crate) struct Screen {
     colour: bool,
     progress: bool,
-    /// Somebody closed the other end of a pipe.
-    closed: std::cell::Cell<bool>,
+    /// Why what was said could not be written, at first.
+    trouble: Rc<OnceCell<io::Error>>,
 }
 
 /// What a word stands for, to be coloured where there are colours.
@@ -61,28 +63,37 @@ impl Screen {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Self {
-            colour: std::io::stdout().is_terminal() && !plain,
-            progress: std::io::stderr().is_terminal() && !plain,
-            closed: std::cell::Cell::new(false),
+            colour: io::stdout().is_terminal() && !plain,
+            progress: io::stderr().is_terminal() && !plain,
+            trouble: Rc::default(),
         }
     }
 
-    /// One line. Who closed the other end of a pipe does not want it.
+    /// One line. Nothing more is said after one that could not be written.
     pub(crate) fn say(&self, line: impl AsRef<str>) {
-        let said = writeln!(std::io::stdout().lock(), "{}", line.as_ref());
-        if said.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
-            self.closed.set(true);
+        if self.is_closed() {
+            return;
+        }
+        let said = writeln!(io::stdout().lock(), "{}", line.as_ref());
+        if let Err(error) = said {
+            let _ = self.trouble.set(error);
         }
     }
 
-    /// True where nobody reads any more what is said.
+    /// True where nobody has any more what is said.
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.get()
+        self.trouble.get().is_some()
+    }
+
+    /// Why something that was said is lost, such as a full disk. Who closed the other end of a pipe does not want it.
+    pub(crate) fn lost(&self) -> Option<&io::Error> {
+        let trouble = self.trouble.get();
+        trouble.filter(|error| error.kind() != ErrorKind::BrokenPipe)
     }
 
     /// One line that is not the result: to standard error.
     pub(crate) fn note(&self, line: impl AsRef<str>) {
-        let _ = writeln!(std::io::stderr().lock(), "{}", line.as_ref());
+        let _ = writeln!(io::stderr().lock(), "{}", line.as_ref());
     }
 
     /// `value` as JSON.

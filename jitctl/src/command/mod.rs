@@ -45,9 +45,13 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
         screen: Screen::new(),
         now,
     };
-    obey(&here, cli.command)
+    let done = obey(&here, cli.command)
         .await
-        .map_err(|error| error.localized(&here.times()))
+        .map_err(|error| error.localized(&here.times()))?;
+    match here.screen.lost() {
+        Some(error) => Err(Error::file("/dev/stdout", "write all of it to", error)),
+        None => Ok(done),
+    }
 }
 
 fn clocks() -> Result<Now, Error> {

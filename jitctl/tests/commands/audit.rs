@@ -1,4 +1,5 @@
 //! The audit trail: what is asked for, and what is printed of one that does not come whole.
+use std::fs::File;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -46,6 +47,22 @@ fn the_audit_trail_is_read_page_by_page() {
     1       2026-11-20 10:05  server  bob  request.approved  r17    note=go ahead stage=1
     5       2026-11-20 10:05  server  bob  request.approved  r17    note=go ahead stage=1
     ");
+}
+
+#[test]
+fn what_goes_to_a_full_disk_is_not_taken_for_whole() {
+    let host = Host::new().with_server();
+    host.server_says(FIRST, 200, json!({ "events": [event(1)], "next": null }));
+    for arguments in [&["audit", "list"][..], &["audit", "list", "--json"]] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let ended = host.jitctl_onto(full, arguments);
+        assert_eq!(ended.code, 1, "{}", ended.err);
+        assert!(
+            ended.err.contains("No space left on device"),
+            "{}",
+            ended.err
+        );
+    }
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
@@ -215,22 +215,19 @@ impl Host {
     pub(crate) fn jitctl_unread(&self, arguments: &[&str]) -> i32 {
         let (reader, writer) = UnixStream::pair().expect("a pair");
         drop(reader);
-        let status = self
-            .command(&[("JIT_SERVER", &self.server_address())], arguments)
-            .stdout(OwnedFd::from(writer))
-            .status();
-        status.expect("jitctl").code().expect("an exit code")
+        self.jitctl_onto(OwnedFd::from(writer), arguments).code
+    }
+
+    /// The same with what it prints going there.
+    pub(crate) fn jitctl_onto(&self, out: impl Into<Stdio>, arguments: &[&str]) -> Ended {
+        let mut command = self.command(&[("JIT_SERVER", &self.server_address())], arguments);
+        let jitctl = command.stdout(out).stderr(Stdio::piped()).spawn();
+        ended(jitctl.and_then(Child::wait_with_output))
     }
 
     /// The same with these variables, and no standard input.
     pub(crate) fn jitctl_in(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Ended {
-        let output = self.command(environment, arguments).output();
-        let output = output.expect("jitctl");
-        Ended {
-            code: output.status.code().expect("an exit code"),
-            out: String::from_utf8(output.stdout).expect("text"),
-            err: String::from_utf8(output.stderr).expect("text"),
-        }
+        ended(self.command(environment, arguments).output())
     }
 
     fn command(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Command {
@@ -244,6 +241,15 @@ impl Host {
             .env("TZ", "UTC")
             .stdin(Stdio::null());
         command
+    }
+}
+
+fn ended(output: io::Result<Output>) -> Ended {
+    let output = output.expect("jitctl");
+    Ended {
+        code: output.status.code().expect("an exit code"),
+        out: String::from_utf8(output.stdout).expect("text"),
+        err: String::from_utf8(output.stderr).expect("text"),
     }
 }
 
