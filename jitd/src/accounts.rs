@@ -108,6 +108,9 @@ impl Accounts {
     /// # Errors
     /// See [`AccountError`].
     pub async fn is_in(&self, name: &str, gid: u32) -> Result<bool, AccountError> {
+        if self.own_group(name) == Some(gid) {
+            return Ok(true);
+        }
         let name = name.to_owned();
         self.ask_directory(move || {
             let Some(user) = User::from_name(&name)? else {
@@ -124,15 +127,22 @@ impl Accounts {
     #[must_use]
     pub fn in_passwd(&self, name: &str) -> Option<u32> {
         let cache = self.refreshed();
-        let found = cache.accounts.iter().find(|account| account.name == name);
+        let mut accounts = cache.entries.iter().map(|entry| &entry.account);
+        let found = accounts.find(|account| account.name == name);
         found.map(|account| account.uid)
     }
 
     /// The first local entry that fits, where local files come first.
     fn local(&self, fits: impl Fn(&Account) -> bool) -> Option<Account> {
         let cache = self.refreshed();
-        let mut accounts = cache.accounts.iter().filter(|_| cache.files_first);
-        accounts.find(|account| fits(account)).cloned()
+        let found = cache.local(fits)?;
+        Some(found.account.clone())
+    }
+
+    /// The number of the group that `name` has by /etc/passwd, where local files come first.
+    fn own_group(&self, name: &str) -> Option<u32> {
+        let cache = self.refreshed();
+        cache.local(|account| account.name == name)?.gid
     }
 
     fn refreshed(&self) -> MutexGuard<'_, Cache> {
@@ -183,7 +193,15 @@ struct Cache {
     passwd: Option<Version>,
     nsswitch: Option<Version>,
     files_first: bool,
-    accounts: Vec<Account>,
+    entries: Vec<Entry>,
+}
+
+/// A line of passwd.
+#[derive(Debug)]
+struct Entry {
+    account: Account,
+    /// The number of its own group.
+    gid: Option<u32>,
 }
 
 /// Tells one content of a file from another. passwd is replaced by rename on every change (useradd, vipw), so the inode moves.
@@ -208,22 +226,27 @@ impl Version {
 }
 
 impl Cache {
+    fn local(&self, fits: impl Fn(&Account) -> bool) -> Option<&Entry> {
+        let mut entries = self.entries.iter().filter(|_| self.files_first);
+        entries.find(|entry| fits(&entry.account))
+    }
+
     fn refresh(&mut self, passwd: &Path, nsswitch: &Path) {
         let (passwd_now, nsswitch_now) = (Version::of(passwd).ok(), Version::of(nsswitch).ok());
         if (self.passwd, self.nsswitch) == (passwd_now, nsswitch_now) && passwd_now.is_some() {
             return;
         }
         (self.passwd, self.nsswitch) = (passwd_now, nsswitch_now);
-        self.accounts.clear();
+        self.entries.clear();
         // Without an nsswitch.conf the C library asks the files first.
         self.files_first = fs::read_to_string(nsswitch)
             .map_or(nsswitch_now.is_none(), |text| asks_files_first(&text));
         let small = passwd_now.is_some_and(|version| version.length <= LARGEST_FILE);
         if small {
             let text = fs::read(passwd).unwrap_or_default();
-            self.accounts = text
+            self.entries = text
                 .split(|byte| *byte == b'\n')
-                .filter_map(account)
+                .filter_map(entry)
                 .collect();
         }
     }
@@ -242,17 +265,19 @@ fn asks_files_first(nsswitch: &str) -> bool {
 }
 
 /// A line of passwd(5). Lines of the compat kind (`+`, `-`) and damaged ones are not the file's own accounts.
-fn account(line: &[u8]) -> Option<Account> {
+fn entry(line: &[u8]) -> Option<Entry> {
     let line = std::str::from_utf8(line).ok()?;
     let mut fields = line.split(':');
     let (name, _, uid) = (fields.next()?, fields.next()?, fields.next()?);
-    let home = fields.nth(2).unwrap_or_default();
+    let gid = fields.next().and_then(|gid| gid.parse().ok());
+    let home = fields.nth(1).unwrap_or_default();
     let valid = !name.is_empty() && !name.starts_with(['+', '-', '#']);
-    valid.then_some(Account {
+    let account = Account {
         name: name.to_owned(),
         uid: uid.parse().ok()?,
         home: home.into(),
-    })
+    };
+    valid.then_some(Entry { account, gid })
 }
 
 #[cfg(test)]
@@ -342,6 +367,11 @@ mod tests {
             Err(AccountError::Slow)
         ));
         assert!(accounts.by_name("ada").await.is_ok());
+        assert!(accounts.is_in("ada", 4242).await.unwrap());
+        assert!(matches!(
+            accounts.is_in("ada", 4).await,
+            Err(AccountError::Slow)
+        ));
         drop(release);
         assert!(hanging.await.iter().all(Result::is_err));
     }

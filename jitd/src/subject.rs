@@ -252,6 +252,7 @@ mod tests {
     use super::*;
     use crate::fixture::caller as peer;
     use std::fs;
+    use std::sync::{Arc, OnceLock};
 
     const PASSWD: &str = "root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/root:/bin/sh\nmail:x:8:8::/:/bin/sh\nada:x:4242:1::/:/bin/sh\nlady:x:4242:1::/:/bin/sh\n\
                           Bob:x:4243:1::/:/bin/sh\nbob:x:4244:1::/:/bin/sh\nbob:x:4245:1::/:/bin/sh\n";
@@ -374,12 +375,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn t16_a_job_of_atd_s_that_can_not_be_looked_at_is_nobody_s() {
-        let job = Call {
-            service: AT.into(),
+    async fn t16_a_job_whose_group_can_not_be_known_is_nobody_s() {
+        let (_directory, accounts) = accounts();
+        let job = |service: &str| Call {
+            service: service.to_owned(),
             ..call("ada", None)
         };
-        assert_eq!(ask(Action::Jobs, job, 1).await, None);
+        // This process has no job of at open, and one that has gone can't be looked at.
+        let gone = Peer {
+            started: Arc::new(OnceLock::from(0)),
+            pidfd: None,
+            ..peer(1)
+        };
+        for (service, peer) in [(AT, &peer(1)), (AT, &gone), ("cron", &gone)] {
+            let asked = whose(Door::Job, &job(service), peer, &accounts, 1000).await;
+            assert!(asked.is_err(), "{service}");
+        }
+        let job = whose(Door::Job, &job("cron"), &peer(1), &accounts, 1000).await;
+        assert_eq!(Some(job.unwrap()), person("ada"));
     }
 
     #[tokio::test]
