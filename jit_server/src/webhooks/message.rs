@@ -55,11 +55,14 @@ impl Told {
     }
 
     fn keep_callers_back(&mut self) {
-        // Somebody who may not ask from where he is is told so with his address.
+        // Somebody who may not ask from where he is is told so with his address, and an account without a name with its number.
         let from = self.detail.get("from").and_then(Value::as_str);
-        let from = from.map(str::to_owned);
-        if let (Some(from), Some(Value::String(why))) = (from, self.detail.get_mut("why")) {
-            *why = why.replace(&from, "…");
+        let uid = self.detail.get("uid").and_then(Value::as_u64);
+        let told = [from.map(str::to_owned), uid.map(|uid| format!("uid {uid}"))];
+        if let Some(Value::String(why)) = self.detail.get_mut("why") {
+            for of_caller in told.into_iter().flatten() {
+                *why = why.replace(&of_caller, "…");
+            }
         }
         for key in OF_CALLERS {
             self.detail.remove(key);
@@ -171,12 +174,16 @@ mod tests {
         for kind in kinds {
             let told = json!({
                 "seq": 7, "at": "2026-11-22T12:00:00Z", "origin": "server", "actor": "alice", "kind": kind, "subject": "r1",
-                "detail": { "from": "192.0.2.9", "asked_from": "192.0.2.9", "token": "u99", "uid": 4_242, "why": "not from 192.0.2.9" },
+                "detail": { "from": "192.0.2.9", "asked_from": "192.0.2.9", "token": "u99", "uid": 4_242, "why": "uid 4242 is nobody, not from 192.0.2.9" },
                 "via": { "token": "u99", "from": "192.0.2.9", "uid": 4_242 },
             });
             let told: Told = serde_json::from_value(told).unwrap();
             let data = Message::of_event("pager", &told).data;
-            assert_eq!(data["detail"], json!({ "why": "not from …" }), "{kind}");
+            assert_eq!(
+                data["detail"],
+                json!({ "why": "… is nobody, not from …" }),
+                "{kind}"
+            );
             assert_eq!(data.get("via"), None, "{kind}");
         }
     }
