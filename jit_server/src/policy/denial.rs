@@ -103,6 +103,10 @@ impl Policy {
             some = true;
             left |= fitting.is_empty();
             taken.by.extend(fitting);
+            // Nothing more can come of the others.
+            if left && taken.by.len() == his.len() {
+                break;
+            }
         }
         taken.all = some && !left;
         taken
