@@ -227,6 +227,48 @@ async fn a_machine_that_knew_another_database_ends_nothing_and_becomes_a_server_
     assert!(of_kind(&record(&one).await, "restored").is_empty());
 }
 
+/// As after a move to SQLite and back, by which the database that is new took the name of the one before.
+#[tokio::test]
+async fn init_refuses_a_database_that_has_the_name_of_the_one_known_and_went_another_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = Postgres::shared().database();
+    let before = start(&folder.path().join("before"), &address).await;
+    before.populate().await;
+    before.stop().await;
+    let name = store(&address).await.identity().await.unwrap();
+    let address = Postgres::shared().database();
+    store(&address).await.take_identity(name).await.unwrap();
+    let since = start(&folder.path().join("since"), &address).await;
+    since.populate().await;
+    since.as_("alice").asks(60).await;
+    let state = folder.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    std::fs::copy(since.folder.join("signing.key"), state.join("signing.key")).unwrap();
+    let mark = folder.path().join("state-mark");
+    std::fs::rename(folder.path().join("before/mark"), &mark).unwrap();
+    let init = || {
+        Command::new(env!("CARGO_BIN_EXE_jit-server"))
+            .args(["prepare", "--database", &address, "--state"])
+            .arg(&state)
+            .output()
+            .unwrap()
+    };
+    let refused = init();
+    let why = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        !refused.status.success(),
+        "it would end all grants once it starts"
+    );
+    assert!(
+        why.contains("another record") && why.contains("state-mark"),
+        "{why}"
+    );
+    std::fs::remove_dir_all(&mark).unwrap();
+    let prepared = init();
+    assert!(prepared.status.success(), "{prepared:?}");
+    assert!(of_kind(&record(&since).await, "restored").is_empty());
+}
+
 #[tokio::test]
 async fn a_machine_becomes_another_server_by_init_with_the_key_and_nothing_ends_for_it() {
     let folder = tempfile::tempdir().unwrap();

@@ -48,7 +48,12 @@ pub(super) async fn join(state: &Path, store: &dyn Store, new_key: bool) -> Resu
         let (known, found) = (mark.found(), loaded.place.last_seq);
         let further = known.filter(|known| known.place.last_seq > found);
         let is_of_this = known.is_some_and(|known| known.database == Some(database));
-        if is_of_this {
+        // Nor is one of its name that went another way since, such as through a SQLite record.
+        let went_on = match known.filter(|_| is_of_this && further.is_none()) {
+            Some(known) => store.was_at(known.place).await?,
+            None => is_of_this,
+        };
+        if went_on {
             // The mark stays as it is, so that the server sees to an older copy when it starts.
             if further.is_some() {
                 tracing::warn!(
@@ -58,7 +63,8 @@ pub(super) async fn join(state: &Path, store: &dyn Store, new_key: bool) -> Resu
             return Ok(());
         }
         // A mark of a version before doesn't say of which database it is. An empty one has nothing in it that was taken away since.
-        if let Some(known) = further.filter(|known| begun || known.database.is_none()) {
+        let not_this = if is_of_this { known } else { further };
+        if let Some(known) = not_this.filter(|known| begun || known.database.is_none()) {
             return Err(Error::Setup(format!(
                 "this machine's server knew a record that had come to event {}, and this database has come to event {found}: it is an older \
                  copy, or another record. To go on with it, remove {} and run this again; where it may be an older copy, run \
