@@ -59,7 +59,7 @@ const WHOLE_RECORD: &str = begin!(
 /// way of the next.
 const MIGRATION: &str = begin!(
     "BEGIN ISOLATION LEVEL READ COMMITTED; DEALLOCATE ALL",
-    "'50s'",
+    "'14min'",
     "0",
     "'60s'"
 );
