@@ -71,12 +71,23 @@ pub async fn init(options: InitOptions, out: &mut impl Write) -> Result<(), Erro
     if let Some(address) = options.listen {
         steps.listen(Path::new(Layout::LISTEN), address)?;
     }
-    let elsewhere = authority.is_some().then_some(!options.names.is_empty());
-    let running = steps.service(elsewhere)?;
+    // Who brings certificates of his own has no authority here, and enabled the socket himself.
+    let listens = authority.is_some() || is_enabled(TLS_SOCKET)?;
+    let running = steps.service(listens.then_some(!options.names.is_empty()))?;
     if running {
         steps.answer().await?;
     }
     steps.what_next(running, &options.names)
+}
+
+fn is_enabled(unit: &str) -> Result<bool, Error> {
+    if !sd_notify::booted().unwrap_or(false) {
+        return Ok(false);
+    }
+    let enabled = Command::new("systemctl")
+        .args(["--quiet", "is-enabled", unit])
+        .status();
+    Ok(enabled.map_err(Error::io("running systemctl"))?.success())
 }
 
 /// What `init` has done as the user that the server runs as, so that root never writes into a folder of another's.

@@ -84,7 +84,11 @@ impl Links {
         let settings = "[Service]\nEnvironment=JIT_SERVER_TLS_CERT=/etc/jit-server/tls.crt JIT_SERVER_TLS_KEY=/etc/jit-server/tls.key\n";
         let place = "/etc/systemd/system/jit-server.service.d/tls.conf";
         server.write(place, "0644", settings)?;
-        server.sh("chown jit-server: /etc/jit-server/tls.key; systemctl daemon-reload; systemctl restart jit-server.service")?;
+        // With an authority of its own gone, init goes by what is enabled.
+        server.sh(&format!(
+            "chown jit-server: /etc/jit-server/tls.key; systemctl daemon-reload; systemctl stop {UNITS};\
+             rm -r /var/lib/jit-server/tls; jit-server init"
+        ))?;
         for host in links.fleet.gated() {
             links.enrol(host, URL)?;
         }
