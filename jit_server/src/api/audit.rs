@@ -142,8 +142,17 @@ async fn read(
     after: u64,
     limit: u32,
 ) -> Result<(Record, u64), Problem> {
+    let Part {
+        found: mut kept,
+        cut,
+    } = server.record(after, limit).await?;
+    let whole = kept.len();
+    if *caller != Caller::Administrator {
+        // What is kept and not yet known here may take his rights away: it is told when it is known.
+        let known = *server.changes().borrow();
+        kept.retain(|kept| seq(kept) <= known);
+    }
     // The rest after it: whoever may no more by then is told nothing.
-    let Part { found: kept, cut } = server.record(after, limit).await?;
     caller.is_still_known(server)?;
     let policy = server.policy();
     let now = server.now();
@@ -155,7 +164,8 @@ async fn read(
         .code("may-not-audit"));
     }
     let last = kept.last().map_or(after, seq);
-    let full = cut || u32::try_from(kept.len()).is_ok_and(|count| count >= limit);
+    let is_all_known = kept.len() == whole;
+    let full = is_all_known && (cut || u32::try_from(whole).is_ok_and(|count| count >= limit));
     let events = server.look(|known| {
         let wanted = |kept: &Kept| !page.alarms || is_alarm(kept);
         kept.into_iter()
