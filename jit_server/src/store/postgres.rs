@@ -35,7 +35,7 @@ use super::{part, piece};
 use crate::event::Entry;
 use crate::once::Digest;
 
-use session::{For, begin, pool, repeated, scalar, sql};
+use session::{For, begin, pool, repeated, repeated_whatever_was_kept, scalar, sql};
 
 pub use address::{Address, AddressError};
 
@@ -87,8 +87,8 @@ impl PostgresStore {
         first.close().await?;
         let writing = pool(6).connect_with(address.options()).await?;
         let reading = pool(4).connect_lazy_with(address.options());
-        repeated(|| demand_safety(&writing)).await?;
-        repeated(|| migrate(&writing)).await?;
+        repeated_whatever_was_kept(|| demand_safety(&writing)).await?;
+        repeated_whatever_was_kept(|| migrate(&writing)).await?;
         let tells = writing.execute(write::TELL).await.is_ok();
         let told = Arc::new(Notify::new());
         let listening = tokio::spawn(listen(writing.clone(), Arc::clone(&told), tells));

@@ -123,9 +123,31 @@ pub(super) async fn repeated<T, F>(doing: impl Fn() -> F) -> Result<T, StoreErro
 where
     F: Future<Output = Result<T, StoreError>>,
 {
+    repeated_where(is_for_another_try, doing).await
+}
+
+/// The same for what can be done twice. Behind a pooler a session in which somebody listens may be handed on, and what that one is told
+/// comes in the place of an answer.
+pub(super) async fn repeated_whatever_was_kept<T, F>(doing: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let again = |error: &sqlx::Error| {
+        is_for_another_try(error) || matches!(error, sqlx::Error::Protocol(_))
+    };
+    repeated_where(again, doing).await
+}
+
+async fn repeated_where<T, F>(
+    again: impl Fn(&sqlx::Error) -> bool,
+    doing: impl Fn() -> F,
+) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
     for _ in 1..MOST_TRIES {
         match doing().await {
-            Err(error) if by_the_driver(&error).is_some_and(is_for_another_try) => {
+            Err(error) if by_the_driver(&error).is_some_and(&again) => {
                 tracing::debug!("begun anew: {error}");
             }
             done => return done,
