@@ -15,8 +15,8 @@ mod postgres;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{Answer, Host, Person, Running, Stream};
@@ -30,6 +30,7 @@ use jit_server::store::PostgresStore;
 use postgres::Postgres;
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 const FOLDER: &str = "JIT_FLEET_TEST_FOLDER";
@@ -243,20 +244,22 @@ struct Heard {
 }
 
 /// Listens as a host does: at one server until its stream ends, then at the other.
-async fn listen(host: Host, doors: [Person; 2], heard: Arc<Mutex<Heard>>) {
+async fn listen(host: Host, doors: [Person; 2], heard: watch::Sender<Heard>) {
     for turn in (0..2).cycle() {
-        let held = heard.lock().unwrap().revision;
+        let held = heard.borrow().revision;
         let Some(mut stream) = stream_at(&host, &doors[turn], held).await else {
+            // Nothing tells when the server that is away can be reached again.
             sleep(Duration::from_millis(20)).await;
             continue;
         };
         while let Some(event) = stream.next_or_end().await {
             if event.name == "bundle" {
                 let told = verified(&host, &event.data).revision;
-                let mut heard = heard.lock().unwrap();
-                assert!(told > heard.revision, "a revision went back");
-                heard.revision = told;
-                heard.bundles[turn] += 1;
+                assert!(told > heard.borrow().revision, "a revision went back");
+                heard.send_modify(|heard| {
+                    heard.revision = told;
+                    heard.bundles[turn] += 1;
+                });
             }
         }
     }
@@ -369,7 +372,7 @@ async fn what_was_acknowledged_survives_the_kill_of_a_server_and_restarts_of_the
     let mut one = Server::start(&folder.path().join("one"), &address).await;
     let other = one.joined(&folder.path().join("other")).await;
     let host = populate(&one, 1).await.remove(0);
-    let heard = Arc::new(Mutex::new(Heard::default()));
+    let (heard_one, mut heard) = watch::channel(Heard::default());
     let listening = tokio::spawn(listen(
         Host {
             id: host.id.clone(),
@@ -378,7 +381,7 @@ async fn what_was_acknowledged_survives_the_kill_of_a_server_and_restarts_of_the
             door: one.as_("mallory"),
         },
         [&one, &other].map(|server| server.as_("mallory")),
-        Arc::clone(&heard),
+        heard_one,
     ));
     let decided = Arc::new(AtomicUsize::new(0));
     let people = (0..ASKERS).map(|number| {
@@ -446,18 +449,15 @@ async fn what_was_acknowledged_survives_the_kill_of_a_server_and_restarts_of_the
     }
     let told = agreed(&host, [&one, &other]).await;
     assert_eq!(told.grants.len(), granted.len());
-    let hears_the_last = async {
-        while !listening.is_finished() && heard.lock().unwrap().revision < told.revision {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(Duration::from_secs(30), hears_the_last)
+    // Where the listener panicked there is nobody to say more, and what it said is looked at below.
+    let hears_the_last = heard.wait_for(|heard| heard.revision >= told.revision);
+    let _ = timeout(Duration::from_secs(30), hears_the_last)
         .await
         .unwrap();
     listening.abort();
     let ended = listening.await.unwrap_err();
     assert!(ended.is_cancelled(), "{ended}");
-    let heard = heard.lock().unwrap();
+    let heard = heard.borrow();
     assert_eq!(heard.revision, told.revision);
     assert!(heard.bundles.iter().all(|many| *many > 0), "{heard:?}");
 }

@@ -31,6 +31,17 @@ use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use two::{Two, at_door_of, join, of_kind, record, start, store, within, word};
 
+/// What `jit-server init` does as the server's user: whether it was done, and what it said.
+fn prepared(address: &str, state: &Path) -> (bool, String) {
+    let prepare = Command::new(env!("CARGO_BIN_EXE_jit-server"))
+        .args(["prepare", "--database", address, "--state"])
+        .arg(state)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(prepare.stderr).unwrap();
+    (prepare.status.success(), said)
+}
+
 #[tokio::test]
 async fn a_server_with_another_key_does_not_start_and_one_without_the_next_key_ends() {
     let two = Two::on(Postgres::shared()).await;
@@ -201,27 +212,16 @@ async fn a_machine_that_knew_another_database_ends_nothing_and_becomes_a_server_
     }
     let beside = folder.path().join("state-mark");
     std::fs::rename(state.join("mark"), &beside).unwrap();
-    let init = || {
-        Command::new(env!("CARGO_BIN_EXE_jit-server"))
-            .args(["prepare", "--database", &address, "--state"])
-            .arg(&state)
-            .output()
-            .unwrap()
-    };
     // For all that it knows this may be an older copy of what it ran, in a database of another name.
-    let refused = init();
-    let why = String::from_utf8(refused.stderr).unwrap();
-    assert!(
-        !refused.status.success() && why.contains("event 1000"),
-        "{why}"
-    );
+    let (done, why) = prepared(&address, &state);
+    assert!(!done && why.contains("event 1000"), "{why}");
     assert!(
         why.contains(&format!("remove {}", beside.display())),
         "{why}"
     );
     std::fs::remove_dir_all(&beside).unwrap();
-    let prepared = init();
-    assert!(prepared.status.success(), "{prepared:?}");
+    let (done, why) = prepared(&address, &state);
+    assert!(done, "{why}");
     std::fs::rename(&beside, state.join("mark")).unwrap();
     started().await.unwrap().close().await;
     assert!(of_kind(&record(&one).await, "restored").is_empty());
@@ -246,26 +246,15 @@ async fn init_refuses_a_database_that_has_the_name_of_the_one_known_and_went_ano
     std::fs::copy(since.folder.join("signing.key"), state.join("signing.key")).unwrap();
     let mark = folder.path().join("state-mark");
     std::fs::rename(folder.path().join("before/mark"), &mark).unwrap();
-    let init = || {
-        Command::new(env!("CARGO_BIN_EXE_jit-server"))
-            .args(["prepare", "--database", &address, "--state"])
-            .arg(&state)
-            .output()
-            .unwrap()
-    };
-    let refused = init();
-    let why = String::from_utf8(refused.stderr).unwrap();
-    assert!(
-        !refused.status.success(),
-        "it would end all grants once it starts"
-    );
+    let (done, why) = prepared(&address, &state);
+    assert!(!done, "it would end all grants once it starts");
     assert!(
         why.contains("another record") && why.contains("state-mark"),
         "{why}"
     );
     std::fs::remove_dir_all(&mark).unwrap();
-    let prepared = init();
-    assert!(prepared.status.success(), "{prepared:?}");
+    let (done, why) = prepared(&address, &state);
+    assert!(done, "{why}");
     assert!(of_kind(&record(&since).await, "restored").is_empty());
 }
 
@@ -294,23 +283,12 @@ async fn a_machine_becomes_another_server_by_init_with_the_key_and_nothing_ends_
 
     let state = folder.path().join("state");
     std::fs::create_dir(&state).unwrap();
-    let prepare = || {
-        let done = Command::new(env!("CARGO_BIN_EXE_jit-server"))
-            .args(["prepare", "--database", &address, "--state"])
-            .arg(&state)
-            .output()
-            .unwrap();
-        (
-            done.status.success(),
-            String::from_utf8(done.stderr).unwrap(),
-        )
-    };
-    let (done, said) = prepare();
+    let (done, said) = prepared(&address, &state);
     assert!(!done && said.contains("copy"), "{said}");
     assert!(!state.join("signing.key").exists(), "no key of its own");
     std::fs::copy(one.folder.join("signing.key"), state.join("signing.key")).unwrap();
     for _ in 0..2 {
-        let (done, said) = prepare();
+        let (done, said) = prepared(&address, &state);
         assert!(done, "{said}");
     }
     std::fs::rename(folder.path().join("state-mark"), state.join("mark")).unwrap();
